@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: MPL-2.0
+/**
+ * Quorum: agreement among the coordinator's voters, behind a small interface (QUORUM.md of the founding design).
+ *
+ * The coordinator proposes commands; the quorum makes them durable and agreed, and hands them back in log order through on_apply, on every voter. One voter is
+ * the same interface with no peers: quorum_single.c, entries in our own log (lib/log), term of office by a 'took office' command.
+ * Pure of sockets: time and mail come in by calls; entries are synced by the node's sync part.
+ */
+#ifndef WEFT_COORDINATOR_QUORUM_H
+#define WEFT_COORDINATOR_QUORUM_H
+
+#include "../lib/base/disk.h"
+#include "../lib/wire/port.h"
+
+typedef struct weft_quorum weft_quorum_t;
+
+struct weft_quorum_events {
+    // A committed command; called once each in index order. `token` is the proposer's on the voter that proposed it in this run, else 0.
+    void (*on_apply)(void *context, uint64_t index, weft_slice_t command, uint64_t token);
+    // This voter began (true) or ceased (false) to be the active coordinator.
+    void (*on_leader)(void *context, bool leads);
+    // A proposal will never be known to have been applied here (lost office, disk failed): outcome maybe_applied.
+    void (*on_lost)(void *context, uint64_t token, weft_err_t code);
+    // The state machine's snapshot: take (encode into out) and restore.
+    void (*snapshot)(void *context, weft_buf_t *out);
+    weft_err_t (*restore)(void *context, uint64_t index, weft_slice_t snapshot);
+};
+
+struct weft_quorum_ops {
+    weft_err_t (*propose)(weft_quorum_t *self, weft_slice_t command, uint64_t token); // NOT_COORDINATOR, OVERLOADED, DISK_FULL
+    void (*barrier)(weft_quorum_t *self, uint64_t token);   // applied (with an empty command) once all before it is, and we still lead: linearizable reads
+    bool (*leads)(const weft_quorum_t *self);
+    void (*members)(const weft_quorum_t *self, weft_buf_t *text); // for status
+    void (*mail)(weft_quorum_t *self, struct weft_mail *mail);    // of kinds WEFT_MAIL_SYNCED
+    int64_t (*turn)(weft_quorum_t *self, int64_t now_us);
+    void (*stop)(weft_quorum_t *self);     // sync and mark clean
+    bool (*stopped)(const weft_quorum_t *self);
+    void (*destroy)(weft_quorum_t **self_p);
+};
+
+struct weft_quorum {
+    const struct weft_quorum_ops *ops;
+};
+
+/** One voter. `sync_part` runs the syncs (lib/log/sync_part.h). Opens and recovers the log in `directory`; applies nothing before the first turn. */
+WEFT_MUST_USE weft_err_t weft_quorum_single_new(const struct weft_disk *disk, const char *directory, const weft_port_t *port, weft_part_id_t sync_part,
+                                                const struct weft_quorum_events *events, void *context, weft_quorum_t **out, struct weft_error *error);
+
+#endif

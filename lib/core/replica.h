@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: MPL-2.0
+/**
+ * Replica: the pure state machine of one replica of one partition. Events in, effects out; no clock, disk or socket.
+ *
+ * It knows who leads in which epoch, who counts for the two marks, where log and sync end, which produce requests wait for which mark, and the producer
+ * sessions. The shard (nodes/broker) does what it says: writes, syncs, replies.
+ *
+ * Marks (DESIGN.md section 5): committed = every in-sync replica has it (the high watermark, held back below min_insync); durable = the same, synced. With one replica
+ * committed is the log end and durable the synced end.
+ *
+ * Effects are the replica's until the next event; take them all with weft_replica_effect after each event.
+ * Invariants (weft_replica_check): R1 log_start <= durable <= committed <= log_end (durable <= synced_end of every in-sync member); R2 marks never fall within an epoch; R3 epochs only grow; R4 no
+ * ack effect above its mark; R5 a waiter's offset lies above its mark; R6 only a leader has waiters; R7 sessions equal those of the log's prefix (checked in simulation).
+ */
+#ifndef WEFT_CORE_REPLICA_H
+#define WEFT_CORE_REPLICA_H
+
+#include "session.h"
+
+#define WEFT_REPLICA_MEMBERS_MAX 16
+
+typedef struct weft_replica weft_replica_t;
+
+enum weft_acks { WEFT_ACKS_NONE, WEFT_ACKS_LEADER, WEFT_ACKS_ALL };
+enum weft_level { WEFT_LEVEL_NONE, WEFT_LEVEL_LEADER, WEFT_LEVEL_COMMITTED, WEFT_LEVEL_DURABLE };
+enum weft_role { WEFT_ROLE_NONE, WEFT_ROLE_LEADER, WEFT_ROLE_FOLLOWER };
+
+struct weft_replica_member {
+    int32_t broker;
+    weft_id_t incarnation;
+    bool in_sync;
+};
+
+/** What the coordinator decided (a partition's entry in the cluster state). */
+struct weft_replica_assignment {
+    int32_t leader_epoch;
+    int32_t partition_epoch;
+    int32_t leader;   // broker id, -1: none
+    uint32_t min_insync;
+    struct weft_replica_member members[WEFT_REPLICA_MEMBERS_MAX];
+    size_t member_count;
+};
+
+struct weft_replica_config {
+    int32_t self;             // this broker's id
+    size_t sessions_max;
+    int64_t session_expiry_ms;
+    size_t waiters_max;       // produce requests parked; beyond it OVERLOADED
+};
+
+enum weft_replica_effect_type {
+    WEFT_REPLICA_REPLY,      // answer produce `token`: code, base_offset, level
+    WEFT_REPLICA_COMMITTED,  // the high watermark moved to `offset`: wake fetches
+    WEFT_REPLICA_DURABLE,    // the durable mark moved to `offset`: wake durable fetches
+    WEFT_REPLICA_TRUNCATE,   // cut the log to `offset`, then reload the sessions and call weft_replica_truncated
+    WEFT_REPLICA_ASK_ISR     // ask the coordinator for the in-sync set in `members` (next issue's shells carry it out)
+};
+
+struct weft_replica_effect {
+    enum weft_replica_effect_type type;
+    uint64_t token;
+    weft_err_t code;
+    int64_t offset;
+    enum weft_level level;
+    bool duplicate;
+    struct weft_replica_assignment proposal; // ASK_ISR
+};
+
+weft_replica_t *weft_replica_new(const struct weft_replica_config *config);
+void weft_replica_destroy(weft_replica_t **self_p);
+
+// ---- events
+
+/** The log was opened and the sessions rebuilt (through weft_replica_sessions). All below synced_end is on the disk. */
+void weft_replica_opened(weft_replica_t *self, int64_t log_start, int64_t log_end, int64_t synced_end, int32_t last_epoch);
+/**
+ * A new assignment. One with an older leader epoch or partition epoch is refused with STALE_EPOCH and changes nothing. Losing leadership fails all waiters with NOT_LEADER (maybe_applied).
+ * A new leader answers marks, offset queries and reads above its inherited end only once all it inherited is committed (rule 5).
+ */
+WEFT_MUST_USE weft_err_t weft_replica_assign(weft_replica_t *self, const struct weft_replica_assignment *assignment, int64_t now_ms);
+
+struct weft_replica_produce {
+    uint64_t token;        // names the request in effects; the caller's
+    enum weft_acks acks;
+    bool durable;
+    const struct weft_batch *batch; // accepted (weft_batch_accept), not yet stamped
+};
+
+enum weft_replica_verdict {
+    WEFT_REPLICA_APPEND,   // stamp with *base_offset and *leader_epoch, append, then weft_replica_appended or _append_failed; nothing else between
+    WEFT_REPLICA_HANDLED   // nothing to append: a reply effect is there already, or a duplicate waits for its mark
+};
+
+enum weft_replica_verdict weft_replica_produce(weft_replica_t *self, const struct weft_replica_produce *produce, int64_t *base_offset, int32_t *leader_epoch);
+// `batch` as stamped. Queues the waiter or the reply; with one replica the committed mark moves at once.
+void weft_replica_appended(weft_replica_t *self, const struct weft_replica_produce *produce, const struct weft_batch *batch);
+void weft_replica_append_failed(weft_replica_t *self, const struct weft_replica_produce *produce, weft_err_t code);
+
+void weft_replica_synced(weft_replica_t *self, int64_t synced_end);
+// The disk is lost to us: waiters fail with DISK_FAILED (maybe_applied), produce is refused from now on.
+void weft_replica_disk_failed(weft_replica_t *self);
+void weft_replica_trimmed(weft_replica_t *self, int64_t log_start);
+void weft_replica_truncated(weft_replica_t *self, int64_t log_end);
+
+/** Leader: a follower's report (progress or replicate). Reports of other epochs or incarnations, or beyond the log end, are refused with an error and change nothing. */
+WEFT_MUST_USE weft_err_t weft_replica_report(weft_replica_t *self, int32_t broker, weft_id_t incarnation, int32_t leader_epoch, int64_t log_end, int64_t synced_end, int64_t now_ms);
+/** Follower: batches were appended; the leader told its marks. */
+void weft_replica_followed(weft_replica_t *self, const struct weft_batch *batch);
+void weft_replica_leader_marks(weft_replica_t *self, int64_t committed, int64_t durable);
+/** Follower: where the leader says that our last epoch ends (KIP-101): may give a TRUNCATE effect. */
+void weft_replica_diverged(weft_replica_t *self, int32_t leader_found_epoch, int64_t leader_end_offset);
+/** Time passes: in-sync lag of members, session expiry. Cheap; call about once a second. */
+void weft_replica_tick(weft_replica_t *self, int64_t now_ms);
+
+// ---- effects and state
+
+bool weft_replica_effect(weft_replica_t *self, struct weft_replica_effect *out); // false: none left
+
+enum weft_role weft_replica_role(const weft_replica_t *self);
+int32_t weft_replica_leader(const weft_replica_t *self);       // broker id or -1
+int32_t weft_replica_leader_epoch(const weft_replica_t *self);
+int64_t weft_replica_committed(const weft_replica_t *self);
+int64_t weft_replica_durable(const weft_replica_t *self);
+int64_t weft_replica_log_end(const weft_replica_t *self);
+bool weft_replica_settled(const weft_replica_t *self);         // all that this leader inherited is committed (rule 5)
+bool weft_replica_wants_sync(const weft_replica_t *self);      // somebody waits for the durable mark, or log end > synced end
+size_t weft_replica_waiter_count(const weft_replica_t *self);
+weft_sessions_t *weft_replica_sessions(weft_replica_t *self);  // for replay and snapshots
+void weft_replica_check(const weft_replica_t *self);
+
+#endif

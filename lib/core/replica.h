@@ -18,6 +18,7 @@
 #include "session.h"
 
 #define WEFT_REPLICA_MEMBERS_MAX 16
+#define WEFT_REPLICA_LAG_MS 10000
 
 typedef struct weft_replica weft_replica_t;
 
@@ -46,6 +47,8 @@ struct weft_replica_config {
     size_t sessions_max;
     int64_t session_expiry_ms;
     size_t waiters_max;       // produce requests parked; beyond it OVERLOADED
+    int64_t replica_lag_ms;   // a member behind for longer leaves the in-sync set; 0: WEFT_REPLICA_LAG_MS
+    weft_id_t incarnation;    // of this start: an assignment that names another for us gives no role (rule 2); zero: not compared
 };
 
 enum weft_replica_effect_type {
@@ -53,7 +56,11 @@ enum weft_replica_effect_type {
     WEFT_REPLICA_COMMITTED,  // the high watermark moved to `offset`: wake fetches
     WEFT_REPLICA_DURABLE,    // the durable mark moved to `offset`: wake durable fetches
     WEFT_REPLICA_TRUNCATE,   // cut the log to `offset`, then reload the sessions and call weft_replica_truncated
-    WEFT_REPLICA_ASK_ISR     // ask the coordinator for the in-sync set in `members` (next issue's shells carry it out)
+    /*
+     * Ask the coordinator for the in-sync set in `proposal` (its members' in_sync; epochs and incarnations as known here: if one is old it must refuse the whole). Repeated until an
+     * assignment with a new partition epoch comes; a proposal equal to the set in force only asks for that new epoch, which settles a question whose answer was lost.
+     */
+    WEFT_REPLICA_ASK_ISR
 };
 
 struct weft_replica_effect {
@@ -74,7 +81,8 @@ void weft_replica_destroy(weft_replica_t **self_p);
 /** The log was opened and the sessions rebuilt (through weft_replica_sessions). All below synced_end is on the disk. */
 void weft_replica_opened(weft_replica_t *self, int64_t log_start, int64_t log_end, int64_t synced_end, int32_t last_epoch);
 /**
- * A new assignment. One with an older leader epoch or partition epoch is refused with STALE_EPOCH and changes nothing. Losing leadership fails all waiters with NOT_LEADER (maybe_applied).
+ * A new assignment. One with an older leader epoch or partition epoch is refused with STALE_EPOCH and changes nothing; so is leadership in an epoch that this log has records of from before
+ * its opening (rule 2). Losing leadership, or a new leader epoch, fails all waiters with LEADER_CHANGED (maybe_applied). INVALID_ARGUMENT: too many members.
  * A new leader answers marks, offset queries and reads above its inherited end only once all it inherited is committed (rule 5).
  */
 WEFT_MUST_USE weft_err_t weft_replica_assign(weft_replica_t *self, const struct weft_replica_assignment *assignment, int64_t now_ms);
@@ -91,6 +99,7 @@ enum weft_replica_verdict {
     WEFT_REPLICA_HANDLED   // nothing to append: a reply effect is there already, or a duplicate waits for its mark
 };
 
+// Refusals (effects, but for acks none): NOT_LEADER, DISK_FAILED, those of the session's verdict, NOT_ENOUGH_REPLICAS and OVERLOADED (acks all).
 enum weft_replica_verdict weft_replica_produce(weft_replica_t *self, const struct weft_replica_produce *produce, int64_t *base_offset, int32_t *leader_epoch);
 // `batch` as stamped. Queues the waiter or the reply; with one replica the committed mark moves at once.
 void weft_replica_appended(weft_replica_t *self, const struct weft_replica_produce *produce, const struct weft_batch *batch);
@@ -99,16 +108,29 @@ void weft_replica_append_failed(weft_replica_t *self, const struct weft_replica_
 void weft_replica_synced(weft_replica_t *self, int64_t synced_end);
 // The disk is lost to us: waiters fail with DISK_FAILED (maybe_applied), produce is refused from now on.
 void weft_replica_disk_failed(weft_replica_t *self);
+// The log starts at log_start now (never above the committed mark).
 void weft_replica_trimmed(weft_replica_t *self, int64_t log_start);
-void weft_replica_truncated(weft_replica_t *self, int64_t log_end);
+// The log was cut to log_end, durably, its last batch is of last_epoch (-1: none), the sessions were reloaded. Never while leading.
+void weft_replica_truncated(weft_replica_t *self, int64_t log_end, int32_t last_epoch);
+// The caller answered this parked request itself (its time was up): no effect will name the token any more. False: it was not parked.
+bool weft_replica_cancel(weft_replica_t *self, uint64_t token);
 
-/** Leader: a follower's report (progress or replicate). Reports of other epochs or incarnations, or beyond the log end, are refused with an error and change nothing. */
+/**
+ * Leader: a follower's report (progress or replicate). Reports of other epochs or incarnations, or beyond the log end, are refused and change nothing (NOT_LEADER, STALE_EPOCH,
+ * UNKNOWN_EPOCH, UNKNOWN_BROKER, FENCED, INVALID_REQUEST). A report that is overtaken by a newer one changes nothing. A follower reports only once it is aligned.
+ */
 WEFT_MUST_USE weft_err_t weft_replica_report(weft_replica_t *self, int32_t broker, weft_id_t incarnation, int32_t leader_epoch, int64_t log_end, int64_t synced_end, int64_t now_ms);
 /** Follower: batches were appended; the leader told its marks. */
 void weft_replica_followed(weft_replica_t *self, const struct weft_batch *batch);
 void weft_replica_leader_marks(weft_replica_t *self, int64_t committed, int64_t durable);
-/** Follower: where the leader says that our last epoch ends (KIP-101): may give a TRUNCATE effect. */
-void weft_replica_diverged(weft_replica_t *self, int32_t leader_found_epoch, int64_t leader_end_offset);
+/**
+ * Follower, after every new leader epoch: the leader was asked for our last epoch and found `leader_epoch` (the largest in its log not above it) to end at `leader_end`; our own log has
+ * `own_epoch` (the largest not above leader_epoch) end at `own_end` (weft_log_epoch_end gives both). May give a TRUNCATE effect (KIP-101). While weft_replica_aligned is false after it,
+ * the leader is to be asked again with the last epoch that is left (KIP-279).
+ */
+void weft_replica_diverged(weft_replica_t *self, int32_t leader_epoch, int64_t leader_end, int32_t own_epoch, int64_t own_end);
+// Follower: the log is a prefix of the leader's, so it may fetch and report. A log without a batch is.
+bool weft_replica_aligned(const weft_replica_t *self);
 /** Time passes: in-sync lag of members, session expiry. Cheap; call about once a second. */
 void weft_replica_tick(weft_replica_t *self, int64_t now_ms);
 
@@ -122,8 +144,10 @@ int32_t weft_replica_leader_epoch(const weft_replica_t *self);
 int64_t weft_replica_committed(const weft_replica_t *self);
 int64_t weft_replica_durable(const weft_replica_t *self);
 int64_t weft_replica_log_end(const weft_replica_t *self);
+int64_t weft_replica_synced_end(const weft_replica_t *self);
+int64_t weft_replica_log_start(const weft_replica_t *self);
 bool weft_replica_settled(const weft_replica_t *self);         // all that this leader inherited is committed (rule 5)
-bool weft_replica_wants_sync(const weft_replica_t *self);      // somebody waits for the durable mark, or log end > synced end
+bool weft_replica_wants_sync(const weft_replica_t *self);      // log end > synced end, and the disk is ours
 size_t weft_replica_waiter_count(const weft_replica_t *self);
 weft_sessions_t *weft_replica_sessions(weft_replica_t *self);  // for replay and snapshots
 void weft_replica_check(const weft_replica_t *self);

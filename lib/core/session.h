@@ -29,9 +29,11 @@ void weft_sessions_clear(weft_sessions_t *self);
 
 // A batch without producer id is always NEXT.
 enum weft_session_verdict weft_sessions_judge(const weft_sessions_t *self, const struct weft_batch *batch, int64_t *base_offset, int64_t *end_offset);
-// After the batch was appended (or met in replay).
+// After the batch was appended (or met in replay: then what it continues may be gone, and it begins anew).
 void weft_sessions_apply(weft_sessions_t *self, const struct weft_batch *batch);
-void weft_sessions_expire(weft_sessions_t *self, int64_t now_ms); // by the max timestamp of the last batch
+// Drops sessions that nothing was applied to for expiry_ms, measured between calls of this function by a clock that never falls. Not by the batches' timestamps: those are the
+// producers', and old ones (imported history) would end a session in mid-stream. A session counts as active at its load.
+void weft_sessions_expire(weft_sessions_t *self, int64_t now_ms);
 size_t weft_sessions_count(const weft_sessions_t *self);
 
 void weft_sessions_encode(const weft_sessions_t *self, weft_buf_t *out); // msgpack; same state, same bytes

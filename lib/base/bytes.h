@@ -10,6 +10,8 @@
 
 #include "error.h"
 
+#include <weft/types.h>
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -23,12 +25,7 @@ char *weft_strdup(const char *text);
 
 // ---- slice: borrowed bytes
 
-typedef struct weft_slice {
-    const uint8_t *data; // NULL means nil where nil and empty differ (a record's key or value)
-    size_t size;
-} weft_slice_t;
-
-#define WEFT_SLICE_NIL ((weft_slice_t){NULL, 0})
+// weft_slice_t and WEFT_SLICE_NIL stand in the public <weft/types.h>: data NULL means nil, where nil and empty differ.
 
 weft_slice_t weft_slice(const void *data, size_t size);
 weft_slice_t weft_slice_text(const char *text);               // without the terminator; NULL gives nil
@@ -69,10 +66,6 @@ void *weft_arena_alloc(weft_arena_t *self, size_t bytes);     // 16-aligned, zer
 char *weft_arena_text(weft_arena_t *self, weft_slice_t text); // terminated copy
 
 // ---- id: cluster, topic and incarnation ids
-
-typedef struct weft_id {
-    uint8_t bytes[16];
-} weft_id_t;
 
 #define WEFT_ID_TEXT_BYTES 33 // 32 lower-case hex digits and the terminator
 

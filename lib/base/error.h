@@ -13,13 +13,9 @@
 #define WEFT_BASE_ERROR_H
 
 #include <weft/errors.h>
+#include <weft/types.h>
 
-#define WEFT_ERROR_TEXT_BYTES_MAX 512
-
-struct weft_error {
-    weft_err_t code;
-    char text[WEFT_ERROR_TEXT_BYTES_MAX]; // one sentence, always terminated, cut if longer
-};
+// struct weft_error stands in the public <weft/types.h>.
 
 // Sets code and formatted sentence; `error` may be NULL. Returns `code`, so that a caller can write
 // `return weft_error_set(error, WEFT_ERR_..., "...", ...)`.

@@ -49,6 +49,7 @@ struct weft_mail {
 };
 
 struct weft_part;
+struct weft_port;
 
 struct weft_part_ops {
     // Called once, first, on the part's own thread; the port stays valid until stop() returned.

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: MPL-2.0
+/**
+ * Driver: runs one client part on the caller's thread, turn by turn, as the blocking calls of the public objects need
+ * it.
+ *
+ * lib/client may not touch sockets; the driver is its way to them. lib/driver_net.c makes one over lib/net's loop (its
+ * own context and I/O thread; no thread of its own that runs our code). Tests may bring another, over the simulated
+ * world.
+ */
+#ifndef WEFT_CLIENT_DRIVER_H
+#define WEFT_CLIENT_DRIVER_H
+
+#include "../wire/port.h"
+
+struct weft_driver;
+
+struct weft_driver_ops {
+    /*
+     * Gives the part at least one turn. First drains what has arrived; if that was nothing and timeout_us is not 0,
+     * waits until a message, a link's change, the part's own wish to be called (the result of its last turn), wake(),
+     * or timeout_us (-1: for ever) and gives a turn then. Returns WEFT_OK, or INTERRUPTED if wake() was called since
+     * the last run (that run gives its turn too). Called on the owner's thread only; never from inside the part.
+     */
+    weft_err_t (*run)(struct weft_driver *self, int64_t timeout_us);
+    // Makes a waiting run return, or the next one if none waits. Any thread; async-signal-safe.
+    void (*wake)(struct weft_driver *self);
+    // A descriptor that polls readable when run(0) has something to do, or -1.
+    int (*fd)(const struct weft_driver *self);
+    // Stops and destroys the part (its destroy slot is called), closes links with a short linger, frees the driver.
+    // Nulls the pointer.
+    void (*destroy)(struct weft_driver **self_p);
+};
+
+/** First member of every driver. */
+struct weft_driver {
+    const struct weft_driver_ops *ops;
+};
+
+/**
+ * Takes ownership of `part` (also on failure, then it is destroyed), calls its start slot. Defined outside lib/client;
+ * the only function that lib/client does not define itself.
+ */
+WEFT_MUST_USE weft_err_t weft_driver_new(struct weft_part *part, struct weft_driver **out, struct weft_error *error);
+
+#endif

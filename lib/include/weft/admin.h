@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: MPL-2.0
+/**
+ * Admin: topics, offsets and the state of a cluster. Every call blocks until answered or request.timeout.ms are over.
+ *
+ * An admin object belongs to one thread at a time. Each call finds the node that can answer by itself (coordinator or
+ * partition leader), follows redirections and retries what may be retried. It returns the server's error;
+ * weft_admin_error_text has its sentence. After TIMED_OUT or LOCAL_TIMED_OUT a change may have happened; a create or
+ * delete that is retried after a lost answer may say TOPIC_EXISTS or UNKNOWN_TOPIC.
+ *
+ * Results with a destructor are one block of memory: everything they point to lives as long as they do.
+ *
+ * Options: bootstrap, client, request.timeout.ms, retry.backoff.ms (as of a consumer). Without `bootstrap`
+ * WEFT_BOOTSTRAP is taken, then tcp://127.0.0.1:9650.
+ */
+#ifndef WEFT_ADMIN_H
+#define WEFT_ADMIN_H
+
+#include <weft/record.h>
+
+typedef struct weft_admin weft_admin_t;
+
+WEFT_EXPORT_CHECKED weft_err_t weft_admin_new(const char *const *settings, weft_admin_t **out,
+                                              struct weft_error *error);
+WEFT_EXPORT void weft_admin_destroy(weft_admin_t **self_p);
+WEFT_EXPORT const char *weft_admin_error_text(const weft_admin_t *self); // of the last call that failed
+WEFT_EXPORT void
+weft_admin_wake(weft_admin_t *self); // any thread, signal handlers: the waiting call returns INTERRUPTED
+
+// ---- topics
+
+struct weft_setting {
+    const char *key;
+    const char *value;
+};
+
+struct weft_topic_change {
+    weft_id_t topic_id;
+    uint64_t version; // of the cluster state that holds it
+};
+
+// `out` may be NULL. The topic can be produced to as soon as metadata shows its leaders: weft_admin_wait_topic.
+WEFT_EXPORT_CHECKED weft_err_t weft_admin_create_topic(weft_admin_t *self, const char *topic, uint32_t partitions,
+                                                       uint32_t replicas, const struct weft_setting *settings,
+                                                       size_t setting_count, bool validate_only,
+                                                       struct weft_topic_change *out);
+/** Waits until every partition of the topic has a leader. LOCAL_TIMED_OUT. */
+WEFT_EXPORT_CHECKED weft_err_t weft_admin_wait_topic(weft_admin_t *self, const char *topic, int timeout_ms);
+WEFT_EXPORT_CHECKED weft_err_t weft_admin_delete_topic(weft_admin_t *self, const char *topic,
+                                                       struct weft_topic_change *out);
+WEFT_EXPORT_CHECKED weft_err_t weft_admin_alter_topic(weft_admin_t *self, const char *topic,
+                                                      const struct weft_setting *set, size_t set_count,
+                                                      const char *const *unset, size_t unset_count,
+                                                      struct weft_topic_change *out);
+WEFT_EXPORT_CHECKED weft_err_t weft_admin_add_partitions(weft_admin_t *self, const char *topic, uint32_t to,
+                                                         struct weft_topic_change *out);
+
+struct weft_topic_setting {
+    const char *key;
+    const char *value; // in force
+    bool is_default;
+};
+
+typedef struct weft_topic_config {
+    weft_id_t topic_id;
+    uint32_t partitions, replicas;
+    const struct weft_topic_setting *settings;
+    size_t setting_count;
+} weft_topic_config_t;
+
+WEFT_EXPORT_CHECKED weft_err_t weft_admin_describe_topic(weft_admin_t *self, const char *topic,
+                                                         weft_topic_config_t **out);
+WEFT_EXPORT void weft_topic_config_destroy(weft_topic_config_t **self_p);
+
+// ---- metadata: who is there, what exists, who leads
+
+struct weft_broker_info {
+    int32_t id;
+    bool alive;
+    const char *rack;
+    const char *const *endpoints; // one a shard
+    size_t endpoint_count;
+};
+
+struct weft_partition_info {
+    int32_t partition;
+    weft_err_t error;      // why it has no leader
+    int32_t leader, epoch; // leader -1: none
+    const char *endpoint;  // of the shard that leads it; "" if none
+    const int32_t *replicas, *isr, *offline;
+    size_t replica_count, isr_count, offline_count;
+};
+
+struct weft_topic_info {
+    const char *name;
+    weft_id_t id;
+    weft_err_t error; // UNKNOWN_TOPIC: asked for by name, does not exist
+    bool internal;
+    const struct weft_partition_info *partitions; // in order
+    size_t partition_count;
+};
+
+typedef struct weft_metadata {
+    weft_id_t cluster_id;
+    uint64_t version;
+    int32_t coordinator_id;          // -1: not known
+    const char *const *coordinators; // endpoints, the active one first
+    size_t coordinator_count;
+    const struct weft_broker_info *brokers;
+    size_t broker_count;
+    const struct weft_topic_info *topics; // sorted by name
+    size_t topic_count;
+} weft_metadata_t;
+
+/**
+ * topics NULL: all of them (internal ones only if asked for); topics with count 0: no topics, brokers only. A topic
+ * asked for that does not exist has its error set; the call is WEFT_OK.
+ */
+WEFT_EXPORT_CHECKED weft_err_t weft_admin_metadata(weft_admin_t *self, const char *const *topics, size_t topic_count,
+                                                   bool internal, weft_metadata_t **out);
+WEFT_EXPORT void weft_metadata_destroy(weft_metadata_t **self_p);
+
+// ---- partitions (answered by their leader)
+
+struct weft_offset_found {
+    int64_t offset;       // for a time after the last record: the end
+    int64_t timestamp_ms; // of the record found, -1 if none
+    int32_t epoch;
+    int64_t high_watermark; // committed end
+    int64_t log_start;
+};
+
+/**
+ * `at`: WEFT_FROM_EARLIEST, _LATEST or _TIME (_OFFSET is answered as given, with the marks). durable: latest means the
+ * durable end.
+ */
+WEFT_EXPORT_CHECKED weft_err_t weft_admin_list_offsets(weft_admin_t *self, const char *topic, int32_t partition,
+                                                       struct weft_position at, bool durable,
+                                                       struct weft_offset_found *out);
+/** Deletes all records below before_offset (-1: all that is committed). *log_start (may be NULL): first offset kept. */
+WEFT_EXPORT_CHECKED weft_err_t weft_admin_delete_records(weft_admin_t *self, const char *topic, int32_t partition,
+                                                         int64_t before_offset, int64_t *log_start);
+
+struct weft_partition_marks {
+    int64_t log_start, log_end, high_watermark, durable; // offsets
+    int64_t bytes;                                       // on disk
+    uint32_t segments, producers;                        // counts
+    int32_t epoch;
+};
+
+WEFT_EXPORT_CHECKED weft_err_t weft_admin_partition_status(weft_admin_t *self, const char *topic, int32_t partition,
+                                                           struct weft_partition_marks *out);
+
+// ---- nodes
+
+struct weft_broker_health {
+    int32_t id;
+    bool alive;
+    const char *endpoint, *rack, *version;
+    uint32_t shards, leads, replicas, heartbeat_age_ms;
+};
+
+typedef struct weft_cluster_health {
+    weft_id_t cluster_id;
+    uint64_t version, epoch;
+    const char *coordinator; // endpoint of the active one
+    uint32_t topics, partitions, leaderless;
+    const struct weft_broker_health *brokers;
+    size_t broker_count;
+    const char *const *problems; // sentences; none when healthy
+    size_t problem_count;
+} weft_cluster_health_t;
+
+WEFT_EXPORT_CHECKED weft_err_t weft_admin_cluster_status(weft_admin_t *self, weft_cluster_health_t **out);
+WEFT_EXPORT void weft_cluster_health_destroy(weft_cluster_health_t **self_p);
+
+struct weft_node_counter {
+    const char *name;
+    uint64_t value;
+};
+
+typedef struct weft_node_report {
+    const char *node, *health, *message, *version;
+    uint64_t uptime_ms;
+    const struct weft_node_counter *counters;
+    size_t counter_count;
+} weft_node_report_t;
+
+/** endpoint NULL: any bootstrap node. */
+WEFT_EXPORT_CHECKED weft_err_t weft_admin_node_status(weft_admin_t *self, const char *endpoint,
+                                                      weft_node_report_t **out);
+WEFT_EXPORT void weft_node_report_destroy(weft_node_report_t **self_p);
+
+typedef struct weft_node_hello {
+    uint32_t protocol_min, protocol_max;
+    const char *node, *version; // type of the node, version of the software
+    int32_t node_id, shard;     // -1: none
+    weft_id_t cluster_id;
+    uint32_t frame_bytes_max, batch_bytes_max, session_window;
+    int64_t wall_ms;
+    int64_t round_trip_us; // measured by this call
+    const char *const *features;
+    size_t feature_count;
+} weft_node_hello_t;
+
+WEFT_EXPORT_CHECKED weft_err_t weft_admin_hello(weft_admin_t *self, const char *endpoint, weft_node_hello_t **out);
+WEFT_EXPORT void weft_node_hello_destroy(weft_node_hello_t **self_p);
+
+#endif

@@ -17,7 +17,9 @@ struct weft_guard_limits {
     uint32_t string_bytes_max; // one str, bin or ext
 };
 
-extern const struct weft_guard_limits weft_guard_header; // of message headers (schemas/limits.json)
+extern const struct weft_guard_limits weft_guard_header; // of request headers (schemas/limits.json)
+extern const struct weft_guard_limits weft_guard_reply;  // of reply headers, which may list a whole cluster
+extern const struct weft_guard_limits weft_guard_record; // of commands and of what is read from our own disk
 
 // BAD_FRAME with a sentence naming the byte and what was wrong. Reads each byte once, allocates nothing.
 WEFT_MUST_USE weft_err_t weft_guard_check(weft_slice_t bytes, const struct weft_guard_limits *limits, struct weft_error *error);

@@ -19,15 +19,21 @@
 
 #define WEFT_TOPIC_NAME_BYTES_MAX 249 // as Kafka: [a-zA-Z0-9._-], not "." or ".."
 #define WEFT_REPLICAS_MAX 16
+// Limits of the state, held by apply, so that a snapshot always fits what schemas/records allows and a frame carries.
+#define WEFT_CLUSTER_BROKERS_MAX 10000
+#define WEFT_CLUSTER_TOPICS_MAX 60000
+#define WEFT_CLUSTER_DELETED_MAX 100000 // ids of deleted topics remembered; the oldest is forgotten first
 
 struct weft_cluster_broker {
     int32_t id;
     weft_id_t incarnation;
     bool alive;            // registered and not fenced
     char *rack;            // "" if none
+    char *version;         // of its software, for people
     char **endpoints;      // one a shard
     size_t shard_count;
     uint32_t led_count;    // partitions led now
+    uint32_t stored_count; // partitions of which it holds a replica
 };
 
 struct weft_cluster_partition {
@@ -54,7 +60,10 @@ typedef struct weft_cluster weft_cluster_t;
 weft_cluster_t *weft_cluster_new(void);
 void weft_cluster_destroy(weft_cluster_t **self_p);
 
-/** One change, for whoever holds derived state (shards, caches). Borrowed until the next apply. */
+/**
+ * One change, for whoever holds derived state (shards, caches). Told at the end of apply, when the whole command has taken effect. A topic's creation is one
+ * TOPIC_ADDED without its partitions; added partitions are one TOPIC_CHANGED (so is configuration) and a PARTITION each.
+ */
 enum weft_cluster_change_type { WEFT_CLUSTER_BROKER, WEFT_CLUSTER_TOPIC_ADDED, WEFT_CLUSTER_TOPIC_CHANGED, WEFT_CLUSTER_TOPIC_REMOVED, WEFT_CLUSTER_PARTITION };
 struct weft_cluster_change {
     enum weft_cluster_change_type type;
@@ -71,6 +80,8 @@ weft_err_t weft_cluster_apply(weft_cluster_t *self, uint64_t index, weft_slice_t
 uint64_t weft_cluster_index(const weft_cluster_t *self);   // last applied; also the metadata version
 uint64_t weft_cluster_epoch(const weft_cluster_t *self);   // index of the last took_office: the coordinator's epoch
 weft_id_t weft_cluster_id(const weft_cluster_t *self);     // zero until formatted
+// The coordinator that last took office: its endpoint ("" if none yet) and id (-1; may be NULL).
+const char *weft_cluster_coordinator(const weft_cluster_t *self, int32_t *id);
 
 void weft_cluster_encode(const weft_cluster_t *self, weft_buf_t *out);
 // Replaces the state; on BAD_FRAME it is left as it was.
@@ -80,6 +91,8 @@ uint32_t weft_cluster_digest(const weft_cluster_t *self);  // CRC-32C of the sna
 const struct weft_cluster_broker *weft_cluster_broker(const weft_cluster_t *self, int32_t id); // NULL if unknown
 const struct weft_cluster_topic *weft_cluster_topic(const weft_cluster_t *self, weft_id_t id);
 const struct weft_cluster_topic *weft_cluster_topic_by_name(const weft_cluster_t *self, weft_slice_t name);
+size_t weft_cluster_topic_count(const weft_cluster_t *self);
+uint64_t weft_cluster_partition_count(const weft_cluster_t *self); // of all topics
 bool weft_cluster_topic_was_deleted(const weft_cluster_t *self, weft_id_t id);
 // Iteration in order of registration / creation; cursor starts at 0.
 const struct weft_cluster_broker *weft_cluster_next_broker(const weft_cluster_t *self, size_t *cursor);
@@ -92,7 +105,7 @@ uint32_t weft_cluster_shard_of(weft_id_t topic, uint32_t partition, size_t shard
 // A sentence for a bad topic name, WEFT_OK for a good one.
 WEFT_MUST_USE weft_err_t weft_topic_name_check(weft_slice_t name, struct weft_error *error);
 
-void weft_cluster_check(const weft_cluster_t *self);
+void weft_cluster_check(const weft_cluster_t *self); // walks everything
 
 /**
  * Placement: replicas for new partitions, spread over alive brokers by fewest replicas, then over racks; the first replica of successive partitions goes round the

@@ -1,0 +1,338 @@
+// SPDX-License-Identifier: MPL-2.0
+// Objects of the cluster state, lookups and invariants.
+//
+// Brokers, topics and deleted ids live in maps that iterate in insertion order, so that every node that applied the same commands walks
+// them in the same order: snapshots and digests depend on it. Brokers are never removed, a deleted topic's id never returns (C6), so an order once given stays.
+#include "cluster_state.h"
+
+#include "../base/assert.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+weft_cluster_t *weft_cluster_new(void)
+{
+    weft_cluster_t *self = weft_calloc(1, sizeof *self);
+    self->codec = weft_calloc(1, sizeof *self->codec);
+    weft_codec_init(self->codec);
+    self->coordinator_id = -1;
+    self->coordinator_endpoint = weft_strdup("");
+    self->brokers = weft_map_new();
+    self->topics = weft_map_new();
+    self->names = weft_map_new();
+    self->deleted = weft_map_new();
+    return self;
+}
+
+static void s_texts_free(char **texts, size_t count)
+{
+    for (size_t i = 0; i < count; i++) free(texts[i]);
+    free(texts);
+}
+
+static void s_broker_free(struct weft_cluster_broker *broker)
+{
+    s_texts_free(broker->endpoints, broker->shard_count);
+    free(broker->rack);
+    free(broker->version);
+    free(broker);
+}
+
+static void s_topic_free(struct weft_cluster_topic *topic)
+{
+    s_texts_free(topic->config_keys, topic->config_count);
+    s_texts_free(topic->config_values, topic->config_count);
+    free(topic->partitions);
+    free(topic->name);
+    free(topic);
+}
+
+void weft_cluster_destroy(weft_cluster_t **self_p)
+{
+    weft_cluster_t *self = *self_p;
+    if (!self) return;
+    void *value;
+    for (size_t cursor = 0; weft_map_next(self->brokers, &cursor, NULL, &value);) s_broker_free(value);
+    for (size_t cursor = 0; weft_map_next(self->topics, &cursor, NULL, &value);) s_topic_free(value);
+    weft_map_destroy(&self->brokers);
+    weft_map_destroy(&self->topics);
+    weft_map_destroy(&self->names);
+    weft_map_destroy(&self->deleted);
+    weft_codec_fini(self->codec);
+    free(self->codec);
+    free(self->changes);
+    free(self->coordinator_endpoint);
+    free(self);
+    *self_p = NULL;
+}
+
+// ---- brokers
+
+struct weft_cluster_broker *weft_cluster_broker_find(const weft_cluster_t *self, int32_t id)
+{
+    return id < 0 ? NULL : weft_map_get_u64(self->brokers, (uint64_t) id);
+}
+
+struct weft_cluster_broker *weft_cluster_broker_add(weft_cluster_t *self, int32_t id)
+{
+    struct weft_cluster_broker *broker = weft_calloc(1, sizeof *broker);
+    broker->id = id;
+    broker->rack = weft_strdup("");
+    broker->version = weft_strdup("");
+    weft_map_put_u64(self->brokers, (uint64_t) id, broker);
+    return broker;
+}
+
+static char *s_text_of(weft_slice_t text)
+{
+    return text.data ? weft_slice_dup(text) : weft_strdup("");
+}
+
+void weft_cluster_broker_describe(struct weft_cluster_broker *broker, weft_slice_t rack, weft_slice_t version,
+                                  const weft_slice_t *endpoints, size_t endpoint_count)
+{
+    s_texts_free(broker->endpoints, broker->shard_count);
+    free(broker->rack);
+    free(broker->version);
+    broker->rack = s_text_of(rack);
+    broker->version = s_text_of(version);
+    broker->endpoints = weft_calloc(endpoint_count, sizeof *broker->endpoints);
+    broker->shard_count = endpoint_count;
+    for (size_t i = 0; i < endpoint_count; i++) broker->endpoints[i] = s_text_of(endpoints[i]);
+}
+
+// ---- topics
+
+struct weft_cluster_topic *weft_cluster_topic_find(const weft_cluster_t *self, weft_id_t id)
+{
+    return weft_map_get(self->topics, weft_id_slice(&id));
+}
+
+struct weft_cluster_topic *weft_cluster_topic_add(weft_cluster_t *self, weft_id_t id, weft_slice_t name,
+                                                  uint64_t created_index)
+{
+    struct weft_cluster_topic *topic = weft_calloc(1, sizeof *topic);
+    topic->id = id;
+    topic->name = weft_slice_dup(name);
+    topic->created_index = created_index;
+    weft_map_put(self->topics, weft_id_slice(&id), topic);
+    weft_map_put(self->names, name, topic);
+    return topic;
+}
+
+void weft_cluster_topic_drop(weft_cluster_t *self, struct weft_cluster_topic *topic)
+{
+    for (uint32_t i = 0; i < topic->partition_count; i++) weft_cluster_partition_end(self, &topic->partitions[i]);
+    self->partition_count -= topic->partition_count;
+    weft_map_remove(self->names, weft_slice_text(topic->name));
+    weft_map_remove(self->topics, weft_id_slice(&topic->id));
+    s_topic_free(topic);
+}
+
+struct weft_cluster_partition *weft_cluster_topic_grow(weft_cluster_t *self, struct weft_cluster_topic *topic,
+                                                       uint32_t count)
+{
+    uint32_t before = topic->partition_count;
+    weft_assert(count > before);
+    topic->partitions = weft_realloc(topic->partitions, (size_t) count * sizeof *topic->partitions);
+    memset(&topic->partitions[before], 0, (size_t) (count - before) * sizeof *topic->partitions);
+    for (uint32_t i = before; i < count; i++) topic->partitions[i].leader = -1;
+    topic->partition_count = count;
+    self->partition_count += count - before;
+    return &topic->partitions[before];
+}
+
+static int s_entry_compare(const void *a, const void *b)
+{
+    const struct weft_config_entry *const *x = a, *const *y = b;
+    return weft_slice_compare((*x)->key, (*y)->key);
+}
+
+void weft_cluster_topic_configure(struct weft_cluster_topic *topic, const struct weft_config_entry *entries,
+                                  size_t count)
+{
+    weft_assert(count <= WEFT_TOPIC_CONFIG_MAX);
+    const struct weft_config_entry *sorted[WEFT_TOPIC_CONFIG_MAX];
+    for (size_t i = 0; i < count; i++) sorted[i] = &entries[i];
+    if (count > 1) qsort(sorted, count, sizeof sorted[0], s_entry_compare);
+    s_texts_free(topic->config_keys, topic->config_count);
+    s_texts_free(topic->config_values, topic->config_count);
+    topic->config_keys = weft_calloc(count, sizeof *topic->config_keys);
+    topic->config_values = weft_calloc(count, sizeof *topic->config_values);
+    topic->config_count = count;
+    for (size_t i = 0; i < count; i++) {
+        topic->config_keys[i] = s_text_of(sorted[i]->key);
+        topic->config_values[i] = s_text_of(sorted[i]->value);
+    }
+}
+
+void weft_cluster_deleted_add(weft_cluster_t *self, weft_id_t id)
+{
+    if (weft_map_count(self->deleted) >= WEFT_CLUSTER_DELETED_MAX) {
+        size_t cursor = 0;
+        weft_slice_t oldest;
+        void *value;
+        if (weft_map_next(self->deleted, &cursor, &oldest, &value)) {
+            weft_id_t oldest_id = weft_id_of_slice(oldest);
+            weft_map_remove(self->deleted, weft_id_slice(&oldest_id));
+        }
+    }
+    weft_map_put(self->deleted, weft_id_slice(&id), self);
+}
+
+void weft_cluster_note(weft_cluster_t *self, enum weft_cluster_change_type type, weft_id_t topic, uint32_t partition,
+                       int32_t broker)
+{
+    if (self->change_count == self->change_capacity) {
+        self->change_capacity = self->change_capacity ? self->change_capacity * 2 : 64;
+        self->changes = weft_realloc(self->changes, self->change_capacity * sizeof *self->changes);
+    }
+    self->changes[self->change_count++] =
+        (struct weft_cluster_change){.type = type, .topic = topic, .partition = partition, .broker = broker};
+}
+
+// ---- lookups
+
+uint64_t weft_cluster_index(const weft_cluster_t *self)
+{
+    return self->index;
+}
+
+uint64_t weft_cluster_epoch(const weft_cluster_t *self)
+{
+    return self->epoch;
+}
+
+weft_id_t weft_cluster_id(const weft_cluster_t *self)
+{
+    return self->id;
+}
+
+const char *weft_cluster_coordinator(const weft_cluster_t *self, int32_t *id)
+{
+    if (id) *id = self->coordinator_id;
+    return self->coordinator_endpoint;
+}
+
+const struct weft_cluster_broker *weft_cluster_broker(const weft_cluster_t *self, int32_t id)
+{
+    return weft_cluster_broker_find(self, id);
+}
+
+const struct weft_cluster_topic *weft_cluster_topic(const weft_cluster_t *self, weft_id_t id)
+{
+    return weft_cluster_topic_find(self, id);
+}
+
+const struct weft_cluster_topic *weft_cluster_topic_by_name(const weft_cluster_t *self, weft_slice_t name)
+{
+    return weft_map_get(self->names, name);
+}
+
+size_t weft_cluster_topic_count(const weft_cluster_t *self)
+{
+    return weft_map_count(self->topics);
+}
+
+uint64_t weft_cluster_partition_count(const weft_cluster_t *self)
+{
+    return self->partition_count;
+}
+
+bool weft_cluster_topic_was_deleted(const weft_cluster_t *self, weft_id_t id)
+{
+    return weft_map_get(self->deleted, weft_id_slice(&id)) != NULL;
+}
+
+const struct weft_cluster_broker *weft_cluster_next_broker(const weft_cluster_t *self, size_t *cursor)
+{
+    void *value;
+    return weft_map_next(self->brokers, cursor, NULL, &value) ? value : NULL;
+}
+
+const struct weft_cluster_topic *weft_cluster_next_topic(const weft_cluster_t *self, size_t *cursor)
+{
+    void *value;
+    return weft_map_next(self->topics, cursor, NULL, &value) ? value : NULL;
+}
+
+const char *weft_cluster_topic_config(const struct weft_cluster_topic *topic, const char *key)
+{
+    for (size_t i = 0; i < topic->config_count; i++)
+        if (strcmp(topic->config_keys[i], key) == 0) return topic->config_values[i];
+    return NULL;
+}
+
+uint32_t weft_cluster_shard_of(weft_id_t topic, uint32_t partition, size_t shard_count)
+{
+    if (shard_count <= 1) return 0;
+    return (uint32_t) (weft_slice_hash(weft_id_slice(&topic), partition) % shard_count);
+}
+
+// ---- invariants
+
+static void s_check_partition(const weft_cluster_t *self, const struct weft_cluster_partition *partition)
+{
+    weft_assert(partition->replica_count >= 1 && partition->replica_count <= WEFT_REPLICAS_MAX);
+    weft_assert(partition->isr_count >= 1 && partition->isr_count <= partition->replica_count);
+    weft_assert(partition->leader_epoch >= 0 && partition->partition_epoch >= 0); // C4
+    for (uint8_t i = 0; i < partition->replica_count; i++) {
+        weft_assert(weft_cluster_broker_find(self, partition->replicas[i])); // C2
+        weft_assert(!weft_partition_has(partition->replicas, i, partition->replicas[i]));
+    }
+    for (uint8_t i = 0; i < partition->isr_count; i++) {
+        weft_assert(weft_partition_has(partition->replicas, partition->replica_count, partition->isr[i]));
+        weft_assert(!weft_partition_has(partition->isr, i, partition->isr[i]));
+        weft_assert(partition->leader < 0 || weft_cluster_broker_find(self, partition->isr[i])->alive); // C3
+    }
+    if (partition->leader >= 0)
+        weft_assert(weft_partition_has(partition->isr, partition->isr_count, partition->leader)); // C3
+    else
+        weft_assert(partition->leader == -1);
+}
+
+static void s_check_topic(const weft_cluster_t *self, const struct weft_cluster_topic *topic)
+{
+    weft_assert(weft_map_get(self->names, weft_slice_text(topic->name)) == topic); // C1
+    weft_assert(weft_cluster_topic_find(self, topic->id) == topic);
+    weft_assert(!weft_id_is_zero(topic->id) && !weft_cluster_topic_was_deleted(self, topic->id)); // C6
+    weft_assert(topic->partition_count >= 1 && topic->partition_count <= WEFT_PARTITIONS_MAX);
+    weft_assert(topic->created_index <= self->index);
+    for (size_t i = 1; i < topic->config_count; i++)
+        weft_assert(strcmp(topic->config_keys[i - 1], topic->config_keys[i]) < 0);
+    for (uint32_t i = 0; i < topic->partition_count; i++) s_check_partition(self, &topic->partitions[i]);
+}
+
+static void s_check_counts(const weft_cluster_t *self, const struct weft_cluster_broker *broker)
+{
+    uint32_t led = 0, stored = 0;
+    const struct weft_cluster_topic *topic;
+    for (size_t cursor = 0; (topic = weft_cluster_next_topic(self, &cursor));) {
+        for (uint32_t i = 0; i < topic->partition_count; i++) {
+            const struct weft_cluster_partition *partition = &topic->partitions[i];
+            led += partition->leader == broker->id;
+            stored += weft_partition_has(partition->replicas, partition->replica_count, broker->id);
+        }
+    }
+    weft_assert(led == broker->led_count && stored == broker->stored_count);
+}
+
+void weft_cluster_check(const weft_cluster_t *self)
+{
+    uint64_t partitions = 0;
+    const struct weft_cluster_topic *topic;
+    for (size_t cursor = 0; (topic = weft_cluster_next_topic(self, &cursor));) {
+        s_check_topic(self, topic);
+        partitions += topic->partition_count;
+    }
+    weft_assert(partitions == self->partition_count);
+    weft_assert(weft_map_count(self->names) == weft_map_count(self->topics)); // C1
+    weft_assert(weft_map_count(self->deleted) <= WEFT_CLUSTER_DELETED_MAX);
+    weft_assert(self->epoch <= self->index);
+    const struct weft_cluster_broker *broker;
+    for (size_t cursor = 0; (broker = weft_cluster_next_broker(self, &cursor));) {
+        weft_assert(broker->id >= 0 && !weft_id_is_zero(broker->incarnation));
+        weft_assert(broker->shard_count >= 1 && broker->shard_count <= WEFT_BROKER_SHARDS_MAX);
+        s_check_counts(self, broker);
+    }
+}

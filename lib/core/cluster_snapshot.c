@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: MPL-2.0
+// The cluster state as bytes: one record cluster_snapshot (schemas/records).
+//
+// Same state, same bytes: everything is written in the order in which it was made, and what derives from other fields (counts, maps) is not
+// written. Decoding builds a second state beside the first, checking it as apply would have, and swaps the two only when all of it was good.
+#include "cluster_state.h"
+
+#include "../base/assert.h"
+#include "../base/crc32c.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+// ---- encode
+
+// The encoder only reads; the generated structs serve decoding too and hold pointers to plain arrays.
+static int32_t *s_ids(weft_arena_t *arena, const int32_t *ids, size_t count)
+{
+    int32_t *copy = weft_arena_alloc(arena, count * sizeof *copy + 1);
+    memcpy(copy, ids, count * sizeof *copy);
+    return copy;
+}
+
+static void s_fill_broker(weft_arena_t *arena, const struct weft_cluster_broker *broker,
+                          struct weft_snapshot_broker *out)
+{
+    *out = (struct weft_snapshot_broker){.id = broker->id, .incarnation = broker->incarnation, .alive = broker->alive};
+    out->rack = weft_slice_text(broker->rack);
+    out->version = weft_slice_text(broker->version);
+    out->endpoints_count = broker->shard_count;
+    out->endpoints = weft_arena_alloc(arena, broker->shard_count * sizeof *out->endpoints);
+    for (size_t i = 0; i < broker->shard_count; i++) out->endpoints[i] = weft_slice_text(broker->endpoints[i]);
+}
+
+static void s_fill_topic(weft_arena_t *arena, const struct weft_cluster_topic *topic, struct weft_snapshot_topic *out)
+{
+    *out = (struct weft_snapshot_topic){
+        .id = topic->id, .name = weft_slice_text(topic->name), .created_index = topic->created_index};
+    out->partitions_count = topic->partition_count;
+    out->partitions = weft_arena_alloc(arena, topic->partition_count * sizeof *out->partitions);
+    for (uint32_t i = 0; i < topic->partition_count; i++) {
+        const struct weft_cluster_partition *partition = &topic->partitions[i];
+        out->partitions[i] =
+            (struct weft_snapshot_partition){.leader = partition->leader,
+                                             .leader_epoch = partition->leader_epoch,
+                                             .partition_epoch = partition->partition_epoch,
+                                             .replicas = s_ids(arena, partition->replicas, partition->replica_count),
+                                             .replicas_count = partition->replica_count,
+                                             .isr = s_ids(arena, partition->isr, partition->isr_count),
+                                             .isr_count = partition->isr_count};
+    }
+    out->config_count = topic->config_count;
+    out->config = weft_arena_alloc(arena, topic->config_count * sizeof *out->config + 1);
+    for (size_t i = 0; i < topic->config_count; i++)
+        out->config[i] = (struct weft_config_entry){.key = weft_slice_text(topic->config_keys[i]),
+                                                    .value = weft_slice_text(topic->config_values[i])};
+}
+
+void weft_cluster_encode(const weft_cluster_t *self, weft_buf_t *out)
+{
+    weft_arena_t arena;
+    weft_arena_init(&arena);
+    struct weft_cluster_snapshot_record it;
+    weft_cluster_snapshot_record_init(&it);
+    it.index = self->index;
+    it.epoch = self->epoch;
+    it.cluster_id = self->id;
+    it.coordinator_id = self->coordinator_id;
+    it.coordinator_endpoint = weft_slice_text(self->coordinator_endpoint);
+    it.brokers = weft_arena_alloc(&arena, weft_map_count(self->brokers) * sizeof *it.brokers + 1);
+    const struct weft_cluster_broker *broker;
+    for (size_t cursor = 0; (broker = weft_cluster_next_broker(self, &cursor));)
+        s_fill_broker(&arena, broker, &it.brokers[it.brokers_count++]);
+    it.topics = weft_arena_alloc(&arena, weft_map_count(self->topics) * sizeof *it.topics + 1);
+    const struct weft_cluster_topic *topic;
+    for (size_t cursor = 0; (topic = weft_cluster_next_topic(self, &cursor));)
+        s_fill_topic(&arena, topic, &it.topics[it.topics_count++]);
+    it.deleted = weft_arena_alloc(&arena, weft_map_count(self->deleted) * sizeof *it.deleted + 1);
+    weft_slice_t key;
+    for (size_t cursor = 0; weft_map_next(self->deleted, &cursor, &key, NULL);)
+        it.deleted[it.deleted_count++] = weft_id_of_slice(key);
+    weft_cluster_snapshot_record_encode(&it, out);
+    weft_arena_fini(&arena);
+}
+
+uint32_t weft_cluster_digest(const weft_cluster_t *self)
+{
+    weft_buf_t bytes;
+    weft_buf_init(&bytes);
+    weft_cluster_encode(self, &bytes);
+    uint32_t digest = weft_crc32c(0, bytes.data, bytes.size);
+    weft_buf_fini(&bytes);
+    return digest;
+}
+
+// ---- decode: each returns false for what no sequence of commands could have made
+
+static bool s_take_broker(weft_cluster_t *self, const struct weft_snapshot_broker *it)
+{
+    if (weft_cluster_broker_check(it->id, it->incarnation, it->endpoints, it->endpoints_count, NULL) != WEFT_OK)
+        return false;
+    if (weft_cluster_broker_find(self, it->id)) return false;
+    struct weft_cluster_broker *broker = weft_cluster_broker_add(self, it->id);
+    broker->incarnation = it->incarnation;
+    broker->alive = it->alive;
+    weft_cluster_broker_describe(broker, it->rack, it->version, it->endpoints, it->endpoints_count);
+    return true;
+}
+
+static bool s_isr_good(const weft_cluster_t *self, const struct weft_snapshot_partition *it)
+{
+    if (it->isr_count < 1 || it->isr_count > it->replicas_count) return false;
+    for (size_t i = 0; i < it->isr_count; i++) {
+        if (!weft_partition_has(it->replicas, (uint8_t) it->replicas_count, it->isr[i])) return false;
+        if (weft_partition_has(it->isr, (uint8_t) i, it->isr[i])) return false;
+        if (it->leader >= 0 && !weft_cluster_broker_find(self, it->isr[i])->alive) return false;
+    }
+    return it->leader == -1 || weft_partition_has(it->isr, (uint8_t) it->isr_count, it->leader);
+}
+
+static bool s_take_partition(weft_cluster_t *self, const struct weft_snapshot_partition *it,
+                             struct weft_cluster_partition *out)
+{
+    if (weft_cluster_replicas_check(self, it->replicas, it->replicas_count, NULL) != WEFT_OK) return false;
+    if (it->leader_epoch < 0 || it->partition_epoch < 0 || !s_isr_good(self, it)) return false;
+    weft_cluster_partition_begin(self, out, it->replicas, it->replicas_count);
+    weft_cluster_partition_lead(self, out, it->leader);
+    memset(out->isr, 0, sizeof out->isr);
+    memcpy(out->isr, it->isr, it->isr_count * sizeof it->isr[0]);
+    out->isr_count = (uint8_t) it->isr_count;
+    out->leader_epoch = it->leader_epoch;
+    out->partition_epoch = it->partition_epoch;
+    return true;
+}
+
+// A state half built is destroyed by the usual way.
+static bool s_take_topic(weft_cluster_t *self, const struct weft_snapshot_topic *it)
+{
+    if (weft_topic_name_check(it->name, NULL) != WEFT_OK || weft_cluster_topic_by_name(self, it->name)) return false;
+    if (weft_id_is_zero(it->id) || weft_cluster_topic_find(self, it->id) ||
+        weft_cluster_topic_was_deleted(self, it->id))
+        return false;
+    if (it->partitions_count < 1 || it->partitions_count > WEFT_PARTITIONS_MAX || it->created_index > self->index)
+        return false;
+    if (weft_cluster_config_check(it->config, it->config_count, NULL) != WEFT_OK) return false;
+    struct weft_cluster_topic *topic = weft_cluster_topic_add(self, it->id, it->name, it->created_index);
+    weft_cluster_topic_configure(topic, it->config, it->config_count);
+    struct weft_cluster_partition *partitions = weft_cluster_topic_grow(self, topic, (uint32_t) it->partitions_count);
+    for (size_t i = 0; i < it->partitions_count; i++)
+        if (!s_take_partition(self, &it->partitions[i], &partitions[i])) return false;
+    return true;
+}
+
+static bool s_take(weft_cluster_t *self, const struct weft_cluster_snapshot_record *it)
+{
+    if (it->brokers_count > WEFT_CLUSTER_BROKERS_MAX || it->topics_count > WEFT_CLUSTER_TOPICS_MAX ||
+        it->deleted_count > WEFT_CLUSTER_DELETED_MAX || it->epoch > it->index)
+        return false;
+    self->index = it->index;
+    self->epoch = it->epoch;
+    self->id = it->cluster_id;
+    self->coordinator_id = it->coordinator_id;
+    free(self->coordinator_endpoint);
+    self->coordinator_endpoint =
+        it->coordinator_endpoint.data ? weft_slice_dup(it->coordinator_endpoint) : weft_strdup("");
+    for (size_t i = 0; i < it->deleted_count; i++) {
+        if (weft_id_is_zero(it->deleted[i]) || weft_cluster_topic_was_deleted(self, it->deleted[i])) return false;
+        weft_cluster_deleted_add(self, it->deleted[i]);
+    }
+    for (size_t i = 0; i < it->brokers_count; i++)
+        if (!s_take_broker(self, &it->brokers[i])) return false;
+    for (size_t i = 0; i < it->topics_count; i++)
+        if (!s_take_topic(self, &it->topics[i])) return false;
+    return true;
+}
+
+weft_err_t weft_cluster_decode(weft_cluster_t *self, weft_slice_t snapshot)
+{
+    weft_cluster_t *fresh = weft_cluster_new();
+    struct weft_cluster_snapshot_record it;
+    weft_err_t err = weft_cluster_snapshot_record_decode(fresh->codec, snapshot, &it, NULL);
+    if (err == WEFT_OK && s_take(fresh, &it)) {
+        weft_cluster_t swap = *self;
+        *self = *fresh;
+        *fresh = swap;
+    } else {
+        err = WEFT_ERR_BAD_FRAME;
+    }
+    weft_cluster_destroy(&fresh);
+    return err;
+}

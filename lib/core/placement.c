@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: MPL-2.0
+// Placement of new partitions.
+//
+// The live brokers form a ring, those with the fewest replicas first, equals in random order. The first replica (which leads) of partition p goes to place p of the
+// ring: leaders are even within the topic, and small topics fall on the emptiest brokers. Each further replica goes to the broker with, in this order: a rack
+// that the partition does not use yet, the fewest replicas (those planned here included), the nearest place behind the leader. At most S_WINDOW brokers are looked
+// at for it, so that 100,000 partitions on 10,000 brokers still take a fraction of a second.
+#include "cluster.h"
+
+#include "../base/assert.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { S_WINDOW = 128 };
+
+struct s_seat {
+    const struct weft_cluster_broker *broker;
+    uint64_t stored; // with what is planned
+    uint64_t shuffle;
+};
+
+static int s_seat_compare(const void *a, const void *b)
+{
+    const struct s_seat *x = a, *y = b;
+    if (x->stored != y->stored) return x->stored < y->stored ? -1 : 1;
+    if (x->shuffle != y->shuffle) return x->shuffle < y->shuffle ? -1 : 1;
+    return x->broker->id < y->broker->id ? -1 : 1;
+}
+
+static size_t s_ring(const weft_cluster_t *cluster, weft_rand_t *rand, struct s_seat *seats)
+{
+    size_t count = 0;
+    const struct weft_cluster_broker *broker;
+    for (size_t cursor = 0; (broker = weft_cluster_next_broker(cluster, &cursor));) {
+        if (!broker->alive) continue;
+        seats[count++] =
+            (struct s_seat){.broker = broker, .stored = broker->stored_count, .shuffle = weft_rand_next(rand)};
+    }
+    if (count) qsort(seats, count, sizeof seats[0], s_seat_compare);
+    return count;
+}
+
+static bool s_rack_used(struct s_seat *const *chosen, size_t count, const char *rack)
+{
+    if (!rack[0]) return false; // brokers that name no rack say nothing
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(chosen[i]->broker->rack, rack) == 0) return true;
+    return false;
+}
+
+static bool s_is_chosen(struct s_seat *const *chosen, size_t count, const struct s_seat *seat)
+{
+    for (size_t i = 0; i < count; i++)
+        if (chosen[i] == seat) return true;
+    return false;
+}
+
+static struct s_seat *s_next_replica(struct s_seat *seats, size_t seat_count, size_t from, struct s_seat *const *chosen,
+                                     size_t count)
+{
+    struct s_seat *best = NULL;
+    bool best_used = false;
+    size_t window = seat_count < S_WINDOW ? seat_count : S_WINDOW;
+    for (size_t step = 1; step <= window; step++) {
+        struct s_seat *seat = &seats[(from + step) % seat_count];
+        if (s_is_chosen(chosen, count, seat)) continue;
+        bool used = s_rack_used(chosen, count, seat->broker->rack);
+        if (best && (used > best_used || (used == best_used && seat->stored >= best->stored))) continue;
+        best = seat;
+        best_used = used;
+    }
+    return best;
+}
+
+weft_err_t weft_placement(const weft_cluster_t *self, uint32_t partitions, uint32_t replicas, weft_rand_t *rand,
+                          int32_t (*out)[WEFT_REPLICAS_MAX], struct weft_error *error)
+{
+    if (replicas < 1 || replicas > WEFT_REPLICAS_MAX)
+        return weft_error_set(error, WEFT_ERR_INVALID_REPLICATION, "a partition has 1 to %d replicas, not %u",
+                              WEFT_REPLICAS_MAX, replicas);
+    struct s_seat *seats = weft_calloc(WEFT_CLUSTER_BROKERS_MAX, sizeof *seats);
+    size_t count = s_ring(self, rand, seats);
+    if (count < replicas) {
+        free(seats);
+        if (count == 0)
+            return weft_error_set(error, WEFT_ERR_INVALID_REPLICATION,
+                                  "no broker is alive to hold the partitions; start one (weft broker)");
+        return weft_error_set(error, WEFT_ERR_INVALID_REPLICATION,
+                              "%u replicas were asked, but only %zu broker%s alive; start more or ask for fewer",
+                              replicas, count, count == 1 ? " is" : "s are");
+    }
+    for (uint32_t p = 0; p < partitions; p++) {
+        struct s_seat *chosen[WEFT_REPLICAS_MAX];
+        chosen[0] = &seats[p % count];
+        for (uint32_t r = 0; r < replicas; r++) {
+            if (r > 0) chosen[r] = s_next_replica(seats, count, p % count, chosen, r);
+            weft_assert(chosen[r]);
+            chosen[r]->stored++;
+            out[p][r] = chosen[r]->broker->id;
+        }
+    }
+    free(seats);
+    return WEFT_OK;
+}

@@ -186,3 +186,11 @@ void weft_frame_pool_take(weft_frame_pool_t *self, size_t size, weft_frame_t *ou
     *out = (weft_frame_t){.ops = &s_pool_ops, .data = buffer->bytes, .size = size, .shared = false};
     s_keep(out, buffer);
 }
+
+size_t weft_frame_pool_outside(weft_frame_pool_t *self)
+{
+    pthread_mutex_lock(&self->lock);
+    size_t outside = self->users - 1;
+    pthread_mutex_unlock(&self->lock);
+    return outside;
+}

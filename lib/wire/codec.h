@@ -51,14 +51,14 @@ enum {
 struct weft_field {
     const char *name;
     uint8_t name_bytes;
-    uint8_t type;  // enum weft_field_type
+    uint8_t type; // enum weft_field_type
     uint8_t flags;
-    uint32_t offset;       // in the struct
-    uint32_t count_offset; // of name_count
-    uint32_t bytes_max;    // of one str or bin
-    uint32_t count_max;    // of an array
-    int64_t initial;       // default of numbers and bools
-    const char *initial_text; // default of a str, NULL: nil
+    uint32_t offset;                  // in the struct
+    uint32_t count_offset;            // of name_count
+    uint32_t bytes_max;               // of one str or bin
+    uint32_t count_max;               // of an array
+    int64_t initial;                  // default of numbers and bools
+    const char *initial_text;         // default of a str, NULL: nil
     const struct weft_shape *element; // of an array of structs
 };
 
@@ -81,22 +81,23 @@ struct weft_shape_head {
     const char *text;
     const char *number_key; // "id", "command", or NULL
     uint64_t number;
-    bool refused; // a reply with an error: of the fields behind the reply header only those that differ from their default are sent
 };
 
 // Appends one map. What the struct holds is not checked: the receiver does that.
-void weft_shape_encode(const struct weft_shape *shape, const void *self, const struct weft_shape_head *head, weft_buf_t *out);
+void weft_shape_encode(const struct weft_shape *shape, const void *self, const struct weft_shape_head *head,
+                       weft_buf_t *out);
 
 // ---- what the generated functions share
 
 #define WEFT_REPLY_FIELD_COUNT 7 // fields of struct weft_reply_header stand first in the shape of every reply
 
 // Decodes a reply, whose header stands at the beginning of *out.
-WEFT_MUST_USE weft_err_t weft_reply_shape_decode(weft_codec_t *codec, const struct weft_shape *shape, weft_slice_t bytes, void *out,
-                                                 struct weft_error *error);
+WEFT_MUST_USE weft_err_t weft_reply_shape_decode(weft_codec_t *codec, const struct weft_shape *shape,
+                                                 weft_slice_t bytes, void *out, struct weft_error *error);
 void weft_reply_shape_encode(const struct weft_shape *shape, const void *reply, weft_buf_t *out);
 // The unsigned number under `key` of a map. BAD_FRAME; INVALID_REQUEST if there is none.
-WEFT_MUST_USE weft_err_t weft_map_number(weft_slice_t bytes, const struct weft_guard_limits *limits, const char *key, uint64_t *out);
+WEFT_MUST_USE weft_err_t weft_map_number(weft_slice_t bytes, const struct weft_guard_limits *limits, const char *key,
+                                         uint64_t *out);
 
 struct weft_api_row {
     const char *name;

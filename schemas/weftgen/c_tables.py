@@ -21,14 +21,12 @@ def errors_header(model):
 #ifndef WEFT_ERRORS_H
 #define WEFT_ERRORS_H
 
+#include <weft/export.h>
+
 #include <stdint.h>
 
 #ifdef __cplusplus
 extern "C" {
-#endif
-
-#ifndef WEFT_EXPORT
-#define WEFT_EXPORT __attribute__((visibility("default")))
 #endif
 
 typedef enum weft_err {"""]

@@ -270,7 +270,7 @@ class Model:
                 raise SchemaError("%s: the file is named otherwise than what it describes" % where)
             self._add_structs(where, thing, folder)
             things.append(made)
-        return things
+        return sorted(things, key=lambda made: made.name)
 
     def _check_structs(self):
         tops = [side for message in self.messages for side in (message.request, message.reply) if side]
@@ -281,11 +281,27 @@ class Model:
                     raise SchemaError("%s: struct '%s' is not known" % (field.where, field.type))
         for name in self.structs:
             self.struct_depth(name)
+        for message in self.messages:
+            self._check_limits(message.request, "HEADER_COUNT_MAX")
+            if message.reply:
+                self._check_limits(message.reply, "REPLY_COUNT_MAX")
+        for thing in self.commands + self.records:
+            self._check_limits(thing.struct, "STATE_COUNT_MAX")
         header = {field.name for field in self.common_request.fields}
         for message in self.messages:
             for field in message.request.fields:
                 if field.name in header:
                     raise SchemaError("%s: the name belongs to every request" % field.where)
+
+    def _check_limits(self, struct, count_limit, depth=1):
+        """What a schema allows must pass the guard."""
+        for field in struct.fields:
+            if field.count_max > self.limit(count_limit) or field.max > self.limit("STRING_BYTES_MAX"):
+                raise SchemaError("%s: more than %s or STRING_BYTES_MAX allow" % (field.where, count_limit))
+            if depth + 1 + field.is_array > self.limit("HEADER_DEPTH_MAX"):
+                raise SchemaError("%s: deeper than HEADER_DEPTH_MAX" % field.where)
+            if field.is_struct:
+                self._check_limits(self.structs[field.type], count_limit, depth + 2)
 
     def struct_depth(self, name, above=()):
         """How deep a struct nests; refuses one that holds itself."""

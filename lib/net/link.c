@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: MPL-2.0
+// States: DOWN, RISING (handshake done, the pipe not yet seen by our socket), UP. The monitor tells of handshakes and losses; a link
+// is called up only once its socket really takes messages, so that the first send after link_up is never refused.
+//
+// inproc has neither handshakes nor monitor events: such a link rises when it is made, and its loss is seen by a send that
+// finds no pipe. libzmq accepts an inproc connection before its server is bound, and queues for it.
+//
+// libzmq reconnects after a lost connection but not after a protocol error (a frame beyond MAXMSGSIZE, another protocol on that
+// port): then the session ends without a word. A link that isn't up again S_REVIVE_US after a loss is made anew.
+#include "link.h"
+
+#include "../base/trace.h"
+#include "sockets.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <zmq.h>
+
+#define S_REVIVE_US INT64_C(5000000)
+#define S_REVIVE_INPROC_US INT64_C(100000)
+
+enum s_state { S_DOWN, S_RISING, S_UP };
+
+struct weft_dealer {
+    weft_net_t *net;
+    char *endpoint;
+    size_t frame_bytes_max;
+    struct weft_receiver receiver;
+    void *monitor;
+    weft_account_t *account;
+    enum s_state state;
+    bool inproc;
+    bool lost; // a send found no connection: told by the next poll
+    bool renewed;
+    int64_t revive_us;
+};
+
+static weft_err_t s_open(weft_dealer_t *self)
+{
+    self->receiver = (struct weft_receiver){.socket = NULL, .routed = false};
+    self->state = self->inproc ? S_RISING : S_DOWN;
+    self->revive_us = WEFT_TIME_NEVER;
+    self->lost = false;
+    return weft_socket_dealer(self->net, self->endpoint, self->frame_bytes_max, &self->receiver.socket, &self->monitor,
+                              NULL);
+}
+
+weft_err_t weft_dealer_new(weft_net_t *net, const char *endpoint, size_t frame_bytes_max, weft_dealer_t **out)
+{
+    weft_dealer_t *self = weft_calloc(1, sizeof *self);
+    self->net = net;
+    self->endpoint = weft_strdup(endpoint);
+    self->frame_bytes_max = frame_bytes_max;
+    self->inproc = strncmp(endpoint, "inproc://", strlen("inproc://")) == 0;
+    weft_err_t err = s_open(self);
+    if (err != WEFT_OK) {
+        free(self->endpoint);
+        free(self);
+        return err;
+    }
+    self->account = weft_account_new();
+    *out = self;
+    return WEFT_OK;
+}
+
+void weft_dealer_destroy(weft_dealer_t **self_p)
+{
+    weft_dealer_t *self = *self_p;
+    if (self == NULL) return;
+    *self_p = NULL;
+    weft_socket_close_dealer(&self->receiver.socket, &self->monitor);
+    weft_account_release(&self->account);
+    free(self->endpoint);
+    free(self);
+}
+
+const char *weft_dealer_endpoint(const weft_dealer_t *self)
+{
+    return self->endpoint;
+}
+
+int weft_dealer_fd(const weft_dealer_t *self)
+{
+    return self->receiver.socket != NULL ? weft_socket_fd(self->receiver.socket) : -1;
+}
+
+int weft_dealer_monitor_fd(const weft_dealer_t *self)
+{
+    return self->monitor != NULL ? weft_socket_fd(self->monitor) : -1;
+}
+
+bool weft_dealer_is_up(const weft_dealer_t *self)
+{
+    return self->state == S_UP && !self->lost;
+}
+
+weft_account_t *weft_dealer_account(weft_dealer_t *self)
+{
+    return self->account;
+}
+
+int64_t weft_dealer_revive_us(const weft_dealer_t *self)
+{
+    return self->lost ? 0 : self->revive_us;
+}
+
+bool weft_dealer_renewed(weft_dealer_t *self)
+{
+    bool renewed = self->renewed;
+    self->renewed = false;
+    return renewed;
+}
+
+enum weft_received weft_dealer_receive(weft_dealer_t *self, struct weft_message *out)
+{
+    return self->receiver.socket != NULL ? weft_receive(&self->receiver, out) : WEFT_RECEIVED_NOTHING;
+}
+
+bool weft_dealer_send(weft_dealer_t *self, weft_outgoing_t *outgoing)
+{
+    if (self->receiver.socket != NULL) {
+        if (weft_outgoing_send(outgoing, self->receiver.socket)) return true;
+        // libzmq looks at its commands at most every millisecond or so while sending: it may have missed a new pipe.
+        if (errno == EAGAIN && weft_socket_writable(self->receiver.socket) &&
+            weft_outgoing_send(outgoing, self->receiver.socket))
+            return true;
+    }
+    weft_outgoing_discard(outgoing);
+    self->lost = true;
+    return false;
+}
+
+// 0: nothing there.
+static int s_monitor_event(weft_dealer_t *self)
+{
+    if (self->monitor == NULL) return 0;
+    int event = 0;
+    bool more = true;
+    for (int i = 0; more; i++) {
+        zmq_msg_t message;
+        zmq_msg_init(&message);
+        int rc = zmq_msg_recv(&message, self->monitor, ZMQ_DONTWAIT);
+        if (rc < 0 && errno == EINTR) {
+            zmq_msg_close(&message);
+            i--;
+            continue;
+        }
+        uint16_t number = 0;
+        if (i == 0 && rc >= (int) sizeof number) {
+            memcpy(&number, zmq_msg_data(&message), sizeof number);
+            event = number;
+        }
+        more = rc >= 0 && zmq_msg_more(&message);
+        zmq_msg_close(&message);
+    }
+    return event;
+}
+
+static enum weft_link_event s_fall(weft_dealer_t *self, int64_t now_us)
+{
+    bool was_up = self->state == S_UP;
+    self->state = S_DOWN;
+    self->lost = false;
+    self->receiver.discarding = false;
+    self->revive_us = now_us + (self->inproc ? S_REVIVE_INPROC_US : S_REVIVE_US);
+    return was_up ? WEFT_LINK_DOWN : WEFT_LINK_NOTHING;
+}
+
+static void s_renew(weft_dealer_t *self, int64_t now_us)
+{
+    weft_socket_close_dealer(&self->receiver.socket, &self->monitor);
+    if (s_open(self) != WEFT_OK) {
+        self->revive_us = now_us + S_REVIVE_US;
+        weft_trace(WEFT_TRACE_WARN, "net", "no socket for %s now; trying again", self->endpoint);
+    }
+    self->renewed = true;
+}
+
+enum weft_link_event weft_dealer_poll(weft_dealer_t *self, int64_t now_us)
+{
+    for (int event; (event = s_monitor_event(self)) != 0;) {
+        if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED) {
+            if (self->state == S_DOWN) self->state = S_RISING;
+            self->revive_us = WEFT_TIME_NEVER;
+            continue;
+        }
+        if (s_fall(self, now_us) == WEFT_LINK_DOWN) return WEFT_LINK_DOWN;
+    }
+    if (self->lost) return s_fall(self, now_us);
+    if (self->state == S_RISING && weft_socket_writable(self->receiver.socket)) {
+        self->state = S_UP;
+        return WEFT_LINK_UP;
+    }
+    if (self->state != S_UP && now_us >= self->revive_us) s_renew(self, now_us);
+    return WEFT_LINK_NOTHING;
+}

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: MPL-2.0
+// The table of mailboxes only grows and its slots are atomic pointers, so posting looks a mailbox up without a lock.
+#include "net.h"
+
+#include "../base/assert.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <zmq.h>
+
+// A link takes three sockets (DEALER and the two ends of its monitor); the default of 1,023 would be 341 links.
+#define S_SOCKETS_MAX 16384
+
+struct weft_net {
+    void *zmq;
+    const weft_security_t *security;
+    _Atomic(weft_mailbox_t *) mailboxes[WEFT_NET_PARTS_MAX]; // [id - 1]
+    atomic_uint count;
+};
+
+weft_err_t weft_net_new(const struct weft_net_how *how, weft_net_t **out, struct weft_error *error)
+{
+    weft_net_t *self = weft_calloc(1, sizeof *self);
+    self->security = how->security != NULL ? how->security : weft_security_none();
+    self->zmq = zmq_ctx_new();
+    weft_assert(self->zmq != NULL);
+    zmq_ctx_set(self->zmq, ZMQ_IO_THREADS, how->io_threads > 0 ? how->io_threads : 1);
+    zmq_ctx_set(self->zmq, ZMQ_MAX_SOCKETS, S_SOCKETS_MAX);
+    weft_err_t err = self->security->begin(self->security, self->zmq, error);
+    if (err != WEFT_OK) goto fail_context;
+    *out = self;
+    return WEFT_OK;
+
+fail_context:
+    zmq_ctx_term(self->zmq);
+    free(self);
+    return err;
+}
+
+void weft_net_destroy(weft_net_t **self_p)
+{
+    weft_net_t *self = *self_p;
+    if (self == NULL) return;
+    *self_p = NULL;
+    self->security->end(self->security, self->zmq);
+    while (zmq_ctx_term(self->zmq) != 0 && errno == EINTR) {}
+    for (size_t i = 0; i < WEFT_NET_PARTS_MAX; i++) {
+        weft_mailbox_t *mailbox = atomic_load(&self->mailboxes[i]);
+        weft_mailbox_destroy(&mailbox);
+    }
+    free(self);
+}
+
+void *weft_net_zmq(const weft_net_t *self)
+{
+    return self->zmq;
+}
+
+const weft_security_t *weft_net_security(const weft_net_t *self)
+{
+    return self->security;
+}
+
+weft_err_t weft_net_mailbox_add(weft_net_t *self, weft_part_id_t *id, weft_mailbox_t **out, struct weft_error *error)
+{
+    unsigned slot = atomic_fetch_add(&self->count, 1);
+    if (slot >= WEFT_NET_PARTS_MAX) {
+        atomic_fetch_sub(&self->count, 1);
+        return weft_error_set(error, WEFT_ERR_TOO_LARGE,
+                              "more than %d parts in one runtime: run the nodes in several processes",
+                              WEFT_NET_PARTS_MAX);
+    }
+    weft_mailbox_t *mailbox = weft_mailbox_new();
+    atomic_store_explicit(&self->mailboxes[slot], mailbox, memory_order_release);
+    *id = slot + 1;
+    *out = mailbox;
+    return WEFT_OK;
+}
+
+bool weft_net_post(weft_net_t *self, weft_part_id_t to, const struct weft_mail *mail)
+{
+    if (to != 0 && to <= WEFT_NET_PARTS_MAX) {
+        weft_mailbox_t *mailbox = atomic_load_explicit(&self->mailboxes[to - 1], memory_order_acquire);
+        if (mailbox != NULL && weft_mailbox_put(mailbox, mail)) return true;
+    }
+    if (mail->body != NULL && mail->body_free != NULL) mail->body_free(mail->body);
+    return false;
+}

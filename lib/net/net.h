@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: MPL-2.0
+/**
+ * Net: one ZeroMQ context with what its parts share: I/O threads, the security object, and the table of mailboxes.
+ *
+ * A runtime has one, a client has one. It is never CZMQ's process-wide context, so that it neither takes the host's
+ * signals nor its linger (ZEROMQ.md).
+ */
+#ifndef WEFT_NET_NET_H
+#define WEFT_NET_NET_H
+
+#include "mailbox.h"
+#include "security.h"
+
+#define WEFT_NET_PARTS_MAX 1024 // ids are not reused within one net
+
+typedef struct weft_net weft_net_t;
+
+struct weft_net_how {
+    int io_threads;                  // 0: one
+    const weft_security_t *security; // NULL: none
+};
+
+WEFT_MUST_USE weft_err_t weft_net_new(const struct weft_net_how *how, weft_net_t **out, struct weft_error *error);
+// All loops must be gone. Blocks until what they sent has left, at most the sockets' linger (sockets.h).
+void weft_net_destroy(weft_net_t **self_p);
+
+void *weft_net_zmq(const weft_net_t *self);
+const weft_security_t *weft_net_security(const weft_net_t *self);
+
+// A mailbox for a new part; it lives as long as the net, so that late mail finds it closed and never freed.
+WEFT_MUST_USE weft_err_t weft_net_mailbox_add(weft_net_t *self, weft_part_id_t *id, weft_mailbox_t **out,
+                                              struct weft_error *error);
+// Any thread. Mail to a part that is not there (any more) has its body freed; false says so.
+bool weft_net_post(weft_net_t *self, weft_part_id_t to, const struct weft_mail *mail);
+
+#endif

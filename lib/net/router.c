@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: MPL-2.0
+// Accounts are looked up by routing id. A reply burst goes to one peer mostly, so the last one is remembered. Idle entries are swept
+// when the table has doubled since the last sweep: a constant cost a reply however many peers come and go.
+#include "router.h"
+
+#include "../base/map.h"
+#include "sockets.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <zmq.h>
+
+#define S_SWEEP_COUNT_MIN 256
+
+struct weft_router {
+    struct weft_receiver receiver;
+    struct weft_bound bound;
+    weft_map_t *accounts;
+    size_t sweep_count; // sweep when the table has so many
+    struct weft_peer last_peer;
+    weft_account_t *last_account;
+};
+
+weft_err_t weft_router_new(weft_net_t *net, const struct weft_world_part *how, weft_router_t **out, char *bound,
+                           struct weft_error *error)
+{
+    weft_router_t *self = weft_calloc(1, sizeof *self);
+    self->receiver.routed = true;
+    weft_err_t err = weft_socket_router(net, how, &self->receiver.socket, &self->bound, error);
+    if (err != WEFT_OK) {
+        free(self);
+        return err;
+    }
+    self->accounts = weft_map_new();
+    self->sweep_count = S_SWEEP_COUNT_MIN;
+    if (bound != NULL) snprintf(bound, WEFT_ENDPOINT_BYTES_MAX, "%s", self->bound.endpoint);
+    *out = self;
+    return WEFT_OK;
+}
+
+void weft_router_destroy(weft_router_t **self_p)
+{
+    weft_router_t *self = *self_p;
+    if (self == NULL) return;
+    *self_p = NULL;
+    weft_socket_close_router(&self->receiver.socket, &self->bound);
+    void *value;
+    weft_slice_t key;
+    for (size_t i = 0; weft_map_next(self->accounts, &i, &key, &value);) {
+        weft_account_t *account = value;
+        weft_account_release(&account);
+    }
+    weft_map_destroy(&self->accounts);
+    free(self);
+}
+
+int weft_router_fd(const weft_router_t *self)
+{
+    return weft_socket_fd(self->receiver.socket);
+}
+
+enum weft_received weft_router_receive(weft_router_t *self, struct weft_message *out)
+{
+    out->link = 0;
+    return weft_receive(&self->receiver, out);
+}
+
+static weft_slice_t s_key(const struct weft_peer *peer)
+{
+    return (weft_slice_t){peer->bytes, peer->size};
+}
+
+static bool s_is_last(const weft_router_t *self, const struct weft_peer *peer)
+{
+    return self->last_account != NULL && self->last_peer.size == peer->size &&
+           memcmp(self->last_peer.bytes, peer->bytes, peer->size) == 0;
+}
+
+size_t weft_router_outstanding(const weft_router_t *self, const struct weft_peer *peer)
+{
+    const weft_account_t *account =
+        s_is_last(self, peer) ? self->last_account : weft_map_get(self->accounts, s_key(peer));
+    return account != NULL ? weft_account_bytes(account) : 0;
+}
+
+static void s_sweep(weft_router_t *self)
+{
+    void *value;
+    weft_slice_t key;
+    for (size_t i = 0; weft_map_next(self->accounts, &i, &key, &value);) {
+        weft_account_t *account = value;
+        if (!weft_account_idle(account)) continue;
+        weft_map_remove(self->accounts, key);
+        weft_account_release(&account);
+    }
+    size_t twice = weft_map_count(self->accounts) * 2;
+    self->sweep_count = twice > S_SWEEP_COUNT_MIN ? twice : S_SWEEP_COUNT_MIN;
+    self->last_account = NULL;
+}
+
+weft_account_t *weft_router_account(weft_router_t *self, const struct weft_peer *peer)
+{
+    if (s_is_last(self, peer)) return self->last_account;
+    weft_account_t *account = weft_map_get(self->accounts, s_key(peer));
+    if (account == NULL) {
+        if (weft_map_count(self->accounts) >= self->sweep_count) s_sweep(self);
+        if (weft_map_count(self->accounts) >= WEFT_ROUTER_PEERS_MAX) return NULL;
+        account = weft_account_new();
+        weft_map_put(self->accounts, s_key(peer), account);
+    }
+    self->last_peer = *peer;
+    self->last_account = account;
+    return account;
+}
+
+bool weft_router_send(weft_router_t *self, const struct weft_peer *peer, bool delimited, weft_outgoing_t *outgoing)
+{
+    void *socket = self->receiver.socket;
+    bool sent = zmq_send(socket, peer->bytes, peer->size, ZMQ_SNDMORE | ZMQ_DONTWAIT) >= 0;
+    if (sent && delimited) sent = zmq_send(socket, "", 0, ZMQ_SNDMORE | ZMQ_DONTWAIT) >= 0;
+    if (sent) sent = weft_outgoing_send(outgoing, socket);
+    if (!sent) weft_outgoing_discard(outgoing);
+    return sent;
+}

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: MPL-2.0
+/**
+ * Router: the ROUTER socket of a part, and the account of every peer that has replies outstanding.
+ *
+ * The table of accounts is bounded: a peer is in it only while bytes for it are outstanding (and until the next sweep).
+ */
+#ifndef WEFT_NET_ROUTER_H
+#define WEFT_NET_ROUTER_H
+
+#include "net.h"
+#include "outgoing.h"
+#include "receive.h"
+
+#define WEFT_ROUTER_PEERS_MAX 65536 // peers with replies outstanding; replies to more are dropped and counted
+
+typedef struct weft_router weft_router_t;
+
+// Binds. `bound` as in weft_world_ops.add.
+WEFT_MUST_USE weft_err_t weft_router_new(weft_net_t *net, const struct weft_world_part *how, weft_router_t **out,
+                                         char *bound, struct weft_error *error);
+// Unbinds at once; replies that were sent go on leaving for the socket's linger.
+void weft_router_destroy(weft_router_t **self_p);
+
+int weft_router_fd(const weft_router_t *self);
+enum weft_received weft_router_receive(weft_router_t *self, struct weft_message *out);
+
+size_t weft_router_outstanding(const weft_router_t *self, const struct weft_peer *peer);
+// The peer's account, made if absent; NULL: the table is full. Valid until the next call.
+weft_account_t *weft_router_account(weft_router_t *self, const struct weft_peer *peer);
+// Ends `outgoing`. False: the peer is gone.
+bool weft_router_send(weft_router_t *self, const struct weft_peer *peer, bool delimited, weft_outgoing_t *outgoing);
+
+#endif

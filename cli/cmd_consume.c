@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: MPL-2.0
+// weft consume: records of topics to standard output, as values, by a format, or as JSON lines.
+#include "connect.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CONSUME_OUT_BYTES (1 << 18)
+
+static const struct cli_option s_options[] = {
+    {"--from", "earliest|latest|OFFSET|@TIME", NULL, false, "Where to begin [latest; earliest with --exit-at-end or --count]. @TIME is Unix seconds, ms, or ISO 8601."},
+    {"--partition", "N", NULL, true, "Only this partition."},
+    {"--count", "N", NULL, false, "Stop after so many records."},
+    {"--exit-at-end", NULL, NULL, false, "Stop at the end that the partitions had at the start."},
+    {"--format", "FMT", NULL, false, "%t topic, %p partition, %o offset, %k key, %v value, %h headers, %T timestamp in ms, %K and %S sizes of key and value; \\n \\t \\0 \\xHH. [%v\\n]"},
+    {"--read", "committed|durable", "committed", false, "Read committed records, or only what is synced to disk."},
+    {"--set", "KEY=VALUE", NULL, true, "A setting of the consumer (docs/CONFIG.md, scope consumer)."},
+    {0}};
+
+struct consume {
+    const struct cli_args *args;
+    weft_consumer_t *consumer;
+    weft_slice_t format; // nil: value and newline
+    bool json;
+    int64_t count_max, count, bytes;
+    weft_err_t fatal;
+};
+
+static void s_put(weft_slice_t bytes)
+{
+    if (bytes.size) fwrite_unlocked(bytes.data, 1, bytes.size, stdout);
+}
+
+static void s_put_headers(weft_slice_t headers)
+{
+    weft_slice_t rest = headers, name, value;
+    for (bool first = true; weft_headers_next(&rest, &name, &value); first = false) {
+        if (!first) putchar_unlocked(',');
+        s_put(name);
+        putchar_unlocked('=');
+        s_put(value);
+    }
+}
+
+static void s_print_format(weft_slice_t format, const struct weft_record_view *record)
+{
+    for (size_t i = 0; i < format.size; i++) {
+        if (format.data[i] != '%' || i + 1 == format.size) {
+            putchar_unlocked(format.data[i]);
+            continue;
+        }
+        switch (format.data[++i]) {
+        case 't': fputs(record->topic, stdout); break;
+        case 'p': printf("%d", record->partition); break;
+        case 'o': printf("%" PRId64, record->offset); break;
+        case 'k': s_put(record->key); break;
+        case 'v':
+        case 's': s_put(record->value); break;
+        case 'h': s_put_headers(record->headers); break;
+        case 'T': printf("%" PRId64, record->timestamp_ms); break;
+        case 'K': printf("%" PRId64, record->key.data ? (int64_t) record->key.size : -1); break;
+        case 'S': printf("%" PRId64, record->value.data ? (int64_t) record->value.size : -1); break;
+        default: putchar_unlocked(format.data[i]); break;
+        }
+    }
+}
+
+static void s_print_json(const struct weft_record_view *record)
+{
+    cli_json_t json;
+    cli_json_init(&json);
+    cli_json_open(&json, NULL, '{');
+    cli_json_text(&json, "topic", record->topic);
+    cli_json_int(&json, "partition", record->partition);
+    cli_json_int(&json, "offset", record->offset);
+    cli_json_int(&json, "timestamp_ms", record->timestamp_ms);
+    cli_json_slice(&json, "key", record->key);
+    cli_json_slice(&json, "value", record->value);
+    cli_json_open(&json, "headers", '[');
+    weft_slice_t rest = record->headers, name, value;
+    while (weft_headers_next(&rest, &name, &value)) {
+        cli_json_open(&json, NULL, '[');
+        cli_json_slice(&json, NULL, name);
+        cli_json_slice(&json, NULL, value);
+        cli_json_close(&json, ']');
+    }
+    cli_json_close(&json, ']');
+    cli_json_close(&json, '}');
+    fwrite(json.buf.data, 1, json.buf.size, stdout);
+    putchar('\n');
+    cli_json_fini(&json);
+}
+
+static void s_print(struct consume *self, const struct weft_record_view *record)
+{
+    if (self->json) {
+        s_print_json(record);
+    } else if (self->format.data) {
+        s_print_format(self->format, record);
+    } else {
+        s_put(record->value);
+        putchar_unlocked('\n');
+    }
+}
+
+// Says what happened; what ends the run is remembered.
+static void s_events(struct consume *self)
+{
+    struct weft_consumer_event event;
+    while (weft_consumer_event(self->consumer, &event)) {
+        if (event.type == WEFT_EVENT_ASSIGNED) continue;
+        cli_fail(self->args, "%s", event.text);
+        bool stops = event.type == WEFT_EVENT_STOPPED || event.type == WEFT_EVENT_BAD_BATCH;
+        if (stops && self->fatal == WEFT_OK) self->fatal = event.error != WEFT_OK ? event.error : WEFT_ERR_INTERNAL;
+    }
+}
+
+static int s_loop(struct consume *self)
+{
+    bool exit_at_end = cli_has(self->args, "--exit-at-end");
+    while (!cli_interrupted()) {
+        weft_records_t *records = NULL;
+        weft_err_t err = weft_consumer_poll(self->consumer, 200, &records);
+        if (err == WEFT_ERR_INTERRUPTED) continue;
+        if (err != WEFT_OK) return cli_fail(self->args, "%s", weft_consumer_error_text(self->consumer));
+        struct weft_record_view record;
+        while (self->count != self->count_max && weft_records_next(records, &record)) {
+            s_print(self, &record);
+            self->count++;
+            self->bytes += (int64_t) (record.key.size + record.value.size);
+        }
+        if (ferror(stdout)) return CLI_FAILED; // the reader went away
+        s_events(self);
+        if (self->count == self->count_max) return CLI_DONE;
+        if (exit_at_end && weft_consumer_at_end(self->consumer)) return self->fatal == WEFT_OK ? CLI_DONE : CLI_FAILED;
+        if (self->fatal != WEFT_OK) return CLI_FAILED;
+        fflush(stdout);
+    }
+    return 130;
+}
+
+static bool s_is_glob(const char *topic) { return strpbrk(topic, "*?[") != NULL; }
+
+// A topic asked for by name must exist: the server's sentence knows the nearest one.
+static int s_check_topics(const struct cli_args *args)
+{
+    weft_admin_t *admin = cli_admin_new(args);
+    if (!admin) return CLI_FAILED;
+    int status = CLI_DONE;
+    for (int i = 0; i < args->argument_count && status == CLI_DONE; i++) {
+        weft_topic_config_t *config = NULL;
+        if (s_is_glob(args->arguments[i])) continue;
+        weft_err_t err = weft_admin_describe_topic(admin, args->arguments[i], &config);
+        if (err != WEFT_OK) status = cli_admin_fail(args, admin, err);
+        const char *number;
+        for (int n = 0; status == CLI_DONE && (number = cli_get_nth(args, "--partition", n)); n++)
+            if ((uint64_t) strtoll(number, NULL, 10) >= config->partitions)
+                status = cli_fail(args, "topic '%s' has no partition %s; it has %u", args->arguments[i], number, config->partitions);
+        weft_topic_config_destroy(&config);
+    }
+    weft_admin_destroy(&admin);
+    return status;
+}
+
+static weft_err_t s_assign(struct consume *self, struct weft_position at)
+{
+    const struct cli_args *args = self->args;
+    struct weft_assignment list[CLI_REPEAT_MAX];
+    size_t count = 0;
+    if (!cli_has(args, "--partition")) return weft_consumer_subscribe(self->consumer, args->arguments, (size_t) args->argument_count, at);
+    const char *number;
+    for (int i = 0; i < args->argument_count; i++)
+        for (int n = 0; (number = cli_get_nth(args, "--partition", n)) && count < CLI_REPEAT_MAX; n++)
+            list[count++] = (struct weft_assignment){.topic = args->arguments[i], .partition = (int32_t) strtol(number, NULL, 10), .at = at};
+    return weft_consumer_assign(self->consumer, list, count);
+}
+
+static int s_open(struct consume *self)
+{
+    const struct cli_args *args = self->args;
+    const char *from = cli_get(args, "--from");
+    if (!from) from = cli_has(args, "--exit-at-end") || cli_has(args, "--count") ? "earliest" : "latest";
+    struct weft_position at;
+    if (weft_position_parse(from, &at) != WEFT_OK) return cli_usage(args, "--from is '%s'; it takes earliest, latest, an offset or @TIME", from);
+    const char *number;
+    char *end;
+    for (int n = 0; (number = cli_get_nth(args, "--partition", n)); n++)
+        if (strtoll(number, &end, 10) < 0 || end == number || *end) return cli_usage(args, "--partition is '%s'; it takes a number from 0", number);
+    for (int i = 0; i < args->argument_count; i++)
+        if (s_is_glob(args->arguments[i]) && cli_has(args, "--partition")) return cli_usage(args, "--partition goes with topic names, not with the pattern '%s'", args->arguments[i]);
+    int status = s_check_topics(args);
+    if (status != CLI_DONE) return status;
+    struct cli_settings settings = {.count = 0};
+    cli_settings_add(&settings, "bootstrap=%s", cli_bootstrap(args));
+    cli_settings_add(&settings, "client=weft consume");
+    cli_settings_add(&settings, "read=%s", cli_get(args, "--read"));
+    cli_settings_add(&settings, "reset=%s", strcmp(from, "latest") == 0 ? "latest" : "earliest");
+    const char *pair;
+    for (int i = 0; (pair = cli_get_nth(args, "--set", i)); i++) cli_settings_add(&settings, "%s", pair);
+    struct weft_error error;
+    if (weft_consumer_new(cli_settings_list(&settings), &self->consumer, &error) != WEFT_OK) status = cli_usage(args, "%s", error.text);
+    cli_settings_fini(&settings);
+    if (status == CLI_DONE && s_assign(self, at) != WEFT_OK) status = cli_fail(args, "%s", weft_consumer_error_text(self->consumer));
+    return status;
+}
+
+static int s_consume(const struct cli_args *args)
+{
+    struct consume self = {.args = args, .json = cli_json(args), .count_max = -1};
+    if (!cli_number(args, "--count", 0, INT64_MAX, &self.count_max)) return CLI_USAGE;
+    if (cli_get(args, "--format")) self.format = cli_unescape(cli_get(args, "--format"));
+    static char buffer[CONSUME_OUT_BYTES];
+    setvbuf(stdout, buffer, _IOFBF, sizeof buffer);
+    int status = s_open(&self);
+    if (status == CLI_DONE) {
+        cli_catch_signals();
+        status = s_loop(&self);
+    }
+    weft_consumer_destroy(&self.consumer);
+    free((void *) (uintptr_t) self.format.data);
+    return status;
+}
+
+const struct cli_verb cli_verb_consume = {
+    "consume", "TOPIC...", 1, 64, "Print records.",
+    "TOPIC is a name or a pattern (* ? [a-z]; quote it). Prints values, a line each, unless --format or --json asks for more. Goes on until interrupted, unless --count or --exit-at-end ends it. "
+    "What the consumer had to do beyond reading (an offset that was gone, a topic deleted) is said on stderr.",
+    "  weft consume orders --from earliest --exit-at-end\n  weft consume 'log.*' --format '%t/%p %o %k: %v\\n'\n  weft consume orders --from @2026-01-31T12:00:00Z --count 10 --json", s_options, true, true, s_consume};

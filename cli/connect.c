@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: MPL-2.0
+// Settings, admin objects and the sentences of servers, shared by the verbs.
+#include "connect.h"
+
+#include <stdarg.h>
+#include <stdlib.h>
+#include <time.h>
+
+void cli_settings_add(struct cli_settings *self, const char *format, ...)
+{
+    if (self->count == CLI_SETTINGS_MAX) return;
+    va_list list;
+    va_start(list, format);
+    char *text = NULL;
+    if (vasprintf(&text, format, list) >= 0) self->list[self->count++] = text;
+    va_end(list);
+    self->list[self->count] = NULL;
+}
+
+void cli_settings_fini(struct cli_settings *self)
+{
+    for (size_t i = 0; i < self->count; i++) free(self->list[i]);
+    self->count = 0;
+}
+
+const char *const *cli_settings_list(const struct cli_settings *self) { return (const char *const *) self->list; }
+
+weft_admin_t *cli_admin_new(const struct cli_args *args)
+{
+    struct cli_settings settings = {.count = 0};
+    cli_settings_add(&settings, "bootstrap=%s", cli_bootstrap(args));
+    cli_settings_add(&settings, "request.timeout.ms=%s", cli_get(args, "--timeout") ? cli_get(args, "--timeout") : "10s");
+    weft_admin_t *admin = NULL;
+    struct weft_error error;
+    if (weft_admin_new(cli_settings_list(&settings), &admin, &error) != WEFT_OK) {
+        cli_fail(args, "%s", error.text);
+        admin = NULL;
+    }
+    cli_settings_fini(&settings);
+    return admin;
+}
+
+int cli_admin_fail(const struct cli_args *args, weft_admin_t *admin, weft_err_t code)
+{
+    const char *text = weft_admin_error_text(admin);
+    return cli_fail(args, "%s", text && *text ? text : weft_err_sentence(code));
+}
+
+const char *cli_time_text(int64_t wall_ms)
+{
+    static char text[64];
+    if (wall_ms < 0) return "-";
+    time_t seconds = (time_t) (wall_ms / 1000);
+    struct tm parts;
+    gmtime_r(&seconds, &parts);
+    size_t size = strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &parts);
+    snprintf(text + size, sizeof text - size, ".%03dZ", (int) (wall_ms % 1000));
+    return text;
+}
+
+const char *cli_id_text(weft_id_t id)
+{
+    static char text[WEFT_ID_TEXT_BYTES];
+    weft_id_text(id, text);
+    return text;
+}

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: MPL-2.0
+/**
+ * What verbs that talk to a cluster share: settings from options, an admin object, the server's sentence.
+ */
+#ifndef WEFT_CLI_CONNECT_H
+#define WEFT_CLI_CONNECT_H
+
+#include "cli.h"
+
+#include <weft/weft.h>
+
+#define CLI_SETTINGS_MAX 64
+
+/** "key=value" settings, NULL at the end, owned. */
+struct cli_settings {
+    char *list[CLI_SETTINGS_MAX + 1];
+    size_t count;
+};
+
+void cli_settings_add(struct cli_settings *self, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void cli_settings_fini(struct cli_settings *self);
+const char *const *cli_settings_list(const struct cli_settings *self);
+
+// --bootstrap, --timeout and every --set given. NULL after printing why.
+weft_admin_t *cli_admin_new(const struct cli_args *args);
+// Prints the admin's last error as the verb's sentence; returns CLI_FAILED.
+int cli_admin_fail(const struct cli_args *args, weft_admin_t *admin, weft_err_t code);
+
+// "2026-11-22T10:00:00.123Z", in a static buffer; "-" for negative times.
+const char *cli_time_text(int64_t wall_ms);
+const char *cli_id_text(weft_id_t id); // static buffer
+
+#endif

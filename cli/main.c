@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: MPL-2.0
+// The weft command: finds the verb, runs it, returns its status.
+#include "cli.h"
+
+#include <signal.h>
+#include <string.h>
+
+const struct cli_verb *const cli_verbs[] = {
+    &cli_verb_up,
+    &cli_verb_coordinator,
+    &cli_verb_broker,
+    &cli_verb_topic_create,
+    &cli_verb_topic_list,
+    &cli_verb_topic_describe,
+    &cli_verb_topic_alter,
+    &cli_verb_topic_add_partitions,
+    &cli_verb_topic_delete,
+    &cli_verb_topic_delete_records,
+    &cli_verb_produce,
+    &cli_verb_consume,
+    &cli_verb_cluster_status,
+    &cli_verb_cluster_brokers,
+    &cli_verb_node_status,
+    &cli_verb_log_dump,
+    &cli_verb_log_verify,
+    &cli_verb_bench_limit,
+    &cli_verb_bench_produce,
+    &cli_verb_bench_consume,
+    &cli_verb_bench_latency,
+    &cli_verb_help,
+    &cli_verb_manual,
+    &cli_verb_completion,
+    &cli_verb_version,
+    NULL,
+};
+
+static const struct cli_option s_none[] = {{0}};
+
+// The arguments of `weft help topic create` as one string of words.
+static void s_join(const struct cli_args *args, char *out, size_t size)
+{
+    size_t used = 0;
+    out[0] = '\0';
+    for (int i = 0; i < args->argument_count && used + 1 < size; i++)
+        used += (size_t) snprintf(out + used, size - used, "%s%s", i ? " " : "", args->arguments[i]);
+}
+
+static int s_help(const struct cli_args *args)
+{
+    char words[128];
+    s_join(args, words, sizeof words);
+    if (!*words) {
+        cli_help_all(stdout);
+        return CLI_DONE;
+    }
+    bool any = false;
+    for (size_t i = 0; cli_verbs[i]; i++) {
+        size_t size = strlen(words);
+        if (strncmp(cli_verbs[i]->words, words, size) != 0 || (cli_verbs[i]->words[size] && cli_verbs[i]->words[size] != ' ')) continue;
+        if (any) fputs("\n----\n\n", stdout);
+        cli_help(cli_verbs[i], stdout);
+        any = true;
+    }
+    return any ? CLI_DONE : cli_usage(args, "there is no verb '%s'; 'weft help' lists them", words);
+}
+
+static int s_manual(const struct cli_args *args)
+{
+    char words[128];
+    s_join(args, words, sizeof words);
+    return cli_manual(*words ? words : NULL, stdout);
+}
+
+static int s_completion(const struct cli_args *args)
+{
+    if (args->argument_count == 1 && strcmp(args->arguments[0], "bash") != 0)
+        return cli_usage(args, "'%s' is no shell it knows; there is bash", args->arguments[0]);
+    return cli_completion(stdout);
+}
+
+static int s_version(const struct cli_args *args)
+{
+    if (cli_json(args))
+        printf("{\"version\": \"%s\"}\n", WEFT_VERSION);
+    else
+        printf("weft %s\n", WEFT_VERSION);
+    return CLI_DONE;
+}
+
+const struct cli_verb cli_verb_help = {"help", "[VERB]", 0, 2, "Tell what there is, or all of one verb.", NULL, "  weft help topic create", s_none, false, false, s_help};
+const struct cli_verb cli_verb_manual = {"manual", "[VERB]", 0, 2, "Print a manual page in roff.", "Without VERB the page of the command itself. The installed pages are made by this.", "  weft manual topic create | man -l -", s_none, false, false, s_manual};
+const struct cli_verb cli_verb_completion = {"completion", "[bash]", 0, 1, "Print the bash completion.", NULL, "  source <(weft completion)", s_none, false, false, s_completion};
+const struct cli_verb cli_verb_version = {"version", "", 0, 0, "Print the version.", NULL, NULL, s_none, false, true, s_version};
+
+int main(int argc, char **argv)
+{
+    signal(SIGPIPE, SIG_IGN); // a reader that goes away is seen by the failed write
+    if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+        cli_help_all(argc < 2 ? stderr : stdout);
+        return argc < 2 ? CLI_USAGE : CLI_DONE;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        printf("weft %s\n", WEFT_VERSION);
+        return CLI_DONE;
+    }
+    struct cli_args args;
+    int status = cli_parse(argc - 1, argv + 1, &args);
+    if (status != CLI_DONE || !args.verb) return status;
+    status = args.verb->run(&args);
+    if (fflush(stdout) != 0 && status == CLI_DONE) return CLI_FAILED;
+    return status;
+}

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: MPL-2.0
+"""What the system tests share: a temporary directory, a running `weft up`, commands, waiting for conditions.
+
+Run by CTest with WEFT_CLI (the built command) and WEFT_ROOT (the source tree) set.
+"""
+
+import contextlib
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import tempfile
+import time
+
+WEFT = os.environ["WEFT_CLI"]
+ROOT = pathlib.Path(os.environ["WEFT_ROOT"])
+DEADLINE_S = float(os.environ.get("WEFT_TEST_DEADLINE_S", "30"))
+
+
+def wait_until(condition, what, seconds=None):
+    """Waits for condition() to be true; fails with `what` when time is over."""
+    deadline = time.monotonic() + (seconds or DEADLINE_S)
+    while time.monotonic() < deadline:
+        result = condition()
+        if result:
+            return result
+        time.sleep(0.01)  # allow-sleep: the pace of a wait with a deadline
+    raise AssertionError(f"did not happen in time: {what}")
+
+
+class Up:
+    """A `weft up` process on free ports, its data in `directory`."""
+
+    def __init__(self, directory, *options):
+        self.directory = pathlib.Path(directory)
+        self.options = list(options)
+        self.process = None
+        self.endpoint = None
+
+    def start(self, listen=None):
+        ready = self.directory / "ready"
+        ready.unlink(missing_ok=True)
+        trace = open(self.directory / "trace", "ab")
+        self.process = subprocess.Popen(
+            [WEFT, "up", "--data", str(self.directory / "data"), "--listen", listen or "tcp://127.0.0.1:*", "--ready-file", str(ready), *self.options],
+            stdout=trace, stderr=trace, stdin=subprocess.DEVNULL)
+
+        def is_ready():
+            assert self.process.poll() is None, f"weft up ended: {self.trace()}"
+            return ready.exists() and ready.read_text().strip()
+
+        self.endpoint = wait_until(is_ready, "weft up is ready").splitlines()[0]
+        return self
+
+    def trace(self):
+        return (self.directory / "trace").read_text(errors="replace")
+
+    def kill(self):
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait(DEADLINE_S)
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(DEADLINE_S)
+
+    def weft(self, *arguments, input=None, status=0):
+        return weft(*arguments, bootstrap=self.endpoint, input=input, status=status)
+
+
+def weft(*arguments, bootstrap=None, input=None, status=0):
+    """Runs the command; checks its exit status; returns the finished process with text output."""
+    environment = dict(os.environ)
+    if bootstrap:
+        environment["WEFT_BOOTSTRAP"] = bootstrap
+    done = subprocess.run([WEFT, *map(str, arguments)], input=input, capture_output=True, env=environment, timeout=4 * DEADLINE_S,
+                          text=not isinstance(input, bytes))
+    assert status is None or done.returncode == status, f"weft {' '.join(map(str, arguments))}: status {done.returncode}, not {status}: {done.stdout!r} {done.stderr!r}"
+    return done
+
+
+def weft_json(*arguments, bootstrap=None):
+    return json.loads(weft(*arguments, "--json", bootstrap=bootstrap).stdout)
+
+
+@contextlib.contextmanager
+def up(*options):
+    """A running node in a directory that goes away with it."""
+    with tempfile.TemporaryDirectory(prefix="weft-system-") as directory:
+        node = Up(directory, *options).start()
+        try:
+            yield node
+        finally:
+            if node.process.poll() is None:
+                node.process.kill()
+                node.process.wait(DEADLINE_S)
+
+
+def run(tests):
+    """Runs the functions named test_* of a module; prints one line each; the first failure ends the run."""
+    names = [name for name in tests if name.startswith("test_")]
+    for name in names:
+        started = time.monotonic()
+        tests[name]()
+        print(f"ok {name} ({time.monotonic() - started:.2f} s)", flush=True)
+    print(f"{len(names)} passed, 0 failed")

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: MPL-2.0
+"""The weft command as a person and a script use it: output, JSON, sentences, exit status."""
+
+import json
+import subprocess
+import tempfile
+
+from harness import WEFT, run, up, weft, weft_json
+
+
+def test_cli__topics_are_created_listed_described_altered_grown_and_deleted():
+    with up() as node:
+        b = node.endpoint
+        assert node.weft("topic", "list").stdout.startswith("there are no topics")
+        assert node.weft("topic", "create", "orders", "--partitions", 3, "--set", "retention.ms=1d").stdout == "created topic 'orders' with 3 partitions\n"
+        listed = weft_json("topic", "list", bootstrap=b)
+        assert [(t["topic"], t["partitions"], t["replicas"]) for t in listed] == [("orders", 3, 1)]
+        described = weft_json("topic", "describe", "orders", bootstrap=b)
+        assert described["topic"] == "orders" and len(described["topic_id"]) == 32
+        assert [p["partition"] for p in described["partitions"]] == [0, 1, 2]
+        for partition in described["partitions"]:
+            assert partition["leader"] == 1 and partition["replicas"] == [1] and partition["isr"] == [1] and partition["offline_replicas"] == []
+            assert isinstance(partition["epoch"], int)
+        assert described["config"]["retention.ms"] == "1d"
+        assert "PARTITION" in node.weft("topic", "describe", "orders").stdout
+        node.weft("topic", "alter", "orders", "--set", "retention.ms=2d")
+        assert weft_json("topic", "describe", "orders", bootstrap=b)["config"]["retention.ms"] == "2d"
+        node.weft("topic", "add-partitions", "orders", "--to", 5)
+        assert len(weft_json("topic", "describe", "orders", bootstrap=b)["partitions"]) == 5
+        node.weft("topic", "delete", "orders")
+        assert weft_json("topic", "list", bootstrap=b) == []
+
+
+def test_cli__what_is_produced_is_consumed():
+    with up() as node:
+        node.weft("topic", "create", "orders", "--partitions", 4)
+        node.weft("produce", "orders", "--key-separator", ":", input="ann:tea\nbob:coffee\nann:cake\nnokey\n")
+        out = node.weft("consume", "orders", "--from", "earliest", "--exit-at-end", "--format", "%k=%v\\n").stdout
+        assert sorted(out.splitlines()) == ["=nokey", "ann=cake", "ann=tea", "bob=coffee"]
+        assert out.index("ann=tea") < out.index("ann=cake")
+        lines = node.weft("consume", "orders", "--exit-at-end", "--json").stdout.splitlines()
+        records = [json.loads(line) for line in lines]
+        assert {r["key"] for r in records} == {"ann", "bob", None} and all(r["topic"] == "orders" for r in records)
+        assert len({r["partition"] for r in records if r["key"] == "ann"}) == 1
+        assert node.weft("consume", "orders", "--count", 2, "--from", "earliest").stdout.count("\n") == 2
+
+
+def test_cli__binary_values_headers_compression_and_empty_values_survive():
+    with up() as node:
+        node.weft("topic", "create", "bytes")
+        values = [bytes(range(256)), b"", b"x" * 100000, "häß".encode()]
+        node.weft("produce", "bytes", "--delimiter", "\\x1e\\x1e", "--compression", "zstd", "--header", "origin=test", input=b"\x1e\x1e".join(values) + b"\x1e\x1e")
+        out = subprocess.run([WEFT, "consume", "bytes", "--exit-at-end", "--bootstrap", node.endpoint, "--format", "%h|%v\\x1e\\x1e"], capture_output=True, check=True).stdout
+        assert out.split(b"\x1e\x1e")[:-1] == [b"origin=test|" + value for value in values]
+        node.weft("produce", "bytes", "--compression", "lz4", "--acks", "leader", input="one\ntwo\n")
+        node.weft("produce", "bytes", "--acks", "none", input="three\n")
+
+
+def test_cli__offsets_times_partitions_and_patterns_choose_what_is_read():
+    with up() as node:
+        node.weft("topic", "create", "log.a")
+        node.weft("topic", "create", "log.b", "--partitions", 2)
+        node.weft("produce", "log.a", input="".join(f"{n}\n" for n in range(10)))
+        node.weft("produce", "log.b", "--partition", 1, input="b\n")
+        assert node.weft("consume", "log.a", "--from", 7, "--exit-at-end").stdout == "7\n8\n9\n"
+        assert sorted(node.weft("consume", "log.*", "--exit-at-end", "--format", "%t/%p/%o ").stdout.split()) == [f"log.a/0/{n}" for n in range(10)] + ["log.b/1/0"]
+        assert node.weft("consume", "log.b", "--partition", 0, "--exit-at-end").stdout == ""
+        assert node.weft("consume", "log.a", "--from", "@2001-01-01T00:00:00Z", "--exit-at-end", "--count", 1).stdout == "0\n"
+        assert node.weft("topic", "delete-records", "log.a", "--partition", 0, "--before", 4).stdout == "log.a/0 begins at offset 4 now\n"
+        assert node.weft("consume", "log.a", "--from", "earliest", "--exit-at-end", "--count", 1).stdout == "4\n"
+
+
+def test_cli__sentences_help():
+    with up() as node:
+        node.weft("topic", "create", "orders")
+        cases = [
+            (("topic", "describe", "order"), 1, "did you mean 'orders'"),
+            (("consume", "order", "--exit-at-end"), 1, "did you mean 'orders'"),
+            (("produce", "order"), 1, "orders"),
+            (("topic", "create", "orders"), 1, "exists"),
+            (("topic", "create", "bad/name"), 1, "letters"),
+            (("topic", "create", "x", "--set", "retention.msec=1"), 1, "retention.ms"),
+            (("topic", "create", "x", "--replicas", "3"), 1, "replica"),
+            (("topic", "create", "x", "--partitions", "0"), 2, "from 1"),
+            (("produce", "orders", "--partition", "7"), 1, "from 0 to 0"),
+            (("produce", "orders", "--acks", "some"), 2, "none|leader|all"),
+            (("consume", "orders", "--from", "yesterday"), 2, "earliest"),
+            (("tpoic", "list"), 2, "topic list"),
+            (("topic", "lst"), 2, "topic list"),
+            (("topic", "list", "--jsn"), 2, "--json"),
+            (("topic", "create"), 2, "NAME"),
+            (("broker", "--set", "idd=3"), 2, "id"),
+        ]
+        for arguments, status, words in cases:
+            done = node.weft(*arguments, input="x\n", status=status)
+            assert words in done.stderr, f"weft {' '.join(arguments)}: {done.stderr!r} does not say {words!r}"
+            assert done.stderr.count("\n") <= 2, done.stderr
+
+
+def test_cli__status_says_what_is_healthy():
+    with up() as node:
+        status = weft_json("cluster", "status", bootstrap=node.endpoint)
+        assert status["healthy"] is True and status["problems"] == [] and [b["alive"] for b in status["brokers"]] == [True]
+        assert "healthy" in node.weft("cluster", "status").stdout
+        assert "alive" in node.weft("cluster", "brokers").stdout
+        node.weft("topic", "create", "orders")
+        node.weft("produce", "orders", input="x\n")
+        counters = weft_json("node", "status", bootstrap=node.endpoint)["counters"]
+        assert counters, "no counters"
+
+
+def test_cli__logs_are_dumped_and_verified_offline():
+    with up() as node:
+        node.weft("topic", "create", "orders")
+        node.weft("produce", "orders", input="alpha\nbeta\n")
+        assert node.stop() == 0, node.trace()
+        segment = next(path for path in (node.directory / "data/broker-1").rglob("*.log"))
+        assert "offset" in weft("log", "dump", segment).stdout.lower()
+        weft("log", "verify", node.directory / "data/broker-1")
+        content = bytearray(segment.read_bytes())
+        content[90] ^= 1
+        segment.write_bytes(bytes(content))
+        done = weft("log", "verify", node.directory / "data/broker-1", status=1)
+        assert segment.name in done.stdout + done.stderr
+
+
+def test_cli__nothing_listens_there_is_told_quickly():
+    done = weft("topic", "list", "--timeout", "500ms", bootstrap="tcp://127.0.0.1:1", status=1)
+    assert "127.0.0.1:1" in done.stderr, done.stderr
+
+
+def test_cli__a_second_node_on_the_same_data_or_endpoint_is_refused():
+    with up() as node, tempfile.TemporaryDirectory() as other:
+        done = weft("up", "--data", node.directory / "data", "--listen", "tcp://127.0.0.1:*", status=1)
+        assert "in use" in done.stderr, done.stderr
+        done = weft("up", "--data", other, "--listen", node.endpoint, status=1)
+        assert node.endpoint.split(":")[-1] in done.stderr and "in use" in done.stderr, done.stderr
+
+
+def test_cli__help_manual_and_completion_cover_every_verb():
+    overview = weft("help").stdout
+    for verb in ("up", "topic create", "produce", "consume", "cluster status", "log dump", "bench limit"):
+        assert verb in overview
+        assert "usage:" in weft(*verb.split(), "--help").stdout
+        manual = weft("manual", *verb.split()).stdout
+        assert manual.startswith(".TH weft-") and ".SH OPTIONS" in manual
+    script = weft("completion").stdout
+    probe = script + '\nCOMP_WORDS=(weft topic cr); COMP_CWORD=2; _weft; echo "${COMPREPLY[@]}"\nCOMP_WORDS=(weft produce x --comp); COMP_CWORD=3; _weft; echo "${COMPREPLY[@]}"\n'
+    out = subprocess.run(["bash", "-c", probe], capture_output=True, text=True, check=True).stdout
+    assert out.splitlines() == ["create", "--compression"], out
+
+
+if __name__ == "__main__":
+    run(globals())

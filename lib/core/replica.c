@@ -147,8 +147,7 @@ static void s_follow(weft_replica_t *self)
     self->role = WEFT_ROLE_FOLLOWER;
     self->aligned = self->log_end == self->log_start && self->last_epoch < 0;
     self->aligned_by_cut = false;
-    self->told_committed = self->committed; // the new leader has all that the old one committed (I6)
-    self->told_durable = self->durable;
+    self->told_committed = self->told_durable = 0; // nothing yet, by this leader
 }
 
 // After the log was opened or the leader epoch moved.
@@ -231,7 +230,6 @@ void weft_replica_opened(weft_replica_t *self, int64_t log_start, int64_t log_en
     self->synced_end = synced_end < log_start ? log_start : synced_end; // what was trimmed is durably so
     self->last_epoch = self->opened_epoch = last_epoch;
     self->committed = self->durable = log_start; // all that is sure without having heard anybody
-    self->told_committed = self->told_durable = log_start;
     if (s_leads(self, &self->assignment) && self->assignment.leader_epoch <= last_epoch) return; // rule 2
     s_take_role(self, self->now_ms);
     weft_replica_advance(self);

@@ -71,10 +71,13 @@ fail_self:
     return err;
 }
 
+static void s_flush(weft_loop_t *self);
+
 void weft_loop_close(weft_loop_t *self)
 {
     if (self->closed) return;
     self->closed = true;
+    s_flush(self); // a client may have sent since the last turn
     weft_mailbox_close(self->mailbox);
     weft_outbox_fini(&self->outbox);
     weft_router_destroy(&self->router);

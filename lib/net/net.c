@@ -11,10 +11,12 @@
 
 // A link takes three sockets (DEALER and the two ends of its monitor); the default of 1,023 would be 341 links.
 #define S_SOCKETS_MAX 16384
+#define S_LINGER_MS 2000
 
 struct weft_net {
     void *zmq;
     const weft_security_t *security;
+    int linger_ms;
     _Atomic(weft_mailbox_t *) mailboxes[WEFT_NET_PARTS_MAX]; // [id - 1]
     atomic_uint count;
 };
@@ -23,6 +25,7 @@ weft_err_t weft_net_new(const struct weft_net_how *how, weft_net_t **out, struct
 {
     weft_net_t *self = weft_calloc(1, sizeof *self);
     self->security = how->security != NULL ? how->security : weft_security_none();
+    self->linger_ms = how->linger_ms > 0 ? how->linger_ms : S_LINGER_MS;
     self->zmq = zmq_ctx_new();
     weft_assert(self->zmq != NULL);
     zmq_ctx_set(self->zmq, ZMQ_IO_THREADS, how->io_threads > 0 ? how->io_threads : 1);
@@ -60,6 +63,11 @@ void *weft_net_zmq(const weft_net_t *self)
 const weft_security_t *weft_net_security(const weft_net_t *self)
 {
     return self->security;
+}
+
+int weft_net_linger_ms(const weft_net_t *self)
+{
+    return self->linger_ms;
 }
 
 weft_err_t weft_net_mailbox_add(weft_net_t *self, weft_part_id_t *id, weft_mailbox_t **out, struct weft_error *error)

@@ -17,15 +17,17 @@ typedef struct weft_net weft_net_t;
 
 struct weft_net_how {
     int io_threads;                  // 0: one
+    int linger_ms;                   // how long what was sent may take to leave after its socket closed; 0: 2,000
     const weft_security_t *security; // NULL: none
 };
 
 WEFT_MUST_USE weft_err_t weft_net_new(const struct weft_net_how *how, weft_net_t **out, struct weft_error *error);
-// All loops must be gone. Blocks until what they sent has left, at most the sockets' linger (sockets.h).
+// All loops must be gone. Blocks until what they sent has left, at most the linger.
 void weft_net_destroy(weft_net_t **self_p);
 
 void *weft_net_zmq(const weft_net_t *self);
 const weft_security_t *weft_net_security(const weft_net_t *self);
+int weft_net_linger_ms(const weft_net_t *self);
 
 // A mailbox for a new part; it lives as long as the net, so that late mail finds it closed and never freed.
 WEFT_MUST_USE weft_err_t weft_net_mailbox_add(weft_net_t *self, weft_part_id_t *id, weft_mailbox_t **out,

@@ -17,8 +17,6 @@ struct s_option {
 };
 
 static const struct s_option s_common[] = {
-    // What was answered before a clean stop shall arrive, but a dead peer must not hold the stop up.
-    {ZMQ_LINGER, WEFT_SOCKET_LINGER_MS},
     // Bytes are counted in accounts (outgoing.h): a mark in messages would make sends fail for the wrong reason.
     {ZMQ_SNDHWM, 0},
     // One connection may have so many messages waiting here; then TCP pushes back on its sender alone.
@@ -71,6 +69,9 @@ static weft_err_t s_new(weft_net_t *net, int type, const char *endpoint, size_t 
                               "no socket left for %s (%s): raise the limit of open files (ulimit -n)", endpoint,
                               zmq_strerror(errno));
     s_set_all(socket, s_common, sizeof s_common / sizeof *s_common);
+    // What was answered before a clean stop shall arrive, but a dead peer must not hold the stop up for long.
+    int linger_ms = weft_net_linger_ms(net);
+    zmq_setsockopt(socket, ZMQ_LINGER, &linger_ms, sizeof linger_ms);
     // A larger frame is cut off with its connection before it is allocated (I8).
     int64_t bytes_max = frame_bytes_max > 0 ? (int64_t) frame_bytes_max : -1;
     zmq_setsockopt(socket, ZMQ_MAXMSGSIZE, &bytes_max, sizeof bytes_max);

@@ -12,8 +12,7 @@
 #include "../wire/port.h"
 
 #define WEFT_SOCKET_PEER_MESSAGES_MAX \
-    512                            // messages of one connection that wait undelivered; then its TCP window closes
-#define WEFT_SOCKET_LINGER_MS 2000 // how long what was sent may take to leave after its socket closed
+    512 // messages of one connection that wait undelivered; then its TCP window closes
 
 // An endpoint that is bound, and the lock beside an ipc path.
 struct weft_bound {

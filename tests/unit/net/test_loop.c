@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: MPL-2.0
+#include "parts.h"
+
+#include <poll.h>
+
+struct server {
+    weft_net_t *net;
+    struct echo echo;
+    weft_loop_t *loop;
+    struct runner runner;
+    void *context; // the peers', not the server's
+    char endpoint[WEFT_ENDPOINT_BYTES_MAX];
+};
+
+static void s_server_start(struct server *self, size_t peer_bytes_max)
+{
+    self->net = net_new();
+    self->echo.part.ops = &echo_ops;
+    self->loop = loop_new(self->net, &self->echo.part, "tcp://127.0.0.1:*", peer_bytes_max, self->endpoint);
+    runner_start(&self->runner, self->loop);
+    self->context = zmq_ctx_new();
+}
+
+static void s_server_stop(struct server *self)
+{
+    runner_stop(&self->runner);
+    weft_loop_destroy(&self->loop);
+    weft_net_destroy(&self->net);
+    zmq_ctx_term(self->context);
+}
+
+static void test_loop__answers_one_frame_and_two(void **state)
+{
+    struct server server = {0};
+    s_server_start(&server, 0);
+    void *dealer = peer_new(server.context, ZMQ_DEALER, server.endpoint);
+    char text[64];
+    zmq_send(dealer, "one", 3, 0);
+    assert_int_equal(peer_receive(dealer, text, sizeof text), 3);
+    assert_false(peer_more(dealer));
+    zmq_send(dealer, "header", 6, ZMQ_SNDMORE);
+    zmq_send(dealer, "data", 4, 0);
+    assert_int_equal(peer_receive(dealer, text, sizeof text), 6);
+    assert_string_equal(text, "header");
+    assert_true(peer_more(dealer));
+    assert_int_equal(peer_receive(dealer, text, sizeof text), 4);
+    assert_string_equal(text, "data");
+    assert_false(peer_more(dealer));
+    zmq_close(dealer);
+    s_server_stop(&server);
+}
+
+static void test_loop__mirrors_the_delimiter_of_a_req(void **state)
+{
+    struct server server = {0};
+    s_server_start(&server, 0);
+    void *req = peer_new(server.context, ZMQ_REQ, server.endpoint);
+    char text[64];
+    for (int i = 0; i < 3; i++) {
+        zmq_send(req, "ask", 3, i == 1 ? ZMQ_SNDMORE : 0);
+        if (i == 1) zmq_send(req, "with data", 9, 0);
+        assert_int_equal(peer_receive(req, text, sizeof text), 3);
+        assert_int_equal(peer_more(req), i == 1);
+        if (i == 1) assert_int_equal(peer_receive(req, text, sizeof text), 9);
+    }
+    zmq_close(req);
+    s_server_stop(&server);
+}
+
+static void test_loop__refuses_messages_of_another_shape_and_serves_on(void **state)
+{
+    struct server server = {0};
+    s_server_start(&server, 0);
+    void *dealer = peer_new(server.context, ZMQ_DEALER, server.endpoint);
+    char text[512];
+    for (int i = 0; i < 2000; i++) zmq_send(dealer, "part", 4, ZMQ_SNDMORE);
+    zmq_send(dealer, "last", 4, 0);
+    assert_true(peer_receive(dealer, text, sizeof text) > 0);
+    assert_non_null(memmem(text, sizeof text, "BAD_FRAME", 9));
+    assert_false(peer_more(dealer));
+    zmq_send(dealer, "", 0, 0); // an empty header is the part's to judge
+    assert_int_equal(peer_receive(dealer, text, sizeof text), 0);
+    zmq_send(dealer, "", 0, ZMQ_SNDMORE);
+    zmq_send(dealer, "", 0, 0);
+    assert_int_equal(peer_receive(dealer, text, sizeof text), 0);
+    assert_true(peer_more(dealer));
+    assert_int_equal(peer_receive(dealer, text, sizeof text), 0);
+    zmq_send(dealer, "well", 4, 0);
+    assert_int_equal(peer_receive(dealer, text, sizeof text), 4);
+    assert_string_equal(text, "well");
+    assert_int_equal(weft_counter_get(weft_loop_counters(server.loop), WEFT_LOOP_MALFORMED), 1);
+    zmq_close(dealer);
+    s_server_stop(&server);
+}
+
+static void test_loop__answers_everything_once_in_order_under_load(void **state)
+{
+    enum { COUNT = 20000, WINDOW = 200 };
+    struct server server = {0};
+    s_server_start(&server, 0);
+    void *dealer = peer_new(server.context, ZMQ_DEALER, server.endpoint);
+    int64_t began = clock_us();
+    for (int sent = 0, got = 0; got < COUNT;) {
+        for (; sent < COUNT && sent - got < WINDOW; sent++) assert_int_equal(zmq_send(dealer, &sent, sizeof sent, 0), sizeof sent);
+        int number = -1;
+        assert_int_equal(zmq_recv(dealer, &number, sizeof number, 0), sizeof number);
+        assert_int_equal(number, got++);
+    }
+    print_message("%d small round trips in %lld us\n", COUNT, (long long) (clock_us() - began));
+    assert_int_equal(weft_counter_get(weft_loop_counters(server.loop), WEFT_LOOP_MESSAGES_IN), COUNT);
+    zmq_close(dealer);
+    s_server_stop(&server);
+}
+
+static void test_loop__refuses_replies_to_a_peer_that_does_not_read(void **state)
+{
+    struct server server = {0};
+    server.echo.grow = true;
+    server.echo.grow_bytes = 256 * 1024;
+    s_server_start(&server, 4 * 1024 * 1024);
+    // A peer that asks and never reads: 1 message may wait in it, what TCP holds comes on top.
+    void *deaf = zmq_socket(server.context, ZMQ_DEALER);
+    int one = 1, linger = 0, small = 16 * 1024;
+    zmq_setsockopt(deaf, ZMQ_RCVHWM, &one, sizeof one);
+    zmq_setsockopt(deaf, ZMQ_RCVBUF, &small, sizeof small);
+    zmq_setsockopt(deaf, ZMQ_LINGER, &linger, sizeof linger);
+    assert_int_equal(zmq_connect(deaf, server.endpoint), 0);
+    int64_t deadline = clock_us() + 10000000;
+    while (atomic_load(&server.echo.refused) == 0) {
+        assert_true(clock_us() < deadline);
+        assert_int_equal(zmq_send(deaf, "more", 4, 0), 4);
+    }
+    assert_true(weft_counter_get(weft_loop_counters(server.loop), WEFT_LOOP_REPLIES_OVER_BUDGET) > 0);
+    // Others are served meanwhile.
+    void *dealer = peer_new(server.context, ZMQ_DEALER, server.endpoint);
+    char text[64];
+    zmq_send(dealer, "hello", 5, 0);
+    assert_int_equal(peer_receive(dealer, text, sizeof text), 5);
+    zmq_close(dealer);
+    zmq_close(deaf);
+    s_server_stop(&server);
+}
+
+static void test_loop__counts_replies_to_peers_that_left(void **state)
+{
+    struct server server = {0};
+    s_server_start(&server, 0);
+    struct weft_peer nobody = {.size = 5, .bytes = {0, 1, 2, 3, 4}};
+    void *dealer = peer_new(server.context, ZMQ_DEALER, server.endpoint);
+    char text[8];
+    zmq_send(dealer, "up", 2, 0);
+    peer_receive(dealer, text, sizeof text);
+    runner_stop(&server.runner);
+    (void) !server.echo.port.ops->reply(server.echo.port.world, &nobody, false, weft_slice_text("x"), NULL);
+    assert_true(server.echo.port.ops->peer_outstanding_bytes(server.echo.port.world, &nobody) > 0);
+    (void) !weft_loop_run(server.loop, 0);
+    assert_int_equal(weft_counter_get(weft_loop_counters(server.loop), WEFT_LOOP_REPLIES_TO_GONE), 1);
+    assert_int_equal(server.echo.port.ops->peer_outstanding_bytes(server.echo.port.world, &nobody), 0);
+    runner_start(&server.runner, server.loop);
+    zmq_close(dealer);
+    s_server_stop(&server);
+}
+
+static void test_loop__waits_as_long_as_asked_and_no_longer(void **state)
+{
+    weft_net_t *net = net_new();
+    struct talker talker = {.part.ops = &talker_ops};
+    weft_loop_t *loop = loop_new(net, &talker.part, NULL, 0, NULL);
+    weft_loop_start(loop);
+    assert_int_equal(weft_loop_run(loop, 0), WEFT_OK);
+    int64_t began = clock_us();
+    assert_int_equal(weft_loop_run(loop, 30000), WEFT_OK);
+    assert_true(clock_us() - began >= 29000);
+    talker.wake_at = clock_us() + 20000;
+    assert_int_equal(weft_loop_run(loop, 0), WEFT_OK);
+    assert_int_equal(weft_loop_run(loop, -1), WEFT_OK); // until the part's own time
+    assert_true(clock_us() >= talker.wake_at);
+    weft_loop_wake(loop);
+    talker.wake_at = 0;
+    assert_int_equal(weft_loop_run(loop, -1), WEFT_ERR_INTERRUPTED);
+    assert_int_equal(weft_loop_run(loop, 0), WEFT_OK);
+    weft_loop_destroy(&loop);
+    weft_net_destroy(&net);
+}
+
+static void test_loop__descriptor_is_readable_when_there_is_something_to_do(void **state)
+{
+    struct server server = {0};
+    s_server_start(&server, 0);
+    weft_net_t *net = net_new();
+    struct talker talker = {.part.ops = &talker_ops};
+    weft_loop_t *loop = loop_new(net, &talker.part, NULL, 0, NULL);
+    weft_loop_start(loop);
+    weft_link_t link;
+    assert_int_equal(talker.port.ops->link_open(talker.port.world, server.endpoint, &link), WEFT_OK);
+    struct pollfd item = {.fd = weft_loop_fd(loop), .events = POLLIN};
+    assert_true(item.fd >= 0);
+    int64_t deadline = clock_us() + 10000000;
+    bool sent = false;
+    while (talker.replies < 100) {
+        assert_true(clock_us() < deadline);
+        assert_int_equal(poll(&item, 1, 10000), 1);
+        assert_int_equal(weft_loop_run(loop, 0), WEFT_OK);
+        if (talker.ups == 1 && !sent) {
+            for (int i = 0; i < 100; i++)
+                assert_int_equal(talker.port.ops->send(talker.port.world, link, weft_slice_text("hello"), NULL), WEFT_OK);
+            sent = true;
+            assert_int_equal(weft_loop_run(loop, 0), WEFT_OK);
+        }
+    }
+    for (int i = 0; i < 100 && poll(&item, 1, 0) == 1; i++) assert_int_equal(weft_loop_run(loop, 0), WEFT_OK);
+    assert_int_equal(poll(&item, 1, 0), 0); // at rest
+    weft_loop_wake(loop);
+    assert_int_equal(poll(&item, 1, 1000), 1);
+    weft_loop_destroy(&loop);
+    weft_net_destroy(&net);
+    s_server_stop(&server);
+}
+
+static void test_loop__endpoint_in_use_is_said_in_a_sentence(void **state)
+{
+    struct server server = {0};
+    s_server_start(&server, 0);
+    struct echo other = {.part.ops = &echo_ops};
+    weft_loop_t *loop = NULL;
+    struct weft_error error = {0};
+    struct weft_world_part how = {.name = "other", .listen = server.endpoint};
+    assert_int_equal(weft_loop_new(server.net, &how, &other.part, &loop, NULL, &error), WEFT_ERR_ENDPOINT_IN_USE);
+    assert_non_null(strstr(error.text, server.endpoint));
+    assert_non_null(strstr(error.text, "--listen"));
+    assert_null(loop);
+    assert_true(atomic_load(&other.destroyed_flag)); // ownership passed on failure too
+    s_server_stop(&server);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_loop__answers_one_frame_and_two),
+        cmocka_unit_test(test_loop__mirrors_the_delimiter_of_a_req),
+        cmocka_unit_test(test_loop__refuses_messages_of_another_shape_and_serves_on),
+        cmocka_unit_test(test_loop__answers_everything_once_in_order_under_load),
+        cmocka_unit_test(test_loop__refuses_replies_to_a_peer_that_does_not_read),
+        cmocka_unit_test(test_loop__counts_replies_to_peers_that_left),
+        cmocka_unit_test(test_loop__waits_as_long_as_asked_and_no_longer),
+        cmocka_unit_test(test_loop__descriptor_is_readable_when_there_is_something_to_do),
+        cmocka_unit_test(test_loop__endpoint_in_use_is_said_in_a_sentence),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

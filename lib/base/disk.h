@@ -39,7 +39,7 @@ struct weft_disk_ops {
     weft_err_t (*sync)(weft_file_t *file);                        // fdatasync: blocks
     weft_err_t (*rename)(const struct weft_disk *disk, const char *from, const char *to);
     weft_err_t (*unlink)(const struct weft_disk *disk, const char *path);
-    weft_err_t (*mkdir)(const struct weft_disk *disk, const char *path);  // an existing directory is no error; parents are made too
+    weft_err_t (*mkdir)(const struct weft_disk *disk, const char *path);  // an existing directory is no error; parents are made too, and made durable
     weft_err_t (*rmdir)(const struct weft_disk *disk, const char *path);  // must be empty
     weft_err_t (*sync_directory)(const struct weft_disk *disk, const char *path); // makes creates, renames, unlinks in it durable
     weft_err_t (*list)(const struct weft_disk *disk, const char *path, weft_disk_list_fn *each, void *context); // sorted by name

@@ -183,15 +183,32 @@ static weft_err_t s_sync_directory(const struct weft_disk *disk, const char *pat
     return err;
 }
 
-static weft_err_t s_mkdir_one(const char *path)
+// *made (may be NULL) says whether it was not there.
+static weft_err_t s_mkdir_one(const char *path, bool *made)
 {
     struct stat status;
+    if (made) *made = true;
     if (mkdir(path, 0777) == 0) return WEFT_OK;
     int why = errno;
+    if (made) *made = false;
     if (why == EEXIST && stat(path, &status) == 0 && S_ISDIR(status.st_mode)) return WEFT_OK;
     return weft_err_of_errno(why);
 }
 
+// The directory in which partial[0..end) has its name; `partial` is cut there for the moment.
+static weft_err_t s_sync_parent(const struct weft_disk *disk, char *partial, char *end)
+{
+    char *slash = end;
+    do slash--;
+    while (slash > partial && *slash != '/');
+    if (slash == partial) return s_sync_directory(disk, *partial == '/' ? "/" : ".");
+    *slash = '\0';
+    weft_err_t err = s_sync_directory(disk, partial);
+    *slash = '/';
+    return err;
+}
+
+// Parents that had to be made are synced here: the caller syncs the last one's directory, and knows nothing of those above.
 static weft_err_t s_mkdir(const struct weft_disk *disk, const char *path)
 {
     char partial[PATH_MAX];
@@ -199,13 +216,15 @@ static weft_err_t s_mkdir(const struct weft_disk *disk, const char *path)
     if (size == 0 || size >= sizeof partial) return WEFT_ERR_DISK_FAILED;
     memcpy(partial, path, size + 1);
     for (char *at = partial + 1; *at; at++) {
-        if (*at != '/') continue;
+        if (*at != '/' || at[-1] == '/') continue;
+        bool made;
         *at = '\0';
-        weft_err_t err = s_mkdir_one(partial);
+        weft_err_t err = s_mkdir_one(partial, &made);
+        if (!err && made) err = s_sync_parent(disk, partial, at);
         if (err) return err;
         *at = '/';
     }
-    return s_mkdir_one(partial);
+    return s_mkdir_one(partial, NULL);
 }
 
 static weft_err_t s_rmdir(const struct weft_disk *disk, const char *path)

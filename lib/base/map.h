@@ -24,7 +24,8 @@ void *weft_map_get_u64(const weft_map_t *self, uint64_t key);
 void *weft_map_put_u64(weft_map_t *self, uint64_t key, void *value);
 void *weft_map_remove_u64(weft_map_t *self, uint64_t key);
 
-// for (size_t i = 0; weft_map_next(map, &i, &key, &value);) ...   Removing the entry just returned is allowed.
+// for (size_t i = 0; weft_map_next(map, &i, &key, &value);) ...   Removing entries is allowed meanwhile, adding is not. `key` (may be
+// NULL, as `value`) is borrowed until the map changes.
 bool weft_map_next(const weft_map_t *self, size_t *cursor, weft_slice_t *key, void **value);
 
 #endif

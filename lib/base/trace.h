@@ -16,7 +16,7 @@ extern int weft_trace_level_now; // set by weft_trace_level_set; read by the mac
 typedef void weft_trace_sink_fn(void *context, enum weft_trace_level level, const char *source, const char *line);
 
 void weft_trace_level_set(enum weft_trace_level level);
-// Replaces stderr; NULL restores it. Set it before threads start.
+// Replaces stderr; NULL restores it. `line` is the sentence alone, without time, level, source or newline. Set it before threads start.
 void weft_trace_sink_set(weft_trace_sink_fn *sink, void *context);
 void weft_trace_emit(enum weft_trace_level level, const char *source, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

@@ -310,7 +310,7 @@ weft_err_t weft_batch_payload(weft_slice_t bytes, const struct weft_batch *batch
 {
     if (weft_batch_bytes(batch) > bytes.size) return WEFT_ERR_TRUNCATED;
     weft_slice_t packed = weft_slice(bytes.data + WEFT_BATCH_HEADER_BYTES, batch->payload_bytes);
-    enum weft_codec codec = batch->attributes & WEFT_BATCH_ATTR_CODEC_MASK;
+    enum weft_codec codec = weft_batch_codec(batch);
     if (codec == WEFT_CODEC_NONE) {
         *payload = packed;
         return WEFT_OK;

@@ -30,9 +30,9 @@ void weft_test_directory_remove(const char *path)
 
 const char *weft_test_path(const char *directory, const char *name)
 {
-    static char paths[4][WEFT_TEST_PATH_BYTES];
+    static char paths[16][WEFT_TEST_PATH_BYTES];
     static unsigned turn;
-    char *path = paths[turn++ % 4];
+    char *path = paths[turn++ % 16];
     int size = snprintf(path, WEFT_TEST_PATH_BYTES, "%s/%s", directory, name);
     assert_true(size > 0 && size < WEFT_TEST_PATH_BYTES);
     return path;

@@ -11,6 +11,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 
 #include <cmocka.h>
 
@@ -33,7 +34,7 @@ void weft_test_err(weft_err_t got, weft_err_t expected, const char *expression, 
 void weft_test_directory_make(char path[WEFT_TEST_PATH_BYTES]);
 // Removes it with all in it.
 void weft_test_directory_remove(const char *path);
-// directory/name; the result lives until the fourth next call.
+// directory/name; the result lives until the 16th next call: copy what a loop needs.
 const char *weft_test_path(const char *directory, const char *name);
 
 // ---- batches

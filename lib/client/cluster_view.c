@@ -8,6 +8,8 @@
 #include "../base/map.h"
 #include "../base/trace.h"
 
+#include <weft_gen/limits.h>
+
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -221,9 +223,11 @@ static void s_apply_topic(weft_view_t *self, struct weft_view_topic *topic, cons
     topic->id = from->id;
     topic->internal = from->internal;
     int32_t count = topic->partition_count;
-    for (size_t i = 0; i < from->partitions_count; i++)
+    for (size_t i = 0; i < from->partitions_count; i++) {
+        if (from->partitions[i].partition >= WEFT_PARTITIONS_MAX) return;
         if ((int32_t) from->partitions[i].partition >= count) count = (int32_t) from->partitions[i].partition + 1;
-    if (count > WEFT_PARTITIONS_MAX || !count) return;
+    }
+    if (!count) return;
     if (count > topic->partition_count) {
         topic->partitions = weft_realloc(topic->partitions, (size_t) count * sizeof *topic->partitions);
         for (int32_t i = topic->partition_count; i < count; i++)

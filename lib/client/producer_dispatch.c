@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: MPL-2.0
+// Sending batches and hearing their fate, in order per partition (the rules stand in producer_part.h).
+//
+// A partition's closed batches form a list in order of sequence. Whatever makes an attempt fail only marks its batch
+// READY again and may set a time before which nothing of the partition is sent; the one place that sends walks the list
+// from its head and stops at the first batch that can't go. So the order on a link is always that of the sequences,
+// however many attempts failed.
+#include "producer_inner.h"
+
+#include "../base/assert.h"
+#include "../base/trace.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define BLOCKED_US 2000 // the transport takes no more: try again after this, if nothing else calls earlier
+
+void weft_producer_identity_draw(weft_producer_part_t *self, struct weft_ppartition *partition)
+{
+    do partition->identity = (int64_t) (weft_rand_next(&self->rand) >> 1);
+    while (!partition->identity);
+    partition->epoch = 0;
+    partition->next_sequence = 0;
+}
+
+static void s_unlink(struct weft_ppartition *partition, struct weft_pbatch *batch)
+{
+    if (batch->previous)
+        batch->previous->next = batch->next;
+    else
+        partition->first = batch->next;
+    if (batch->next)
+        batch->next->previous = batch->previous;
+    else
+        partition->last = batch->previous;
+    batch->previous = batch->next = NULL;
+}
+
+// ---- fates
+
+static void s_delivered(weft_producer_part_t *self, struct weft_pbatch *batch, int64_t offset)
+{
+    batch->partition->tries = 0;
+    s_unlink(batch->partition, batch);
+    weft_producer_report_batch(self, batch, offset, WEFT_OK, WEFT_OUTCOME_APPLIED, "");
+}
+
+static void s_failed(weft_producer_part_t *self, struct weft_pbatch *batch, weft_err_t error, const char *text)
+{
+    if (batch->state == WEFT_PBATCH_SENT) batch->partition->in_flight--;
+    weft_requests_cancel(&self->requests, &batch->call);
+    batch->partition->broken = self->idempotent;
+    s_unlink(batch->partition, batch);
+    bool doubt = batch->in_doubt || weft_err_outcome(error) == WEFT_OUTCOME_MAYBE_APPLIED;
+    weft_producer_report_batch(self, batch, -1, error, doubt ? WEFT_OUTCOME_MAYBE_APPLIED : WEFT_OUTCOME_NOT_APPLIED,
+                               text);
+}
+
+static void s_expired(weft_producer_part_t *self, struct weft_pbatch *batch)
+{
+    if (batch->state == WEFT_PBATCH_SENT) batch->in_doubt = true;
+    weft_err_t error = batch->in_doubt     ? WEFT_ERR_LOCAL_TIMED_OUT
+                       : batch->last_error ? batch->last_error
+                                           : WEFT_ERR_LOCAL_NOT_CONNECTED;
+    char text[WEFT_ERROR_TEXT_BYTES_MAX];
+    snprintf(text, sizeof text, "not delivered within delivery.timeout.ms (%s). %s",
+             batch->in_doubt ? "it may have been written" : "it was not written",
+             weft_err_sentence(batch->last_error ? batch->last_error : error));
+    s_failed(self, batch, error, text);
+}
+
+void weft_producer_fail_all(weft_producer_part_t *self, weft_err_t error, const char *text)
+{
+    for (size_t i = 0; i < self->active_count; i++) {
+        struct weft_ppartition *partition = self->active[i];
+        if (partition->builder.count) weft_producer_close_batch(self, partition);
+        // Only what is there now: a report may send more.
+        for (struct weft_pbatch *last = partition->last; partition->first;) {
+            struct weft_pbatch *batch = partition->first;
+            if (batch->state == WEFT_PBATCH_SENT) batch->in_doubt = true;
+            s_failed(self, batch, error, text);
+            if (batch == last) break;
+        }
+    }
+}
+
+// ---- identity
+
+// A batch that was surely not written gets the partition's identity and next sequence, in bytes of its own: of the old
+// ones a frame may still be held somewhere.
+static void s_restamp(weft_producer_part_t *self, struct weft_pbatch *batch)
+{
+    struct weft_ppartition *partition = batch->partition;
+    weft_slice_t old = weft_shared_slice(batch->bytes);
+    weft_buf_t copy;
+    weft_buf_init(&copy);
+    weft_buf_append(&copy, old.data, old.size);
+    struct weft_batch header;
+    weft_err_t err = weft_batch_read(weft_buf_slice(&copy), &header);
+    weft_assert(!err); // our own builder made it
+    header.producer_id = partition->identity;
+    header.producer_epoch = partition->epoch;
+    header.base_sequence = partition->next_sequence;
+    weft_batch_write_header(copy.data, &header);
+    weft_batch_seal(copy.data, copy.size);
+    partition->next_sequence = (int32_t) (((uint32_t) partition->next_sequence + batch->count) & 0x7fffffff);
+    weft_shared_drop(&batch->bytes);
+    batch->bytes = weft_shared_new(&copy);
+    batch->state = WEFT_PBATCH_READY;
+    weft_requests_cancel(&self->requests, &batch->call);
+}
+
+static bool s_unresolved(const struct weft_pbatch *batch)
+{
+    return batch->state == WEFT_PBATCH_SENT || batch->in_doubt;
+}
+
+// After a batch was given up. False: something sent is still in doubt, nothing new may be sent yet.
+static bool s_mend(weft_producer_part_t *self, struct weft_ppartition *partition)
+{
+    for (struct weft_pbatch *batch = partition->first; batch; batch = batch->next)
+        if (s_unresolved(batch)) return false;
+    if (partition->epoch == INT16_MAX)
+        weft_producer_identity_draw(self, partition);
+    else
+        partition->epoch++;
+    partition->next_sequence = 0;
+    partition->broken = false;
+    for (struct weft_pbatch *batch = partition->first; batch; batch = batch->next) s_restamp(self, batch);
+    weft_counter_add(&self->counters, WEFT_PRODUCER_IDENTITIES, 1);
+    return true;
+}
+
+// ---- answers
+
+static void s_try_later(weft_producer_part_t *self, struct weft_ppartition *partition, int64_t wait_us)
+{
+    int64_t at_us = weft_port_now_us(&self->port) + wait_us;
+    if (at_us > partition->retry_us) partition->retry_us = at_us;
+}
+
+// The broker misses sequences before this batch. Earlier ones unanswered: it overtook them. None: what was acknowledged
+// before it is gone there (acks leader and a failover, or the session expired).
+static void s_gap(weft_producer_part_t *self, struct weft_pbatch *batch, weft_err_t error, const char *text)
+{
+    struct weft_ppartition *partition = batch->partition;
+    if (batch != partition->first) {
+        // Not alone: the head is still on its way or waits for its turn. Then this one follows it.
+        if (partition->first->state == WEFT_PBATCH_SENT)
+            s_try_later(self, partition, weft_requests_backoff_us(&self->requests, 1));
+        return;
+    }
+    if (batch->in_doubt) {
+        s_failed(self, batch, error, text);
+        return;
+    }
+    batch->state = WEFT_PBATCH_RESTAMP;
+    partition->broken = true;
+}
+
+static void s_retry(weft_producer_part_t *self, struct weft_pbatch *batch, weft_err_t error,
+                    const struct weft_reply_header *header)
+{
+    struct weft_ppartition *partition = batch->partition;
+    partition->tries++;
+    weft_counter_add(&self->counters, WEFT_PRODUCER_RETRIES, 1);
+    bool redirected =
+        error == WEFT_ERR_NOT_LEADER && header && header->endpoint.size && partition->tries <= 3 * self->in_flight_max;
+    bool link_lost = error == WEFT_ERR_LOCAL_NOT_CONNECTED;
+    if (redirected || link_lost) return; // the view knows where to go, or will
+    int64_t wait_us = weft_requests_backoff_us(&self->requests, partition->tries);
+    if (header && (int64_t) header->retry_ms * 1000 > wait_us) wait_us = (int64_t) header->retry_ms * 1000;
+    s_try_later(self, partition, wait_us);
+}
+
+static void s_answered(struct weft_call *call, weft_err_t error, const char *text,
+                       const struct weft_reply_header *header, struct weft_message *message)
+{
+    struct weft_pbatch *batch = call->context;
+    weft_producer_part_t *self = batch->partition->topic->part;
+    struct weft_produce_reply reply;
+    struct weft_error why;
+    batch->partition->in_flight--;
+    batch->state = WEFT_PBATCH_READY;
+    self->wants_turn = true;
+    if (!error) {
+        error = weft_produce_reply_decode(&self->requests.codec, weft_frame_slice(&message->header), &reply, &why);
+        if (!error) {
+            if (reply.duplicate) weft_counter_add(&self->counters, WEFT_PRODUCER_DUPLICATES, 1);
+            s_delivered(self, batch, reply.offset);
+            return;
+        }
+        batch->in_doubt = true;
+        text = why.text;
+    }
+    batch->last_error = error;
+    if (!header || weft_err_outcome(error) == WEFT_OUTCOME_MAYBE_APPLIED) batch->in_doubt = true;
+    if (weft_err_outcome(error) == WEFT_OUTCOME_APPLIED)
+        s_delivered(self, batch, -1); // an old duplicate
+    else if (error == WEFT_ERR_OUT_OF_ORDER_SEQUENCE || error == WEFT_ERR_UNKNOWN_PRODUCER)
+        s_gap(self, batch, error, text);
+    else if (weft_err_class(error) == WEFT_CLASS_RETRY || weft_err_class(error) == WEFT_CLASS_REFRESH)
+        s_retry(self, batch, error, header);
+    else if (weft_err_class(error) == WEFT_CLASS_FATAL) {
+        self->fatal = error;
+        snprintf(self->text, sizeof self->text, "%s", text);
+        char kept[WEFT_ERROR_TEXT_BYTES_MAX];
+        snprintf(kept, sizeof kept, "%s", text);
+        weft_producer_fail_all(self, error, kept);
+    } else
+        s_failed(self, batch, error, text);
+}
+
+// ---- sending
+
+static void s_encode(weft_producer_part_t *self, struct weft_pbatch *batch)
+{
+    struct weft_ppartition *partition = batch->partition;
+    struct weft_produce_request request;
+    weft_produce_request_init(&request);
+    request.id = weft_requests_id(&self->requests, &batch->call);
+    request.topic = weft_text(partition->topic->view->name);
+    request.topic_id = partition->topic->view->id;
+    request.partition = (uint32_t) partition->index;
+    request.acks = weft_text(self->acks);
+    request.durable = self->durable;
+    int64_t timeout_ms = self->attempt_us / 1000;
+    request.timeout_ms = timeout_ms < UINT32_MAX ? (uint32_t) timeout_ms : UINT32_MAX;
+    weft_buf_clear(&batch->call.header);
+    weft_produce_request_encode(&request, &batch->call.header);
+    batch->call.to = WEFT_TO_LEADER;
+    batch->call.topic = partition->topic->view;
+    batch->call.partition = partition->index;
+    batch->call.data = batch->bytes;
+    batch->call.attempt_us = self->attempt_us + 1000000; // the broker says TIMED_OUT first
+    batch->call.done = s_answered;
+    batch->call.context = batch;
+}
+
+static weft_err_t s_send(weft_producer_part_t *self, struct weft_pbatch *batch)
+{
+    if (!batch->call.id) s_encode(self, batch);
+    weft_err_t err = weft_requests_try(&self->requests, &batch->call);
+    if (err) return err;
+    batch->state = WEFT_PBATCH_SENT;
+    batch->partition->in_flight++;
+    if (self->answered) return WEFT_OK;
+    batch->partition->in_flight--; // acks none: taken by the transport is all that is promised
+    weft_requests_cancel(&self->requests, &batch->call);
+    s_delivered(self, batch, -1);
+    return WEFT_OK;
+}
+
+// Sends what may go, in order. When to come back.
+static int64_t s_dispatch(weft_producer_part_t *self, struct weft_ppartition *partition, int64_t now_us)
+{
+    if (partition->retry_us > now_us) return partition->retry_us;
+    if (partition->broken && partition->first) s_mend(self, partition);
+    uint32_t window = self->in_flight_max;
+    if (window > self->requests.session_window) window = self->requests.session_window;
+    for (struct weft_pbatch *batch = partition->first, *next; batch && partition->in_flight < window; batch = next) {
+        next = batch->next;
+        if (batch->state == WEFT_PBATCH_SENT) continue;
+        if (partition->broken && !batch->in_doubt) continue;
+        weft_err_t err = s_send(self, batch);
+        if (err == WEFT_ERR_LOCAL_WOULD_BLOCK) return now_us + BLOCKED_US;
+        if (err) return now_us + self->requests.config.backoff_us; // no leader, no link: or sooner, when there is one
+    }
+    return WEFT_TIME_NEVER;
+}
+
+static bool s_ripe(const weft_producer_part_t *self, const struct weft_ppartition *partition, int64_t now_us)
+{
+    if (!partition->builder.count || now_us - partition->opened_us < self->linger_us) return false;
+    // Beyond the window a batch does better to grow.
+    uint32_t window =
+        self->in_flight_max < self->requests.session_window ? self->in_flight_max : self->requests.session_window;
+    return partition->in_flight < window && (!partition->last || partition->last->state == WEFT_PBATCH_SENT);
+}
+
+int64_t weft_producer_partition_turn(weft_producer_part_t *self, struct weft_ppartition *partition, int64_t now_us)
+{
+    while (partition->first && partition->first->deadline_us <= now_us) s_expired(self, partition->first);
+    if (s_ripe(self, partition, now_us)) {
+        bool wants_turn = self->wants_turn; // it is dispatched right here
+        weft_producer_close_batch(self, partition);
+        self->wants_turn = wants_turn;
+    }
+    int64_t next_us = s_dispatch(self, partition, now_us);
+    if (partition->first && partition->first->deadline_us < next_us) next_us = partition->first->deadline_us;
+    if (partition->builder.count) {
+        int64_t ripe_us = partition->opened_us + self->linger_us;
+        if (ripe_us > now_us && ripe_us < next_us) next_us = ripe_us;
+        if (partition->opened_us + self->delivery_us <= now_us)
+            weft_producer_close_batch(self, partition);
+        else if (partition->opened_us + self->delivery_us < next_us)
+            next_us = partition->opened_us + self->delivery_us;
+    }
+    return next_us;
+}

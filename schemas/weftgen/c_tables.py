@@ -122,7 +122,7 @@ def config_header(model):
                 names = ["WEFT_%s_%s_%s" % (scope, option.name.replace(".", "_"), choice.replace("-", "_"))
                          for choice in option.choices]
                 lines.append("enum { %s };" % ", ".join(name.upper() for name in names))
-        lines.append("extern const struct weft_option weft_options_%s[];" % scope)
+        lines.append("extern const struct weft_option weft_options_%s[%d];" % (scope, len(options)))
         lines.append("extern const size_t weft_options_%s_count;\n" % scope)
     return "\n".join(lines) + "\n#endif\n"
 

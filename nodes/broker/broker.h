@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: MPL-2.0
+/**
+ * Broker, inside: what its parts share. Programs use weft_node_broker (lib/wire/node.h).
+ *
+ * A broker is one control part (talks to the coordinators), N shard parts (own the partitions, serve clients) and one sync part
+ * (lib/log/sync_part.h). Parts share nothing that changes, but for the atomics below; all else goes by mail:
+ *
+ *     control -> every shard   JOINED       the incarnation that this start registered under
+ *                              UPDATE       commands of the cluster state, as pushed by the coordinator; each shard applies them to a copy of its own
+ *     shard   -> sync          SYNC         dirty logs; comes back as SYNCED
+ *
+ * So a shard answers everything (also metadata) from what it holds itself, and goes on when the control part hears nobody (I10).
+ */
+#ifndef WEFT_BROKER_BROKER_H
+#define WEFT_BROKER_BROKER_H
+
+#include "../../lib/base/trace.h"
+#include "../../lib/log/checkpoint.h"
+#include "../../lib/log/identity.h"
+#include "../../lib/wire/node.h"
+
+#define WEFT_BROKER_SHARDS_MAX 64
+
+enum {
+    WEFT_MAIL_BROKER_JOINED = 0x4201, // body: struct weft_broker_joined
+    WEFT_MAIL_BROKER_UPDATE = 0x4202  // body: weft_update_t (update.h), one reference
+};
+
+struct weft_broker_joined {
+    weft_id_t incarnation;
+};
+
+/** A partition that was in the data directory at the start, with the synced end that the checkpoint recorded for it. */
+struct weft_broker_found {
+    weft_id_t topic;
+    uint32_t partition;
+    int64_t synced_end;
+};
+
+/** What went wrong first in one part, for weft_node.health: written once by its part, read by any thread. */
+struct weft_broker_notice {
+    _Atomic bool set;
+    char text[WEFT_ERROR_TEXT_BYTES_MAX];
+};
+
+/** What a shard lets other threads read. */
+struct weft_broker_shard {
+    weft_part_id_t id;
+    char endpoint[WEFT_ENDPOINT_BYTES_MAX]; // as others are told
+    weft_counters_t counters;
+    _Atomic int64_t turn_us;          // port time of its last completed turn, 0 before the first
+    struct weft_broker_notice notice; // counts while a partition is refused (counters tell)
+};
+
+enum weft_broker_standing {
+    WEFT_BROKER_STARTING, // not registered yet
+    WEFT_BROKER_JOINED,   // registered, heard lately
+    WEFT_BROKER_ALONE,    // registered, but no coordinator answers: serves on
+    WEFT_BROKER_REJECTED, // a coordinator refused it for good (another cluster, id in use)
+    WEFT_BROKER_LEAVING   // a clean stop is under way
+};
+
+struct weft_broker {
+    struct weft_node base;
+    // Constant once the world runs.
+    weft_options_t *options;
+    const struct weft_disk *disk;
+    char *data; // directory
+    int32_t id;
+    size_t shard_count;
+    bool was_clean;                  // the last stop of this data directory was
+    struct weft_broker_found *found; // sorted by topic, partition
+    size_t found_count;
+    weft_part_id_t control_id, sync_id;
+    struct weft_part *sync; // only for weft_sync_part_busy_us
+    int64_t started_ms;     // Unix time
+    // The control part's alone once the world runs.
+    weft_identity_t *identity;
+    // Atomics inside.
+    weft_counters_t counters; // of control
+    _Atomic int standing;     // enum weft_broker_standing
+    struct weft_broker_notice notice;
+    struct weft_broker_shard shards[WEFT_BROKER_SHARDS_MAX];
+};
+
+// Sets the notice if it is the first.
+void weft_broker_notice_set(struct weft_broker_notice *notice, const char *text);
+enum weft_health weft_broker_health(const struct weft_node *node, char *sentence, size_t sentence_bytes);
+// The synced end recorded for a partition, 0 if unknown.
+int64_t weft_broker_found_end(const struct weft_broker *self, weft_id_t topic, uint32_t partition);
+// "<data>/topics/<topic id>/<partition>"; the caller frees it. partition -1: the topic's directory.
+char *weft_broker_directory(const struct weft_broker *self, weft_id_t topic, int64_t partition);
+
+struct weft_part *weft_control_new(struct weft_broker *broker);
+struct weft_part *weft_shard_new(struct weft_broker *broker, size_t number);
+
+#endif

@@ -1,0 +1,327 @@
+// SPDX-License-Identifier: MPL-2.0
+// A partition's life: opened from its directory (the log recovers itself, then the sessions are rebuilt from the newest snapshot and the batches behind
+// it), led or not as the cluster says, closed. The core decides, this file carries out: every call into the replica is followed by
+// weft_partition_effects, so no effect is left over when the turn ends.
+//
+// A partition that can't be opened stays in its shard as REFUSED: its clients are told why, everything else goes on (I8, I9).
+#include "partition.h"
+
+#include "../../lib/base/assert.h"
+#include <weft_gen/limits.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+weft_partition_t *weft_partition_new(weft_shard_t *shard, const struct weft_shard_topic *topic, uint32_t number)
+{
+    weft_partition_t *self = weft_calloc(1, sizeof *self);
+    self->shard = shard;
+    self->topic = topic->id;
+    self->number = number;
+    self->settings = topic->settings;
+    self->directory = weft_broker_directory(shard->broker, topic->id, number);
+    weft_buf_t name;
+    weft_buf_init(&name);
+    weft_buf_printf(&name, "%s/%u", topic->name, (unsigned) number);
+    self->name = weft_slice_dup(weft_buf_slice(&name));
+    weft_buf_fini(&name);
+    weft_partition_list_push(&shard->all, self);
+    weft_partition_list_push(&shard->unopened, self);
+    self->in_unopened = true;
+    weft_shard_gauge(shard, WEFT_COUNT_PARTITIONS_OPEN, 1);
+    return self;
+}
+
+// ---- open
+
+static void s_refuse(weft_partition_t *self, weft_err_t code, const char *sentence)
+{
+    weft_shard_t *shard = self->shard;
+    struct weft_error error;
+    weft_error_set(&error, code, "%s is not served: %s", self->name, sentence);
+    self->state = WEFT_PARTITION_REFUSED;
+    self->refusal = code == WEFT_ERR_DAMAGED ? WEFT_ERR_DAMAGED : WEFT_ERR_DISK_FAILED;
+    free(self->refusal_text);
+    self->refusal_text = weft_strdup(error.text);
+    weft_trace(WEFT_TRACE_ERROR, shard->name, "%s", error.text);
+    weft_broker_notice_set(&shard->shared->notice, error.text);
+    weft_shard_gauge(shard, WEFT_COUNT_PARTITIONS_REFUSED, 1);
+    weft_replica_destroy(&self->replica);
+    weft_log_destroy(&self->log);
+}
+
+static weft_err_t s_replay(void *context, const struct weft_batch *batch)
+{
+    weft_sessions_apply(context, batch);
+    return WEFT_OK;
+}
+
+// Sessions are a function of the log's prefix (rule 15): the newest snapshot that is whole, then every batch behind it.
+static weft_err_t s_load_sessions(weft_partition_t *self)
+{
+    weft_sessions_t *sessions = weft_replica_sessions(self->replica);
+    weft_sessions_clear(sessions);
+    self->snapshot_at = -1;
+    int64_t from = weft_log_start(self->log);
+    weft_buf_t bytes;
+    weft_buf_init(&bytes);
+    int64_t at;
+    if (weft_log_snapshot_get(self->log, weft_log_end(self->log), &at, &bytes) == WEFT_OK) {
+        if (weft_sessions_decode(sessions, weft_buf_slice(&bytes)) == WEFT_OK && at > from)
+            from = self->snapshot_at = at;
+    }
+    weft_buf_fini(&bytes);
+    return weft_log_scan(self->log, from, s_replay, sessions);
+}
+
+static void s_take_up(weft_partition_t *self, const struct weft_log_recovery *recovery)
+{
+    weft_shard_t *shard = self->shard;
+    self->state = WEFT_PARTITION_OPEN;
+    weft_counter_add(shard->counters, WEFT_COUNT_TORN_BYTES, (uint64_t) recovery->cut_bytes);
+    weft_trace(recovery->cut_bytes != 0 ? WEFT_TRACE_INFO : WEFT_TRACE_DEBUG, shard->name,
+               "%s opened: offsets %lld to %lld, torn tail of %lld bytes cut", self->name,
+               (long long) weft_log_start(self->log), (long long) recovery->log_end, (long long) recovery->cut_bytes);
+    weft_replica_opened(self->replica, weft_log_start(self->log), weft_log_end(self->log),
+                        weft_log_synced_end(self->log), weft_log_last_epoch(self->log));
+    weft_partition_effects(self);
+    if (weft_log_dirty(self->log)) weft_partition_dirty(self, false);
+    if (self->assigned) {
+        struct weft_replica_assignment assignment = self->assignment;
+        weft_partition_assign(self, &assignment);
+    }
+}
+
+void weft_partition_open(weft_partition_t *self)
+{
+    if (self->state != WEFT_PARTITION_WAITING) return;
+    weft_shard_t *shard = self->shard;
+    if (self->in_unopened) weft_partition_list_remove(&shard->unopened, self);
+    self->in_unopened = false;
+    const struct weft_broker *broker = shard->broker;
+    const struct weft_replica_config config = {
+        .self = broker->id,
+        .sessions_max = (size_t) weft_options_int(broker->options, "sessions"),
+        .session_expiry_ms = weft_options_int(broker->options, "session.expiry.ms"),
+        .waiters_max = (size_t) weft_options_int(broker->options, "waiters"),
+    };
+    struct weft_log_recovery recovery = {0};
+    weft_err_t code =
+        weft_log_open(broker->disk, self->directory, &self->settings.log,
+                      weft_broker_found_end(broker, self->topic, self->number), &self->log, &recovery, &shard->error);
+    if (code != WEFT_OK) {
+        s_refuse(self, code, shard->error.text);
+        return;
+    }
+    self->replica = weft_replica_new(&config);
+    code = s_load_sessions(self);
+    if (code != WEFT_OK) {
+        s_refuse(self, code, "its log can't be read for the producer sessions");
+        return;
+    }
+    s_take_up(self, &recovery);
+}
+
+// ---- the cluster's word
+
+static void s_set_leads(weft_partition_t *self)
+{
+    bool leads = self->state == WEFT_PARTITION_OPEN && weft_replica_role(self->replica) == WEFT_ROLE_LEADER;
+    if (leads == self->leads) return;
+    self->leads = leads;
+    weft_shard_gauge(self->shard, WEFT_COUNT_PARTITIONS_LED, leads ? 1 : -1);
+    if (!leads) weft_shard_fetch_refuse_all(self, WEFT_ERR_NOT_LEADER);
+}
+
+void weft_partition_assign(weft_partition_t *self, const struct weft_replica_assignment *assignment)
+{
+    self->assignment = *assignment;
+    self->assigned = true;
+    if (self->state != WEFT_PARTITION_OPEN) return;
+    weft_shard_t *shard = self->shard;
+    weft_err_t code = weft_replica_assign(self->replica, assignment, weft_port_now_us(&shard->port) / 1000);
+    if (code != WEFT_OK)
+        weft_trace(WEFT_TRACE_WARN, shard->name, "%s: leader epoch %d, partition epoch %d is refused: %s", self->name,
+                   (int) assignment->leader_epoch, (int) assignment->partition_epoch, weft_err_name(code));
+    weft_partition_effects(self);
+    s_set_leads(self);
+}
+
+void weft_partition_configure(weft_partition_t *self, const struct weft_topic_settings *settings)
+{
+    self->settings = *settings;
+    if (self->log != NULL) weft_log_configure(self->log, &settings->log);
+}
+
+// ---- close
+
+static void s_remove_data(const weft_partition_t *self)
+{
+    const struct weft_broker *broker = self->shard->broker;
+    weft_err_t code = weft_disk_remove_tree(broker->disk, self->directory);
+    if (code != WEFT_OK && code != WEFT_ERR_NOT_FOUND)
+        weft_trace(WEFT_TRACE_WARN, self->shard->name, "%s: %s could not be removed (%s); remove it by hand",
+                   self->name, self->directory, weft_err_name(code));
+    char *topic = weft_broker_directory(broker, self->topic, -1);
+    (void) !broker->disk->ops->rmdir(broker->disk, topic); // goes with its last partition, whichever shard holds that
+    free(topic);
+}
+
+void weft_partition_destroy(weft_partition_t **self_p)
+{
+    weft_partition_t *self = *self_p;
+    if (self == NULL) return;
+    *self_p = NULL;
+    weft_shard_t *shard = self->shard;
+    weft_partition_list_remove(&shard->all, self);
+    weft_partition_list_remove(&shard->unopened, self);
+    weft_partition_list_remove(&shard->dirty, self);
+    weft_partition_list_remove(&shard->woken, self);
+    while (self->fetches.head != NULL) {
+        struct weft_wait *wait = self->fetches.head;
+        weft_wait_list_remove(&self->fetches, wait);
+        weft_waits_give(&shard->waits, wait);
+        shard->fetches_parked--;
+    }
+    weft_replica_destroy(&self->replica);
+    weft_log_destroy(&self->log);
+    free(self->refusal_text);
+    free(self->directory);
+    free(self->name);
+    free(self);
+}
+
+void weft_partition_close(weft_partition_t **self_p, weft_err_t code, bool delete_data)
+{
+    weft_partition_t *self = *self_p;
+    *self_p = NULL;
+    weft_shard_t *shard = self->shard;
+    weft_shard_fetch_refuse_all(self, code);
+    if (self->state == WEFT_PARTITION_OPEN) {
+        struct weft_replica_assignment nobody = self->assignment;
+        nobody.leader = -1;
+        nobody.leader_epoch++;
+        nobody.partition_epoch++;
+        weft_partition_assign(self, &nobody); // fails what waits for a mark: it may have been written
+    }
+    if (self->disk_full) weft_shard_gauge(shard, WEFT_COUNT_PARTITIONS_DISK_FULL, -1);
+    if (self->state == WEFT_PARTITION_REFUSED || self->disk_failed)
+        weft_shard_gauge(shard, WEFT_COUNT_PARTITIONS_REFUSED, -1);
+    weft_shard_gauge(shard, WEFT_COUNT_PARTITIONS_OPEN, -1);
+    self->state = WEFT_PARTITION_CLOSING;
+    self->disk_full = self->disk_failed = self->assigned = false;
+    self->delete_data = delete_data;
+    if (self->syncs_in_flight == 0) weft_partition_closed(&self); // else weft_shard_synced ends it
+}
+
+void weft_partition_closed(weft_partition_t **self_p)
+{
+    weft_assert((*self_p)->state == WEFT_PARTITION_CLOSING);
+    if ((*self_p)->delete_data) s_remove_data(*self_p);
+    weft_partition_destroy(self_p);
+}
+
+// ---- effects
+
+static void s_truncate(weft_partition_t *self, int64_t offset)
+{
+    weft_err_t code = weft_log_truncate(self->log, offset);
+    if (code == WEFT_OK) code = s_load_sessions(self);
+    weft_partition_disk(self, code, "truncate");
+    if (code == WEFT_OK)
+        weft_replica_truncated(self->replica, weft_log_end(self->log), weft_log_last_epoch(self->log));
+    else
+        weft_replica_disk_failed(self->replica);
+}
+
+static void s_wake(weft_partition_t *self)
+{
+    if (self->in_woken || self->fetches.count == 0) return;
+    weft_partition_list_push(&self->shard->woken, self);
+    self->in_woken = true;
+}
+
+void weft_partition_effects(weft_partition_t *self)
+{
+    struct weft_replica_effect effect;
+    while (weft_replica_effect(self->replica, &effect)) {
+        switch (effect.type) {
+        case WEFT_REPLICA_REPLY: weft_shard_produce_done(self, &effect); break;
+        case WEFT_REPLICA_COMMITTED:
+        case WEFT_REPLICA_DURABLE: s_wake(self); break;
+        case WEFT_REPLICA_TRUNCATE: s_truncate(self, effect.offset); break;
+        case WEFT_REPLICA_ASK_ISR:
+            // Only a partition of several replicas asks; it asks again until it is answered, and is right meanwhile (rule 1).
+            weft_trace(WEFT_TRACE_DEBUG, self->shard->name, "%s: its in-sync set should change", self->name);
+            break;
+        }
+    }
+}
+
+void weft_partition_dirty(weft_partition_t *self, bool urgent)
+{
+    weft_shard_t *shard = self->shard;
+    if (urgent) shard->sync_urgent = true;
+    if (self->in_dirty) return;
+    if (shard->dirty.count == 0) shard->dirty_since_us = weft_port_now_us(&shard->port);
+    weft_partition_list_push(&shard->dirty, self);
+    self->in_dirty = true;
+}
+
+static void s_lose_disk(weft_partition_t *self, const char *doing)
+{
+    weft_shard_t *shard = self->shard;
+    if (self->disk_failed) return;
+    self->disk_failed = true;
+    struct weft_error error;
+    weft_error_set(&error, WEFT_ERR_DISK_FAILED,
+                   "%s refuses to be written: %s of %s failed; look at the disk, then start the broker again",
+                   self->name, doing, self->directory);
+    weft_trace(WEFT_TRACE_ERROR, shard->name, "%s", error.text);
+    weft_broker_notice_set(&shard->shared->notice, error.text);
+    weft_shard_gauge(shard, WEFT_COUNT_PARTITIONS_REFUSED, 1);
+}
+
+void weft_partition_disk(weft_partition_t *self, weft_err_t code, const char *doing)
+{
+    weft_shard_t *shard = self->shard;
+    bool full = code == WEFT_ERR_DISK_FULL;
+    if (full != self->disk_full && (full || code == WEFT_OK)) {
+        self->disk_full = full;
+        weft_shard_gauge(shard, WEFT_COUNT_PARTITIONS_DISK_FULL, full ? 1 : -1);
+        weft_trace(full ? WEFT_TRACE_ERROR : WEFT_TRACE_INFO, shard->name,
+                   full ? "%s: the disk is full, free space under %s" : "%s: the disk has space again (%s)", self->name,
+                   self->directory);
+    }
+    if (code == WEFT_OK || full) return;
+    weft_counter_add(shard->counters, WEFT_COUNT_DISK_FAILURES, 1);
+    weft_trace(WEFT_TRACE_ERROR, shard->name, "%s: %s failed (%s) in %s", self->name, doing, weft_err_name(code),
+               self->directory);
+    if (weft_log_broken(self->log)) s_lose_disk(self, doing);
+}
+
+void weft_partition_snapshot(weft_partition_t *self, int64_t offset)
+{
+    weft_sessions_t *sessions = weft_replica_sessions(self->replica);
+    if (offset == self->snapshot_at) return;
+    self->snapshot_at = offset;
+    weft_buf_t *bytes = &self->shard->scratch;
+    weft_buf_clear(bytes);
+    weft_sessions_encode(sessions, bytes);
+    weft_err_t code = weft_log_snapshot_put(self->log, offset, weft_buf_slice(bytes));
+    // Nothing is lost without it: the batches are replayed from the snapshot before.
+    if (code != WEFT_OK)
+        weft_trace(WEFT_TRACE_WARN, self->shard->name, "%s: snapshot of producer sessions failed (%s)", self->name,
+                   weft_err_name(code));
+}
+
+weft_err_t weft_partition_trim(weft_partition_t *self, int64_t offset)
+{
+    weft_err_t code = weft_log_trim(self->log, offset);
+    if (code != WEFT_OK && code != WEFT_ERR_OFFSET_OUT_OF_RANGE) weft_partition_disk(self, code, "delete-records");
+    if (code != WEFT_OK) return code;
+    weft_replica_trimmed(self->replica, weft_log_start(self->log));
+    weft_partition_effects(self);
+    s_wake(self); // fetches below the new start are out of range now
+    return WEFT_OK;
+}

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: MPL-2.0
+/**
+ * Partition: one replica at home in a shard: its log, its pure core, the fetches parked on it.
+ *
+ * States: WAITING (known, log not opened yet) -> OPEN -> CLOSING (gone from the cluster; kept until the sync that is under way comes back); REFUSED (damaged, or its disk failed
+ * at opening: clients get the error, others serve on). All on the shard's thread.
+ */
+#ifndef WEFT_BROKER_PARTITION_H
+#define WEFT_BROKER_PARTITION_H
+
+#include "shard.h"
+
+#include "../../lib/log/sync_part.h"
+
+enum weft_partition_state {
+    WEFT_PARTITION_WAITING,
+    WEFT_PARTITION_OPEN,
+    WEFT_PARTITION_REFUSED,
+    WEFT_PARTITION_CLOSING
+};
+
+struct weft_partition {
+    weft_shard_t *shard;
+    weft_id_t topic;
+    uint32_t number;
+    char *name; // "orders/3", for people
+    char *directory;
+    enum weft_partition_state state;
+    weft_err_t refusal; // REFUSED: why
+    char *refusal_text;
+    struct weft_topic_settings settings;
+    struct weft_replica_assignment assignment;
+    bool assigned;
+    weft_log_t *log; // OPEN, CLOSING
+    weft_replica_t *replica;
+    struct weft_wait_list fetches;
+    uint32_t syncs_in_flight;
+    bool in_unopened, in_dirty, in_woken;
+    bool leads, disk_full, disk_failed, delete_data;
+    int64_t snapshot_at; // offset of the newest snapshot of the sessions, -1: none
+    int64_t used_us;     // last request
+    int64_t retain_us;   // when retention is due
+};
+
+// A new one, in the shard's lists; opened later by weft_partition_open.
+weft_partition_t *weft_partition_new(weft_shard_t *shard, const struct weft_shard_topic *topic, uint32_t number);
+// Opens log and sessions and takes up the assignment. REFUSED is a state, not an error.
+void weft_partition_open(weft_partition_t *self);
+// The cluster's newest word about it.
+void weft_partition_assign(weft_partition_t *self, const struct weft_replica_assignment *assignment);
+void weft_partition_configure(weft_partition_t *self, const struct weft_topic_settings *settings);
+// It is gone from this shard: all that waits is answered with `code`; freed now or when its sync is back; its data is removed if delete_data.
+void weft_partition_close(weft_partition_t **self_p, weft_err_t code, bool delete_data);
+// The end of a close whose last sync came back.
+void weft_partition_closed(weft_partition_t **self_p);
+// Frees it, whatever waits (the process ends, or a crash in the simulator).
+void weft_partition_destroy(weft_partition_t **self_p);
+
+// Carries out all effects of the replica.
+void weft_partition_effects(weft_partition_t *self);
+// After an append: it wants the next group commit; urgent: somebody waits for it.
+void weft_partition_dirty(weft_partition_t *self, bool urgent);
+// A read, write or sync failed, or went well again (WEFT_OK): keeps the gauges and the notice.
+void weft_partition_disk(weft_partition_t *self, weft_err_t code, const char *doing);
+// Snapshot of the sessions as they are after all records below `offset`; done already: nothing.
+void weft_partition_snapshot(weft_partition_t *self, int64_t offset);
+// The log starts at `offset` now.
+WEFT_MUST_USE weft_err_t weft_partition_trim(weft_partition_t *self, int64_t offset);
+
+// ---- partition_sync.c
+
+// Posts one group commit for all dirty logs of the shard. False: nothing was dirty.
+bool weft_shard_sync_post(weft_shard_t *shard);
+void weft_shard_synced(weft_shard_t *shard, struct weft_sync_request *request);
+// Retention, idle logs and the replica's clock; a bounded number a call. True: the sweep goes on.
+bool weft_shard_sweep(weft_shard_t *shard, int64_t now_us);
+
+#endif

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: MPL-2.0
+// Group commit and upkeep. One request at a time goes to the sync part with every log that is dirty by then; what is appended meanwhile makes the
+// next one. So a durable ack waits for at most two syncs, and the busier the shard the more batches share one. Logs that nobody waits for go along, or
+// by themselves after checkpoint.ms, so that the durable mark moves and the checkpoint follows.
+#include "partition.h"
+
+#include "../../lib/base/assert.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define S_SWEEP_COUNT 64             // partitions looked at in one turn
+#define S_IDLE_US (30 * 1000 * 1000) // a log unused for so long holds no file descriptor
+
+// The world frees it when it can't be delivered, the shard when it came back: then the jobs hold no files any more.
+static void s_request_free(void *body)
+{
+    struct weft_sync_request *request = body;
+    if (request == NULL) return;
+    for (size_t i = 0; i < request->job_count; i++) {
+        struct weft_log_sync *sync = &request->jobs[i].sync;
+        for (size_t k = 0; k < sync->file_count; k++)
+            if (sync->files[k] != NULL) sync->files[k]->disk->ops->close(&sync->files[k]);
+    }
+    free(request);
+}
+
+bool weft_shard_sync_post(weft_shard_t *shard)
+{
+    size_t dirty = shard->dirty.count;
+    if (dirty == 0) return false;
+    struct weft_sync_request *request = weft_calloc(1, sizeof *request + dirty * sizeof request->jobs[0]);
+    for (size_t i = 0; i < dirty; i++) {
+        weft_partition_t *partition = shard->dirty.items[i];
+        partition->in_dirty = false;
+        struct weft_sync_job *job = &request->jobs[request->job_count];
+        if (!weft_log_sync_begin(partition->log, &job->sync)) continue;
+        job->topic = partition->topic;
+        job->partition = partition->number;
+        job->owner = partition;
+        partition->syncs_in_flight++;
+        request->job_count++;
+    }
+    shard->dirty.count = 0;
+    shard->sync_urgent = false;
+    if (request->job_count == 0) {
+        s_request_free(request);
+        return false;
+    }
+    weft_counter_add(shard->counters, WEFT_COUNT_SYNC_ROUNDS, 1);
+    weft_counter_add(shard->counters, WEFT_COUNT_SYNC_FILES, request->job_count);
+    shard->syncs_in_flight++;
+    const struct weft_mail mail = {.kind = WEFT_MAIL_SYNC, .body = request, .body_free = s_request_free};
+    shard->port.ops->post(shard->port.world, shard->broker->sync_id, &mail);
+    return true;
+}
+
+static void s_job_done(weft_partition_t *partition, struct weft_sync_job *job)
+{
+    partition->syncs_in_flight--;
+    weft_err_t code = weft_log_sync_done(partition->log, &job->sync);
+    job->sync.file_count = 0; // done dropped them
+    if (partition->state == WEFT_PARTITION_CLOSING) {
+        if (partition->syncs_in_flight == 0) weft_partition_closed(&partition);
+        return;
+    }
+    if (code == WEFT_OK) {
+        weft_replica_synced(partition->replica, weft_log_synced_end(partition->log));
+    } else {
+        weft_partition_disk(partition, code, "sync"); // never retried (rule 11)
+        weft_replica_disk_failed(partition->replica);
+    }
+    weft_partition_effects(partition);
+}
+
+void weft_shard_synced(weft_shard_t *shard, struct weft_sync_request *request)
+{
+    weft_assert(shard->syncs_in_flight > 0);
+    shard->syncs_in_flight--;
+    for (size_t i = 0; i < request->job_count; i++) s_job_done(request->jobs[i].owner, &request->jobs[i]);
+    s_request_free(request);
+}
+
+static void s_retain(weft_partition_t *partition)
+{
+    weft_shard_t *shard = partition->shard;
+    size_t removed = 0;
+    int64_t start = weft_log_start(partition->log);
+    weft_err_t code = weft_log_retain(partition->log, weft_port_wall_ms(&shard->port),
+                                      weft_replica_committed(partition->replica), &removed);
+    if (code != WEFT_OK) weft_partition_disk(partition, code, "retention");
+    weft_counter_add(shard->counters, WEFT_COUNT_SEGMENTS_REMOVED, removed);
+    if (weft_log_start(partition->log) != start) {
+        weft_replica_trimmed(partition->replica, weft_log_start(partition->log));
+        weft_partition_effects(partition);
+    }
+}
+
+static void s_upkeep(weft_partition_t *partition, int64_t now_us)
+{
+    weft_shard_t *shard = partition->shard;
+    weft_replica_tick(partition->replica, now_us / 1000);
+    weft_partition_effects(partition);
+    if (now_us >= partition->retain_us) {
+        partition->retain_us = now_us + shard->retention_us;
+        s_retain(partition);
+    }
+    if (weft_log_dirty(partition->log)) weft_partition_dirty(partition, false);
+    if (!partition->in_dirty && partition->syncs_in_flight == 0 && now_us - partition->used_us > S_IDLE_US)
+        weft_log_idle(partition->log);
+}
+
+bool weft_shard_sweep(weft_shard_t *shard, int64_t now_us)
+{
+    for (size_t i = 0; i < S_SWEEP_COUNT && shard->sweep_at < shard->all.count; i++, shard->sweep_at++) {
+        weft_partition_t *partition = shard->all.items[shard->sweep_at];
+        if (partition->state == WEFT_PARTITION_OPEN) s_upkeep(partition, now_us);
+    }
+    if (shard->sweep_at < shard->all.count) return true;
+    shard->sweep_at = SIZE_MAX;
+    return false;
+}

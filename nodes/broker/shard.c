@@ -1,0 +1,476 @@
+// SPDX-License-Identifier: MPL-2.0
+// The shard as a part: dispatch, turn, stop. A request is guarded and recognised once (weft_request_header_decode), then handed to its function; whatever it is, it is
+// answered, refused with a sentence, or parked with a deadline (I7). What a stop leaves undone is written before `stopped`: every promise is kept, then the
+// sessions are snapshotted, then the sync part (stopped after the shards) marks the directory clean.
+#include "partition.h"
+#include "update.h"
+
+#include "../../lib/base/assert.h"
+#include "../../lib/core/cluster_view.h"
+#include <weft_gen/limits.h>
+#include <weft_gen/messages.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define S_OPENS_A_TURN 16
+#define S_SWEEP_US 1000000
+
+static weft_shard_t *s_self(struct weft_part *part)
+{
+    return (weft_shard_t *) part;
+}
+
+// ---- answers
+
+void weft_shard_gauge(weft_shard_t *self, enum weft_shard_counter counter, int more)
+{
+    weft_counter_add(self->counters, counter, (uint64_t) (int64_t) more);
+}
+
+void weft_shard_answer(weft_shard_t *self, const struct weft_asker *asker, weft_frame_t *data)
+{
+    weft_err_t code =
+        self->port.ops->reply(self->port.world, &asker->peer, asker->delimited, weft_buf_slice(&self->reply), data);
+    if (code != WEFT_OK) weft_counter_add(self->counters, WEFT_COUNT_REPLIES_DROPPED, 1);
+}
+
+static enum weft_shard_counter s_counter_of(weft_err_t code)
+{
+    static const struct {
+        weft_err_t code;
+        enum weft_shard_counter counter;
+    } table[] = {
+        {WEFT_ERR_NOT_LEADER, WEFT_COUNT_NOT_LEADER},
+        {WEFT_ERR_OVERLOADED, WEFT_COUNT_OVERLOADED},
+        {WEFT_ERR_BAD_FRAME, WEFT_COUNT_BAD_FRAMES},
+        {WEFT_ERR_INVALID_REQUEST, WEFT_COUNT_BAD_FRAMES},
+        {WEFT_ERR_UNKNOWN_API, WEFT_COUNT_UNKNOWN_APIS},
+        {WEFT_ERR_UNSUPPORTED, WEFT_COUNT_UNKNOWN_APIS},
+        {WEFT_ERR_BAD_CRC, WEFT_COUNT_BAD_CRCS},
+        {WEFT_ERR_BAD_BATCH, WEFT_COUNT_BAD_BATCHES},
+        {WEFT_ERR_RECORD_TOO_LARGE, WEFT_COUNT_BAD_BATCHES},
+        {WEFT_ERR_BATCH_TOO_LARGE, WEFT_COUNT_BAD_BATCHES},
+        {WEFT_ERR_TIMED_OUT, WEFT_COUNT_TIMED_OUT},
+        {WEFT_ERR_UNSUPPORTED_COMPRESSION, WEFT_COUNT_BAD_BATCHES},
+    };
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
+        if (table[i].code == code) return table[i].counter;
+    return WEFT_COUNT_REFUSED_OTHER;
+}
+
+static void s_refuse_header(weft_shard_t *self, const struct weft_asker *asker, struct weft_reply_header *header)
+{
+    weft_counter_add(self->counters, s_counter_of(header->error), 1);
+    if (asker == NULL) return;
+    header->id = asker->request_id;
+    struct weft_topic_delete_reply reply; // any reply: with an error it is the header alone
+    weft_topic_delete_reply_init(&reply);
+    reply.header = *header;
+    weft_buf_clear(&self->reply);
+    weft_topic_delete_reply_encode(&reply, &self->reply);
+    weft_shard_answer(self, asker, NULL);
+}
+
+void weft_shard_refuse(weft_shard_t *self, const struct weft_asker *asker, weft_err_t code, const char *sentence)
+{
+    if (code == WEFT_ERR_DISK_FAILED && sentence == NULL)
+        sentence = "The broker could not read or write its disk; see its trace.";
+    struct weft_reply_header header;
+    weft_reply_header_init(&header);
+    header.error = code;
+    header.message = weft_slice_text(sentence);
+    if (code == WEFT_ERR_OVERLOADED) header.retry_ms = WEFT_SHARD_RETRY_MS;
+    s_refuse_header(self, asker, &header);
+}
+
+void weft_shard_refuse_unsettled(weft_shard_t *self, const struct weft_asker *asker)
+{
+    weft_shard_refuse(self, asker, WEFT_ERR_NOT_ENOUGH_REPLICAS,
+                      "The new leader has not yet committed all it inherited; try again shortly.");
+}
+
+void weft_shard_refuse_moved(weft_shard_t *self, const struct weft_asker *asker, weft_err_t code, weft_id_t topic,
+                             uint32_t partition)
+{
+    const struct weft_cluster_topic *known = weft_cluster_topic(self->cluster, topic);
+    if (known == NULL || partition >= known->partition_count) {
+        weft_shard_refuse(self, asker, code, NULL);
+        return;
+    }
+    if (code == WEFT_ERR_NOT_LEADER) {
+        weft_counter_add(self->counters, WEFT_COUNT_NOT_LEADER, 1);
+        if (asker == NULL) return;
+        weft_buf_clear(&self->reply);
+        weft_cluster_not_leader_encode(self->cluster, known, partition, asker->request_id, &self->reply);
+        weft_shard_answer(self, asker, NULL);
+        return;
+    }
+    struct weft_reply_header header;
+    weft_reply_header_init(&header);
+    header.error = code;
+    header.leader = known->partitions[partition].leader;
+    header.endpoint = weft_slice_text(weft_cluster_leader_endpoint(self->cluster, known, partition));
+    s_refuse_header(self, asker, &header);
+}
+
+void weft_shard_to_coordinator(weft_shard_t *self, const struct weft_asker *asker)
+{
+    struct weft_reply_header header;
+    weft_reply_header_init(&header);
+    const char *endpoint = weft_cluster_coordinator(self->cluster, NULL);
+    header.error = endpoint[0] != '\0' ? WEFT_ERR_NOT_COORDINATOR : WEFT_ERR_COORDINATOR_UNAVAILABLE;
+    header.endpoint = weft_slice_text(endpoint);
+    s_refuse_header(self, asker, &header);
+}
+
+bool weft_shard_overloaded(const weft_shard_t *self)
+{
+    return weft_waits_bytes(&self->waits) >= self->bytes_max;
+}
+
+bool weft_shard_frames_full(weft_shard_t *self, size_t bytes_more)
+{
+    size_t out_bytes = weft_frame_pool_outside(self->small_frames) * WEFT_SHARD_SMALL_FRAME_BYTES +
+                       weft_frame_pool_outside(self->large_frames) * WEFT_SHARD_LARGE_FRAME_BYTES;
+    return weft_waits_bytes(&self->waits) + out_bytes + bytes_more > self->bytes_max;
+}
+
+bool weft_shard_peer_full(weft_shard_t *self, const struct weft_peer *peer, size_t bytes_more)
+{
+    return self->port.ops->peer_outstanding_bytes(self->port.world, peer) + bytes_more > self->peer_bytes_max;
+}
+
+// ---- targets
+
+bool weft_shard_has_state(weft_shard_t *self, const struct weft_asker *asker)
+{
+    if (self->applied_index != 0) return true;
+    weft_shard_refuse(self, asker, WEFT_ERR_COORDINATOR_UNAVAILABLE,
+                      "This broker has not heard from a coordinator since its start; try again shortly.");
+    return false;
+}
+
+// One lookup: the usual end of it is a topic that exists.
+static const struct weft_shard_topic *s_find_topic(const weft_shard_t *self, const struct weft_target *target)
+{
+    if (target->topic.size == 0) return weft_map_get(self->topics, weft_id_slice(&target->topic_id));
+    const struct weft_shard_topic *topic = weft_map_get(self->topics_by_name, target->topic);
+    bool replaced = topic != NULL && !weft_id_is_zero(target->topic_id) && !weft_id_equal(topic->id, target->topic_id);
+    return replaced ? NULL : topic;
+}
+
+weft_partition_t *weft_shard_led_partition(weft_shard_t *self, const struct weft_asker *asker,
+                                           const struct weft_target *target)
+{
+    const struct weft_shard_topic *topic = s_find_topic(self, target);
+    if (topic == NULL || target->partition >= topic->partition_count) {
+        const struct weft_cluster_topic *known;
+        if (!weft_shard_has_state(self, asker)) return NULL;
+        weft_err_t code = weft_cluster_find_partition(self->cluster, target->topic, target->topic_id, target->partition,
+                                                      &known, &self->error);
+        if (code == WEFT_OK)
+            code = weft_error_set(&self->error, WEFT_ERR_UNKNOWN_TOPIC,
+                                  "the topic is not known to this shard yet; try again");
+        weft_shard_refuse(self, asker, code, self->error.text);
+        return NULL;
+    }
+    weft_partition_t *partition = topic->partitions[target->partition];
+    if (partition != NULL && partition->state == WEFT_PARTITION_WAITING) weft_partition_open(partition);
+    if (partition != NULL && partition->state == WEFT_PARTITION_REFUSED) {
+        weft_shard_refuse(self, asker, partition->refusal, partition->refusal_text);
+        return NULL;
+    }
+    if (partition == NULL || !partition->leads) {
+        weft_shard_refuse_moved(self, asker, WEFT_ERR_NOT_LEADER, topic->id, target->partition);
+        return NULL;
+    }
+    partition->used_us = weft_port_now_us(&self->port);
+    return partition;
+}
+
+// ---- messages
+
+static void s_dispatch(weft_shard_t *self, const struct weft_asker *asker, enum weft_api api, weft_slice_t header,
+                       weft_frame_t *data)
+{
+    switch (api) {
+    case WEFT_API_PRODUCE: weft_shard_produce(self, asker, header, data); return;
+    case WEFT_API_FETCH: weft_shard_fetch(self, asker, header); return;
+    case WEFT_API_LIST_OFFSETS: weft_shard_list_offsets(self, asker, header); return;
+    case WEFT_API_DELETE_RECORDS: weft_shard_delete_records(self, asker, header); return;
+    case WEFT_API_PARTITION_STATUS: weft_shard_partition_status(self, asker, header); return;
+    case WEFT_API_NODE_STATUS: weft_shard_node_status(self, asker, header); return;
+    case WEFT_API_HELLO: weft_shard_hello(self, asker, header); return;
+    case WEFT_API_METADATA: weft_shard_metadata(self, asker, header); return;
+    case WEFT_API_TOPIC_DESCRIBE: weft_shard_topic_describe(self, asker, header); return;
+    case WEFT_API_TOPIC_CREATE:
+    case WEFT_API_TOPIC_DELETE:
+    case WEFT_API_TOPIC_ALTER:
+    case WEFT_API_TOPIC_ADD_PARTITIONS:
+    case WEFT_API_CLUSTER_STATUS:
+    case WEFT_API_BROKER_REGISTER:
+    case WEFT_API_BROKER_HEARTBEAT: weft_shard_to_coordinator(self, asker); return;
+    // Orders of a coordinator come over the control part's own links: from a peer they are nobody's.
+    case WEFT_API_CLUSTER_UPDATE:
+    case WEFT_API_UNKNOWN:
+    case WEFT_API_COUNT: break;
+    }
+    weft_shard_refuse(self, asker, WEFT_ERR_UNKNOWN_API, NULL);
+}
+
+// While it stops a shard still tells where things are and how it is.
+static bool s_stopping_serves(enum weft_api api)
+{
+    return api == WEFT_API_HELLO || api == WEFT_API_METADATA || api == WEFT_API_NODE_STATUS;
+}
+
+static void s_message(struct weft_part *part, struct weft_message *message)
+{
+    weft_shard_t *self = s_self(part);
+    if (message->link != 0) return; // a shard opens no links
+    weft_counter_add(self->counters, WEFT_COUNT_REQUESTS, 1);
+    weft_slice_t header = weft_frame_slice(&message->header);
+    struct weft_request_header request = {.api = WEFT_API_UNKNOWN};
+    self->error.text[0] = '\0';
+    weft_err_t code = weft_request_header_decode(header, &request, &self->error);
+    const struct weft_asker asker = {.request_id = request.id, .peer = message->peer, .delimited = message->delimited};
+    if (code != WEFT_OK) {
+        weft_trace(WEFT_TRACE_DEBUG, self->name, "a message is refused: %s", self->error.text);
+        weft_shard_refuse(self, &asker, code, self->error.text[0] != '\0' ? self->error.text : NULL);
+        return;
+    }
+    if (self->stopping && !s_stopping_serves(request.api)) {
+        weft_shard_refuse(self, &asker, WEFT_ERR_STOPPING, NULL);
+        return;
+    }
+    s_dispatch(self, &asker, request.api, header, &message->data);
+}
+
+// ---- mail
+
+static void s_update(weft_shard_t *self, const weft_update_t *update)
+{
+    weft_err_t code = weft_update_apply(update, self->cluster, weft_shard_on_change, self, &self->error);
+    if (code != WEFT_OK) { // the control part applied the very same bytes before
+        weft_trace(WEFT_TRACE_ERROR, self->name, "%s", self->error.text);
+        return;
+    }
+    self->applied_index = update->to_index;
+    weft_counter_set(self->counters, WEFT_COUNT_CLUSTER_INDEX, update->to_index);
+    if (update->snapshot) weft_shard_reconcile(self);
+}
+
+static void s_mail(struct weft_part *part, struct weft_mail *mail)
+{
+    weft_shard_t *self = s_self(part);
+    switch (mail->kind) {
+    case WEFT_MAIL_BROKER_JOINED:
+        self->incarnation = ((const struct weft_broker_joined *) mail->body)->incarnation;
+        weft_shard_reconcile(self);
+        break;
+    case WEFT_MAIL_BROKER_UPDATE: s_update(self, mail->body); break;
+    case WEFT_MAIL_SYNCED: weft_shard_synced(self, mail->body); return; // frees it
+    default:
+        weft_trace(WEFT_TRACE_WARN, self->name, "mail of kind %u is not for a shard", (unsigned) mail->kind);
+        break;
+    }
+    if (mail->body_free != NULL) mail->body_free(mail->body);
+}
+
+// ---- turn
+
+static void s_time_out(weft_shard_t *self, int64_t now_us)
+{
+    struct weft_wait *wait;
+    while ((wait = weft_waits_due(&self->waits, now_us)) != NULL) {
+        if (wait->kind == WEFT_WAIT_PRODUCE)
+            weft_shard_produce_timed_out(self, wait);
+        else
+            weft_shard_fetch_timed_out(self, wait);
+    }
+}
+
+static void s_wake(weft_shard_t *self)
+{
+    for (size_t i = 0; i < self->woken.count; i++) {
+        weft_partition_t *partition = self->woken.items[i];
+        partition->in_woken = false;
+        if (partition->state == WEFT_PARTITION_OPEN) weft_shard_fetch_wake(partition);
+    }
+    self->woken.count = 0;
+}
+
+static int64_t s_min(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+// Group commit: at once when somebody waits and none is under way, else after checkpoint.ms.
+static int64_t s_sync(weft_shard_t *self, int64_t now_us)
+{
+    if (self->dirty.count == 0 || self->syncs_in_flight > 0) return WEFT_TIME_NEVER;
+    int64_t due_us = self->dirty_since_us + self->checkpoint_us;
+    if (!self->sync_urgent && !self->stopping && now_us < due_us) return due_us;
+    weft_shard_sync_post(self);
+    return WEFT_TIME_NEVER;
+}
+
+// True: more logs are to be opened.
+static bool s_open_some(weft_shard_t *self)
+{
+    for (size_t i = 0; i < S_OPENS_A_TURN && self->unopened.count > 0; i++) {
+        weft_partition_t *partition = self->unopened.items[self->unopened.count - 1];
+        if (self->stopping) return false;
+        weft_partition_open(partition);
+    }
+    return self->unopened.count > 0;
+}
+
+static int64_t s_turn(struct weft_part *part, int64_t now_us)
+{
+    weft_shard_t *self = s_self(part);
+    s_time_out(self, now_us);
+    bool again = s_open_some(self);
+    if (self->sweep_at == SIZE_MAX && now_us >= self->sweep_us) {
+        self->sweep_at = 0;
+        self->sweep_us = now_us + s_min(S_SWEEP_US, self->retention_us);
+    }
+    if (self->sweep_at != SIZE_MAX && weft_shard_sweep(self, now_us)) again = true;
+    s_wake(self);
+    int64_t sync_us = s_sync(self, now_us);
+    atomic_store_explicit(&self->shared->turn_us, now_us, memory_order_relaxed);
+    if (again) return now_us;
+    int64_t next_us = s_min(now_us + WEFT_SHARD_TICK_US, weft_waits_next_us(&self->waits));
+    return s_min(next_us, s_min(sync_us, self->sweep_us));
+}
+
+// ---- stop
+
+static void s_stop(struct weft_part *part)
+{
+    weft_shard_t *self = s_self(part);
+    if (self->stopping) return;
+    self->stopping = true;
+    for (size_t i = 0; i < self->all.count; i++) weft_shard_fetch_refuse_all(self->all.items[i], WEFT_ERR_STOPPING);
+}
+
+static void s_rest(weft_partition_t *partition)
+{
+    if (partition->state != WEFT_PARTITION_OPEN || weft_log_broken(partition->log)) return;
+    weft_partition_snapshot(partition, weft_log_end(partition->log));
+    if (weft_log_dirty(partition->log)) weft_partition_dirty(partition, true);
+}
+
+static bool s_stopped(struct weft_part *part)
+{
+    weft_shard_t *self = s_self(part);
+    if (self->syncs_in_flight > 0) return false;
+    if (!self->snapshots_taken) { // nothing is appended any more
+        self->snapshots_taken = true;
+        for (size_t i = 0; i < self->all.count; i++) s_rest(self->all.items[i]);
+    }
+    // Who still waits for a mark after the last sync waits for other replicas: its outcome stays open, as at a time-out.
+    return self->dirty.count == 0 || !weft_shard_sync_post(self);
+}
+
+// ---- life
+
+static void s_start(struct weft_part *part, const struct weft_port *port)
+{
+    weft_shard_t *self = s_self(part);
+    self->port = *port;
+    int64_t now_us = weft_port_now_us(port);
+    self->started_us = now_us;
+    self->sweep_us = now_us + S_SWEEP_US;
+    atomic_store_explicit(&self->shared->turn_us, now_us, memory_order_relaxed);
+}
+
+static void s_link(struct weft_part *part, weft_link_t link)
+{
+    (void) part, (void) link;
+}
+
+static void s_destroy(struct weft_part **self_p)
+{
+    weft_shard_t *self = s_self(*self_p);
+    if (self == NULL) return;
+    *self_p = NULL;
+    weft_shard_topics_fini(self);
+    while (self->all.count > 0) {
+        weft_partition_t *partition = self->all.items[self->all.count - 1];
+        weft_partition_destroy(&partition);
+    }
+    free(self->all.items);
+    free(self->unopened.items);
+    free(self->dirty.items);
+    free(self->woken.items);
+    weft_cluster_destroy(&self->cluster);
+    weft_waits_fini(&self->waits);
+    weft_codec_fini(&self->codec);
+    weft_buf_fini(&self->reply);
+    weft_buf_fini(&self->scratch);
+    weft_frame_pool_destroy(&self->small_frames);
+    weft_frame_pool_destroy(&self->large_frames);
+    free(self);
+}
+
+static const struct weft_part_ops s_ops = {
+    .start = s_start,
+    .message = s_message,
+    .mail = s_mail,
+    .link_up = s_link,
+    .link_down = s_link,
+    .turn = s_turn,
+    .stop = s_stop,
+    .stopped = s_stopped,
+    .destroy = s_destroy,
+};
+
+struct weft_part *weft_shard_new(struct weft_broker *broker, size_t number)
+{
+    weft_shard_t *self = weft_calloc(1, sizeof *self);
+    self->part.ops = &s_ops;
+    self->broker = broker;
+    self->shared = &broker->shards[number];
+    self->counters = &self->shared->counters;
+    self->number = number;
+    snprintf(self->name, sizeof self->name, "broker-%d/shard-%zu", (int) broker->id, number);
+    self->cluster = weft_cluster_new();
+    self->topics = weft_map_new();
+    self->topics_by_name = weft_map_new();
+    weft_waits_init(&self->waits);
+    self->sweep_at = SIZE_MAX;
+    weft_codec_init(&self->codec);
+    weft_buf_init(&self->reply);
+    weft_buf_init(&self->scratch);
+    self->small_frames = weft_frame_pool_new(WEFT_SHARD_SMALL_FRAME_BYTES, 1024);
+    self->large_frames = weft_frame_pool_new(WEFT_SHARD_LARGE_FRAME_BYTES, 64);
+    self->peer_bytes_max = (size_t) weft_options_int(broker->options, "peer.bytes");
+    self->bytes_max = (size_t) weft_options_int(broker->options, "shard.bytes");
+    self->fetch_waiters_max = (size_t) weft_options_int(broker->options, "waiters");
+    self->checkpoint_us = weft_options_int(broker->options, "checkpoint.ms") * 1000;
+    self->retention_us = weft_options_int(broker->options, "retention.check.ms") * 1000;
+    return &self->part;
+}
+
+// ---- lists
+
+void weft_partition_list_push(struct weft_partition_list *list, weft_partition_t *partition)
+{
+    if (list->count == list->capacity) {
+        list->capacity = list->capacity == 0 ? 16 : 2 * list->capacity;
+        list->items = weft_realloc(list->items, list->capacity * sizeof(weft_partition_t *));
+    }
+    list->items[list->count++] = partition;
+}
+
+void weft_partition_list_remove(struct weft_partition_list *list, const weft_partition_t *partition)
+{
+    for (size_t i = list->count; i-- > 0;) { // from the end: that is where those of one topic stand
+        if (list->items[i] != partition) continue;
+        list->items[i] = list->items[--list->count];
+        return;
+    }
+}

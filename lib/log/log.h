@@ -99,9 +99,11 @@ WEFT_MUST_USE weft_err_t weft_log_snapshot_get(weft_log_t *self, int64_t offset,
 
 /** A job: files to sync and the offset that is synced once they are. Plain value; begin holds references to the files, done drops them. */
 struct weft_log_sync {
-    weft_file_t *files[4];
+    weft_file_t *files[8];
     size_t file_count;
-    int64_t end_offset;
+    int64_t end_offset;         // all below is synced once the job has run; may be less than the log's end: ask weft_log_dirty after done
+    uint32_t generation;        // of the log, for overlap with truncation
+    uint8_t directory_levels;   // how many levels of `directory`, from its end, to sync
     bool directory_dirty;       // a file was created since the last sync
     char directory[256];
     const struct weft_disk *disk;
@@ -113,6 +115,8 @@ bool weft_log_sync_begin(weft_log_t *self, struct weft_log_sync *job);      // f
 void weft_log_sync_run(struct weft_log_sync *job);                          // any thread; blocks; sets result
 // Back on the log's thread: returns the new synced end, or breaks the log.
 WEFT_MUST_USE weft_err_t weft_log_sync_done(weft_log_t *self, struct weft_log_sync *job);
+// Gives a job up that can't come back (its log is gone, or the node dies): drops the files, says nothing to the log.
+void weft_log_sync_drop(struct weft_log_sync *job);
 int64_t weft_log_synced_end(const weft_log_t *self);
 bool weft_log_broken(const weft_log_t *self);
 

@@ -22,6 +22,10 @@ struct weft_sync_job {
     void *owner;             // the sender's; untouched
 };
 
+/*
+ * A job without files and with end_offset -1 has nothing to sync: it removes its partition from the checkpoint (the topic was deleted).
+ */
+
 /** Body of both mails; allocated by the sender, comes back to it, freed by it. */
 struct weft_sync_request {
     size_t job_count;

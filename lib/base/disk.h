@@ -46,6 +46,8 @@ struct weft_disk_ops {
     // Exclusive lock for the life of the process or until close; LOCKED if another holds it. Writes the holder's pid in it.
     weft_err_t (*lock)(const struct weft_disk *disk, const char *path, weft_file_t **out);
     weft_err_t (*free_bytes)(const struct weft_disk *disk, const char *path, int64_t *bytes);
+    // Optional, NULL if the disk has none: syncs everything written to the file system of `path`, names included (syncfs): blocks.
+    weft_err_t (*sync_all)(const struct weft_disk *disk, const char *path);
 };
 
 struct weft_disk {

@@ -184,6 +184,16 @@ static weft_err_t s_sync_directory(const struct weft_disk *disk, const char *pat
 }
 
 // *made (may be NULL) says whether it was not there.
+// Linux 5.8 and later report here what any file of the file system failed to write back.
+static weft_err_t s_sync_all(const struct weft_disk *disk, const char *path)
+{
+    int fd = s_open_retry(path, O_RDONLY | O_DIRECTORY);
+    if (fd < 0) return weft_err_of_errno(errno);
+    weft_err_t err = syncfs(fd) == 0 ? WEFT_OK : weft_err_of_errno(errno);
+    close(fd);
+    return err;
+}
+
 static weft_err_t s_mkdir_one(const char *path, bool *made)
 {
     struct stat status;
@@ -317,6 +327,7 @@ const struct weft_disk *weft_disk_posix(void)
         .list = s_list,
         .lock = s_lock,
         .free_bytes = s_free_bytes,
+        .sync_all = s_sync_all,
     };
     static const struct weft_disk disk = {.ops = &ops, .self = NULL};
     return &disk;

@@ -159,7 +159,7 @@ void weft_shard_node_status(weft_shard_t *self, const struct weft_asker *asker, 
     reply.header.id = asker->request_id;
     reply.node = weft_slice_text(self->broker->base.name);
     reply.health = weft_slice_text(healths[self->stopping ? WEFT_HEALTH_STOPPING : health]);
-    reply.message = weft_slice_text(sentence);
+    reply.health_message = weft_slice_text(sentence);
     reply.uptime_ms = (uint64_t) (weft_port_now_us(&self->port) - self->started_us) / 1000;
     reply.version = weft_slice_text(WEFT_VERSION);
     reply.counters = counters;

@@ -17,6 +17,11 @@ SCALARS = set(INTEGERS) | {"bool", "str", "bin", "id"}
 CLASSES = ("none", "retry", "refresh", "permanent", "fatal")
 OUTCOMES = ("not_applied", "maybe_applied", "applied")
 OPTION_TYPES = ("bool", "int", "bytes", "duration", "text", "choice")
+UNITS = {
+    "int": {"": 1},
+    "bytes": {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30},
+    "duration": {"": 1, "ms": 1, "s": 1000, "m": 60000, "h": 3600000, "d": 86400000},
+}
 C_WORDS = set("""auto break case char const continue default do double else enum extern float for goto if inline int long
 register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while bool true
 false""".split())
@@ -180,8 +185,21 @@ class Option:
             self.min, self.max = 0, len(self.choices) - 1
         else:
             self.min, self.max = thing.get("min", 0), thing.get("max", (1 << 63) - 1)
-        if not isinstance(self.default, str):
-            raise SchemaError("%s: a default is given as text" % where)
+        if not isinstance(self.default, str) or not self._is_legal(self.default):
+            raise SchemaError("%s: the default %r is not legal (and has to be given as text)" % (where, self.default))
+
+    def _is_legal(self, text):
+        """As lib/base/options.c parses it."""
+        if self.type == "bool":
+            return text in ("true", "false")
+        if self.type == "choice":
+            return text in self.choices
+        if self.type == "text":
+            return self.min <= len(text.encode()) <= self.max
+        match = re.match(r"^(-?[0-9]+)([A-Za-z]*)$", text)
+        if not match or match.group(2) not in UNITS[self.type]:
+            return False
+        return self.min <= int(match.group(1)) * UNITS[self.type][match.group(2)] <= self.max
 
 
 class Model:
@@ -287,11 +305,12 @@ class Model:
                 self._check_limits(message.reply, "REPLY_COUNT_MAX")
         for thing in self.commands + self.records:
             self._check_limits(thing.struct, "STATE_COUNT_MAX")
-        header = {field.name for field in self.common_request.fields}
         for message in self.messages:
-            for field in message.request.fields:
-                if field.name in header:
-                    raise SchemaError("%s: the name belongs to every request" % field.where)
+            for side, common in ((message.request, self.common_request), (message.reply, self.common_reply)):
+                taken = {field.name for field in common.fields}
+                for field in side.fields if side else []:
+                    if field.name in taken:
+                        raise SchemaError("%s: every message has a key of that name" % field.where)
 
     def _check_limits(self, struct, count_limit, depth=1):
         """What a schema allows must pass the guard."""

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define S_DATA_BYTES_MAX 140          // a log's path, with topic id and partition behind it, stays below 200 bytes
 #define S_REPLY_SLACK_BYTES (2 << 20) // refusals still reach a peer whose data budget is used up
@@ -278,7 +279,7 @@ static void s_destroy(struct weft_node **self_p)
     struct weft_broker *self = (struct weft_broker *) *self_p;
     if (self == NULL) return;
     *self_p = NULL;
-    weft_identity_close(&self->identity);
+    weft_identity_destroy(&self->identity);
     weft_options_destroy(&self->options);
     weft_counters_fini(&self->counters);
     for (size_t i = 0; i < self->shard_count; i++) weft_counters_fini(&self->shards[i].counters);
@@ -315,6 +316,15 @@ static weft_err_t s_add_parts(struct weft_broker *self, const weft_world_t *worl
     return code;
 }
 
+static weft_err_t s_open_identity(struct weft_broker *self, struct weft_error *error)
+{
+    weft_rand_t rand;
+    weft_rand_seed_os(&rand);
+    const struct weft_identity_claim claim = {
+        .node = "broker", .node_id = self->id, .directory_id = weft_rand_id(&rand), .now_ms = (int64_t) time(NULL) * 1000};
+    return weft_identity_open(self->disk, self->data, &claim, &self->identity, error);
+}
+
 static weft_err_t s_create(const weft_world_t *world, const weft_options_t *options, struct weft_node **out,
                            struct weft_error *error)
 {
@@ -323,7 +333,7 @@ static weft_err_t s_create(const weft_world_t *world, const weft_options_t *opti
     struct weft_broker *self = s_new(world, options);
     struct weft_node *node = &self->base;
     weft_checkpoint_t *checkpoint = NULL;
-    code = weft_identity_open(world->disk, self->data, "broker", self->id, &self->identity, error);
+    code = s_open_identity(self, error);
     if (code != WEFT_OK) goto fail_node;
     code = weft_checkpoint_open(world->disk, self->data, &checkpoint, error);
     if (code != WEFT_OK) goto fail_node;

@@ -155,16 +155,21 @@ void weft_partition_configure(weft_partition_t *self, const struct weft_topic_se
 
 // ---- close
 
-static void s_remove_data(const weft_partition_t *self)
+void weft_shard_remove_data(weft_shard_t *shard, weft_id_t topic, uint32_t partition)
 {
-    const struct weft_broker *broker = self->shard->broker;
-    weft_err_t code = weft_disk_remove_tree(broker->disk, self->directory);
-    if (code != WEFT_OK && code != WEFT_ERR_NOT_FOUND)
-        weft_trace(WEFT_TRACE_WARN, self->shard->name, "%s: %s could not be removed (%s); remove it by hand",
-                   self->name, self->directory, weft_err_name(code));
-    char *topic = weft_broker_directory(broker, self->topic, -1);
-    (void) !broker->disk->ops->rmdir(broker->disk, topic); // goes with its last partition, whichever shard holds that
-    free(topic);
+    const struct weft_broker *broker = shard->broker;
+    char *directory = weft_broker_directory(broker, topic, partition);
+    char *parent = weft_broker_directory(broker, topic, -1);
+    weft_err_t code = weft_disk_remove_tree(broker->disk, directory);
+    if (code == WEFT_OK || code == WEFT_ERR_NOT_FOUND)
+        weft_trace(WEFT_TRACE_INFO, shard->name, "%s removed: its topic was deleted", directory);
+    else
+        weft_trace(WEFT_TRACE_WARN, shard->name, "%s could not be removed (%s); remove it by hand", directory,
+                   weft_err_name(code));
+    (void) !broker->disk->ops->rmdir(broker->disk, parent); // goes with its last partition, whichever shard holds that
+    weft_shard_sync_forget(shard, topic, partition);
+    free(parent);
+    free(directory);
 }
 
 void weft_partition_destroy(weft_partition_t **self_p)
@@ -216,9 +221,14 @@ void weft_partition_close(weft_partition_t **self_p, weft_err_t code, bool delet
 
 void weft_partition_closed(weft_partition_t **self_p)
 {
-    weft_assert((*self_p)->state == WEFT_PARTITION_CLOSING);
-    if ((*self_p)->delete_data) s_remove_data(*self_p);
-    weft_partition_destroy(self_p);
+    weft_partition_t *self = *self_p;
+    weft_shard_t *shard = self->shard;
+    const weft_id_t topic = self->topic;
+    const uint32_t number = self->number;
+    bool delete_data = self->delete_data;
+    weft_assert(self->state == WEFT_PARTITION_CLOSING && self->syncs_in_flight == 0);
+    weft_partition_destroy(self_p); // its files are closed before they go
+    if (delete_data) weft_shard_remove_data(shard, topic, number);
 }
 
 // ---- effects

@@ -56,6 +56,9 @@ void weft_partition_closed(weft_partition_t **self_p);
 // Frees it, whatever waits (the process ends, or a crash in the simulator).
 void weft_partition_destroy(weft_partition_t **self_p);
 
+// Removes a partition's directory: the cluster state says that its topic was deleted.
+void weft_shard_remove_data(weft_shard_t *shard, weft_id_t topic, uint32_t partition);
+
 // Carries out all effects of the replica.
 void weft_partition_effects(weft_partition_t *self);
 // After an append: it wants the next group commit; urgent: somebody waits for it.
@@ -71,6 +74,8 @@ WEFT_MUST_USE weft_err_t weft_partition_trim(weft_partition_t *self, int64_t off
 
 // Posts one group commit for all dirty logs of the shard. False: nothing was dirty.
 bool weft_shard_sync_post(weft_shard_t *shard);
+// The data of a deleted topic's partition is gone: the checkpoint forgets it.
+void weft_shard_sync_forget(weft_shard_t *shard, weft_id_t topic, uint32_t partition);
 void weft_shard_synced(weft_shard_t *shard, struct weft_sync_request *request);
 // Retention, idle logs and the replica's clock; a bounded number a call. True: the sweep goes on.
 bool weft_shard_sweep(weft_shard_t *shard, int64_t now_us);

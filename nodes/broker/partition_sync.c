@@ -17,11 +17,7 @@ static void s_request_free(void *body)
 {
     struct weft_sync_request *request = body;
     if (request == NULL) return;
-    for (size_t i = 0; i < request->job_count; i++) {
-        struct weft_log_sync *sync = &request->jobs[i].sync;
-        for (size_t k = 0; k < sync->file_count; k++)
-            if (sync->files[k] != NULL) sync->files[k]->disk->ops->close(&sync->files[k]);
-    }
+    for (size_t i = 0; i < request->job_count; i++) weft_log_sync_drop(&request->jobs[i].sync);
     free(request);
 }
 
@@ -59,7 +55,6 @@ static void s_job_done(weft_partition_t *partition, struct weft_sync_job *job)
 {
     partition->syncs_in_flight--;
     weft_err_t code = weft_log_sync_done(partition->log, &job->sync);
-    job->sync.file_count = 0; // done dropped them
     if (partition->state == WEFT_PARTITION_CLOSING) {
         if (partition->syncs_in_flight == 0) weft_partition_closed(&partition);
         return;
@@ -77,8 +72,21 @@ void weft_shard_synced(weft_shard_t *shard, struct weft_sync_request *request)
 {
     weft_assert(shard->syncs_in_flight > 0);
     shard->syncs_in_flight--;
-    for (size_t i = 0; i < request->job_count; i++) s_job_done(request->jobs[i].owner, &request->jobs[i]);
+    for (size_t i = 0; i < request->job_count; i++)
+        if (request->jobs[i].owner != NULL) s_job_done(request->jobs[i].owner, &request->jobs[i]);
     s_request_free(request);
+}
+
+void weft_shard_sync_forget(weft_shard_t *shard, weft_id_t topic, uint32_t partition)
+{
+    struct weft_sync_request *request = weft_calloc(1, sizeof *request + sizeof request->jobs[0]);
+    request->job_count = 1;
+    request->jobs[0].topic = topic;
+    request->jobs[0].partition = partition;
+    request->jobs[0].sync.end_offset = -1;
+    shard->syncs_in_flight++;
+    const struct weft_mail mail = {.kind = WEFT_MAIL_SYNC, .body = request, .body_free = s_request_free};
+    shard->port.ops->post(shard->port.world, shard->broker->sync_id, &mail);
 }
 
 static void s_retain(weft_partition_t *partition)

@@ -173,21 +173,6 @@ static void s_drop_topic(weft_shard_t *self, weft_id_t id)
 
 // ---- data of topics that nobody knows
 
-static void s_remove_found(const weft_shard_t *self, const struct weft_broker_found *found)
-{
-    const struct weft_broker *broker = self->broker;
-    char *directory = weft_broker_directory(broker, found->topic, found->partition);
-    char *topic = weft_broker_directory(broker, found->topic, -1);
-    weft_err_t code = weft_disk_remove_tree(broker->disk, directory);
-    if (code == WEFT_OK)
-        weft_trace(WEFT_TRACE_INFO, self->name, "%s removed: its topic was deleted meanwhile", directory);
-    else
-        weft_trace(WEFT_TRACE_WARN, self->name, "%s can't be removed (%s)", directory, weft_err_name(code));
-    (void) !broker->disk->ops->rmdir(broker->disk, topic);
-    free(topic);
-    free(directory);
-}
-
 // Once, with the first state that holds this start's registration: by then it is as new as the cluster.
 static void s_check_found(weft_shard_t *self)
 {
@@ -198,7 +183,7 @@ static void s_check_found(weft_shard_t *self)
         if (weft_cluster_shard_of(found->topic, found->partition, self->broker->shard_count) != self->number) continue;
         if (weft_cluster_topic(self->cluster, found->topic) != NULL) continue;
         if (weft_cluster_topic_was_deleted(self->cluster, found->topic)) {
-            s_remove_found(self, found);
+            weft_shard_remove_data(self, found->topic, found->partition);
             continue;
         }
         char *directory = weft_broker_directory(self->broker, found->topic, found->partition);

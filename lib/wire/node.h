@@ -12,10 +12,10 @@
 #include "../base/options.h"
 #include "port.h"
 
+#include <weft/node.h>
+
 #define WEFT_NODE_NAME_BYTES_MAX 64
 #define WEFT_NODE_PARTS_MAX 80
-
-enum weft_health { WEFT_HEALTH_STARTING, WEFT_HEALTH_SERVING, WEFT_HEALTH_DEGRADED, WEFT_HEALTH_STOPPING, WEFT_HEALTH_FAILED };
 
 struct weft_node;
 

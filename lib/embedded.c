@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: MPL-2.0
+// Endpoints are computed first (embedded.h has the rule), then the coordinator starts, then the brokers, which are told its endpoint
+// as it was really bound.
+#include "host.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <weft/embedded.h>
+
+#define S_LISTEN "tcp://127.0.0.1:9650"
+#define S_READY_MS 60000
+
+struct weft_embedded {
+    weft_host_t host;
+    const struct weft_node *coordinator;
+    const struct weft_node *brokers[WEFT_EMBEDDED_BROKERS_MAX];
+    uint32_t broker_count;
+    char bootstrap[WEFT_EMBEDDED_BROKERS_MAX * WEFT_ENDPOINT_BYTES_MAX];
+};
+
+// What start works with: the options with their defaults filled in.
+struct s_plan {
+    struct weft_embedded_options how;
+    uint32_t shards;
+    uint32_t brokers;
+};
+
+// ---- endpoints
+
+// `place`: 0 the coordinator, else the number of a broker.
+static weft_err_t s_endpoint(const struct s_plan *plan, uint32_t place, char *out, struct weft_error *error)
+{
+    const char *listen = plan->how.listen;
+    if (strlen(listen) > WEFT_ENDPOINT_BYTES_MAX - 32)
+        return weft_error_set(error, WEFT_ERR_INVALID_ENDPOINT, "endpoint '%.64s' is too long", listen);
+    bool tcp = strncmp(listen, "tcp://", 6) == 0;
+    const char *colon = strrchr(listen, ':');
+    if (place == 1 || (tcp && strcmp(colon, ":*") == 0)) {
+        snprintf(out, WEFT_ENDPOINT_BYTES_MAX, "%s", listen);
+        return WEFT_OK;
+    }
+    if (!tcp) { // a wrong one is refused with its own sentence when it is bound
+        if (place == 0)
+            snprintf(out, WEFT_ENDPOINT_BYTES_MAX, "%s-coordinator", listen);
+        else
+            snprintf(out, WEFT_ENDPOINT_BYTES_MAX, "%s-broker-%u", listen, place);
+        return WEFT_OK;
+    }
+    char *end = NULL;
+    long first = strtol(colon + 1, &end, 10);
+    uint32_t port = plan->shards + (place == 0 ? 0 : 1 + (place - 2) * plan->shards);
+    if (end == colon + 1 || *end != '\0' || first < 1 || first + port > 65535)
+        return weft_error_set(error, WEFT_ERR_INVALID_ENDPOINT,
+                              "endpoint '%s' needs a port that leaves room for %u more behind it, or *", listen,
+                              plan->brokers * plan->shards);
+    snprintf(out, WEFT_ENDPOINT_BYTES_MAX, "%.*s:%ld", (int) (colon - listen), listen, first + port);
+    return WEFT_OK;
+}
+
+// ---- nodes
+
+static weft_err_t s_apply(weft_options_t *options, const char *const *settings, struct weft_error *error)
+{
+    for (size_t i = 0; settings != NULL && settings[i] != NULL; i++) {
+        weft_err_t err = weft_options_set_pair(options, settings[i], error);
+        if (err != WEFT_OK) return err;
+    }
+    return WEFT_OK;
+}
+
+// Each key once, in the order of a NULL-ended list of pairs "key", "value".
+static weft_err_t s_set(weft_options_t *options, const char *const (*pairs)[2], struct weft_error *error)
+{
+    for (size_t i = 0; pairs[i][0] != NULL; i++) {
+        weft_err_t err = weft_options_set(options, pairs[i][0], pairs[i][1], error);
+        if (err != WEFT_OK) return err;
+    }
+    return WEFT_OK;
+}
+
+static weft_err_t s_start_node(weft_embedded_t *self, const struct weft_node_type *type, const char *const (*pairs)[2],
+                               const char *const *settings, const struct weft_node **out, struct weft_error *error)
+{
+    weft_options_t *options = weft_options_new(type->options, type->option_count, type->name);
+    weft_err_t err = s_apply(options, settings, error);
+    if (err == WEFT_OK) err = s_set(options, pairs, error); // ids, endpoints and directories are this file's
+    if (err == WEFT_OK) err = weft_host_start(&self->host, type, options, out, error);
+    weft_options_destroy(&options);
+    return err;
+}
+
+static weft_err_t s_start_coordinator(weft_embedded_t *self, const struct s_plan *plan, struct weft_error *error)
+{
+    char listen[WEFT_ENDPOINT_BYTES_MAX], data[1024];
+    weft_err_t err = s_endpoint(plan, 0, listen, error);
+    if (err != WEFT_OK) return err;
+    snprintf(data, sizeof data, "%s/coordinator-1", plan->how.data);
+    const char *const pairs[][2] = {{"id", "1"}, {"data", data}, {"listen", listen}, {NULL, NULL}};
+    return s_start_node(self, &weft_node_coordinator, pairs, plan->how.coordinator_settings, &self->coordinator, error);
+}
+
+static weft_err_t s_start_broker(weft_embedded_t *self, const struct s_plan *plan, uint32_t number,
+                                 struct weft_error *error)
+{
+    char listen[WEFT_ENDPOINT_BYTES_MAX], data[1024], id[16], shards[16];
+    weft_err_t err = s_endpoint(plan, number, listen, error);
+    if (err != WEFT_OK) return err;
+    snprintf(data, sizeof data, "%s/broker-%u", plan->how.data, number);
+    snprintf(id, sizeof id, "%u", number);
+    snprintf(shards, sizeof shards, "%u", plan->shards);
+    const char *const pairs[][2] = {{"id", id},
+                                    {"data", data},
+                                    {"listen", listen},
+                                    {"shards", shards},
+                                    {"coordinators", self->coordinator->endpoint},
+                                    {NULL, NULL}};
+    const struct weft_node *broker = NULL;
+    err = s_start_node(self, &weft_node_broker, pairs, plan->how.broker_settings, &broker, error);
+    if (err != WEFT_OK) return err;
+    self->brokers[self->broker_count++] = broker;
+    size_t used = strlen(self->bootstrap);
+    snprintf(self->bootstrap + used, sizeof self->bootstrap - used, "%s%s", used > 0 ? "," : "", broker->endpoint);
+    return WEFT_OK;
+}
+
+static weft_err_t s_start_all(weft_embedded_t *self, const struct s_plan *plan, struct weft_error *error)
+{
+    weft_err_t err = s_start_coordinator(self, plan, error);
+    for (uint32_t number = 1; err == WEFT_OK && number <= plan->brokers; number++)
+        err = s_start_broker(self, plan, number, error);
+    int ready_ms = plan->how.ready_ms == 0 ? S_READY_MS : plan->how.ready_ms;
+    if (err == WEFT_OK && ready_ms > 0) err = weft_host_wait_serving(&self->host, ready_ms, error);
+    return err;
+}
+
+static weft_err_t s_plan(const struct weft_embedded_options *options, struct s_plan *plan, struct weft_error *error)
+{
+    *plan = (struct s_plan){.how = *options};
+    if (plan->how.data == NULL) plan->how.data = "weft-data";
+    if (plan->how.listen == NULL) plan->how.listen = S_LISTEN;
+    plan->brokers = options->brokers > 0 ? options->brokers : 1;
+    plan->shards = options->shards > 0 ? options->shards : 1;
+    if (plan->brokers > WEFT_EMBEDDED_BROKERS_MAX)
+        return weft_error_set(error, WEFT_ERR_INVALID_ARGUMENT, "%u brokers in one process; at most %d", plan->brokers,
+                              WEFT_EMBEDDED_BROKERS_MAX);
+    if (strlen(plan->how.data) > 900)
+        return weft_error_set(error, WEFT_ERR_INVALID_ARGUMENT, "the data directory's path is longer than 900 bytes");
+    return WEFT_OK;
+}
+
+weft_err_t weft_embedded_start(const struct weft_embedded_options *options, weft_embedded_t **out,
+                               struct weft_error *error)
+{
+    struct s_plan plan;
+    weft_err_t err = s_plan(options, &plan, error);
+    if (err != WEFT_OK) return err;
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    uint32_t io_threads = plan.brokers * plan.shards;
+    if (cores > 0 && io_threads > (uint32_t) cores) io_threads = (uint32_t) cores;
+    weft_embedded_t *self = weft_calloc(1, sizeof *self);
+    err = weft_host_init(&self->host, (int) io_threads, error);
+    if (err != WEFT_OK) goto fail_self;
+    err = s_start_all(self, &plan, error);
+    if (err != WEFT_OK) goto fail_host;
+    *out = self;
+    return WEFT_OK;
+
+fail_host:
+    weft_host_fini(&self->host);
+fail_self:
+    free(self);
+    return err;
+}
+
+weft_err_t weft_embedded_stop(weft_embedded_t **self_p)
+{
+    weft_embedded_t *self = *self_p;
+    if (self == NULL) return WEFT_OK;
+    *self_p = NULL;
+    weft_err_t err = weft_host_fini(&self->host);
+    free(self);
+    return err;
+}
+
+const char *weft_embedded_endpoint(const weft_embedded_t *self)
+{
+    return self->brokers[0]->endpoint;
+}
+
+const char *weft_embedded_bootstrap(const weft_embedded_t *self)
+{
+    return self->bootstrap;
+}
+
+const char *weft_embedded_coordinator(const weft_embedded_t *self)
+{
+    return self->coordinator->endpoint;
+}
+
+enum weft_health weft_embedded_health(const weft_embedded_t *self, char *sentence, size_t sentence_bytes)
+{
+    return weft_host_health(&self->host, sentence, sentence_bytes);
+}
+
+void weft_embedded_counters(const weft_embedded_t *self, weft_counter_fn *each, void *context)
+{
+    weft_host_counters(&self->host, each, context);
+}
+
+void *weft_embedded_zmq_context(const weft_embedded_t *self)
+{
+    return weft_runtime_zmq(self->host.runtime);
+}

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: MPL-2.0
+/**
+ * A node as a CZMQ actor. A header of its own, so that only programs that use CZMQ need it.
+ *
+ *     struct weft_node_actor_args args = {"broker", settings};
+ *     zactor_t *broker = zactor_new(weft_node_actor, &args);
+ *     zstr_send(broker, "HEALTH");                    // -> "serving" | "starting" | ..., and a sentence
+ *     zactor_destroy(&broker);                        // stops it cleanly
+ *
+ * Commands: "HEALTH" answers [health][sentence]; "ENDPOINT" answers [endpoint]; "COUNTERS" answers [source name value] strings, one
+ * frame each; "$TERM" stops the node; anything else answers ["ERROR"][sentence]. A node that could not start
+ * answers HEALTH with "failed" and the reason, until it is destroyed.
+ */
+#ifndef WEFT_CZMQ_ACTOR_H
+#define WEFT_CZMQ_ACTOR_H
+
+#include <weft/export.h>
+
+#include <czmq.h>
+
+struct weft_node_actor_args {
+    const char *type;            // "broker"
+    const char *const *settings; // "key=value" strings, NULL at the end
+};
+
+// `args` is a struct weft_node_actor_args; read before zactor_new returns.
+WEFT_EXPORT void weft_node_actor(zsock_t *pipe, void *args);
+
+#endif

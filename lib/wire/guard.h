@@ -11,9 +11,9 @@
 #include "../base/bytes.h"
 
 struct weft_guard_limits {
-    size_t bytes_max;   // of the whole value
-    uint32_t depth_max; // a scalar has depth 1
-    uint32_t count_max; // elements of one array or pairs of one map
+    size_t bytes_max;          // of the whole value
+    uint32_t depth_max;        // a scalar has depth 1
+    uint32_t count_max;        // elements of one array or pairs of one map
     uint32_t string_bytes_max; // one str, bin or ext
 };
 
@@ -22,6 +22,7 @@ extern const struct weft_guard_limits weft_guard_reply;  // of reply headers, wh
 extern const struct weft_guard_limits weft_guard_record; // of commands and of what is read from our own disk
 
 // BAD_FRAME with a sentence naming the byte and what was wrong. Reads each byte once, allocates nothing.
-WEFT_MUST_USE weft_err_t weft_guard_check(weft_slice_t bytes, const struct weft_guard_limits *limits, struct weft_error *error);
+WEFT_MUST_USE weft_err_t weft_guard_check(weft_slice_t bytes, const struct weft_guard_limits *limits,
+                                          struct weft_error *error);
 
 #endif

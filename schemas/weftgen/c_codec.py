@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MPL-2.0
 """C: structs of messages, commands and records, and the tables that lib/wire/codec.c walks."""
+from . import py_codec
 from .c_tables import SPDX, c_text
 from .model import INTEGERS
 
@@ -333,3 +334,12 @@ def records_source(model):
         lines.append(_shape(struct, record.name + " record", rows))
         lines.append(_plain(struct.name, struct.name, "bytes", "weft_guard_record", "    const struct weft_shape_head head = {0};\n"))
     return "\n".join(lines)
+
+
+def kinds_header(model, folder):
+    """All kinds, for tests and fuzzers that go through every codec."""
+    rows = ["    X(%s)" % kind for kind in py_codec.kinds(model)]
+    body = "#define WEFT_KINDS(X) \\\n%s\n\n" % " \\\n".join(rows)
+    body += "#define WEFT_GENERATED_FOLDER %s // vectors/, fuzz_seeds/, python/\n" % c_text(folder)
+    doc = "Kinds: everything that has a codec, as an X-macro, for tests and fuzzers."
+    return _header("kinds", doc, ["<weft_gen/commands.h>", "<weft_gen/messages.h>", "<weft_gen/records.h>"], body)

@@ -5,6 +5,7 @@
 #ifndef WEFT_WIRE_BATCH_BYTES_H
 #define WEFT_WIRE_BATCH_BYTES_H
 
+#include <endian.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -34,38 +35,38 @@ static inline uint16_t s_load16(const uint8_t *at)
 {
     uint16_t value;
     memcpy(&value, at, sizeof value);
-    return __builtin_bswap16(value);
+    return be16toh(value);
 }
 
 static inline uint32_t s_load32(const uint8_t *at)
 {
     uint32_t value;
     memcpy(&value, at, sizeof value);
-    return __builtin_bswap32(value);
+    return be32toh(value);
 }
 
 static inline uint64_t s_load64(const uint8_t *at)
 {
     uint64_t value;
     memcpy(&value, at, sizeof value);
-    return __builtin_bswap64(value);
+    return be64toh(value);
 }
 
 static inline void s_store16(uint8_t *at, uint16_t value)
 {
-    value = __builtin_bswap16(value);
+    value = htobe16(value);
     memcpy(at, &value, sizeof value);
 }
 
 static inline void s_store32(uint8_t *at, uint32_t value)
 {
-    value = __builtin_bswap32(value);
+    value = htobe32(value);
     memcpy(at, &value, sizeof value);
 }
 
 static inline void s_store64(uint8_t *at, uint64_t value)
 {
-    value = __builtin_bswap64(value);
+    value = htobe64(value);
     memcpy(at, &value, sizeof value);
 }
 

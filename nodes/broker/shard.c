@@ -214,8 +214,7 @@ static void s_dispatch(weft_shard_t *self, const struct weft_asker *asker, enum 
     case WEFT_API_BROKER_HEARTBEAT: weft_shard_to_coordinator(self, asker); return;
     // Orders of a coordinator come over the control part's own links: from a peer they are nobody's.
     case WEFT_API_CLUSTER_UPDATE:
-    case WEFT_API_UNKNOWN:
-    case WEFT_API_COUNT: break;
+    case WEFT_API_UNKNOWN: break;
     }
     weft_shard_refuse(self, asker, WEFT_ERR_UNKNOWN_API, NULL);
 }

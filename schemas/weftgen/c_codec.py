@@ -94,7 +94,7 @@ void weft_error_reply_encode(uint64_t id, weft_err_t error, const char *sentence
 def codec_header(model):
     body = ["enum weft_api {", "    WEFT_API_UNKNOWN,"]
     body += ["    WEFT_API_%s, // %s" % (message.name.upper(), message.doc) for message in model.messages]
-    body += ["    WEFT_API_COUNT", "};", CODEC_BODY]
+    body += ["};\n", "#define WEFT_API_COUNT %d // with UNKNOWN" % (len(model.messages) + 1), CODEC_BODY]
     body += [_struct(struct, doc=struct.doc) for struct in model.structs_of("shared")]
     return _header("codec", "Codec: what all messages share. See wire/codec.h for the rules.", ['"wire/codec.h"'], "\n".join(body))
 

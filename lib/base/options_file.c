@@ -34,9 +34,11 @@ static weft_err_t s_refuse(const struct s_file *self, unsigned line, const char 
                           weft_options_printable(self->path, path, sizeof(path)), line, what);
 }
 
+// Narrower than ZPL: all that our keys are made of (zconfig refuses some names that hold a slash).
 static bool s_is_name(char c)
 {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || (c && strchr("$-_@.&+/", c));
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
+           c == '-';
 }
 
 static size_t s_spaces(const char *text)

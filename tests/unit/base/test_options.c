@@ -203,6 +203,7 @@ static void test_options__a_wrong_file_is_refused_with_its_line(void **state)
     s_file_refused("shards 2\n", ":1: the form is key = value");
     s_file_refused("shards: 2\n", ":1: the form is key = value");
     s_file_refused("= 2\n", ":1: the form is key = value");
+    s_file_refused("shards/ = 2\n", ":1: the form is key = value");
     s_file_refused("shards\n", ":1: the key has no value");
     s_file_refused("shards = 2\n\x01\n", ":2: this is no text");
     s_file_refused("segment\n    byte = 1\n",

@@ -4,7 +4,7 @@
  *
  * The coordinator proposes commands; the quorum makes them durable and agreed, and hands them back in log order through on_apply, on every voter. One voter is
  * the same interface with no peers: quorum_single.c, entries in our own log (lib/log), term of office by a 'took office' command.
- * Pure of sockets: time and mail come in by calls; entries are synced by the node's sync part.
+ * Pure of sockets: time and mail come in by calls; entries are synced by the node's sync part. Commands have indexes from 1 on, without gaps.
  */
 #ifndef WEFT_COORDINATOR_QUORUM_H
 #define WEFT_COORDINATOR_QUORUM_H
@@ -17,9 +17,9 @@ typedef struct weft_quorum weft_quorum_t;
 struct weft_quorum_events {
     // A committed command; called once each in index order. `token` is the proposer's on the voter that proposed it in this run, else 0.
     void (*on_apply)(void *context, uint64_t index, weft_slice_t command, uint64_t token);
-    // This voter began (true) or ceased (false) to be the active coordinator.
+    // This voter began (true) or ceased (false) to be the active coordinator. Whoever begins proposes that it takes office.
     void (*on_leader)(void *context, bool leads);
-    // A proposal will never be known to have been applied here (lost office, disk failed): outcome maybe_applied.
+    // A proposal or barrier that will not be applied by this run. DISK_FULL: it is nowhere; any other code: it may have been applied.
     void (*on_lost)(void *context, uint64_t token, weft_err_t code);
     // The state machine's snapshot: take (encode into out) and restore.
     void (*snapshot)(void *context, weft_buf_t *out);
@@ -27,13 +27,19 @@ struct weft_quorum_events {
 };
 
 struct weft_quorum_ops {
-    weft_err_t (*propose)(weft_quorum_t *self, weft_slice_t command, uint64_t token); // NOT_COORDINATOR, OVERLOADED, DISK_FULL
-    void (*barrier)(weft_quorum_t *self, uint64_t token);   // applied (with an empty command) once all before it is, and we still lead: linearizable reads
+    // On the owning part's thread, once, before the first turn. `sync_part` runs the syncs (lib/log/sync_part.h).
+    void (*start)(weft_quorum_t *self, const weft_port_t *port, weft_part_id_t sync_part);
+    weft_err_t (*propose)(weft_quorum_t *self, weft_slice_t command,
+                          uint64_t token); // NOT_COORDINATOR, STOPPING, OVERLOADED; copies the command
+    void (*barrier)(
+        weft_quorum_t *self,
+        uint64_t token); // applied (with an empty command) once all before it is, and we still lead: linearizable reads
     bool (*leads)(const weft_quorum_t *self);
+    const char *(*failure)(const weft_quorum_t *self);            // a sentence once it gave up for ever, else NULL
     void (*members)(const weft_quorum_t *self, weft_buf_t *text); // for status
     void (*mail)(weft_quorum_t *self, struct weft_mail *mail);    // of kinds WEFT_MAIL_SYNCED
     int64_t (*turn)(weft_quorum_t *self, int64_t now_us);
-    void (*stop)(weft_quorum_t *self);     // sync and mark clean
+    void (*stop)(weft_quorum_t *self); // no more proposals; sync what there is
     bool (*stopped)(const weft_quorum_t *self);
     void (*destroy)(weft_quorum_t **self_p);
 };
@@ -42,8 +48,24 @@ struct weft_quorum {
     const struct weft_quorum_ops *ops;
 };
 
-/** One voter. `sync_part` runs the syncs (lib/log/sync_part.h). Opens and recovers the log in `directory`; applies nothing before the first turn. */
-WEFT_MUST_USE weft_err_t weft_quorum_single_new(const struct weft_disk *disk, const char *directory, const weft_port_t *port, weft_part_id_t sync_part,
-                                                const struct weft_quorum_events *events, void *context, weft_quorum_t **out, struct weft_error *error);
+/** One voter. */
+struct weft_quorum_single_options {
+    const struct weft_disk *disk;
+    const char *directory;      // of the node: the log is in `log`, the snapshot in `snapshot` there
+    const char *name;           // of the node, for the trace
+    int64_t synced_end;         // of the log, from the directory's checkpoint under weft_quorum_log_id
+    uint64_t snapshot_commands; // commands between snapshots; as many are kept behind one
+};
+
+// Under this name the log stands in the checkpoint of its data directory (partition 0).
+weft_id_t weft_quorum_log_id(void);
+
+/**
+ * Opens and recovers: snapshot restored, log synced and applied to its end before this returns; blocks. on_leader(true) comes with the first turn. DAMAGED (with the file, the place and what to do), DISK_FULL,
+ * DISK_FAILED, or what `restore` refused: nothing was changed on the disk but the torn tail of the last write.
+ */
+WEFT_MUST_USE weft_err_t weft_quorum_single_open(const struct weft_quorum_single_options *options,
+                                                 const struct weft_quorum_events *events, void *context,
+                                                 weft_quorum_t **out, struct weft_error *error);
 
 #endif

@@ -1,0 +1,417 @@
+// SPDX-License-Identifier: MPL-2.0
+// The coordinator's part: drains requests, proposes commands, answers when they come back applied, pushes them to the brokers.
+//
+// A turn: messages and syncs have been taken; sessions are looked at; the quorum writes what was proposed and starts a sync; what was applied goes to the brokers. Nothing that
+// changes the cluster is answered before it is durable. Until it has taken office (a command of its own, applied after everything before it) it answers nothing from a state that may be old.
+#include "coordinator.h"
+
+#include "../lib/base/assert.h"
+#include "../lib/base/trace.h"
+#include "../lib/log/sync_part.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static weft_coordinator_t *s_self(struct weft_part *part)
+{
+    return (weft_coordinator_t *) part;
+}
+
+// ---- answers
+
+void weft_coordinator_answer(weft_coordinator_t *self, const struct weft_asker *asker, const weft_buf_t *header)
+{
+    weft_err_t err =
+        self->port.ops->reply(self->port.world, &asker->peer, asker->delimited, weft_buf_slice(header), NULL);
+    if (err) weft_counter_add(self->counters, WEFT_COUNT_REPLIES_LOST, 1);
+}
+
+void weft_coordinator_refuse(weft_coordinator_t *self, const struct weft_asker *asker, weft_err_t err,
+                             const char *sentence)
+{
+    weft_counter_add(self->counters, WEFT_COUNT_REFUSED_REQUESTS, 1);
+    weft_buf_t header;
+    weft_buf_init(&header);
+    weft_error_reply_encode(asker->id, err, sentence, &header);
+    weft_coordinator_answer(self, asker, &header);
+    weft_buf_fini(&header);
+}
+
+// ---- proposals
+
+void weft_coordinator_propose(weft_coordinator_t *self, const struct weft_proposal *proposal, weft_slice_t command)
+{
+    uint64_t token = ++self->token;
+    weft_err_t err = self->quorum->ops->propose(self->quorum, command, token);
+    if (err) {
+        weft_coordinator_broker_lost(self, proposal);
+        if (proposal->asked)
+            weft_coordinator_refuse(self, &proposal->asker, err, self->quorum->ops->failure(self->quorum));
+        return;
+    }
+    weft_counter_add(self->counters, WEFT_COUNT_PROPOSED, 1);
+    struct weft_proposal *kept = weft_alloc(sizeof *kept);
+    *kept = *proposal;
+    weft_map_put_u64(self->proposals, token, kept);
+    self->partitions_proposed += kept->partitions;
+    if (kept->command == WEFT_COMMAND_TOPIC_ALTERED) weft_map_put(self->altering, weft_id_slice(&kept->topic), self);
+}
+
+// Takes a proposal that came back; the caller frees it. NULL: it is none of this run's.
+static struct weft_proposal *s_take(weft_coordinator_t *self, uint64_t token)
+{
+    struct weft_proposal *proposal = token ? weft_map_remove_u64(self->proposals, token) : NULL;
+    if (!proposal) return NULL;
+    self->partitions_proposed -= proposal->partitions;
+    if (proposal->command == WEFT_COMMAND_TOPIC_ALTERED)
+        weft_map_remove(self->altering, weft_id_slice(&proposal->topic));
+    return proposal;
+}
+
+static void s_done(weft_coordinator_t *self, const struct weft_proposal *proposal, uint64_t index)
+{
+    if (proposal->command == WEFT_COMMAND_TOOK_OFFICE)
+        weft_coordinator_took_office(self);
+    else if (proposal->command == WEFT_COMMAND_BROKER_REGISTERED || proposal->command == WEFT_COMMAND_BROKER_FENCED)
+        weft_coordinator_broker_done(self, proposal);
+    else if (proposal->asked)
+        weft_coordinator_topic_done(self, proposal, index);
+}
+
+// ---- the quorum's events
+
+static void s_on_change(void *context, const struct weft_cluster_change *change)
+{
+    weft_coordinator_t *self = context;
+    if (change->type == WEFT_CLUSTER_BROKER && self->in_office) weft_coordinator_sessions_follow(self, change->broker);
+}
+
+static void s_on_apply(void *context, uint64_t index, weft_slice_t command, uint64_t token)
+{
+    weft_coordinator_t *self = context;
+    struct weft_error error = {.code = WEFT_OK};
+    weft_err_t err = WEFT_OK;
+    if (command.size) { // else a barrier
+        err = weft_cluster_apply(self->cluster, index, command, s_on_change, self, &error);
+        weft_coordinator_feed_add(self->feed, index, command);
+        weft_counter_add(self->counters, WEFT_COUNT_APPLIED, 1);
+        if (err) weft_counter_add(self->counters, WEFT_COUNT_APPLY_REFUSED, 1);
+        weft_coordinator_joined(self);
+    }
+    struct weft_proposal *proposal = s_take(self, token);
+    if (!proposal) return;
+    if (!err) {
+        s_done(self, proposal, index);
+    } else {
+        weft_coordinator_broker_lost(self, proposal);
+        if (proposal->asked) weft_coordinator_refuse(self, &proposal->asker, err, error.text);
+    }
+    free(proposal);
+}
+
+static void s_on_lost(void *context, uint64_t token, weft_err_t code)
+{
+    weft_coordinator_t *self = context;
+    struct weft_proposal *proposal = s_take(self, token);
+    if (!proposal) return;
+    weft_counter_add(self->counters, WEFT_COUNT_LOST, 1);
+    weft_coordinator_broker_lost(self, proposal);
+    const char *sentence = code == WEFT_ERR_DISK_FULL
+                               ? "the coordinator's disk is full, nothing was changed; free space and try again"
+                               : self->quorum->ops->failure(self->quorum);
+    if (proposal->asked) weft_coordinator_refuse(self, &proposal->asker, code, sentence);
+    free(proposal);
+}
+
+static void s_propose_office(weft_coordinator_t *self)
+{
+    weft_buf_t command;
+    weft_buf_init(&command);
+    if (weft_id_is_zero(weft_cluster_id(self->cluster))) {
+        struct weft_cluster_format_command format;
+        weft_cluster_format_command_init(&format);
+        format.cluster_id = self->format_id;
+        weft_cluster_format_command_encode(&format, &command);
+        struct weft_proposal proposal = {.command = WEFT_COMMAND_CLUSTER_FORMAT};
+        weft_coordinator_propose(self, &proposal, weft_buf_slice(&command));
+        weft_buf_clear(&command);
+    }
+    struct weft_took_office_command office;
+    weft_took_office_command_init(&office);
+    office.coordinator_id = self->id;
+    office.endpoint = weft_slice_text(self->endpoint);
+    weft_took_office_command_encode(&office, &command);
+    struct weft_proposal proposal = {.command = WEFT_COMMAND_TOOK_OFFICE};
+    weft_coordinator_propose(self, &proposal, weft_buf_slice(&command));
+    weft_buf_fini(&command);
+}
+
+static void s_on_leader(void *context, bool leads)
+{
+    weft_coordinator_t *self = context;
+    self->in_office = false;
+    weft_coordinator_sessions_drop(self);
+    const char *failure = self->quorum->ops->failure(self->quorum);
+    if (failure) weft_coordinator_health_set(self, WEFT_HEALTH_FAILED, failure);
+    if (leads) s_propose_office(self);
+}
+
+static void s_snapshot(void *context, weft_buf_t *out)
+{
+    weft_coordinator_t *self = context;
+    weft_cluster_encode(self->cluster, out);
+}
+
+static weft_err_t s_restore(void *context, uint64_t index, weft_slice_t snapshot)
+{
+    weft_coordinator_t *self = context;
+    weft_err_t err = weft_cluster_decode(self->cluster, snapshot);
+    if (!err && weft_cluster_index(self->cluster) != index) err = WEFT_ERR_DAMAGED;
+    if (!err) weft_coordinator_joined(self);
+    return err;
+}
+
+const struct weft_quorum_events weft_coordinator_events = {.on_apply = s_on_apply,
+                                                           .on_leader = s_on_leader,
+                                                           .on_lost = s_on_lost,
+                                                           .snapshot = s_snapshot,
+                                                           .restore = s_restore};
+
+// ---- requests
+
+static void s_metadata(weft_coordinator_t *self, const struct weft_asker *asker, weft_slice_t header)
+{
+    struct weft_metadata_request request;
+    struct weft_error error;
+    weft_err_t err = weft_metadata_request_decode(&self->codec, header, &request, &error);
+    if (err) {
+        weft_coordinator_refuse(self, asker, err, error.text);
+        return;
+    }
+    weft_buf_t reply;
+    weft_buf_init(&reply);
+    weft_cluster_metadata_encode(self->cluster, &request, &reply);
+    weft_coordinator_answer(self, asker, &reply);
+    weft_buf_fini(&reply);
+}
+
+static void s_topic_describe(weft_coordinator_t *self, const struct weft_asker *asker, weft_slice_t header)
+{
+    struct weft_topic_describe_request request;
+    struct weft_error error;
+    weft_err_t err = weft_topic_describe_request_decode(&self->codec, header, &request, &error);
+    if (err) {
+        weft_coordinator_refuse(self, asker, err, error.text);
+        return;
+    }
+    weft_buf_t reply;
+    weft_buf_init(&reply);
+    weft_cluster_topic_describe_encode(self->cluster, &request, &reply);
+    weft_coordinator_answer(self, asker, &reply);
+    weft_buf_fini(&reply);
+}
+
+// Requests for a partition: whatever else they hold, only the names count here.
+static void s_not_led_here(weft_coordinator_t *self, const struct weft_asker *asker, weft_slice_t header)
+{
+    struct weft_partition_status_request request;
+    struct weft_error error;
+    weft_err_t err = weft_partition_status_request_decode(&self->codec, header, &request, &error);
+    const struct weft_cluster_topic *topic = NULL;
+    if (!err)
+        err = weft_cluster_find_partition(self->cluster, request.topic, request.topic_id, request.partition, &topic,
+                                          &error);
+    if (err) {
+        weft_coordinator_refuse(self, asker, err, error.text);
+        return;
+    }
+    weft_buf_t reply;
+    weft_buf_init(&reply);
+    weft_cluster_not_leader_encode(self->cluster, topic, request.partition, asker->id, &reply);
+    weft_coordinator_answer(self, asker, &reply);
+    weft_buf_fini(&reply);
+    weft_counter_add(self->counters, WEFT_COUNT_REFUSED_REQUESTS, 1);
+}
+
+static void s_node_status(weft_coordinator_t *self, const struct weft_asker *asker, weft_slice_t header)
+{
+    (void) header; // asks for nothing in particular
+    weft_coordinator_node_status(self, asker);
+}
+
+static void s_cluster_status(weft_coordinator_t *self, const struct weft_asker *asker, weft_slice_t header)
+{
+    (void) header;
+    weft_coordinator_cluster_status(self, asker);
+}
+
+enum {
+    S_ALWAYS = 1, // answered before office and after a failure too
+    S_CHANGES = 2 // refused while stopping
+};
+
+struct s_handler {
+    void (*answer)(weft_coordinator_t *self, const struct weft_asker *asker, weft_slice_t header);
+    unsigned flags;
+};
+
+static const struct s_handler s_handlers[WEFT_API_COUNT] = {
+    [WEFT_API_HELLO] = {weft_coordinator_hello, S_ALWAYS},
+    [WEFT_API_NODE_STATUS] = {s_node_status, S_ALWAYS},
+    [WEFT_API_METADATA] = {s_metadata, 0},
+    [WEFT_API_TOPIC_DESCRIBE] = {s_topic_describe, 0},
+    [WEFT_API_CLUSTER_STATUS] = {s_cluster_status, 0},
+    [WEFT_API_PRODUCE] = {s_not_led_here, 0},
+    [WEFT_API_FETCH] = {s_not_led_here, 0},
+    [WEFT_API_LIST_OFFSETS] = {s_not_led_here, 0},
+    [WEFT_API_DELETE_RECORDS] = {s_not_led_here, 0},
+    [WEFT_API_PARTITION_STATUS] = {s_not_led_here, 0},
+    [WEFT_API_TOPIC_CREATE] = {weft_coordinator_topic_create, S_CHANGES},
+    [WEFT_API_TOPIC_DELETE] = {weft_coordinator_topic_delete, S_CHANGES},
+    [WEFT_API_TOPIC_ALTER] = {weft_coordinator_topic_alter, S_CHANGES},
+    [WEFT_API_TOPIC_ADD_PARTITIONS] = {weft_coordinator_topic_add_partitions, S_CHANGES},
+    [WEFT_API_BROKER_REGISTER] = {weft_coordinator_broker_register, S_CHANGES},
+    [WEFT_API_BROKER_HEARTBEAT] = {weft_coordinator_broker_heartbeat, S_CHANGES},
+};
+
+static void s_dispatch(weft_coordinator_t *self, enum weft_api api, const struct weft_asker *asker, weft_slice_t header)
+{
+    const struct s_handler *handler = &s_handlers[api];
+    const char *failure = self->quorum->ops->failure(self->quorum);
+    if (!handler->answer)
+        weft_coordinator_refuse(self, asker, WEFT_ERR_UNKNOWN_API,
+                                "a coordinator does not answer this; send it to a broker");
+    else if (failure && !(handler->flags & S_ALWAYS))
+        weft_coordinator_refuse(self, asker, WEFT_ERR_COORDINATOR_UNAVAILABLE, failure);
+    else if (self->stopping && (handler->flags & S_CHANGES))
+        weft_coordinator_refuse(self, asker, WEFT_ERR_STOPPING,
+                                "the coordinator is stopping; try again when it is back");
+    else if (!self->in_office && !(handler->flags & S_ALWAYS))
+        weft_coordinator_refuse(self, asker, WEFT_ERR_COORDINATOR_LOADING, NULL);
+    else
+        handler->answer(self, asker, header);
+}
+
+static void s_message(struct weft_part *part, struct weft_message *message)
+{
+    weft_coordinator_t *self = s_self(part);
+    weft_counter_add(self->counters, WEFT_COUNT_REQUESTS, 1);
+    weft_slice_t header = weft_frame_slice(&message->header);
+    struct weft_request_header request = {.id = 0};
+    struct weft_error error;
+    weft_err_t err = weft_request_header_decode(header, &request, &error);
+    struct weft_asker asker = {.peer = message->peer, .delimited = message->delimited, .id = request.id};
+    if (err) {
+        weft_counter_add(self->counters, WEFT_COUNT_REFUSED_FRAMES, 1);
+        weft_coordinator_refuse(self, &asker, err, error.text);
+        return;
+    }
+    s_dispatch(self, request.api, &asker, header);
+}
+
+// ---- life-cycle
+
+static void s_start(struct weft_part *part, const struct weft_port *port)
+{
+    weft_coordinator_t *self = s_self(part);
+    self->port = *port;
+    weft_rand_init(&self->rand, port->ops->seed(port->world));
+    if (weft_id_is_zero(self->format_id)) self->format_id = weft_rand_id(&self->rand);
+    self->started_us = weft_port_now_us(port);
+    self->quorum->ops->start(self->quorum, port, self->sync_part);
+}
+
+static void s_mail(struct weft_part *part, struct weft_mail *mail)
+{
+    weft_coordinator_t *self = s_self(part);
+    if (mail->kind == WEFT_MAIL_SYNCED)
+        self->quorum->ops->mail(self->quorum, mail);
+    else if (mail->body_free)
+        mail->body_free(mail->body);
+}
+
+static void s_gauges(weft_coordinator_t *self)
+{
+    if (weft_counter_get(self->counters, WEFT_COUNT_CLUSTER_INDEX) == weft_cluster_index(self->cluster)) return;
+    size_t alive = 0;
+    const struct weft_cluster_broker *broker;
+    for (size_t cursor = 0; (broker = weft_cluster_next_broker(self->cluster, &cursor));) alive += broker->alive;
+    weft_counter_set(self->counters, WEFT_COUNT_CLUSTER_INDEX, weft_cluster_index(self->cluster));
+    weft_counter_set(self->counters, WEFT_COUNT_BROKERS_ALIVE, alive);
+    weft_counter_set(self->counters, WEFT_COUNT_PARTITIONS, weft_cluster_partition_count(self->cluster));
+    weft_counter_set(self->counters, WEFT_COUNT_LEADERLESS, weft_coordinator_leaderless(self));
+}
+
+static int64_t s_turn(struct weft_part *part, int64_t now_us)
+{
+    weft_coordinator_t *self = s_self(part);
+    int64_t next_quorum = self->quorum->ops->turn(self->quorum, now_us);
+    int64_t next_brokers = weft_coordinator_brokers_turn(self, now_us);
+    s_gauges(self);
+    return next_quorum < next_brokers ? next_quorum : next_brokers;
+}
+
+static void s_stop(struct weft_part *part)
+{
+    weft_coordinator_t *self = s_self(part);
+    self->stopping = true;
+    weft_coordinator_health_set(self, WEFT_HEALTH_STOPPING, "the coordinator is stopping");
+    self->quorum->ops->stop(self->quorum);
+}
+
+static bool s_stopped(struct weft_part *part)
+{
+    return s_self(part)->quorum->ops->stopped(s_self(part)->quorum);
+}
+
+static void s_link_ignored(struct weft_part *part, weft_link_t link)
+{
+    (void) part;
+    (void) link; // it opens none
+}
+
+static void s_destroy(struct weft_part **self_p)
+{
+    weft_coordinator_t *self = s_self(*self_p);
+    if (!self) return;
+    if (self->quorum) self->quorum->ops->destroy(&self->quorum);
+    void *value;
+    for (size_t cursor = 0; weft_map_next(self->proposals, &cursor, NULL, &value);) free(value);
+    weft_coordinator_sessions_drop(self);
+    weft_map_destroy(&self->proposals);
+    weft_map_destroy(&self->altering);
+    weft_map_destroy(&self->sessions);
+    weft_coordinator_feed_destroy(&self->feed);
+    weft_cluster_destroy(&self->cluster);
+    weft_codec_fini(&self->codec);
+    free(self);
+    *self_p = NULL;
+}
+
+static const struct weft_part_ops s_ops = {.start = s_start,
+                                           .message = s_message,
+                                           .mail = s_mail,
+                                           .link_up = s_link_ignored,
+                                           .link_down = s_link_ignored,
+                                           .turn = s_turn,
+                                           .stop = s_stop,
+                                           .stopped = s_stopped,
+                                           .destroy = s_destroy};
+
+weft_coordinator_t *weft_coordinator_new(void)
+{
+    weft_coordinator_t *self = weft_calloc(1, sizeof *self);
+    self->part.ops = &s_ops;
+    self->cluster = weft_cluster_new();
+    weft_codec_init(&self->codec);
+    self->feed = weft_coordinator_feed_new();
+    self->proposals = weft_map_new();
+    self->altering = weft_map_new();
+    self->sessions = weft_map_new();
+    return self;
+}
+
+struct weft_part *weft_coordinator_part(weft_coordinator_t *self)
+{
+    return &self->part;
+}

@@ -9,7 +9,7 @@
 
 weft_err_t weft_disk_read_file(const struct weft_disk *disk, const char *path, size_t bytes_max, weft_buf_t *out)
 {
-    weft_file_t *file;
+    weft_file_t *file = NULL;
     weft_err_t err = disk->ops->open(disk, path, WEFT_OPEN_READ, &file);
     if (err) return err;
     int64_t bytes;
@@ -54,7 +54,7 @@ static char *s_join(const char *path, const char *name)
 
 static weft_err_t s_write_synced(const struct weft_disk *disk, const char *path, weft_slice_t bytes)
 {
-    weft_file_t *file;
+    weft_file_t *file = NULL;
     weft_err_t err = disk->ops->open(disk, path, WEFT_OPEN_CREATE, &file);
     if (err) return err;
     err = disk->ops->truncate(file, 0); // one left by a crash

@@ -276,7 +276,7 @@ static weft_err_t s_list(const struct weft_disk *disk, const char *path, weft_di
 
 static weft_err_t s_lock(const struct weft_disk *disk, const char *path, weft_file_t **out)
 {
-    weft_file_t *file;
+    weft_file_t *file = NULL;
     weft_err_t err = s_open(disk, path, WEFT_OPEN_CREATE, &file);
     if (err) return err;
     int result;

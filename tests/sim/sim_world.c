@@ -1,0 +1,529 @@
+// SPDX-License-Identifier: MPL-2.0
+/*
+ * Time, hosts and parts. One heap of events, ordered by (time, number): the number makes equal times deterministic.
+ *
+ * A part has at most one valid turn event. Input brings it forward; a pause or a sync pushes it back. In a turn the part
+ * gets a bounded number of its inputs, then turn(), then what it sent is let out, as in lib/net's loop. A turn takes a few
+ * microseconds, so that time moves even for parts that always want another one.
+ */
+#include "sim_inner.h"
+
+#include "../../lib/base/assert.h"
+#include "../../lib/base/trace.h"
+#include "../../lib/log/sync_part.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define INPUTS_A_TURN 256
+#define WALL_START_MS INT64_C(1700000000000)
+
+// ---- randomness, digest, trace
+
+weft_rand_t *sim_rand(sim_t *self)
+{
+    return &self->rand;
+}
+
+uint64_t sim_below(sim_t *self, uint64_t bound)
+{
+    return bound <= 1 ? 0 : weft_rand_below(&self->rand, bound);
+}
+
+bool sim_chance(sim_t *self, uint32_t per_million)
+{
+    return per_million > 0 && weft_rand_chance(&self->rand, per_million);
+}
+
+int64_t sim_now_us(const sim_t *self)
+{
+    return self->now_us;
+}
+
+void sim_mix(sim_t *self, uint64_t value)
+{
+    self->digest = (self->digest ^ value) * 0x100000001b3ULL;
+    self->digest ^= self->digest >> 29;
+}
+
+uint64_t sim_digest(const sim_t *self)
+{
+    return self->digest;
+}
+
+const struct sim_stats *sim_stats(const sim_t *self)
+{
+    return &self->stats;
+}
+
+static void s_line(const sim_t *self, const char *who, const char *text)
+{
+    fprintf(stderr, "%4lld.%06lld %-22s %s\n", (long long) (self->now_us / 1000000),
+            (long long) (self->now_us % 1000000), who, text);
+}
+
+void sim_trace(const sim_t *self, const char *who, const char *format, ...)
+{
+    if (!self->trace) return;
+    char text[1024];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    s_line(self, who, text);
+}
+
+static void s_sink(void *context, enum weft_trace_level level, const char *source, const char *line)
+{
+    const sim_t *self = context;
+    if (self->trace) s_line(self, source, line);
+}
+
+void sim_trace_on(sim_t *self, bool on)
+{
+    self->trace = on;
+    weft_trace_level_set(on ? WEFT_TRACE_DEBUG : WEFT_TRACE_ERROR);
+}
+
+// ---- events
+
+static bool s_before(const struct sim_event *a, const struct sim_event *b)
+{
+    return a->time_us != b->time_us ? a->time_us < b->time_us : a->number < b->number;
+}
+
+void sim_event_add(sim_t *self, struct sim_event event)
+{
+    if (event.time_us < self->now_us) event.time_us = self->now_us;
+    event.number = self->event_number++;
+    if (self->event_count == self->event_capacity) {
+        self->event_capacity = self->event_capacity == 0 ? 256 : self->event_capacity * 2;
+        self->heap = weft_realloc(self->heap, self->event_capacity * sizeof *self->heap);
+    }
+    size_t at = self->event_count++;
+    while (at > 0 && s_before(&event, &self->heap[(at - 1) / 2])) {
+        self->heap[at] = self->heap[(at - 1) / 2];
+        at = (at - 1) / 2;
+    }
+    self->heap[at] = event;
+}
+
+static struct sim_event s_event_take(sim_t *self)
+{
+    struct sim_event first = self->heap[0], last = self->heap[--self->event_count];
+    size_t at = 0;
+    for (;;) {
+        size_t child = at * 2 + 1;
+        if (child >= self->event_count) break;
+        if (child + 1 < self->event_count && s_before(&self->heap[child + 1], &self->heap[child])) child++;
+        if (!s_before(&self->heap[child], &last)) break;
+        self->heap[at] = self->heap[child];
+        at = child;
+    }
+    if (self->event_count > 0) self->heap[at] = last;
+    return first;
+}
+
+void sim_at(sim_t *self, int64_t time_us, sim_call_fn *fn, void *context)
+{
+    sim_event_add(self, (struct sim_event){.time_us = time_us, .type = SIM_EVENT_CALL, .fn = fn, .context = context});
+}
+
+// ---- inputs and turns
+
+static void s_queue_push(struct sim_queue *queue, const struct sim_input *input)
+{
+    if (queue->count == queue->capacity) {
+        size_t capacity = queue->capacity == 0 ? 8 : queue->capacity * 2;
+        struct sim_input *items = weft_alloc(capacity * sizeof *items);
+        for (size_t i = 0; i < queue->count; i++) items[i] = queue->items[(queue->first + i) % queue->capacity];
+        free(queue->items);
+        queue->items = items;
+        queue->first = 0;
+        queue->capacity = capacity;
+    }
+    queue->items[(queue->first + queue->count) % queue->capacity] = *input;
+    queue->count++;
+}
+
+static struct sim_input s_queue_take(struct sim_queue *queue)
+{
+    struct sim_input input = queue->items[queue->first];
+    queue->first = (queue->first + 1) % queue->capacity;
+    queue->count--;
+    return input;
+}
+
+static void s_mail_drop(struct weft_mail *mail)
+{
+    if (mail->body_free != NULL && mail->body != NULL) mail->body_free(mail->body);
+    mail->body = NULL;
+}
+
+static void s_input_drop(struct sim_input *input)
+{
+    if (input->type == SIM_INPUT_MAIL) s_mail_drop(&input->mail);
+    if (input->type != SIM_INPUT_MESSAGE) return;
+    weft_frame_drop(&input->message.header);
+    weft_frame_drop(&input->message.data);
+}
+
+static void s_turn_at(struct sim_slot *slot, int64_t time_us)
+{
+    if (time_us == WEFT_TIME_NEVER) return;
+    if (time_us < slot->free_us) time_us = slot->free_us;
+    if (time_us < slot->sim->now_us) time_us = slot->sim->now_us;
+    if (slot->turn_us <= time_us) return;
+    slot->turn_us = time_us;
+    slot->turn_number++;
+    sim_event_add(
+        slot->sim,
+        (struct sim_event){.time_us = time_us, .type = SIM_EVENT_TURN, .slot = slot, .detail = slot->turn_number});
+}
+
+static int64_t s_sync_time(sim_t *self)
+{
+    const struct sim_config *config = &self->config;
+    if (sim_chance(self, config->hang_per_million)) return (int64_t) sim_below(self, 3000000);
+    return config->sync_min_us + (int64_t) sim_below(self, (uint64_t) (config->sync_max_us - config->sync_min_us + 1));
+}
+
+void sim_input_add(struct sim_slot *slot, struct sim_input *input)
+{
+    if (slot->part == NULL || slot->stopped) {
+        s_input_drop(input);
+        return;
+    }
+    s_queue_push(&slot->inputs, input);
+    int64_t wait_us = (int64_t) sim_below(slot->sim, 5);
+    bool sync = slot->is_sync && input->type == SIM_INPUT_MAIL && input->mail.kind == WEFT_MAIL_SYNC;
+    if (sync && sim_chance(slot->sim, 500000)) wait_us += s_sync_time(slot->sim); // it takes effect at its end
+    s_turn_at(slot, slot->sim->now_us + wait_us);
+}
+
+static void s_give(struct sim_slot *slot, struct sim_input *input)
+{
+    struct weft_part *part = slot->part;
+    sim_mix(slot->sim, (uint64_t) input->type + 7 * slot->id);
+    switch (input->type) {
+    case SIM_INPUT_MESSAGE:
+        part->ops->message(part, &input->message);
+        s_input_drop(input);
+        break;
+    case SIM_INPUT_MAIL:
+        if (slot->is_sync && input->mail.kind == WEFT_MAIL_SYNC && slot->mail_delay_us == 0 &&
+            sim_chance(slot->sim, 500000)) {
+            slot->mail_delay_us = s_sync_time(slot->sim); // it takes effect at its start
+        }
+        part->ops->mail(part, &input->mail);
+        break;
+    case SIM_INPUT_UP:
+    case SIM_INPUT_DOWN: sim_net_input(slot, input->type, input->link); break;
+    }
+}
+
+static void s_stop_if_asked(struct sim_slot *slot)
+{
+    if (!slot->stop_asked) return;
+    if (!slot->stopping) slot->part->ops->stop(slot->part);
+    slot->stopping = true;
+}
+
+static void s_turn(struct sim_slot *slot)
+{
+    sim_t *self = slot->sim;
+    slot->turn_us = WEFT_TIME_NEVER;
+    if (slot->part == NULL || slot->stopped) return;
+    self->stats.turns++;
+    slot->in_turn = true;
+    slot->mail_delay_us = 0;
+    struct weft_part *part = slot->part;
+    if (!slot->started) {
+        slot->started = true;
+        weft_port_t port = {.ops = &sim_port_ops, .world = slot};
+        part->ops->start(part, &port);
+    }
+    s_stop_if_asked(slot);
+    for (int i = 0; i < INPUTS_A_TURN && slot->inputs.count > 0; i++) {
+        struct sim_input input = s_queue_take(&slot->inputs);
+        s_give(slot, &input);
+    }
+    int64_t again_us = part->ops->turn(part, self->now_us);
+    sim_net_flush(slot);
+    slot->in_turn = false;
+    sim_mix(self, (uint64_t) self->now_us ^ (uint64_t) slot->id << 48 ^ (uint64_t) slot->host << 56);
+
+    slot->free_us = self->now_us + 1 + (int64_t) sim_below(self, 10) + slot->mail_delay_us;
+    if (sim_chance(self, self->config.pause_per_million)) slot->free_us += (int64_t) sim_below(self, 200000);
+    if (slot->stopping && part->ops->stopped(part)) {
+        slot->stopped = true;
+        return;
+    }
+    if (slot->inputs.count > 0) again_us = self->now_us;
+    if (slot->stopping && again_us > self->now_us + 10000) again_us = self->now_us + 10000;
+    s_turn_at(slot, again_us);
+}
+
+static void s_mail(struct sim_slot *slot, struct weft_mail *mail)
+{
+    slot->sim->stats.mails++;
+    struct sim_input input = {.type = SIM_INPUT_MAIL, .mail = *mail};
+    sim_input_add(slot, &input);
+}
+
+static void s_event_run(sim_t *self, struct sim_event *event)
+{
+    self->stats.events++;
+    switch (event->type) {
+    case SIM_EVENT_TURN:
+        if (event->detail == event->slot->turn_number && event->slot->turn_us != WEFT_TIME_NEVER) {
+            if (event->slot->free_us > self->now_us) { // paused meanwhile
+                event->slot->turn_us = WEFT_TIME_NEVER;
+                s_turn_at(event->slot, event->slot->free_us);
+            } else {
+                s_turn(event->slot);
+            }
+        }
+        break;
+    case SIM_EVENT_DELIVER: sim_net_deliver(self, event->connection, (int) event->detail); break;
+    case SIM_EVENT_MAIL: s_mail(event->slot, &event->mail); break;
+    case SIM_EVENT_CONNECT: sim_net_connect(event->slot, (weft_link_t) event->detail); break;
+    case SIM_EVENT_INPUT: {
+        struct sim_input input = {.type = event->input, .link = (weft_link_t) event->detail};
+        sim_input_add(event->slot, &input);
+        break;
+    }
+    case SIM_EVENT_SILENCE: sim_net_silence(self, event->a, event->b, (uint32_t) event->detail); break;
+    case SIM_EVENT_CALL: event->fn(event->context); break;
+    }
+}
+
+static bool s_step(sim_t *self, int64_t time_us)
+{
+    if (self->event_count == 0 || self->heap[0].time_us > time_us) {
+        if (self->now_us < time_us) self->now_us = time_us;
+        return false;
+    }
+    struct sim_event event = s_event_take(self);
+    self->now_us = event.time_us;
+    s_event_run(self, &event);
+    return true;
+}
+
+void sim_run_until(sim_t *self, int64_t time_us)
+{
+    while (s_step(self, time_us)) {}
+}
+
+bool sim_run_until_true(sim_t *self, int64_t time_us, bool (*condition)(void *context), void *context)
+{
+    bool holds = condition(context);
+    while (!holds && s_step(self, time_us)) holds = condition(context);
+    return holds;
+}
+
+// ---- parts
+
+struct sim_slot *sim_slot_of(const sim_t *self, sim_host_t host, weft_part_id_t part)
+{
+    const struct sim_host *at = &self->hosts[host];
+    return part >= 1 && part <= at->slot_count ? at->slots[part - 1] : NULL;
+}
+
+void sim_part_poke(sim_t *self, sim_host_t host, weft_part_id_t part)
+{
+    struct sim_slot *slot = sim_slot_of(self, host, part);
+    if (slot != NULL && slot->part != NULL && slot->world_started) s_turn_at(slot, self->now_us);
+}
+
+void sim_part_pause(sim_t *self, sim_host_t host, weft_part_id_t part, int64_t duration_us)
+{
+    struct sim_slot *slot = sim_slot_of(self, host, part);
+    if (slot != NULL && slot->free_us < self->now_us + duration_us) slot->free_us = self->now_us + duration_us;
+}
+
+void sim_part_stop(sim_t *self, sim_host_t host, weft_part_id_t part)
+{
+    struct sim_slot *slot = sim_slot_of(self, host, part);
+    if (slot == NULL || slot->part == NULL) return;
+    slot->stop_asked = true;
+    s_turn_at(slot, self->now_us);
+}
+
+bool sim_part_stopped(const sim_t *self, sim_host_t host, weft_part_id_t part)
+{
+    const struct sim_slot *slot = sim_slot_of(self, host, part);
+    return slot == NULL || slot->part == NULL || slot->stopped;
+}
+
+// ---- the world as nodes see it
+
+static bool s_listens(const sim_t *self, const char *endpoint)
+{
+    for (size_t i = 0; i < self->slot_count; i++) {
+        const struct sim_slot *slot = self->slots[i];
+        if (slot->part != NULL && strcmp(slot->listen, endpoint) == 0) return true;
+    }
+    return false;
+}
+
+// "tcp://name:*" takes a port that nobody has.
+static void s_bind(struct sim_host *host, const char *wanted, char *bound)
+{
+    size_t size = strlen(wanted);
+    if (size < 2 || wanted[size - 1] != '*')
+        snprintf(bound, WEFT_ENDPOINT_BYTES_MAX, "%s", wanted);
+    else
+        snprintf(bound, WEFT_ENDPOINT_BYTES_MAX, "%.*s%u", (int) size - 1, wanted, 40000 + host->next_port++);
+}
+
+static weft_err_t s_add(void *world, const struct weft_world_part *how, struct weft_part *part, weft_part_id_t *id,
+                        char *bound, struct weft_error *error)
+{
+    struct sim_host *host = world;
+    sim_t *self = host->sim;
+    struct sim_slot *slot = weft_calloc(1, sizeof *slot);
+    if (how->listen != NULL) s_bind(host, how->listen, slot->listen);
+    if (how->listen != NULL && s_listens(self, slot->listen)) {
+        weft_err_t err = weft_error_set(error, WEFT_ERR_ENDPOINT_IN_USE, "%s is in use.", slot->listen);
+        free(slot);
+        part->ops->destroy(&part);
+        return err;
+    }
+    slot->sim = self;
+    slot->host = host->index;
+    slot->part = part;
+    slot->peer_bytes_max = how->peer_bytes_max > 0 ? how->peer_bytes_max : SIZE_MAX;
+    slot->turn_us = WEFT_TIME_NEVER;
+    snprintf(slot->name, sizeof slot->name, "%s", how->name != NULL ? how->name : host->name);
+    size_t size = strlen(slot->name);
+    slot->is_sync = size >= 4 && strcmp(slot->name + size - 4, "sync") == 0;
+    if (self->slot_count == self->slot_capacity) {
+        self->slot_capacity = self->slot_capacity == 0 ? 16 : self->slot_capacity * 2;
+        self->slots = weft_realloc(self->slots, self->slot_capacity * sizeof(struct sim_slot *));
+    }
+    self->slots[self->slot_count++] = slot;
+    host->slots = weft_realloc(host->slots, (host->slot_count + 1) * sizeof(struct sim_slot *));
+    host->slots[host->slot_count++] = slot;
+    slot->id = (weft_part_id_t) host->slot_count;
+    *id = slot->id;
+    if (bound != NULL) snprintf(bound, WEFT_ENDPOINT_BYTES_MAX, "%s", slot->listen);
+    return WEFT_OK;
+}
+
+static void s_start(void *world)
+{
+    struct sim_host *host = world;
+    for (size_t i = 0; i < host->slot_count; i++) {
+        if (host->slots[i]->world_started || host->slots[i]->part == NULL) continue;
+        host->slots[i]->world_started = true;
+        s_turn_at(host->slots[i], host->sim->now_us);
+    }
+}
+
+static const struct weft_world_ops s_world_ops = {.add = s_add, .start = s_start};
+
+// ---- hosts
+
+sim_host_t sim_host_add(sim_t *self, const char *name, const struct weft_disk *disk)
+{
+    weft_assert(self->host_count < SIM_HOSTS_MAX);
+    struct sim_host *host = &self->hosts[self->host_count];
+    snprintf(host->name, sizeof host->name, "%s", name);
+    host->sim = self;
+    host->index = self->host_count++;
+    host->disk = disk;
+    host->world = (weft_world_t){.ops = &s_world_ops, .self = host, .disk = disk};
+    return host->index;
+}
+
+const weft_world_t *sim_host_world(sim_t *self, sim_host_t host)
+{
+    return &self->hosts[host].world;
+}
+
+static void s_slot_kill(struct sim_slot *slot, bool silent)
+{
+    sim_net_slot_dies(slot, silent);
+    if (slot->part != NULL) slot->part->ops->destroy(&slot->part);
+    slot->part = NULL;
+    while (slot->inputs.count > 0) {
+        struct sim_input input = s_queue_take(&slot->inputs);
+        s_input_drop(&input);
+    }
+    free(slot->inputs.items);
+    slot->inputs = (struct sim_queue){.items = NULL};
+    free(slot->links);
+    slot->links = NULL;
+    slot->link_count = 0;
+    free(slot->sent);
+    slot->sent = NULL;
+    slot->sent_count = slot->sent_capacity = 0;
+}
+
+void sim_host_kill(sim_t *self, sim_host_t index, bool silent)
+{
+    struct sim_host *host = &self->hosts[index];
+    for (size_t i = 0; i < host->slot_count; i++) s_slot_kill(host->slots[i], silent);
+    free(host->slots);
+    host->slots = NULL;
+    host->slot_count = 0;
+}
+
+bool sim_host_up(const sim_t *self, sim_host_t host)
+{
+    return self->hosts[host].slot_count > 0;
+}
+
+void sim_host_pause(sim_t *self, sim_host_t host, int64_t duration_us)
+{
+    for (size_t i = 0; i < self->hosts[host].slot_count; i++) {
+        sim_part_pause(self, host, (weft_part_id_t) (i + 1), duration_us);
+    }
+}
+
+void sim_host_clock_jump(sim_t *self, sim_host_t host, int64_t ms)
+{
+    self->hosts[host].wall_offset_ms += ms;
+}
+
+int64_t sim_host_wall_ms(const sim_t *self, sim_host_t host)
+{
+    return WALL_START_MS + self->now_us / 1000 + self->hosts[host].wall_offset_ms;
+}
+
+// ---- life
+
+sim_t *sim_new(uint64_t seed, const struct sim_config *config)
+{
+    sim_t *self = weft_calloc(1, sizeof *self);
+    weft_rand_init(&self->rand, seed);
+    self->config = *config;
+    self->digest = 0xcbf29ce484222325ULL;
+    weft_trace_sink_set(s_sink, self);
+    return self;
+}
+
+void sim_configure(sim_t *self, const struct sim_config *config)
+{
+    self->config = *config;
+}
+
+void sim_destroy(sim_t **self_p)
+{
+    sim_t *self = *self_p;
+    if (self == NULL) return;
+    for (int i = 0; i < self->host_count; i++) sim_host_kill(self, i, true);
+    for (size_t i = 0; i < self->event_count; i++) {
+        if (self->heap[i].type == SIM_EVENT_MAIL) s_mail_drop(&self->heap[i].mail);
+    }
+    sim_net_fini(self);
+    for (size_t i = 0; i < self->slot_count; i++) free(self->slots[i]);
+    free(self->slots);
+    free(self->heap);
+    weft_trace_sink_set(NULL, NULL);
+    free(self);
+    *self_p = NULL;
+}

@@ -1,0 +1,353 @@
+// SPDX-License-Identifier: MPL-2.0
+// The simulated world itself, with toy parts: what the network promises, what it takes away, and that a seed is a history.
+#include "sim_world.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define SECOND INT64_C(1000000)
+#define SERVER "tcp://server:1"
+
+struct toy { // sends numbers over a link, or answers each with the same number
+    struct weft_part base;
+    weft_port_t port;
+    const char *target;
+    weft_part_id_t mail_to;
+    weft_link_t link;
+    uint32_t next, sent, refused;  // numbers sent; attempts refused
+    uint32_t got[4096], got_count; // numbers that arrived, in order
+    uint32_t mails, ups, downs, turns, lives;
+    bool is_up, stopping;
+    int64_t every_us, due_us;
+    struct toy **alive; // nulled by destroy
+};
+
+static void s_start(struct weft_part *part, const weft_port_t *port)
+{
+    struct toy *self = (struct toy *) part;
+    self->port = *port;
+    self->lives++;
+    if (self->target != NULL) assert_int_equal(port->ops->link_open(port->world, self->target, &self->link), WEFT_OK);
+}
+
+static void s_message(struct weft_part *part, struct weft_message *message)
+{
+    struct toy *self = (struct toy *) part;
+    uint32_t number;
+    assert_int_equal(message->header.size, sizeof number);
+    memcpy(&number, message->header.data, sizeof number);
+    assert_true(self->got_count < 4096);
+    self->got[self->got_count++] = number;
+    if (message->link != 0) return;
+    assert_int_equal(message->data.size, 3);
+    weft_err_t err = self->port.ops->reply(self->port.world, &message->peer, message->delimited,
+                                           weft_frame_slice(&message->header), &message->data);
+    assert_true(err == WEFT_OK || err == WEFT_ERR_LOCAL_WOULD_BLOCK);
+}
+
+static void s_mail(struct weft_part *part, struct weft_mail *mail)
+{
+    struct toy *self = (struct toy *) part;
+    assert_int_equal(mail->number, self->mails);
+    self->mails++;
+    free(mail->body);
+}
+
+static void s_up(struct weft_part *part, weft_link_t link)
+{
+    struct toy *self = (struct toy *) part;
+    assert_false(self->is_up);
+    self->is_up = true;
+    self->ups++;
+}
+
+static void s_down(struct weft_part *part, weft_link_t link)
+{
+    struct toy *self = (struct toy *) part;
+    assert_true(self->is_up);
+    self->is_up = false;
+    self->downs++;
+}
+
+static void s_send_one(struct toy *self)
+{
+    weft_frame_t data;
+    weft_frame_init_copy(&data, weft_slice("abc", 3));
+    weft_err_t err =
+        self->port.ops->send(self->port.world, self->link, weft_slice(&self->next, sizeof self->next), &data);
+    assert_true((err == WEFT_OK) || (!self->is_up && err == WEFT_ERR_LOCAL_NOT_CONNECTED));
+    assert_true(err != WEFT_OK || data.size == 0);
+    weft_frame_drop(&data);
+    if (err == WEFT_OK)
+        self->sent++, self->next++;
+    else
+        self->refused++;
+}
+
+static int64_t s_turn(struct weft_part *part, int64_t now_us)
+{
+    struct toy *self = (struct toy *) part;
+    assert_int_equal(now_us, weft_port_now_us(&self->port));
+    self->turns++;
+    if (self->every_us == 0 || self->stopping) return WEFT_TIME_NEVER;
+    if (now_us < self->due_us) return self->due_us;
+    self->due_us = now_us + self->every_us;
+    if (self->target != NULL) s_send_one(self);
+    if (self->mail_to != 0) {
+        struct weft_mail mail = {.kind = 1, .number = self->next++, .body = malloc(10), .body_free = free};
+        self->port.ops->post(self->port.world, self->mail_to, &mail);
+    }
+    return self->due_us;
+}
+
+static void s_stop(struct weft_part *part)
+{
+    ((struct toy *) part)->stopping = true;
+}
+
+static bool s_stopped(struct weft_part *part)
+{
+    return ((struct toy *) part)->stopping;
+}
+
+static void s_destroy(struct weft_part **part_p)
+{
+    struct toy *self = (struct toy *) *part_p;
+    if (self->alive != NULL) *self->alive = NULL;
+    free(self);
+    *part_p = NULL;
+}
+
+static const struct weft_part_ops s_ops = {.start = s_start,
+                                           .message = s_message,
+                                           .mail = s_mail,
+                                           .link_up = s_up,
+                                           .link_down = s_down,
+                                           .turn = s_turn,
+                                           .stop = s_stop,
+                                           .stopped = s_stopped,
+                                           .destroy = s_destroy};
+
+static struct toy *s_toy(sim_t *sim, sim_host_t host, const char *name, const char *listen, const char *target,
+                         int64_t every_us)
+{
+    struct toy *toy = calloc(1, sizeof *toy);
+    toy->base.ops = &s_ops;
+    toy->target = target;
+    toy->every_us = every_us;
+    weft_part_id_t id;
+    struct weft_world_part how = {.name = name, .listen = listen, .frame_bytes_max = 1000};
+    const weft_world_t *world = sim_host_world(sim, host);
+    assert_int_equal(world->ops->add(world->self, &how, &toy->base, &id, NULL, NULL), WEFT_OK);
+    world->ops->start(world->self);
+    return toy;
+}
+
+static const struct sim_config s_calm = {
+    .delay_min_us = 100, .delay_max_us = 1000, .sync_min_us = 100, .sync_max_us = 1000};
+
+struct pair {
+    sim_t *sim;
+    sim_host_t a, b;
+    struct toy *server, *client;
+};
+
+static struct pair s_pair(uint64_t seed, const struct sim_config *config)
+{
+    struct pair pair = {.sim = sim_new(seed, config)};
+    pair.a = sim_host_add(pair.sim, "server", NULL);
+    pair.b = sim_host_add(pair.sim, "client", NULL);
+    pair.server = s_toy(pair.sim, pair.a, "server", SERVER, NULL, 0);
+    pair.client = s_toy(pair.sim, pair.b, "client", NULL, SERVER, 10000);
+    return pair;
+}
+
+static void s_assert_rising(const struct toy *toy)
+{
+    for (uint32_t i = 1; i < toy->got_count; i++) assert_true(toy->got[i] > toy->got[i - 1]);
+}
+
+static void test_sim__messages_arrive_in_order_and_none_is_lost_without_faults(void **state)
+{
+    (void) state;
+    struct pair pair = s_pair(1, &s_calm);
+    sim_run_until(pair.sim, 5 * SECOND);
+    pair.client->every_us = 0;
+    sim_run_until(pair.sim, 6 * SECOND);
+    assert_true(pair.client->sent > 400);
+    assert_int_equal(pair.server->got_count, pair.client->sent);
+    assert_int_equal(pair.client->got_count, pair.client->sent);
+    for (uint32_t i = 0; i < pair.client->got_count; i++) assert_int_equal(pair.client->got[i], i);
+    assert_true(pair.client->refused >= 1); // its first turn came before the connection
+    sim_destroy(&pair.sim);
+}
+
+static void test_sim__lost_connections_lose_what_is_under_way_and_come_back(void **state)
+{
+    (void) state;
+    struct sim_config config = s_calm;
+    config.break_per_million = 50000;
+    struct pair pair = s_pair(2, &config);
+    sim_run_until(pair.sim, 20 * SECOND);
+    assert_true(pair.client->downs > 5 && pair.client->ups >= pair.client->downs);
+    assert_true(pair.server->got_count < pair.client->sent);
+    assert_true(pair.server->got_count > pair.client->sent / 2);
+    s_assert_rising(pair.server);
+    s_assert_rising(pair.client);
+    sim_destroy(&pair.sim);
+}
+
+static void test_sim__a_short_cut_delays_and_a_long_one_costs_the_connection(void **state)
+{
+    (void) state;
+    struct pair pair = s_pair(3, &s_calm);
+    sim_run_until(pair.sim, SECOND);
+    sim_cut(pair.sim, pair.b, pair.a, true); // one way: nothing reaches the server
+    uint32_t before = pair.server->got_count;
+    sim_run_until(pair.sim, 2 * SECOND);
+    assert_true(pair.server->got_count <= before + 1);
+    sim_heal(pair.sim);
+    sim_run_until(pair.sim, 3 * SECOND);
+    assert_int_equal(pair.client->downs, 0);
+    assert_in_range(pair.client->sent - pair.server->got_count, 0, 1);
+
+    sim_cut(pair.sim, pair.a, pair.b, true); // the other way: the server hears, the client doesn't
+    before = pair.client->got_count;
+    sim_run_until(pair.sim, 8 * SECOND);
+    assert_int_equal(pair.client->downs, 1);
+    assert_false(pair.client->is_up);
+    assert_true(pair.client->got_count <= before + 1);
+    sim_heal(pair.sim);
+    sim_run_until(pair.sim, 11 * SECOND);
+    assert_true(pair.client->is_up);
+    sim_destroy(&pair.sim);
+}
+
+static void test_sim__a_killed_host_takes_nothing_with_it_but_its_parts(void **state)
+{
+    (void) state;
+    for (int silent = 0; silent < 2; silent++) {
+        struct pair pair = s_pair(4 + (uint64_t) silent, &s_calm);
+        pair.server->alive = &pair.server;
+        sim_run_until(pair.sim, SECOND);
+        sim_host_kill(pair.sim, pair.a, silent);
+        assert_null(pair.server);
+        assert_false(sim_host_up(pair.sim, pair.a));
+        sim_run_until(pair.sim, SECOND + 10000);
+        if (!silent) assert_int_equal(pair.client->downs, 1);
+        sim_run_until(pair.sim, 5 * SECOND);
+        assert_int_equal(pair.client->downs, 1);
+        pair.server = s_toy(pair.sim, pair.a, "server", SERVER, NULL, 0);
+        sim_run_until(pair.sim, 8 * SECOND);
+        assert_int_equal(pair.client->ups, 2);
+        assert_true(pair.server->got_count > 0);
+        assert_true(pair.server->got[0] > 50); // nothing of before waits for the restarted one
+        sim_destroy(&pair.sim);
+    }
+}
+
+static void test_sim__mail_arrives_in_order_also_behind_a_slow_disk(void **state)
+{
+    (void) state;
+    sim_t *sim = sim_new(6, &s_calm);
+    sim_host_t host = sim_host_add(sim, "node", NULL);
+    struct toy *sync = s_toy(sim, host, "node/sync", NULL, NULL, 0);
+    struct toy *shard = s_toy(sim, host, "node/shard", NULL, NULL, 500);
+    shard->mail_to = 1;
+    sim_run_until(sim, SECOND);
+    shard->every_us = 0;
+    sim_run_until(sim, 2 * SECOND);
+    assert_true(sync->mails > 1500);
+    assert_int_equal(sync->mails, shard->next);
+    sim_destroy(&sim);
+}
+
+static void test_sim__a_paused_part_gets_everything_afterwards(void **state)
+{
+    (void) state;
+    struct pair pair = s_pair(7, &s_calm);
+    sim_run_until(pair.sim, SECOND);
+    uint32_t before = pair.server->got_count;
+    sim_host_pause(pair.sim, pair.a, 2 * SECOND);
+    sim_run_until(pair.sim, 2 * SECOND);
+    assert_int_equal(pair.server->got_count, before);
+    sim_run_until(pair.sim, 4 * SECOND);
+    assert_in_range(pair.client->sent - pair.server->got_count, 0, 1);
+    sim_destroy(&pair.sim);
+}
+
+static void test_sim__stops_a_part_once_it_has_come_to_rest(void **state)
+{
+    (void) state;
+    struct pair pair = s_pair(8, &s_calm);
+    sim_run_until(pair.sim, SECOND);
+    assert_false(sim_part_stopped(pair.sim, pair.b, 1));
+    sim_part_stop(pair.sim, pair.b, 1);
+    sim_run_until(pair.sim, SECOND + 100000);
+    assert_true(sim_part_stopped(pair.sim, pair.b, 1));
+    uint32_t sent = pair.client->sent;
+    sim_run_until(pair.sim, 2 * SECOND);
+    assert_int_equal(pair.client->sent, sent);
+    sim_destroy(&pair.sim);
+}
+
+static void test_sim__an_endpoint_has_one_listener(void **state)
+{
+    (void) state;
+    struct pair pair = s_pair(9, &s_calm);
+    struct toy *toy = calloc(1, sizeof *toy), *alive = toy;
+    toy->base.ops = &s_ops;
+    toy->alive = &alive;
+    struct weft_world_part how = {.name = "other", .listen = SERVER};
+    const weft_world_t *world = sim_host_world(pair.sim, pair.b);
+    weft_part_id_t id;
+    struct weft_error error;
+    assert_int_equal(world->ops->add(world->self, &how, &toy->base, &id, NULL, &error), WEFT_ERR_ENDPOINT_IN_USE);
+    assert_null(alive);
+    sim_destroy(&pair.sim);
+}
+
+static uint64_t s_digest_of(uint64_t seed)
+{
+    struct sim_config config = s_calm;
+    config.break_per_million = 20000;
+    config.slow_per_million = 100000;
+    config.pause_per_million = 10000;
+    struct pair pair = s_pair(seed, &config);
+    sim_run_until(pair.sim, 3 * SECOND);
+    sim_break(pair.sim, pair.a, pair.b);
+    sim_run_until(pair.sim, 5 * SECOND);
+    uint64_t digest = sim_digest(pair.sim);
+    sim_destroy(&pair.sim);
+    return digest;
+}
+
+static void test_sim__one_seed_is_one_history(void **state)
+{
+    (void) state;
+    for (uint64_t seed = 10; seed < 20; seed++) {
+        assert_true(s_digest_of(seed) == s_digest_of(seed));
+        assert_false(s_digest_of(seed) == s_digest_of(seed + 1));
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_sim__messages_arrive_in_order_and_none_is_lost_without_faults),
+        cmocka_unit_test(test_sim__lost_connections_lose_what_is_under_way_and_come_back),
+        cmocka_unit_test(test_sim__a_short_cut_delays_and_a_long_one_costs_the_connection),
+        cmocka_unit_test(test_sim__a_killed_host_takes_nothing_with_it_but_its_parts),
+        cmocka_unit_test(test_sim__mail_arrives_in_order_also_behind_a_slow_disk),
+        cmocka_unit_test(test_sim__a_paused_part_gets_everything_afterwards),
+        cmocka_unit_test(test_sim__stops_a_part_once_it_has_come_to_rest),
+        cmocka_unit_test(test_sim__an_endpoint_has_one_listener),
+        cmocka_unit_test(test_sim__one_seed_is_one_history),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

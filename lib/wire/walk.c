@@ -97,7 +97,7 @@ static weft_err_t s_integer(weft_walk_t *self, const uint8_t *head, size_t width
 static weft_err_t s_sized(weft_walk_t *self, const uint8_t *head, enum weft_kind kind, size_t width,
                           struct weft_value *out)
 {
-    uint64_t size;
+    uint64_t size = 0;
     weft_err_t err = s_number(self, head, width, &size);
     if (err) return err;
     out->kind = kind;

@@ -2,9 +2,10 @@
 /**
  * Link: one DEALER to one endpoint, with what its monitor says made into up and down.
  *
- * A link is up from the moment its socket takes messages to the moment its connection is lost; what arrived before the
- * loss is delivered before the loss is told. It reconnects by itself for ever, and is made anew when libzmq has given
- * the connection up (after a protocol error it does so in silence).
+ * A link is up from the moment its socket takes messages to the moment its connection is lost; what was received before the
+ * loss is delivered before the loss is told (libzmq drops what its I/O thread holds and our thread has not yet looked at: see
+ * docs/decisions/sockets.md). It reconnects by itself for ever, and is made anew when libzmq has given the connection up
+ * (after a protocol error it does so in silence).
  */
 #ifndef WEFT_NET_LINK_H
 #define WEFT_NET_LINK_H

@@ -211,6 +211,7 @@ static bool s_drain_link(weft_loop_t *self, size_t index)
 {
     bool happened = false;
     bool news = s_link_has_news(self, &self->links[index]);
+    if (news) self->links[index].ready = true;
     if (self->links[index].ready) {
         struct weft_loop_link link = self->links[index];
         bool ready = true;

@@ -15,6 +15,7 @@
 #define S_SWEEP_COUNT_MIN 256
 
 struct weft_router {
+    weft_net_t *net;
     struct weft_receiver receiver;
     struct weft_bound bound;
     weft_map_t *accounts;
@@ -27,6 +28,7 @@ weft_err_t weft_router_new(weft_net_t *net, const struct weft_world_part *how, w
                            struct weft_error *error)
 {
     weft_router_t *self = weft_calloc(1, sizeof *self);
+    self->net = net;
     self->receiver.routed = true;
     weft_err_t err = weft_socket_router(net, how, &self->receiver.socket, &self->bound, error);
     if (err != WEFT_OK) {
@@ -45,7 +47,7 @@ void weft_router_destroy(weft_router_t **self_p)
     weft_router_t *self = *self_p;
     if (self == NULL) return;
     *self_p = NULL;
-    weft_socket_close_router(&self->receiver.socket, &self->bound);
+    weft_socket_close_router(self->net, &self->receiver.socket, &self->bound);
     void *value;
     weft_slice_t key;
     for (size_t i = 0; weft_map_next(self->accounts, &i, &key, &value);) {

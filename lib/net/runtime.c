@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #define S_IO_THREADS_MAX 4
+#define S_PARTING_MS 20
 #define S_STUCK_GRACE_US INT64_C(2000000) // after its deadline a part may take so long to come back from a call
 
 enum s_phase { S_ADDED, S_RUNNING, S_STOPPING, S_RESTED };
@@ -235,6 +236,9 @@ weft_err_t weft_runtime_stop_parts(weft_runtime_t *self, const weft_part_id_t *p
         if (thread != NULL && !s_stop_thread(thread, deadline)) cleanly = false;
     }
     if (self->stuck) return WEFT_ERR_LOCAL_TIMED_OUT;
+    // The last replies are on their way. A libzmq client drops what it has not read when it sees the connection close, so they
+    // get a moment before that.
+    nanosleep(&(const struct timespec){.tv_nsec = S_PARTING_MS * 1000000}, NULL);
     for (size_t i = 0; i < count; i++) {
         struct s_thread *thread = s_find(self, parts[i]);
         if (thread != NULL) s_end_thread(thread);

@@ -9,7 +9,10 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 #include <zmq.h>
+
+#define S_UNBIND_MS 1000
 
 struct s_option {
     int option;
@@ -117,13 +120,11 @@ fail_socket:
 }
 
 // The PAIR that receives the events of a socket. They are few; no mark, because libzmq's I/O thread blocks on a full one.
-static void *s_monitor(weft_net_t *net, void *socket)
+static void *s_monitor(weft_net_t *net, void *socket, int events)
 {
     static _Atomic uint64_t s_next = 1;
     char name[64];
     snprintf(name, sizeof name, "inproc://weft-monitor-%llu", (unsigned long long) s_next++);
-    int events = ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |
-                 ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH;
     if (zmq_socket_monitor(socket, name, events) != 0) return NULL;
     void *pair = zmq_socket(weft_net_zmq(net), ZMQ_PAIR);
     if (pair == NULL) return NULL;
@@ -146,7 +147,10 @@ weft_err_t weft_socket_dealer(weft_net_t *net, const char *endpoint, size_t fram
     err = s_new(net, ZMQ_DEALER, endpoint, frame_bytes_max, &socket, error);
     if (err != WEFT_OK) return err;
     s_set_all(socket, s_dealer, sizeof s_dealer / sizeof *s_dealer);
-    void *pair = s_monitor(net, socket);
+    void *pair =
+        s_monitor(net, socket,
+                  ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |
+                      ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH);
     if (pair == NULL) {
         err = weft_error_set(error, WEFT_ERR_TOO_LARGE,
                              "no socket left for %s (%s): raise the limit of open files (ulimit -n)", endpoint,
@@ -172,13 +176,30 @@ fail_socket:
     return err;
 }
 
-void weft_socket_close_router(void **socket_p, struct weft_bound *bound)
+// Unbinds and waits until the listener is really closed (libzmq does it later, on an I/O thread): until then the endpoint is not free, and
+// an ipc path would be unlinked under whoever binds it next.
+static void s_unbind(weft_net_t *net, void *socket, const char *endpoint)
+{
+    void *pair = strncmp(endpoint, "inproc://", 9) == 0
+                     ? NULL
+                     : s_monitor(net, socket, ZMQ_EVENT_CLOSED | ZMQ_EVENT_CLOSE_FAILED);
+    zmq_unbind(socket, endpoint);
+    if (pair == NULL) return;
+    zmq_pollitem_t item = {.socket = pair, .events = ZMQ_POLLIN};
+    while (zmq_poll(&item, 1, S_UNBIND_MS) < 0 && errno == EINTR) {}
+    zmq_socket_monitor(socket, NULL, 0);
+    zmq_close(pair);
+}
+
+void weft_socket_close_router(weft_net_t *net, void **socket_p, struct weft_bound *bound)
 {
     if (*socket_p == NULL) return;
     // Unbound first: whoever starts next on this endpoint need not wait until the last reply has left.
-    zmq_unbind(*socket_p, bound->endpoint);
+    s_unbind(net, *socket_p, bound->endpoint);
     zmq_close(*socket_p);
     *socket_p = NULL;
+    // libzmq 4.3.4 leaves the path behind; ours to remove, since we hold its lock.
+    if (bound->lock_fd >= 0) unlink(bound->endpoint + strlen("ipc://"));
     weft_endpoint_unlock(bound->lock_path, &bound->lock_fd);
 }
 

@@ -27,7 +27,8 @@ WEFT_MUST_USE weft_err_t weft_socket_router(weft_net_t *net, const struct weft_w
 // A DEALER connected to the endpoint, and the PAIR that reports what becomes of its connection (ZMQ_EVENT_*).
 WEFT_MUST_USE weft_err_t weft_socket_dealer(weft_net_t *net, const char *endpoint, size_t frame_bytes_max, void **out,
                                             void **monitor, struct weft_error *error);
-void weft_socket_close_router(void **socket_p, struct weft_bound *bound);
+// Waits (milliseconds) until the endpoint is free for somebody else.
+void weft_socket_close_router(weft_net_t *net, void **socket_p, struct weft_bound *bound);
 void weft_socket_close_dealer(void **socket_p, void **monitor_p);
 
 int weft_socket_fd(void *socket);

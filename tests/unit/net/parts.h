@@ -36,19 +36,25 @@ struct echo {
     struct weft_part part;
     weft_port_t port;
     atomic_int messages;
-    atomic_int refused;   // replies that the port refused
+    atomic_int refused; // replies that the port refused
     atomic_bool stop_asked;
     atomic_bool destroyed_flag;
-    bool grow;            // answer each header with grow_bytes of data
+    bool grow; // answer each header with grow_bytes of data
     size_t grow_bytes;
-    int hold;             // answer only when stopping: replies kept until then
+    int hold; // answer only when stopping: replies kept until then
     int held_count;
     struct weft_peer held[64];
 };
 
-static inline struct echo *echo_of(struct weft_part *part) { return (struct echo *) part; }
+static inline struct echo *echo_of(struct weft_part *part)
+{
+    return (struct echo *) part;
+}
 
-static inline void echo_start(struct weft_part *part, const weft_port_t *port) { echo_of(part)->port = *port; }
+static inline void echo_start(struct weft_part *part, const weft_port_t *port)
+{
+    echo_of(part)->port = *port;
+}
 
 static inline void echo_message(struct weft_part *part, struct weft_message *message)
 {
@@ -75,7 +81,10 @@ static inline void echo_mail(struct weft_part *part, struct weft_mail *mail)
 
 static inline void echo_link(struct weft_part *part, weft_link_t link) {}
 
-static inline int64_t echo_turn(struct weft_part *part, int64_t now_us) { return WEFT_TIME_NEVER; }
+static inline int64_t echo_turn(struct weft_part *part, int64_t now_us)
+{
+    return WEFT_TIME_NEVER;
+}
 
 static inline void echo_stop(struct weft_part *part)
 {
@@ -87,7 +96,10 @@ static inline void echo_stop(struct weft_part *part)
     }
 }
 
-static inline bool echo_stopped(struct weft_part *part) { return atomic_load(&echo_of(part)->stop_asked); }
+static inline bool echo_stopped(struct weft_part *part)
+{
+    return atomic_load(&echo_of(part)->stop_asked);
+}
 
 static inline void echo_destroy(struct weft_part **part) // the test owns the memory
 {
@@ -118,9 +130,15 @@ struct talker {
     int turns;
 };
 
-static inline struct talker *talker_of(struct weft_part *part) { return (struct talker *) part; }
+static inline struct talker *talker_of(struct weft_part *part)
+{
+    return (struct talker *) part;
+}
 
-static inline void talker_start(struct weft_part *part, const weft_port_t *port) { talker_of(part)->port = *port; }
+static inline void talker_start(struct weft_part *part, const weft_port_t *port)
+{
+    talker_of(part)->port = *port;
+}
 
 static inline void talker_message(struct weft_part *part, struct weft_message *message)
 {
@@ -132,9 +150,15 @@ static inline void talker_message(struct weft_part *part, struct weft_message *m
     self->last_data = message->data.size;
 }
 
-static inline void talker_up(struct weft_part *part, weft_link_t link) { talker_of(part)->ups++; }
+static inline void talker_up(struct weft_part *part, weft_link_t link)
+{
+    talker_of(part)->ups++;
+}
 
-static inline void talker_down(struct weft_part *part, weft_link_t link) { talker_of(part)->downs++; }
+static inline void talker_down(struct weft_part *part, weft_link_t link)
+{
+    talker_of(part)->downs++;
+}
 
 static inline int64_t talker_turn(struct weft_part *part, int64_t now_us)
 {
@@ -143,7 +167,10 @@ static inline int64_t talker_turn(struct weft_part *part, int64_t now_us)
     return self->wake_at != 0 ? self->wake_at : WEFT_TIME_NEVER;
 }
 
-static inline void talker_destroy(struct weft_part **part) { *part = NULL; }
+static inline void talker_destroy(struct weft_part **part)
+{
+    *part = NULL;
+}
 
 static const struct weft_part_ops talker_ops = {.start = talker_start,
                                                 .message = talker_message,
@@ -158,13 +185,13 @@ static const struct weft_part_ops talker_ops = {.start = talker_start,
 // ---- driving
 
 // Runs the loop until the expression holds; the test fails after 10 s.
-#define RUN_UNTIL(loop, expression)                                                                                     \
-    do {                                                                                                                \
-        int64_t run_deadline = clock_us() + 10000000;                                                                   \
-        while (!(expression)) {                                                                                         \
-            assert_true(clock_us() < run_deadline);                                                                     \
-            (void) !weft_loop_run((loop), 20000);                                                                       \
-        }                                                                                                               \
+#define RUN_UNTIL(loop, expression) \
+    do { \
+        int64_t run_deadline = clock_us() + 10000000; \
+        while (!(expression)) { \
+            assert_true(clock_us() < run_deadline); \
+            (void) !weft_loop_run((loop), 20000); \
+        } \
     } while (0)
 
 static inline weft_net_t *net_new(void)
@@ -175,7 +202,8 @@ static inline weft_net_t *net_new(void)
     return net;
 }
 
-static inline weft_loop_t *loop_new(weft_net_t *net, struct weft_part *part, const char *listen, size_t peer_bytes_max, char *bound)
+static inline weft_loop_t *loop_new(weft_net_t *net, struct weft_part *part, const char *listen, size_t peer_bytes_max,
+                                    char *bound)
 {
     weft_loop_t *loop = NULL;
     struct weft_error error = {0};

@@ -101,7 +101,8 @@ static void test_loop__answers_everything_once_in_order_under_load(void **state)
     void *dealer = peer_new(server.context, ZMQ_DEALER, server.endpoint);
     int64_t began = clock_us();
     for (int sent = 0, got = 0; got < COUNT;) {
-        for (; sent < COUNT && sent - got < WINDOW; sent++) assert_int_equal(zmq_send(dealer, &sent, sizeof sent, 0), sizeof sent);
+        for (; sent < COUNT && sent - got < WINDOW; sent++)
+            assert_int_equal(zmq_send(dealer, &sent, sizeof sent, 0), sizeof sent);
         int number = -1;
         assert_int_equal(zmq_recv(dealer, &number, sizeof number, 0), sizeof number);
         assert_int_equal(number, got++);
@@ -203,7 +204,8 @@ static void test_loop__descriptor_is_readable_when_there_is_something_to_do(void
         assert_int_equal(weft_loop_run(loop, 0), WEFT_OK);
         if (talker.ups == 1 && !sent) {
             for (int i = 0; i < 100; i++)
-                assert_int_equal(talker.port.ops->send(talker.port.world, link, weft_slice_text("hello"), NULL), WEFT_OK);
+                assert_int_equal(talker.port.ops->send(talker.port.world, link, weft_slice_text("hello"), NULL),
+                                 WEFT_OK);
             sent = true;
             assert_int_equal(weft_loop_run(loop, 0), WEFT_OK);
         }

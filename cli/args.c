@@ -12,7 +12,8 @@
 #define CLI_BOOTSTRAP_DEFAULT "tcp://127.0.0.1:9650"
 
 const struct cli_option cli_option_bootstrap = {"--bootstrap", "ENDPOINT[,ENDPOINT]", NULL, false,
-                                                "Any nodes of the cluster (WEFT_BOOTSTRAP, or " CLI_BOOTSTRAP_DEFAULT ")."};
+                                                "Any nodes of the cluster (WEFT_BOOTSTRAP, or " CLI_BOOTSTRAP_DEFAULT
+                                                ")."};
 const struct cli_option cli_option_json = {"--json", NULL, NULL, false, "Print JSON for scripts."};
 static const struct cli_option s_option_help = {"--help", NULL, NULL, false, "Print this help."};
 
@@ -63,7 +64,8 @@ static int s_unknown_verb(int argc, char **argv)
 {
     if (s_print_group(argv[0], argc == 1 ? stdout : stderr) && argc == 1) return CLI_USAGE;
     char given[160];
-    snprintf(given, sizeof given, "%s%s%s", argv[0], argc > 1 && argv[1][0] != '-' ? " " : "", argc > 1 && argv[1][0] != '-' ? argv[1] : "");
+    snprintf(given, sizeof given, "%s%s%s", argv[0], argc > 1 && argv[1][0] != '-' ? " " : "",
+             argc > 1 && argv[1][0] != '-' ? argv[1] : "");
     const char *names[64];
     size_t count = 0;
     for (size_t i = 0; cli_verbs[i] && count < 64; i++) names[count++] = cli_verbs[i]->words;
@@ -78,7 +80,8 @@ static int s_unknown_verb(int argc, char **argv)
 
 static const struct cli_option *s_option_find(const struct cli_verb *verb, const char *name, size_t size)
 {
-    const struct cli_option *common[] = {verb->connects ? &cli_option_bootstrap : NULL, verb->prints ? &cli_option_json : NULL, &s_option_help};
+    const struct cli_option *common[] = {verb->connects ? &cli_option_bootstrap : NULL,
+                                         verb->prints ? &cli_option_json : NULL, &s_option_help};
     for (size_t i = 0; i < 3; i++)
         if (common[i] && strlen(common[i]->name) == size && strncmp(common[i]->name, name, size) == 0) return common[i];
     for (const struct cli_option *option = verb->options; option && option->name; option++)
@@ -90,7 +93,8 @@ static int s_unknown_option(const struct cli_args *args, const char *given, size
 {
     const char *names[CLI_OPTIONS_MAX + 3];
     size_t count = 0;
-    for (const struct cli_option *option = args->verb->options; option && option->name && count < CLI_OPTIONS_MAX; option++)
+    for (const struct cli_option *option = args->verb->options; option && option->name && count < CLI_OPTIONS_MAX;
+         option++)
         names[count++] = option->name;
     if (args->verb->connects) names[count++] = cli_option_bootstrap.name;
     if (args->verb->prints) names[count++] = cli_option_json.name;
@@ -141,7 +145,8 @@ int cli_parse(int argc, char **argv, struct cli_args *out)
         } else if (!options_end && strcmp(argv[at], "-h") == 0) {
             out->given[out->given_count++].option = &s_option_help;
         } else {
-            if (out->argument_count == CLI_REPEAT_MAX) return cli_usage(out, "more than %d arguments were given", CLI_REPEAT_MAX);
+            if (out->argument_count == CLI_REPEAT_MAX)
+                return cli_usage(out, "more than %d arguments were given", CLI_REPEAT_MAX);
             out->arguments[out->argument_count++] = argv[at];
         }
     }
@@ -186,7 +191,10 @@ const char *cli_bootstrap(const struct cli_args *args)
     return value && *value ? value : CLI_BOOTSTRAP_DEFAULT;
 }
 
-bool cli_json(const struct cli_args *args) { return cli_has(args, "--json"); }
+bool cli_json(const struct cli_args *args)
+{
+    return cli_has(args, "--json");
+}
 
 bool cli_number(const struct cli_args *args, const char *option, int64_t min, int64_t max, int64_t *out)
 {
@@ -195,9 +203,15 @@ bool cli_number(const struct cli_args *args, const char *option, int64_t min, in
     char *end;
     errno = 0;
     long long number = strtoll(text, &end, 10);
-    int64_t unit = strcmp(end, "KiB") == 0 ? 1024 : strcmp(end, "MiB") == 0 ? 1048576 : strcmp(end, "GiB") == 0 ? 1073741824 : *end ? 0 : 1;
-    if (end == text || errno || unit == 0 || number > INT64_MAX / unit || number < INT64_MIN / unit || number * unit < min || number * unit > max) {
-        cli_usage(args, "%s is '%s'; it takes a whole number from %lld to %lld", option, text, (long long) min, (long long) max);
+    int64_t unit = strcmp(end, "KiB") == 0   ? 1024
+                   : strcmp(end, "MiB") == 0 ? 1048576
+                   : strcmp(end, "GiB") == 0 ? 1073741824
+                   : *end                    ? 0
+                                             : 1;
+    if (end == text || errno || unit == 0 || number > INT64_MAX / unit || number < INT64_MIN / unit ||
+        number * unit < min || number * unit > max) {
+        cli_usage(args, "%s is '%s'; it takes a whole number from %lld to %lld", option, text, (long long) min,
+                  (long long) max);
         return false;
     }
     *out = number * unit;

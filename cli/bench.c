@@ -10,14 +10,17 @@
 
 #include "../lib/base/disk.h"
 
-#define BENCH_SIZES                                                                                  \
-    {"--record-bytes", "N", "100", false, "Size of a record's value."},                              \
-    {"--batch-bytes", "N", "64KiB", false, "Size of a batch."},                                      \
-    {"--in-flight", "N", "16", false, "Batches per partition that may wait for their answer."},      \
-    {"--partitions", "N", "1", false, "Partitions of the topic."},                                   \
-    {"--seconds", "N", "5", false, "How long to measure."}
+#define BENCH_SIZES \
+    {"--record-bytes", "N", "100", false, "Size of a record's value."}, \
+        {"--batch-bytes", "N", "64KiB", false, "Size of a batch."}, \
+        {"--in-flight", "N", "16", false, "Batches per partition that may wait for their answer."}, \
+        {"--partitions", "N", "1", false, "Partitions of the topic."}, \
+    { \
+        "--seconds", "N", "5", false, "How long to measure." \
+    }
 
-const struct cli_option bench_limit_options[] = {BENCH_SIZES, {"--dir", "DIR", NULL, false, "Where the file is written [TMPDIR or /tmp]."}, {0}};
+const struct cli_option bench_limit_options[] = {
+    BENCH_SIZES, {"--dir", "DIR", NULL, false, "Where the file is written [TMPDIR or /tmp]."}, {0}};
 
 const struct cli_option bench_options[] = {
     BENCH_SIZES,
@@ -48,14 +51,17 @@ bool bench_parse(struct bench *self, const struct cli_args *args)
 {
     *self = (struct bench){.args = args, .replicas = 1, .random = 0x9e3779b97f4a7c15u};
     int64_t seconds = 5;
-    if (!cli_number(args, "--record-bytes", 1, 1 << 20, &self->record_bytes) || !cli_number(args, "--batch-bytes", 256, 16 << 20, &self->batch_bytes) ||
-        !cli_number(args, "--in-flight", 1, 64, &self->in_flight) || !cli_number(args, "--partitions", 1, 10000, &self->partitions) ||
+    if (!cli_number(args, "--record-bytes", 1, 1 << 20, &self->record_bytes) ||
+        !cli_number(args, "--batch-bytes", 256, 16 << 20, &self->batch_bytes) ||
+        !cli_number(args, "--in-flight", 1, 64, &self->in_flight) ||
+        !cli_number(args, "--partitions", 1, 10000, &self->partitions) ||
         !cli_number(args, "--seconds", 1, 86400, &seconds))
         return false;
-    if (args->verb != &cli_verb_bench_limit &&
-        (!cli_number(args, "--count", 1, INT64_MAX, &self->count) || !cli_number(args, "--keys", 0, 1000000000, &self->keys) ||
-         !cli_number(args, "--rate", 0, 100000000, &self->rate) || !cli_number(args, "--linger", 0, 60000, &self->linger_ms) ||
-         !cli_number(args, "--replicas", 1, 16, &self->replicas)))
+    if (args->verb != &cli_verb_bench_limit && (!cli_number(args, "--count", 1, INT64_MAX, &self->count) ||
+                                                !cli_number(args, "--keys", 0, 1000000000, &self->keys) ||
+                                                !cli_number(args, "--rate", 0, 100000000, &self->rate) ||
+                                                !cli_number(args, "--linger", 0, 60000, &self->linger_ms) ||
+                                                !cli_number(args, "--replicas", 1, 16, &self->replicas)))
         return false;
     self->seconds = (double) seconds;
     self->acks = cli_get(args, "--acks");
@@ -64,18 +70,27 @@ bool bench_parse(struct bench *self, const struct cli_args *args)
     if (args->verb == &cli_verb_bench_consume && !self->count) self->count = 5000000;
     self->pool = weft_alloc(BENCH_POOL_BYTES + (1 << 20));
     // Text-like content: words of a small alphabet repeat, so that compression has something to find, but not everything.
-    for (size_t i = 0; i < BENCH_POOL_BYTES + (1 << 20); i++) self->pool[i] = (uint8_t) ("etaoinshrdlu 0123"[s_random(self) % 17]);
+    for (size_t i = 0; i < BENCH_POOL_BYTES + (1 << 20); i++)
+        self->pool[i] = (uint8_t) ("etaoinshrdlu 0123"[s_random(self) % 17]);
     return true;
 }
 
 static int s_start_embedded(struct bench *self)
 {
     const char *base = cli_get(self->args, "--dir"), *temporary = getenv("TMPDIR");
-    snprintf(self->directory, sizeof self->directory, "%s/weft-bench.XXXXXX", base ? base : temporary ? temporary : "/tmp");
-    if (!mkdtemp(self->directory)) return cli_fail(self->args, "can't make a directory %s; name another place with --dir", self->directory);
+    snprintf(self->directory, sizeof self->directory, "%s/weft-bench.XXXXXX",
+             base        ? base
+             : temporary ? temporary
+                         : "/tmp");
+    if (!mkdtemp(self->directory))
+        return cli_fail(self->args, "can't make a directory %s; name another place with --dir", self->directory);
     struct weft_error error;
-    struct weft_embedded_options options = {.data = self->directory, .listen = "tcp://127.0.0.1:*", .brokers = 1, .shards = (uint32_t) atoi(cli_get(self->args, "--shards"))};
-    if (weft_embedded_start(&options, &self->embedded, &error) != WEFT_OK) return cli_fail(self->args, "%s", error.text);
+    struct weft_embedded_options options = {.data = self->directory,
+                                            .listen = "tcp://127.0.0.1:*",
+                                            .brokers = 1,
+                                            .shards = (uint32_t) atoi(cli_get(self->args, "--shards"))};
+    if (weft_embedded_start(&options, &self->embedded, &error) != WEFT_OK)
+        return cli_fail(self->args, "%s", error.text);
     snprintf(self->bootstrap, sizeof self->bootstrap, "%s", weft_embedded_endpoint(self->embedded));
     return CLI_DONE;
 }
@@ -100,7 +115,8 @@ int bench_open(struct bench *self)
     struct weft_error error;
     if (weft_admin_new(settings, &admin, &error) != WEFT_OK) return cli_fail(self->args, "%s", error.text);
     struct weft_setting limits[] = {{"max.batch.bytes", "16MiB"}, {"max.record.bytes", "2MiB"}};
-    weft_err_t err = weft_admin_create_topic(admin, self->topic, (uint32_t) self->partitions, (uint32_t) self->replicas, limits, 2, false, NULL);
+    weft_err_t err = weft_admin_create_topic(admin, self->topic, (uint32_t) self->partitions, (uint32_t) self->replicas,
+                                             limits, 2, false, NULL);
     self->topic_created = err == WEFT_OK;
     if (err == WEFT_OK) err = weft_admin_wait_topic(admin, self->topic, 10000);
     int status = err == WEFT_OK ? CLI_DONE : cli_admin_fail(self->args, admin, err);
@@ -116,12 +132,14 @@ void bench_close(struct bench *self)
         const char *settings[] = {bootstrap, NULL};
         weft_admin_t *admin = NULL;
         if (weft_admin_new(settings, &admin, NULL) == WEFT_OK) {
-            if (weft_admin_delete_topic(admin, self->topic, NULL) != WEFT_OK) cli_fail(self->args, "topic '%s' is left behind: %s", self->topic, weft_admin_error_text(admin));
+            if (weft_admin_delete_topic(admin, self->topic, NULL) != WEFT_OK)
+                cli_fail(self->args, "topic '%s' is left behind: %s", self->topic, weft_admin_error_text(admin));
             weft_admin_destroy(&admin);
         }
     }
     if (self->embedded) weft_embedded_stop(&self->embedded);
-    if (*self->directory && weft_disk_remove_tree(weft_disk_posix(), self->directory) != WEFT_OK) cli_fail(self->args, "the directory %s is left behind", self->directory);
+    if (*self->directory && weft_disk_remove_tree(weft_disk_posix(), self->directory) != WEFT_OK)
+        cli_fail(self->args, "the directory %s is left behind", self->directory);
     free(self->pool);
     self->pool = NULL;
 }
@@ -138,10 +156,12 @@ weft_producer_t *bench_producer(struct bench *self, const char *acks, bool durab
     cli_settings_add(&settings, "in.flight=%" PRId64, self->in_flight);
     cli_settings_add(&settings, "linger.ms=%" PRId64, linger_ms);
     const char *pair;
-    for (int i = 0; self->args->verb != &cli_verb_bench_consume && (pair = cli_get_nth(self->args, "--set", i)); i++) cli_settings_add(&settings, "%s", pair);
+    for (int i = 0; self->args->verb != &cli_verb_bench_consume && (pair = cli_get_nth(self->args, "--set", i)); i++)
+        cli_settings_add(&settings, "%s", pair);
     weft_producer_t *producer = NULL;
     struct weft_error error;
-    if (weft_producer_new(cli_settings_list(&settings), &producer, &error) != WEFT_OK) cli_usage(self->args, "%s", error.text);
+    if (weft_producer_new(cli_settings_list(&settings), &producer, &error) != WEFT_OK)
+        cli_usage(self->args, "%s", error.text);
     cli_settings_fini(&settings);
     return producer;
 }
@@ -193,7 +213,9 @@ void bench_latency_json(cli_json_t *json, const weft_histogram_t *histogram)
 
 void bench_latency_text(const weft_histogram_t *histogram)
 {
-    for (size_t i = 0; i < 4; i++) printf("%s %.0f us  ", s_quantiles[i].name, (double) weft_histogram_quantile(histogram, s_quantiles[i].quantile) / 1e3);
+    for (size_t i = 0; i < 4; i++)
+        printf("%s %.0f us  ", s_quantiles[i].name,
+               (double) weft_histogram_quantile(histogram, s_quantiles[i].quantile) / 1e3);
     printf("max %.0f us\n", (double) weft_histogram_max(histogram) / 1e3);
 }
 
@@ -201,7 +223,8 @@ double bench_cpu_seconds(void)
 {
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
-    return (double) (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) + (double) (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+    return (double) (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+           (double) (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
 }
 
 bool bench_goes_on(const struct bench *self, int64_t done, int64_t started_us)

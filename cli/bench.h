@@ -20,7 +20,7 @@ extern const struct cli_option bench_limit_options[];
 struct bench {
     const struct cli_args *args;
     int64_t record_bytes, batch_bytes, in_flight, partitions, replicas, keys, rate, linger_ms, seed;
-    int64_t count;       // records, 0: until `seconds` are over
+    int64_t count; // records, 0: until `seconds` are over
     double seconds;
     const char *acks, *compression;
     bool durable;
@@ -29,7 +29,7 @@ struct bench {
     char bootstrap[512];
     char topic[64];
     bool topic_created;
-    uint8_t *pool;             // text to cut values from
+    uint8_t *pool; // text to cut values from
     uint64_t random;
 };
 

@@ -40,7 +40,10 @@ static void s_serve_produce(struct limit_server *self, zmq_msg_t *data)
     if (self->at > self->file_bytes) self->file_bytes = self->at;
 }
 
-static void s_free(void *data, void *hint) { free(data); }
+static void s_free(void *data, void *hint)
+{
+    free(data);
+}
 
 static void s_serve_fetch(struct limit_server *self, zmq_msg_t *reply)
 {
@@ -58,7 +61,9 @@ static void *s_serve(void *argument)
     for (bool on = true; on;) {
         zmq_msg_t id, kind, data;
         zmq_msg_init(&id), zmq_msg_init(&kind), zmq_msg_init(&data);
-        if (zmq_msg_recv(&id, self->socket, 0) < 0 || zmq_msg_recv(&kind, self->socket, 0) < 0 || zmq_msg_recv(&data, self->socket, 0) < 0) break;
+        if (zmq_msg_recv(&id, self->socket, 0) < 0 || zmq_msg_recv(&kind, self->socket, 0) < 0 ||
+            zmq_msg_recv(&data, self->socket, 0) < 0)
+            break;
         char what = *(char *) zmq_msg_data(&kind);
         if (what == LIMIT_PRODUCE) s_serve_produce(self, &data);
         on = what != LIMIT_END;
@@ -92,7 +97,10 @@ static void s_unbounded(void *socket)
 static bool s_open(struct limit *self)
 {
     const char *directory = getenv("TMPDIR");
-    snprintf(self->path, sizeof self->path, "%s/weft-bench-limit.XXXXXX", cli_get(self->bench->args, "--dir") ? cli_get(self->bench->args, "--dir") : directory ? directory : "/tmp");
+    snprintf(self->path, sizeof self->path, "%s/weft-bench-limit.XXXXXX",
+             cli_get(self->bench->args, "--dir") ? cli_get(self->bench->args, "--dir")
+             : directory                         ? directory
+                                                 : "/tmp");
     self->server.file = mkstemp(self->path);
     if (self->server.file < 0) {
         cli_fail(self->bench->args, "can't make a file in the directory of %s; name another with --dir", self->path);
@@ -178,8 +186,10 @@ static double s_produce(struct limit *self, double seconds)
         s_answer(self);
         answered++;
         double elapsed = (double) (cli_now_us() - started) / 1e6;
-        if (!counting && elapsed > warm_s) counting = true, started = cli_now_us(), counted_from = answered;
-        else if (counting && on && elapsed > seconds) on = false, rate = (double) (answered - counted_from) / elapsed;
+        if (!counting && elapsed > warm_s)
+            counting = true, started = cli_now_us(), counted_from = answered;
+        else if (counting && on && elapsed > seconds)
+            on = false, rate = (double) (answered - counted_from) / elapsed;
     }
     for (int64_t i = 0; i < window; i++) free(batches[i]);
     free(batches);
@@ -221,7 +231,9 @@ static void s_sync(struct limit *self, double seconds, weft_histogram_t *histogr
     int64_t started = cli_now_us();
     while (cli_now_us() - started < (int64_t) (seconds * 1e6)) {
         int64_t at = cli_now_us();
-        if (pwrite(self->server.file, page, sizeof page, self->server.file_bytes) < 0 || fdatasync(self->server.file) < 0) return;
+        if (pwrite(self->server.file, page, sizeof page, self->server.file_bytes) < 0 ||
+            fdatasync(self->server.file) < 0)
+            return;
         self->server.file_bytes += (int64_t) sizeof page;
         weft_histogram_add(histogram, (uint64_t) (cli_now_us() - at) * 1000);
     }
@@ -235,7 +247,8 @@ static int s_limit(const struct cli_args *args)
     if (!s_open(&self)) return CLI_FAILED;
     weft_histogram_t *echo = weft_histogram_new(), *sync = weft_histogram_new();
     // A record of R bytes takes R + 6 in a batch, as Weft encodes it: [delta, nil, bin, nil].
-    double records_per_batch = (double) (bench.batch_bytes - 80) / (double) (bench.record_bytes + (bench.record_bytes < 256 ? 6 : 7));
+    double records_per_batch =
+        (double) (bench.batch_bytes - 80) / (double) (bench.record_bytes + (bench.record_bytes < 256 ? 6 : 7));
     double produced = s_produce(&self, bench.seconds) * records_per_batch;
     self.server.at = 0;
     double fetched = s_fetch(&self, bench.seconds / 2) / (double) bench.batch_bytes * records_per_batch;
@@ -259,19 +272,34 @@ static int s_limit(const struct cli_args *args)
         cli_json_print(&json, stdout);
         cli_json_fini(&json);
     } else {
-        printf("bare sockets and disk: %s-byte records, batches of %s, %s in flight\n", cli_count_text(bench.record_bytes), cli_bytes_text((double) bench.batch_bytes), cli_count_text(bench.in_flight * bench.partitions));
-        printf("  produce     %14s records/s  %s/s\n", cli_count_text((int64_t) produced), cli_bytes_text(produced * (double) bench.record_bytes));
-        printf("  fetch       %14s records/s  %s/s, frames of 1 MiB\n", cli_count_text((int64_t) fetched), cli_bytes_text(fetched * (double) bench.record_bytes));
+        printf("bare sockets and disk: %s-byte records, batches of %s, %s in flight\n",
+               cli_count_text(bench.record_bytes), cli_bytes_text((double) bench.batch_bytes),
+               cli_count_text(bench.in_flight * bench.partitions));
+        printf("  produce     %14s records/s  %s/s\n", cli_count_text((int64_t) produced),
+               cli_bytes_text(produced * (double) bench.record_bytes));
+        printf("  fetch       %14s records/s  %s/s, frames of 1 MiB\n", cli_count_text((int64_t) fetched),
+               cli_bytes_text(fetched * (double) bench.record_bytes));
         printf("  round trip  "), bench_latency_text(echo);
         printf("  fdatasync   "), bench_latency_text(sync);
     }
     free(bench.pool);
     weft_histogram_destroy(&echo);
     weft_histogram_destroy(&sync);
-    return self.server.bad ? cli_fail(args, "%llu writes, reads or checksums failed", (unsigned long long) self.server.bad) : CLI_DONE;
+    return self.server.bad
+               ? cli_fail(args, "%llu writes, reads or checksums failed", (unsigned long long) self.server.bad)
+               : CLI_DONE;
 }
 
 const struct cli_verb cli_verb_bench_limit = {
-    "bench limit", "", 0, 0, "Measure what bare sockets and files reach here: the ceiling.",
-    "Moves the same bytes as produce and consume over a bare DEALER/ROUTER pair on TCP loopback, with a CRC on both sides, and writes them with bare pwrite (not synced).",
-    "  weft bench limit --record-bytes 100 --batch-bytes 64KiB --in-flight 16", bench_limit_options, false, true, s_limit};
+    "bench limit",
+    "",
+    0,
+    0,
+    "Measure what bare sockets and files reach here: the ceiling.",
+    "Moves the same bytes as produce and consume over a bare DEALER/ROUTER pair on TCP loopback, with a CRC on both "
+    "sides, and writes them with bare pwrite (not synced).",
+    "  weft bench limit --record-bytes 100 --batch-bytes 64KiB --in-flight 16",
+    bench_limit_options,
+    false,
+    true,
+    s_limit};

@@ -29,11 +29,13 @@ static void s_pace(const struct bench *bench, weft_producer_t *producer, int64_t
 {
     if (bench->rate == 0) return;
     int64_t due = started_us + (int64_t) ((double) index * 1e6 / (double) bench->rate);
-    for (int64_t now = cli_now_us(); now < due; now = cli_now_us()) weft_producer_poll(producer, due - now > 2000 ? 1 : 0);
+    for (int64_t now = cli_now_us(); now < due; now = cli_now_us())
+        weft_producer_poll(producer, due - now > 2000 ? 1 : 0);
 }
 
 // Sends until count or time is over, then flushes. The number sent, or -1 after a sentence.
-static int64_t s_send_all(struct bench *bench, weft_producer_t *producer, weft_topic_t *topic, const struct produced *result)
+static int64_t s_send_all(struct bench *bench, weft_producer_t *producer, weft_topic_t *topic,
+                          const struct produced *result)
 {
     struct cli_progress progress;
     cli_progress_begin(&progress, "produced", bench->count);
@@ -41,12 +43,14 @@ static int64_t s_send_all(struct bench *bench, weft_producer_t *producer, weft_t
     char text[32];
     for (; (sent & 1023) || bench_goes_on(bench, sent, started); sent++) {
         s_pace(bench, producer, sent, started);
-        weft_err_t err = weft_producer_send_wait(producer, topic, WEFT_PARTITION_AUTO, bench_key(bench, text), bench_value(bench), NULL, 60000);
+        weft_err_t err = weft_producer_send_wait(producer, topic, WEFT_PARTITION_AUTO, bench_key(bench, text),
+                                                 bench_value(bench), NULL, 60000);
         if (err != WEFT_OK || result->failed > 0) {
             cli_fail(bench->args, "%s", err != WEFT_OK ? weft_producer_error_text(producer) : result->text);
             return -1;
         }
-        if ((sent & 0xffff) == 0) cli_progress_show(&progress, sent, sent * bench->record_bytes, (double) (cli_now_us() - started) / 1e6);
+        if ((sent & 0xffff) == 0)
+            cli_progress_show(&progress, sent, sent * bench->record_bytes, (double) (cli_now_us() - started) / 1e6);
         if (bench->count && sent + 1 == bench->count) {
             sent++;
             break;
@@ -62,12 +66,15 @@ static weft_topic_t *s_topic(struct bench *bench, weft_producer_t *producer)
 {
     weft_topic_t *topic = NULL;
     int32_t partitions;
-    if (weft_producer_topic(producer, bench->topic, &topic) == WEFT_OK && weft_producer_partition_count(producer, topic, 15000, &partitions) == WEFT_OK) return topic;
+    if (weft_producer_topic(producer, bench->topic, &topic) == WEFT_OK &&
+        weft_producer_partition_count(producer, topic, 15000, &partitions) == WEFT_OK)
+        return topic;
     cli_fail(bench->args, "%s", weft_producer_error_text(producer));
     return NULL;
 }
 
-static void s_print_rate(struct bench *bench, const char *name, int64_t records, double seconds, double cpu_s, const weft_histogram_t *latency)
+static void s_print_rate(struct bench *bench, const char *name, int64_t records, double seconds, double cpu_s,
+                         const weft_histogram_t *latency)
 {
     double rate = (double) records / seconds;
     if (cli_json(bench->args)) {
@@ -84,7 +91,9 @@ static void s_print_rate(struct bench *bench, const char *name, int64_t records,
         cli_json_fini(&json);
         return;
     }
-    printf("%s: %s records of %s bytes in %.2f s\n  %14s records/s  %s/s", name, cli_count_text(records), cli_count_text(bench->record_bytes), seconds, cli_count_text((int64_t) rate), cli_bytes_text(rate * (double) bench->record_bytes));
+    printf("%s: %s records of %s bytes in %.2f s\n  %14s records/s  %s/s", name, cli_count_text(records),
+           cli_count_text(bench->record_bytes), seconds, cli_count_text((int64_t) rate),
+           cli_bytes_text(rate * (double) bench->record_bytes));
     printf("  (%.0f %% of a core, all threads here)\n", 100 * cpu_s / seconds);
     if (latency) printf("  batch latency "), bench_latency_text(latency);
 }
@@ -109,7 +118,8 @@ static int s_produce_run(struct bench *bench)
             double cpu = bench_cpu_seconds();
             sent = s_send_all(bench, producer, topic, &result);
             if (sent >= 0) {
-                s_print_rate(bench, "produce", sent, (double) (cli_now_us() - started) / 1e6, bench_cpu_seconds() - cpu, result.latency);
+                s_print_rate(bench, "produce", sent, (double) (cli_now_us() - started) / 1e6, bench_cpu_seconds() - cpu,
+                             result.latency);
                 status = CLI_DONE;
             }
         }
@@ -143,10 +153,12 @@ static weft_consumer_t *s_consumer(struct bench *bench)
     for (int i = 0; (pair = cli_get_nth(bench->args, "--set", i)); i++) cli_settings_add(&settings, "%s", pair);
     weft_consumer_t *consumer = NULL;
     struct weft_error error;
-    if (weft_consumer_new(cli_settings_list(&settings), &consumer, &error) != WEFT_OK) cli_usage(bench->args, "%s", error.text);
+    if (weft_consumer_new(cli_settings_list(&settings), &consumer, &error) != WEFT_OK)
+        cli_usage(bench->args, "%s", error.text);
     cli_settings_fini(&settings);
     const char *topics[] = {bench->topic};
-    if (consumer && weft_consumer_subscribe(consumer, topics, 1, (struct weft_position){WEFT_FROM_EARLIEST, 0}) != WEFT_OK) {
+    if (consumer &&
+        weft_consumer_subscribe(consumer, topics, 1, (struct weft_position){WEFT_FROM_EARLIEST, 0}) != WEFT_OK) {
         cli_fail(bench->args, "%s", weft_consumer_error_text(consumer));
         weft_consumer_destroy(&consumer);
     }
@@ -164,16 +176,20 @@ static int s_consume_run(struct bench *bench)
     while (records < bench->count && status == CLI_DONE) {
         weft_records_t *list = NULL;
         struct weft_record_view record;
-        if (weft_consumer_poll(consumer, 1000, &list) != WEFT_OK) status = cli_fail(bench->args, "%s", weft_consumer_error_text(consumer));
+        if (weft_consumer_poll(consumer, 1000, &list) != WEFT_OK)
+            status = cli_fail(bench->args, "%s", weft_consumer_error_text(consumer));
         if (!started && records >= warm) started = cli_now_us(), cpu = bench_cpu_seconds(), warm = records;
         while (status == CLI_DONE && weft_records_next(list, &record)) {
             records++;
             bytes += record.value.size;
         }
         if (status == CLI_DONE && weft_consumer_at_end(consumer) && records < bench->count)
-            status = cli_fail(bench->args, "topic '%s' holds %s records, fewer than --count %s", bench->topic, cli_count_text(records), cli_count_text(bench->count));
+            status = cli_fail(bench->args, "topic '%s' holds %s records, fewer than --count %s", bench->topic,
+                              cli_count_text(records), cli_count_text(bench->count));
     }
-    if (status == CLI_DONE) s_print_rate(bench, "consume", records - warm, (double) (cli_now_us() - started) / 1e6, bench_cpu_seconds() - cpu, NULL);
+    if (status == CLI_DONE)
+        s_print_rate(bench, "consume", records - warm, (double) (cli_now_us() - started) / 1e6,
+                     bench_cpu_seconds() - cpu, NULL);
     weft_consumer_destroy(&consumer);
     return status;
 }
@@ -211,12 +227,14 @@ static int s_latency_loop(struct bench *bench, weft_producer_t *producer, weft_t
         int64_t intended = bench->rate ? started + (int64_t) ((double) i * 1e6 / (double) bench->rate) : cli_now_us();
         struct weft_send_extra extra = {.opaque = (void *) (intptr_t) intended};
         char text[32];
-        if (weft_producer_send_wait(producer, topic, WEFT_PARTITION_AUTO, bench_key(bench, text), bench_value(bench), &extra, 60000) != WEFT_OK)
+        if (weft_producer_send_wait(producer, topic, WEFT_PARTITION_AUTO, bench_key(bench, text), bench_value(bench),
+                                    &extra, 60000) != WEFT_OK)
             return cli_fail(bench->args, "%s", weft_producer_error_text(producer));
         timed->waiting++;
         while (bench->rate == 0 && timed->waiting > 0) weft_producer_poll(producer, 1000);
     }
-    if (weft_producer_flush(producer, 60000) != WEFT_OK) return cli_fail(bench->args, "%s", weft_producer_error_text(producer));
+    if (weft_producer_flush(producer, 60000) != WEFT_OK)
+        return cli_fail(bench->args, "%s", weft_producer_error_text(producer));
     return timed->failed ? cli_fail(bench->args, "%s", timed->text) : CLI_DONE;
 }
 
@@ -243,7 +261,8 @@ static int s_latency_run(struct bench *bench)
         cli_json_print(&json, stdout);
         cli_json_fini(&json);
     } else if (status == CLI_DONE) {
-        printf("latency of one record, acks %s%s, %s\n  ", bench->acks, bench->durable ? " durable" : "", bench->rate ? "at a fixed rate" : "one at a time");
+        printf("latency of one record, acks %s%s, %s\n  ", bench->acks, bench->durable ? " durable" : "",
+               bench->rate ? "at a fixed rate" : "one at a time");
         bench_latency_text(timed.latency);
     }
     weft_producer_destroy(&producer);
@@ -262,14 +281,54 @@ static int s_with_cluster(const struct cli_args *args, int (*fill)(struct bench 
     return status;
 }
 
-static int s_produce(const struct cli_args *args) { return s_with_cluster(args, NULL, s_produce_run); }
-static int s_latency(const struct cli_args *args) { return s_with_cluster(args, NULL, s_latency_run); }
-static int s_consume(const struct cli_args *args) { return s_with_cluster(args, s_fill, s_consume_run); }
+static int s_produce(const struct cli_args *args)
+{
+    return s_with_cluster(args, NULL, s_produce_run);
+}
+static int s_latency(const struct cli_args *args)
+{
+    return s_with_cluster(args, NULL, s_latency_run);
+}
+static int s_consume(const struct cli_args *args)
+{
+    return s_with_cluster(args, s_fill, s_consume_run);
+}
 
-#define BENCH_DOC "Runs against --bootstrap, or with --embedded against a cluster of its own in this process. Compare with 'weft bench limit' of the same run."
-const struct cli_verb cli_verb_bench_produce = {"bench produce", "", 0, 0, "Measure sending.", BENCH_DOC, "  weft bench produce --embedded --acks leader --record-bytes 100", bench_options, true, true, s_produce};
+#define BENCH_DOC \
+    "Runs against --bootstrap, or with --embedded against a cluster of its own in this process. Compare with 'weft " \
+    "bench limit' of the same run."
+const struct cli_verb cli_verb_bench_produce = {"bench produce",
+                                                "",
+                                                0,
+                                                0,
+                                                "Measure sending.",
+                                                BENCH_DOC,
+                                                "  weft bench produce --embedded --acks leader --record-bytes 100",
+                                                bench_options,
+                                                true,
+                                                true,
+                                                s_produce};
 const struct cli_verb cli_verb_bench_consume = {
-    "bench consume", "", 0, 0, "Measure reading from the beginning.", BENCH_DOC " Fills a topic of its own first, unless --topic names one that exists.", "  weft bench consume --embedded --count 10000000", bench_options, true, true, s_consume};
+    "bench consume",
+    "",
+    0,
+    0,
+    "Measure reading from the beginning.",
+    BENCH_DOC " Fills a topic of its own first, unless --topic names one that exists.",
+    "  weft bench consume --embedded --count 10000000",
+    bench_options,
+    true,
+    true,
+    s_consume};
 const struct cli_verb cli_verb_bench_latency = {
-    "bench latency", "", 0, 0, "Measure the time from send to acknowledgement.", BENCH_DOC " With --rate latency counts from the moment a record was due (no coordinated omission).",
-    "  weft bench latency --embedded --acks leader\n  weft bench latency --rate 10000 --acks all", bench_options, true, true, s_latency};
+    "bench latency",
+    "",
+    0,
+    0,
+    "Measure the time from send to acknowledgement.",
+    BENCH_DOC " With --rate latency counts from the moment a record was due (no coordinated omission).",
+    "  weft bench latency --embedded --acks leader\n  weft bench latency --rate 10000 --acks all",
+    bench_options,
+    true,
+    true,
+    s_latency};

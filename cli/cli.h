@@ -29,8 +29,8 @@ struct cli_option {
 struct cli_args;
 
 struct cli_verb {
-    const char *words;                // "topic create"
-    const char *arguments;            // "NAME" or "TOPIC..." or ""; [X] is optional
+    const char *words;     // "topic create"
+    const char *arguments; // "NAME" or "TOPIC..." or ""; [X] is optional
     int argument_count_min, argument_count_max;
     const char *summary;              // one line
     const char *doc;                  // paragraphs for --help and the manual page
@@ -59,10 +59,11 @@ struct cli_args {
 
 // Finds the verb and parses; on a usage error prints it and returns CLI_USAGE; prints help itself for --help (then *verb_p is NULL and the result CLI_DONE).
 int cli_parse(int argc, char **argv, struct cli_args *out);
-const char *cli_get(const struct cli_args *args, const char *option);          // last value, its default, or NULL
-bool cli_has(const struct cli_args *args, const char *option);                 // given at all
-const char *cli_get_nth(const struct cli_args *args, const char *option, int n); // n-th of a repeated one, NULL at the end
-const char *cli_bootstrap(const struct cli_args *args);                        // --bootstrap, WEFT_BOOTSTRAP, or the default
+const char *cli_get(const struct cli_args *args, const char *option); // last value, its default, or NULL
+bool cli_has(const struct cli_args *args, const char *option);        // given at all
+const char *cli_get_nth(const struct cli_args *args, const char *option,
+                        int n);                         // n-th of a repeated one, NULL at the end
+const char *cli_bootstrap(const struct cli_args *args); // --bootstrap, WEFT_BOOTSTRAP, or the default
 bool cli_json(const struct cli_args *args);
 // Parses a decimal (or size with KiB, MiB, GiB) within bounds; else prints a usage sentence and returns false.
 bool cli_number(const struct cli_args *args, const char *option, int64_t min, int64_t max, int64_t *out);
@@ -79,7 +80,8 @@ bool cli_colour(FILE *stream); // a terminal, and NO_COLOR is not set
 
 /** A table whose columns align; numbers to the right. Cells are copied. */
 typedef struct cli_table cli_table_t;
-cli_table_t *cli_table_new(const char *const *columns, size_t count); // a column whose title begins with '>' is right-aligned
+cli_table_t *cli_table_new(const char *const *columns,
+                           size_t count); // a column whose title begins with '>' is right-aligned
 void cli_table_cell(cli_table_t *self, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void cli_table_print(cli_table_t *self, FILE *stream);
 void cli_table_destroy(cli_table_t **self_p);
@@ -124,10 +126,10 @@ bool cli_interrupted(void);
 
 // ---- help.c
 
-void cli_help(const struct cli_verb *verb, FILE *stream);          // of one verb
-void cli_help_all(FILE *stream);                                   // overview
-int cli_manual(const char *words, FILE *stream);                   // roff; NULL: weft.1
-int cli_completion(FILE *stream);                                  // bash
+void cli_help(const struct cli_verb *verb, FILE *stream); // of one verb
+void cli_help_all(FILE *stream);                          // overview
+int cli_manual(const char *words, FILE *stream);          // roff; NULL: weft.1
+int cli_completion(FILE *stream);                         // bash
 
 // ---- verbs
 
@@ -137,7 +139,8 @@ extern const struct cli_verb cli_verb_topic_create, cli_verb_topic_list, cli_ver
 extern const struct cli_verb cli_verb_produce, cli_verb_consume;
 extern const struct cli_verb cli_verb_cluster_status, cli_verb_cluster_brokers, cli_verb_node_status;
 extern const struct cli_verb cli_verb_log_dump, cli_verb_log_verify;
-extern const struct cli_verb cli_verb_bench_limit, cli_verb_bench_produce, cli_verb_bench_consume, cli_verb_bench_latency;
+extern const struct cli_verb cli_verb_bench_limit, cli_verb_bench_produce, cli_verb_bench_consume,
+    cli_verb_bench_latency;
 extern const struct cli_verb cli_verb_help, cli_verb_manual, cli_verb_completion, cli_verb_version;
 
 #endif

@@ -5,7 +5,10 @@
 #include <inttypes.h>
 
 static const struct cli_option s_options[] = {{"--timeout", "DURATION", "10s", false, "How long to try."}, {0}};
-static const struct cli_option s_node_options[] = {{"--endpoint", "ENDPOINT", NULL, false, "The node to ask; else any of --bootstrap."}, {"--timeout", "DURATION", "10s", false, "How long to try."}, {0}};
+static const struct cli_option s_node_options[] = {
+    {"--endpoint", "ENDPOINT", NULL, false, "The node to ask; else any of --bootstrap."},
+    {"--timeout", "DURATION", "10s", false, "How long to try."},
+    {0}};
 
 static void s_broker_json(cli_json_t *json, const struct weft_broker_health *broker)
 {
@@ -53,7 +56,8 @@ static void s_status_json(const weft_cluster_health_t *health)
 
 static void s_brokers_table(const weft_cluster_health_t *health)
 {
-    static const char *const columns[] = {">BROKER", "STATE", "ENDPOINT", "RACK", ">SHARDS", ">LEADS", ">REPLICAS", ">LAST HEARD", "VERSION"};
+    static const char *const columns[] = {">BROKER", "STATE",     "ENDPOINT",    "RACK",   ">SHARDS",
+                                          ">LEADS",  ">REPLICAS", ">LAST HEARD", "VERSION"};
     cli_table_t *table = cli_table_new(columns, 9);
     for (size_t i = 0; i < health->broker_count; i++) {
         const struct weft_broker_health *broker = &health->brokers[i];
@@ -74,11 +78,18 @@ static void s_brokers_table(const weft_cluster_health_t *health)
 static void s_status_text(const weft_cluster_health_t *health)
 {
     bool colour = cli_colour(stdout), good = health->problem_count == 0;
-    printf("cluster %s is %s%s%s\n", cli_id_text(health->cluster_id), !colour ? "" : good ? "\033[32m" : "\033[31m", good ? "healthy" : "not healthy", colour ? "\033[0m" : "");
-    printf("  coordinator %s, epoch %" PRIu64 ", state %" PRIu64 "\n", health->coordinator, health->epoch, health->version);
-    printf("  %u topic%s, %u partition%s, %u without a leader\n\n", health->topics, health->topics == 1 ? "" : "s", health->partitions, health->partitions == 1 ? "" : "s", health->leaderless);
+    printf("cluster %s is %s%s%s\n", cli_id_text(health->cluster_id),
+           !colour ? ""
+           : good  ? "\033[32m"
+                   : "\033[31m",
+           good ? "healthy" : "not healthy", colour ? "\033[0m" : "");
+    printf("  coordinator %s, epoch %" PRIu64 ", state %" PRIu64 "\n", health->coordinator, health->epoch,
+           health->version);
+    printf("  %u topic%s, %u partition%s, %u without a leader\n\n", health->topics, health->topics == 1 ? "" : "s",
+           health->partitions, health->partitions == 1 ? "" : "s", health->leaderless);
     if (health->broker_count) s_brokers_table(health);
-    for (size_t i = 0; i < health->problem_count; i++) printf("%s%s%s\n", i == 0 ? "\nwhat is wrong:\n" : "", "  - ", health->problems[i]);
+    for (size_t i = 0; i < health->problem_count; i++)
+        printf("%s%s%s\n", i == 0 ? "\nwhat is wrong:\n" : "", "  - ", health->problems[i]);
 }
 
 static int s_health(const struct cli_args *args, bool whole)
@@ -108,8 +119,14 @@ static int s_health(const struct cli_args *args, bool whole)
     return status;
 }
 
-static int s_status(const struct cli_args *args) { return s_health(args, true); }
-static int s_brokers(const struct cli_args *args) { return s_health(args, false); }
+static int s_status(const struct cli_args *args)
+{
+    return s_health(args, true);
+}
+static int s_brokers(const struct cli_args *args)
+{
+    return s_health(args, false);
+}
 
 static void s_node_json(const weft_node_report_t *report)
 {
@@ -122,7 +139,8 @@ static void s_node_json(const weft_node_report_t *report)
     cli_json_text(&json, "version", report->version);
     cli_json_int(&json, "uptime_ms", (int64_t) report->uptime_ms);
     cli_json_open(&json, "counters", '{');
-    for (size_t i = 0; i < report->counter_count; i++) cli_json_int(&json, report->counters[i].name, (int64_t) report->counters[i].value);
+    for (size_t i = 0; i < report->counter_count; i++)
+        cli_json_int(&json, report->counters[i].name, (int64_t) report->counters[i].value);
     cli_json_close(&json, '}');
     cli_json_close(&json, '}');
     cli_json_print(&json, stdout);
@@ -141,7 +159,8 @@ static int s_node_status(const struct cli_args *args)
     } else if (cli_json(args)) {
         s_node_json(report);
     } else {
-        printf("%s is %s%s%s, up %.1f s, Weft %s\n\n", report->node, report->health, *report->message ? ": " : "", report->message, (double) report->uptime_ms / 1e3, report->version);
+        printf("%s is %s%s%s, up %.1f s, Weft %s\n\n", report->node, report->health, *report->message ? ": " : "",
+               report->message, (double) report->uptime_ms / 1e3, report->version);
         static const char *const columns[] = {"COUNTER", ">VALUE"};
         cli_table_t *table = cli_table_new(columns, 2);
         for (size_t i = 0; i < report->counter_count; i++) {
@@ -156,7 +175,19 @@ static int s_node_status(const struct cli_args *args)
     return status;
 }
 
-const struct cli_verb cli_verb_cluster_status = {"cluster status", "", 0, 0, "Tell at a glance what is healthy, what is not, and what to do.", NULL, NULL, s_options, true, true, s_status};
-const struct cli_verb cli_verb_cluster_brokers = {"cluster brokers", "", 0, 0, "List the brokers.", NULL, NULL, s_options, true, true, s_brokers};
-const struct cli_verb cli_verb_node_status = {
-    "node status", "", 0, 0, "Show health and counters of one node.", "Counters tell of everything that was refused, dropped or is waiting.", "  weft node status --endpoint tcp://127.0.0.1:9650", s_node_options, true, true, s_node_status};
+const struct cli_verb cli_verb_cluster_status = {
+    "cluster status", "",   0,    0,       "Tell at a glance what is healthy, what is not, and what to do.", NULL, NULL,
+    s_options,        true, true, s_status};
+const struct cli_verb cli_verb_cluster_brokers = {
+    "cluster brokers", "", 0, 0, "List the brokers.", NULL, NULL, s_options, true, true, s_brokers};
+const struct cli_verb cli_verb_node_status = {"node status",
+                                              "",
+                                              0,
+                                              0,
+                                              "Show health and counters of one node.",
+                                              "Counters tell of everything that was refused, dropped or is waiting.",
+                                              "  weft node status --endpoint tcp://127.0.0.1:9650",
+                                              s_node_options,
+                                              true,
+                                              true,
+                                              s_node_status};

@@ -9,11 +9,14 @@
 #define CONSUME_OUT_BYTES (1 << 18)
 
 static const struct cli_option s_options[] = {
-    {"--from", "earliest|latest|OFFSET|@TIME", NULL, false, "Where to begin [latest; earliest with --exit-at-end or --count]. @TIME is Unix seconds, ms, or ISO 8601."},
+    {"--from", "earliest|latest|OFFSET|@TIME", NULL, false,
+     "Where to begin [latest; earliest with --exit-at-end or --count]. @TIME is Unix seconds, ms, or ISO 8601."},
     {"--partition", "N", NULL, true, "Only this partition."},
     {"--count", "N", NULL, false, "Stop after so many records."},
     {"--exit-at-end", NULL, NULL, false, "Stop at the end that the partitions had at the start."},
-    {"--format", "FMT", NULL, false, "%t topic, %p partition, %o offset, %k key, %v value, %h headers, %T timestamp in ms, %K and %S sizes of key and value; \\n \\t \\0 \\xHH. [%v\\n]"},
+    {"--format", "FMT", NULL, false,
+     "%t topic, %p partition, %o offset, %k key, %v value, %h headers, %T timestamp in ms, %K and %S sizes of key and "
+     "value; \\n \\t \\0 \\xHH. [%v\\n]"},
     {"--read", "committed|durable", "committed", false, "Read committed records, or only what is synced to disk."},
     {"--set", "KEY=VALUE", NULL, true, "A setting of the consumer (docs/CONFIG.md, scope consumer)."},
     {0}};
@@ -140,7 +143,10 @@ static int s_loop(struct consume *self)
     return 130;
 }
 
-static bool s_is_glob(const char *topic) { return strpbrk(topic, "*?[") != NULL; }
+static bool s_is_glob(const char *topic)
+{
+    return strpbrk(topic, "*?[") != NULL;
+}
 
 // A topic asked for by name must exist: the server's sentence knows the nearest one.
 static int s_check_topics(const struct cli_args *args)
@@ -156,7 +162,8 @@ static int s_check_topics(const struct cli_args *args)
         const char *number;
         for (int n = 0; status == CLI_DONE && (number = cli_get_nth(args, "--partition", n)); n++)
             if ((uint64_t) strtoll(number, NULL, 10) >= config->partitions)
-                status = cli_fail(args, "topic '%s' has no partition %s; it has %u", args->arguments[i], number, config->partitions);
+                status = cli_fail(args, "topic '%s' has no partition %s; it has %u", args->arguments[i], number,
+                                  config->partitions);
         weft_topic_config_destroy(&config);
     }
     weft_admin_destroy(&admin);
@@ -168,11 +175,13 @@ static weft_err_t s_assign(struct consume *self, struct weft_position at)
     const struct cli_args *args = self->args;
     struct weft_assignment list[CLI_REPEAT_MAX];
     size_t count = 0;
-    if (!cli_has(args, "--partition")) return weft_consumer_subscribe(self->consumer, args->arguments, (size_t) args->argument_count, at);
+    if (!cli_has(args, "--partition"))
+        return weft_consumer_subscribe(self->consumer, args->arguments, (size_t) args->argument_count, at);
     const char *number;
     for (int i = 0; i < args->argument_count; i++)
         for (int n = 0; (number = cli_get_nth(args, "--partition", n)) && count < CLI_REPEAT_MAX; n++)
-            list[count++] = (struct weft_assignment){.topic = args->arguments[i], .partition = (int32_t) strtol(number, NULL, 10), .at = at};
+            list[count++] = (struct weft_assignment){
+                .topic = args->arguments[i], .partition = (int32_t) strtol(number, NULL, 10), .at = at};
     return weft_consumer_assign(self->consumer, list, count);
 }
 
@@ -182,13 +191,16 @@ static int s_open(struct consume *self)
     const char *from = cli_get(args, "--from");
     if (!from) from = cli_has(args, "--exit-at-end") || cli_has(args, "--count") ? "earliest" : "latest";
     struct weft_position at;
-    if (weft_position_parse(from, &at) != WEFT_OK) return cli_usage(args, "--from is '%s'; it takes earliest, latest, an offset or @TIME", from);
+    if (weft_position_parse(from, &at) != WEFT_OK)
+        return cli_usage(args, "--from is '%s'; it takes earliest, latest, an offset or @TIME", from);
     const char *number;
     char *end;
     for (int n = 0; (number = cli_get_nth(args, "--partition", n)); n++)
-        if (strtoll(number, &end, 10) < 0 || end == number || *end) return cli_usage(args, "--partition is '%s'; it takes a number from 0", number);
+        if (strtoll(number, &end, 10) < 0 || end == number || *end)
+            return cli_usage(args, "--partition is '%s'; it takes a number from 0", number);
     for (int i = 0; i < args->argument_count; i++)
-        if (s_is_glob(args->arguments[i]) && cli_has(args, "--partition")) return cli_usage(args, "--partition goes with topic names, not with the pattern '%s'", args->arguments[i]);
+        if (s_is_glob(args->arguments[i]) && cli_has(args, "--partition"))
+            return cli_usage(args, "--partition goes with topic names, not with the pattern '%s'", args->arguments[i]);
     int status = s_check_topics(args);
     if (status != CLI_DONE) return status;
     struct cli_settings settings = {.count = 0};
@@ -199,9 +211,11 @@ static int s_open(struct consume *self)
     const char *pair;
     for (int i = 0; (pair = cli_get_nth(args, "--set", i)); i++) cli_settings_add(&settings, "%s", pair);
     struct weft_error error;
-    if (weft_consumer_new(cli_settings_list(&settings), &self->consumer, &error) != WEFT_OK) status = cli_usage(args, "%s", error.text);
+    if (weft_consumer_new(cli_settings_list(&settings), &self->consumer, &error) != WEFT_OK)
+        status = cli_usage(args, "%s", error.text);
     cli_settings_fini(&settings);
-    if (status == CLI_DONE && s_assign(self, at) != WEFT_OK) status = cli_fail(args, "%s", weft_consumer_error_text(self->consumer));
+    if (status == CLI_DONE && s_assign(self, at) != WEFT_OK)
+        status = cli_fail(args, "%s", weft_consumer_error_text(self->consumer));
     return status;
 }
 
@@ -223,7 +237,17 @@ static int s_consume(const struct cli_args *args)
 }
 
 const struct cli_verb cli_verb_consume = {
-    "consume", "TOPIC...", 1, 64, "Print records.",
-    "TOPIC is a name or a pattern (* ? [a-z]; quote it). Prints values, a line each, unless --format or --json asks for more. Goes on until interrupted, unless --count or --exit-at-end ends it. "
+    "consume",
+    "TOPIC...",
+    1,
+    64,
+    "Print records.",
+    "TOPIC is a name or a pattern (* ? [a-z]; quote it). Prints values, a line each, unless --format or --json asks "
+    "for more. Goes on until interrupted, unless --count or --exit-at-end ends it. "
     "What the consumer had to do beyond reading (an offset that was gone, a topic deleted) is said on stderr.",
-    "  weft consume orders --from earliest --exit-at-end\n  weft consume 'log.*' --format '%t/%p %o %k: %v\\n'\n  weft consume orders --from @2026-01-31T12:00:00Z --count 10 --json", s_options, true, true, s_consume};
+    "  weft consume orders --from earliest --exit-at-end\n  weft consume 'log.*' --format '%t/%p %o %k: %v\\n'\n  weft "
+    "consume orders --from @2026-01-31T12:00:00Z --count 10 --json",
+    s_options,
+    true,
+    true,
+    s_consume};

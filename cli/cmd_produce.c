@@ -58,7 +58,8 @@ static void s_on_batch(void *context, const struct weft_batch_report *report)
     }
     self->delivered += report->count;
     if (!self->print_acks) return;
-    for (uint32_t i = 0; i < report->count; i++) printf("%d %" PRId64 "\n", report->partition, report->base_offset < 0 ? -1 : report->base_offset + i);
+    for (uint32_t i = 0; i < report->count; i++)
+        printf("%d %" PRId64 "\n", report->partition, report->base_offset < 0 ? -1 : report->base_offset + i);
     fflush(stdout);
 }
 
@@ -73,9 +74,11 @@ static bool s_send(struct produce *self, const uint8_t *data, size_t size)
         }
     }
     if (self->empty_is_nil && value.size == 0) value = WEFT_SLICE_NIL;
-    weft_err_t err = weft_producer_send_wait(self->producer, self->topic, self->partition, key, value, &self->extra, -1);
+    weft_err_t err =
+        weft_producer_send_wait(self->producer, self->topic, self->partition, key, value, &self->extra, -1);
     if (err != WEFT_OK) {
-        if (!cli_interrupted()) cli_fail(self->args, "record %" PRId64 ": %s", self->sent + 1, weft_producer_error_text(self->producer));
+        if (!cli_interrupted())
+            cli_fail(self->args, "record %" PRId64 ": %s", self->sent + 1, weft_producer_error_text(self->producer));
         return false;
     }
     self->sent++;
@@ -89,7 +92,8 @@ static bool s_cut(struct produce *self, weft_buf_t *buf, bool end)
     const uint8_t *at = buf->data;
     size_t left = buf->size;
     while (left > 0) {
-        const uint8_t *found = self->delimiter.size == 1 ? memchr(at, self->delimiter.data[0], left) : memmem(at, left, self->delimiter.data, self->delimiter.size);
+        const uint8_t *found = self->delimiter.size == 1 ? memchr(at, self->delimiter.data[0], left)
+                                                         : memmem(at, left, self->delimiter.data, self->delimiter.size);
         if (!found && !end) break;
         size_t size = found ? (size_t) (found - at) : left;
         if (!s_send(self, at, size)) return false;
@@ -98,7 +102,8 @@ static bool s_cut(struct produce *self, weft_buf_t *buf, bool end)
         left -= taken;
     }
     if (left > PRODUCE_RECORD_BYTES_MAX) {
-        cli_fail(self->args, "record %" PRId64 " is longer than %d bytes; is --delimiter right?", self->sent + 1, PRODUCE_RECORD_BYTES_MAX);
+        cli_fail(self->args, "record %" PRId64 " is longer than %d bytes; is --delimiter right?", self->sent + 1,
+                 PRODUCE_RECORD_BYTES_MAX);
         return false;
     }
     memmove(buf->data, at, left);
@@ -156,11 +161,14 @@ static int s_finish(struct produce *self, bool good)
     }
     if (err != WEFT_OK || self->failed > 0) {
         const char *text = *self->first_text ? self->first_text : weft_producer_error_text(self->producer);
-        return cli_fail(self->args, "%s of %s records were not acknowledged: %s", cli_count_text(self->sent - self->delivered), cli_count_text(self->sent), *text ? text : weft_err_sentence(err));
+        return cli_fail(self->args, "%s of %s records were not acknowledged: %s",
+                        cli_count_text(self->sent - self->delivered), cli_count_text(self->sent),
+                        *text ? text : weft_err_sentence(err));
     }
     if (!good) return CLI_FAILED;
     if (!cli_json(self->args) && !self->print_acks)
-        fprintf(stderr, "%s %s record%s to '%s' in %.2f s\n", quiet ? "sent" : "delivered", cli_count_text(self->sent), self->sent == 1 ? "" : "s", self->args->arguments[0], seconds);
+        fprintf(stderr, "%s %s record%s to '%s' in %.2f s\n", quiet ? "sent" : "delivered", cli_count_text(self->sent),
+                self->sent == 1 ? "" : "s", self->args->arguments[0], seconds);
     return cli_interrupted() ? 130 : CLI_DONE;
 }
 
@@ -207,13 +215,17 @@ static int s_open(struct produce *self)
         weft_producer_partition_count(self->producer, self->topic, 15000, &partitions) != WEFT_OK)
         return cli_fail(args, "%s", weft_producer_error_text(self->producer));
     if (self->partition >= partitions)
-        return cli_fail(args, "topic '%s' has no partition %d; it has %d, from 0 to %d", args->arguments[0], self->partition, partitions, partitions - 1);
+        return cli_fail(args, "topic '%s' has no partition %d; it has %d, from 0 to %d", args->arguments[0],
+                        self->partition, partitions, partitions - 1);
     return CLI_DONE;
 }
 
 static int s_produce(const struct cli_args *args)
 {
-    struct produce self = {.args = args, .partition = WEFT_PARTITION_AUTO, .empty_is_nil = cli_has(args, "--empty-is-nil"), .print_acks = cli_has(args, "--print-acks")};
+    struct produce self = {.args = args,
+                           .partition = WEFT_PARTITION_AUTO,
+                           .empty_is_nil = cli_has(args, "--empty-is-nil"),
+                           .print_acks = cli_has(args, "--print-acks")};
     int64_t partition = -1;
     if (!cli_number(args, "--partition", 0, 1000000, &partition)) return CLI_USAGE;
     self.partition = (int32_t) partition;
@@ -240,7 +252,18 @@ static int s_produce(const struct cli_args *args)
 }
 
 const struct cli_verb cli_verb_produce = {
-    "produce", "TOPIC", 1, 1, "Send records from standard input.",
-    "Each line is a record's value; with --key-separator what stands before the separator is its key. Records with one key go to one partition, in order. "
-    "Exit status 0 means that every record was acknowledged as --acks asks; by default that it is synced to disk on every in-sync replica.",
-    "  echo 'hello' | weft produce greetings\n  weft produce orders --key-separator : < orders.txt\n  tail -f app.log | weft produce logs --compression zstd", s_options, true, true, s_produce};
+    "produce",
+    "TOPIC",
+    1,
+    1,
+    "Send records from standard input.",
+    "Each line is a record's value; with --key-separator what stands before the separator is its key. Records with one "
+    "key go to one partition, in order. "
+    "Exit status 0 means that every record was acknowledged as --acks asks; by default that it is synced to disk on "
+    "every in-sync replica.",
+    "  echo 'hello' | weft produce greetings\n  weft produce orders --key-separator : < orders.txt\n  tail -f app.log "
+    "| weft produce logs --compression zstd",
+    s_options,
+    true,
+    true,
+    s_produce};

@@ -6,8 +6,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TOPIC_SET {"--set", "KEY=VALUE", NULL, true, "A setting of the topic (docs/CONFIG.md, scope topic)."}
-#define TOPIC_TIMEOUT {"--timeout", "DURATION", "10s", false, "How long to try."}
+#define TOPIC_SET \
+    { \
+        "--set", "KEY=VALUE", NULL, true, "A setting of the topic (docs/CONFIG.md, scope topic)." \
+    }
+#define TOPIC_TIMEOUT \
+    { \
+        "--timeout", "DURATION", "10s", false, "How long to try." \
+    }
 #define TOPIC_WAIT_MS 10000
 
 static const struct cli_option s_create_options[] = {
@@ -43,7 +49,8 @@ static void s_settings_free(struct weft_setting *settings, int count)
     for (int i = 0; i < count; i++) free((void *) (uintptr_t) settings[i].key);
 }
 
-static void s_print_change(const struct cli_args *args, const char *topic, const struct weft_topic_change *change, const char *sentence)
+static void s_print_change(const struct cli_args *args, const char *topic, const struct weft_topic_change *change,
+                           const char *sentence)
 {
     if (!cli_json(args)) {
         puts(sentence);
@@ -63,7 +70,8 @@ static void s_print_change(const struct cli_args *args, const char *topic, const
 static int s_create(const struct cli_args *args)
 {
     int64_t partitions = 1, replicas = 1;
-    if (!cli_number(args, "--partitions", 1, 100000, &partitions) || !cli_number(args, "--replicas", 1, 16, &replicas)) return CLI_USAGE;
+    if (!cli_number(args, "--partitions", 1, 100000, &partitions) || !cli_number(args, "--replicas", 1, 16, &replicas))
+        return CLI_USAGE;
     struct weft_setting settings[64];
     int count = s_settings(args, settings, 64);
     if (count < 0) return CLI_USAGE;
@@ -73,14 +81,19 @@ static int s_create(const struct cli_args *args)
         const char *topic = args->arguments[0];
         bool dry = cli_has(args, "--validate-only");
         struct weft_topic_change change = {0};
-        weft_err_t err = weft_admin_create_topic(admin, topic, (uint32_t) partitions, (uint32_t) replicas, settings, (size_t) count, dry, &change);
+        weft_err_t err = weft_admin_create_topic(admin, topic, (uint32_t) partitions, (uint32_t) replicas, settings,
+                                                 (size_t) count, dry, &change);
         bool existed = err == WEFT_ERR_TOPIC_EXISTS && cli_has(args, "--if-not-exists");
         if (err == WEFT_OK && !dry) err = weft_admin_wait_topic(admin, topic, TOPIC_WAIT_MS);
         if (err != WEFT_OK && !existed) {
             status = cli_admin_fail(args, admin, err);
         } else {
             char sentence[400];
-            snprintf(sentence, sizeof sentence, existed ? "topic '%s' exists already" : dry ? "topic '%s' could be created" : "created topic '%s' with %" PRId64 " partition%s", topic, partitions, partitions == 1 ? "" : "s");
+            snprintf(sentence, sizeof sentence,
+                     existed ? "topic '%s' exists already"
+                     : dry   ? "topic '%s' could be created"
+                             : "created topic '%s' with %" PRId64 " partition%s",
+                     topic, partitions, partitions == 1 ? "" : "s");
             s_print_change(args, topic, &change, sentence);
             status = CLI_DONE;
         }
@@ -90,7 +103,8 @@ static int s_create(const struct cli_args *args)
     return status;
 }
 
-static const struct cli_option s_list_options[] = {{"--internal", NULL, NULL, false, "Internal topics too."}, TOPIC_TIMEOUT, {0}};
+static const struct cli_option s_list_options[] = {
+    {"--internal", NULL, NULL, false, "Internal topics too."}, TOPIC_TIMEOUT, {0}};
 
 static void s_list_json(const weft_metadata_t *metadata)
 {
@@ -156,7 +170,8 @@ static void s_json_ids(cli_json_t *json, const char *key, const int32_t *ids, si
     cli_json_close(json, ']');
 }
 
-static void s_describe_json(const struct weft_topic_info *topic, const weft_topic_config_t *config, const struct weft_partition_marks *marks, const bool *known)
+static void s_describe_json(const struct weft_topic_info *topic, const weft_topic_config_t *config,
+                            const struct weft_partition_marks *marks, const bool *known)
 {
     cli_json_t json;
     cli_json_init(&json);
@@ -185,7 +200,8 @@ static void s_describe_json(const struct weft_topic_info *topic, const weft_topi
     }
     cli_json_close(&json, ']');
     cli_json_open(&json, "config", '{');
-    for (size_t i = 0; i < config->setting_count; i++) cli_json_text(&json, config->settings[i].key, config->settings[i].value);
+    for (size_t i = 0; i < config->setting_count; i++)
+        cli_json_text(&json, config->settings[i].key, config->settings[i].value);
     cli_json_close(&json, '}');
     cli_json_close(&json, '}');
     cli_json_print(&json, stdout);
@@ -196,17 +212,21 @@ static const char *s_ids_text(const int32_t *ids, size_t count, char *text, size
 {
     size_t used = 0;
     text[0] = '\0';
-    for (size_t i = 0; i < count && used + 12 < bytes; i++) used += (size_t) snprintf(text + used, bytes - used, "%s%d", i ? "," : "", ids[i]);
+    for (size_t i = 0; i < count && used + 12 < bytes; i++)
+        used += (size_t) snprintf(text + used, bytes - used, "%s%d", i ? "," : "", ids[i]);
     return count ? text : "-";
 }
 
-static void s_describe_table(const struct weft_topic_info *topic, const weft_topic_config_t *config, const struct weft_partition_marks *marks, const bool *known)
+static void s_describe_table(const struct weft_topic_info *topic, const weft_topic_config_t *config,
+                             const struct weft_partition_marks *marks, const bool *known)
 {
-    printf("topic %s, id %s, %zu partition%s, %u replica%s\n", topic->name, cli_id_text(topic->id), topic->partition_count, topic->partition_count == 1 ? "" : "s", config->replicas,
+    printf("topic %s, id %s, %zu partition%s, %u replica%s\n", topic->name, cli_id_text(topic->id),
+           topic->partition_count, topic->partition_count == 1 ? "" : "s", config->replicas,
            config->replicas == 1 ? "" : "s");
     for (size_t i = 0; i < config->setting_count; i++)
         if (!config->settings[i].is_default) printf("  %s = %s\n", config->settings[i].key, config->settings[i].value);
-    static const char *const columns[] = {">PARTITION", ">LEADER", ">EPOCH", "REPLICAS", "IN SYNC", "OFFLINE", ">START", ">END", ">DURABLE", ">SIZE", ">SEGMENTS"};
+    static const char *const columns[] = {">PARTITION", ">LEADER", ">EPOCH",   "REPLICAS", "IN SYNC",  "OFFLINE",
+                                          ">START",     ">END",    ">DURABLE", ">SIZE",    ">SEGMENTS"};
     cli_table_t *table = cli_table_new(columns, 11);
     char text[128];
     for (size_t i = 0; i < topic->partition_count; i++) {
@@ -235,7 +255,9 @@ static int s_describe_found(const struct cli_args *args, weft_admin_t *admin, co
     struct weft_partition_marks *marks = weft_calloc(topic->partition_count + 1, sizeof *marks);
     bool *known = weft_calloc(topic->partition_count + 1, sizeof *known);
     for (size_t i = 0; i < topic->partition_count; i++)
-        if (topic->partitions[i].leader >= 0) known[i] = weft_admin_partition_status(admin, topic->name, topic->partitions[i].partition, &marks[i]) == WEFT_OK;
+        if (topic->partitions[i].leader >= 0)
+            known[i] =
+                weft_admin_partition_status(admin, topic->name, topic->partitions[i].partition, &marks[i]) == WEFT_OK;
     if (cli_json(args))
         s_describe_json(topic, config, marks, known);
     else
@@ -259,7 +281,9 @@ static int s_describe(const struct cli_args *args)
         weft_topic_config_t *config = NULL; // asked for its sentence, which knows the nearest name
         err = weft_admin_describe_topic(admin, args->arguments[0], &config);
         weft_topic_config_destroy(&config);
-        status = err != WEFT_OK ? cli_admin_fail(args, admin, err) : cli_fail(args, "topic '%s' is not known to every node yet; try again", args->arguments[0]);
+        status = err != WEFT_OK
+                     ? cli_admin_fail(args, admin, err)
+                     : cli_fail(args, "topic '%s' is not known to every node yet; try again", args->arguments[0]);
     } else {
         status = s_describe_found(args, admin, &metadata->topics[0]);
     }
@@ -270,9 +294,11 @@ static int s_describe(const struct cli_args *args)
 
 // ---- alter, add partitions, delete
 
-static const struct cli_option s_alter_options[] = {TOPIC_SET, {"--unset", "KEY", NULL, true, "Back to the default."}, TOPIC_TIMEOUT, {0}};
+static const struct cli_option s_alter_options[] = {
+    TOPIC_SET, {"--unset", "KEY", NULL, true, "Back to the default."}, TOPIC_TIMEOUT, {0}};
 
-static int s_finish(const struct cli_args *args, weft_admin_t **admin, weft_err_t err, const struct weft_topic_change *change, const char *what)
+static int s_finish(const struct cli_args *args, weft_admin_t **admin, weft_err_t err,
+                    const struct weft_topic_change *change, const char *what)
 {
     int status = CLI_DONE;
     char sentence[400];
@@ -292,20 +318,23 @@ static int s_alter(const struct cli_args *args)
     if (count < 0) return CLI_USAGE;
     const char *unset[64];
     size_t unset_count = 0;
-    for (const char *key; unset_count < 64 && (key = cli_get_nth(args, "--unset", (int) unset_count)); unset_count++) unset[unset_count] = key;
+    for (const char *key; unset_count < 64 && (key = cli_get_nth(args, "--unset", (int) unset_count)); unset_count++)
+        unset[unset_count] = key;
     if (count == 0 && unset_count == 0) return cli_usage(args, "nothing to alter: give --set KEY=VALUE or --unset KEY");
     weft_admin_t *admin = cli_admin_new(args);
     struct weft_topic_change change = {0};
     int status = CLI_FAILED;
     if (admin) {
-        weft_err_t err = weft_admin_alter_topic(admin, args->arguments[0], settings, (size_t) count, unset, unset_count, &change);
+        weft_err_t err =
+            weft_admin_alter_topic(admin, args->arguments[0], settings, (size_t) count, unset, unset_count, &change);
         status = s_finish(args, &admin, err, &change, "altered");
     }
     s_settings_free(settings, count);
     return status;
 }
 
-static const struct cli_option s_add_options[] = {{"--to", "P", NULL, false, "Number of partitions afterwards."}, TOPIC_TIMEOUT, {0}};
+static const struct cli_option s_add_options[] = {
+    {"--to", "P", NULL, false, "Number of partitions afterwards."}, TOPIC_TIMEOUT, {0}};
 
 static int s_add_partitions(const struct cli_args *args)
 {
@@ -330,13 +359,19 @@ static int s_delete(const struct cli_args *args)
 }
 
 static const struct cli_option s_delete_records_options[] = {
-    {"--partition", "N", NULL, false, "The partition."}, {"--before", "OFFSET", NULL, false, "First offset to keep; -1: delete all that is committed."}, TOPIC_TIMEOUT, {0}};
+    {"--partition", "N", NULL, false, "The partition."},
+    {"--before", "OFFSET", NULL, false, "First offset to keep; -1: delete all that is committed."},
+    TOPIC_TIMEOUT,
+    {0}};
 
 static int s_delete_records(const struct cli_args *args)
 {
     int64_t partition = 0, before = 0;
-    if (!cli_get(args, "--partition") || !cli_get(args, "--before")) return cli_usage(args, "--partition N and --before OFFSET are needed");
-    if (!cli_number(args, "--partition", 0, 1000000, &partition) || !cli_number(args, "--before", -1, INT64_MAX, &before)) return CLI_USAGE;
+    if (!cli_get(args, "--partition") || !cli_get(args, "--before"))
+        return cli_usage(args, "--partition N and --before OFFSET are needed");
+    if (!cli_number(args, "--partition", 0, 1000000, &partition) ||
+        !cli_number(args, "--before", -1, INT64_MAX, &before))
+        return CLI_USAGE;
     weft_admin_t *admin = cli_admin_new(args);
     if (!admin) return CLI_FAILED;
     int64_t start = 0;
@@ -345,7 +380,8 @@ static int s_delete_records(const struct cli_args *args)
     if (err != WEFT_OK)
         status = cli_admin_fail(args, admin, err);
     else if (cli_json(args))
-        printf("{\"topic\": \"%s\", \"partition\": %" PRId64 ", \"log_start\": %" PRId64 "}\n", args->arguments[0], partition, start);
+        printf("{\"topic\": \"%s\", \"partition\": %" PRId64 ", \"log_start\": %" PRId64 "}\n", args->arguments[0],
+               partition, start);
     else
         printf("%s/%" PRId64 " begins at offset %" PRId64 " now\n", args->arguments[0], partition, start);
     weft_admin_destroy(&admin);
@@ -353,15 +389,68 @@ static int s_delete_records(const struct cli_args *args)
 }
 
 const struct cli_verb cli_verb_topic_create = {
-    "topic create", "NAME", 1, 1, "Create a topic.", "A name is 1 to 249 of letters, digits, dot, underscore and hyphen. Returns once every partition has a leader.",
-    "  weft topic create orders --partitions 6\n  weft topic create events --partitions 12 --set retention.ms=1d --set segment.bytes=64MiB", s_create_options, true, true, s_create};
-const struct cli_verb cli_verb_topic_list = {"topic list", "", 0, 0, "List the topics.", NULL, NULL, s_list_options, true, true, s_list};
+    "topic create",
+    "NAME",
+    1,
+    1,
+    "Create a topic.",
+    "A name is 1 to 249 of letters, digits, dot, underscore and hyphen. Returns once every partition has a leader.",
+    "  weft topic create orders --partitions 6\n  weft topic create events --partitions 12 --set retention.ms=1d --set "
+    "segment.bytes=64MiB",
+    s_create_options,
+    true,
+    true,
+    s_create};
+const struct cli_verb cli_verb_topic_list = {"topic list",   "",   0,    0,     "List the topics.", NULL, NULL,
+                                             s_list_options, true, true, s_list};
 const struct cli_verb cli_verb_topic_describe = {
-    "topic describe", "NAME", 1, 1, "Show partitions, leaders, replicas, offsets, sizes and settings of a topic.",
-    "START is the first offset kept, END the high watermark, DURABLE the end of what is synced on every in-sync replica.", NULL, s_plain_options, true, true, s_describe};
-const struct cli_verb cli_verb_topic_alter = {"topic alter", "NAME", 1, 1, "Change settings of a topic.", NULL, "  weft topic alter events --set retention.bytes=10GiB --unset retention.ms", s_alter_options, true, true, s_alter};
+    "topic describe",
+    "NAME",
+    1,
+    1,
+    "Show partitions, leaders, replicas, offsets, sizes and settings of a topic.",
+    "START is the first offset kept, END the high watermark, DURABLE the end of what is synced on every in-sync "
+    "replica.",
+    NULL,
+    s_plain_options,
+    true,
+    true,
+    s_describe};
+const struct cli_verb cli_verb_topic_alter = {
+    "topic alter",
+    "NAME",
+    1,
+    1,
+    "Change settings of a topic.",
+    NULL,
+    "  weft topic alter events --set retention.bytes=10GiB --unset retention.ms",
+    s_alter_options,
+    true,
+    true,
+    s_alter};
 const struct cli_verb cli_verb_topic_add_partitions = {
-    "topic add-partitions", "NAME", 1, 1, "Grow a topic.", "Existing records stay where they are; keys may map to other partitions from now on.", "  weft topic add-partitions orders --to 12", s_add_options, true, true, s_add_partitions};
-const struct cli_verb cli_verb_topic_delete = {"topic delete", "NAME", 1, 1, "Delete a topic and its records.", NULL, NULL, s_plain_options, true, true, s_delete};
+    "topic add-partitions",
+    "NAME",
+    1,
+    1,
+    "Grow a topic.",
+    "Existing records stay where they are; keys may map to other partitions from now on.",
+    "  weft topic add-partitions orders --to 12",
+    s_add_options,
+    true,
+    true,
+    s_add_partitions};
+const struct cli_verb cli_verb_topic_delete = {
+    "topic delete", "NAME", 1, 1, "Delete a topic and its records.", NULL, NULL, s_plain_options, true, true, s_delete};
 const struct cli_verb cli_verb_topic_delete_records = {
-    "topic delete-records", "NAME", 1, 1, "Delete the records below an offset.", NULL, "  weft topic delete-records events --partition 0 --before 100000", s_delete_records_options, true, true, s_delete_records};
+    "topic delete-records",
+    "NAME",
+    1,
+    1,
+    "Delete the records below an offset.",
+    NULL,
+    "  weft topic delete-records events --partition 0 --before 100000",
+    s_delete_records_options,
+    true,
+    true,
+    s_delete_records};

@@ -23,13 +23,17 @@ void cli_settings_fini(struct cli_settings *self)
     self->count = 0;
 }
 
-const char *const *cli_settings_list(const struct cli_settings *self) { return (const char *const *) self->list; }
+const char *const *cli_settings_list(const struct cli_settings *self)
+{
+    return (const char *const *) self->list;
+}
 
 weft_admin_t *cli_admin_new(const struct cli_args *args)
 {
     struct cli_settings settings = {.count = 0};
     cli_settings_add(&settings, "bootstrap=%s", cli_bootstrap(args));
-    cli_settings_add(&settings, "request.timeout.ms=%s", cli_get(args, "--timeout") ? cli_get(args, "--timeout") : "10s");
+    cli_settings_add(&settings, "request.timeout.ms=%s",
+                     cli_get(args, "--timeout") ? cli_get(args, "--timeout") : "10s");
     weft_admin_t *admin = NULL;
     struct weft_error error;
     if (weft_admin_new(cli_settings_list(&settings), &admin, &error) != WEFT_OK) {

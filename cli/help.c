@@ -42,13 +42,15 @@ static void s_option_line(FILE *stream, const struct cli_option *option)
 void cli_help(const struct cli_verb *verb, FILE *stream)
 {
     const char *on = cli_colour(stream) ? "\033[1m" : "", *off = *on ? "\033[0m" : "";
-    fprintf(stream, "%s\n\n%susage:%s weft %s%s%s [options]\n", verb->summary, on, off, verb->words, *verb->arguments ? " " : "", verb->arguments);
+    fprintf(stream, "%s\n\n%susage:%s weft %s%s%s [options]\n", verb->summary, on, off, verb->words,
+            *verb->arguments ? " " : "", verb->arguments);
     if (verb->doc && *verb->doc) {
         fputc('\n', stream);
         s_wrap(stream, verb->doc, "", 100);
     }
     fprintf(stream, "\n%soptions:%s\n", on, off);
-    for (const struct cli_option *option = verb->options; option && option->name; option++) s_option_line(stream, option);
+    for (const struct cli_option *option = verb->options; option && option->name; option++)
+        s_option_line(stream, option);
     if (verb->connects) s_option_line(stream, &cli_option_bootstrap);
     if (verb->prints) s_option_line(stream, &cli_option_json);
     fprintf(stream, "  %-30s %s\n", "--help", "Print this help.");
@@ -58,12 +60,14 @@ void cli_help(const struct cli_verb *verb, FILE *stream)
 void cli_help_all(FILE *stream)
 {
     const char *on = cli_colour(stream) ? "\033[1m" : "", *off = *on ? "\033[0m" : "";
-    fprintf(stream, "Weft %s: a distributed commit log on ZeroMQ.\n\n%susage:%s weft VERB [arguments] [options]\n", WEFT_VERSION, on, off);
+    fprintf(stream, "Weft %s: a distributed commit log on ZeroMQ.\n\n%susage:%s weft VERB [arguments] [options]\n",
+            WEFT_VERSION, on, off);
     char group[32] = "";
     for (size_t i = 0; cli_verbs[i]; i++) {
         char word[32];
         snprintf(word, sizeof word, "%.*s", (int) strcspn(cli_verbs[i]->words, " "), cli_verbs[i]->words);
-        if (strcmp(word, group) != 0 && (strchr(cli_verbs[i]->words, ' ') || i == 0 || strchr(group, '*'))) fputc('\n', stream);
+        if (strcmp(word, group) != 0 && (strchr(cli_verbs[i]->words, ' ') || i == 0 || strchr(group, '*')))
+            fputc('\n', stream);
         snprintf(group, sizeof group, "%s%s", word, "");
         fprintf(stream, "  %-24s %s\n", cli_verbs[i]->words, cli_verbs[i]->summary);
     }
@@ -115,7 +119,8 @@ static void s_manual_verb(const struct cli_verb *verb, FILE *stream)
         s_roff_text(stream, verb->doc);
     }
     fputs(".SH OPTIONS\n", stream);
-    for (const struct cli_option *option = verb->options; option && option->name; option++) s_roff_option(stream, option);
+    for (const struct cli_option *option = verb->options; option && option->name; option++)
+        s_roff_option(stream, option);
     if (verb->connects) s_roff_option(stream, &cli_option_bootstrap);
     if (verb->prints) s_roff_option(stream, &cli_option_json);
     if (verb->examples && *verb->examples) {
@@ -123,7 +128,9 @@ static void s_manual_verb(const struct cli_verb *verb, FILE *stream)
         s_roff_text(stream, verb->examples);
         fputs(".fi\n", stream);
     }
-    fputs(".SH EXIT STATUS\n0 done, 1 failed (one sentence on stderr that says what to do), 2 usage.\n.SH SEE ALSO\n.BR weft (1)\n", stream);
+    fputs(".SH EXIT STATUS\n0 done, 1 failed (one sentence on stderr that says what to do), 2 usage.\n.SH SEE "
+          "ALSO\n.BR weft (1)\n",
+          stream);
 }
 
 int cli_manual(const char *words, FILE *stream)
@@ -138,13 +145,18 @@ int cli_manual(const char *words, FILE *stream)
         fprintf(stderr, "weft manual: there is no verb '%s'; 'weft help' lists them\n", words);
         return CLI_USAGE;
     }
-    fprintf(stream, ".TH weft 1 \"\" \"Weft %s\" \"Weft manual\"\n.SH NAME\nweft \\- a distributed commit log on ZeroMQ\n.SH SYNOPSIS\n.B weft\nVERB [arguments] [options]\n.SH DESCRIPTION\n", WEFT_VERSION);
+    fprintf(stream,
+            ".TH weft 1 \"\" \"Weft %s\" \"Weft manual\"\n.SH NAME\nweft \\- a distributed commit log on ZeroMQ\n.SH "
+            "SYNOPSIS\n.B weft\nVERB [arguments] [options]\n.SH DESCRIPTION\n",
+            WEFT_VERSION);
     fputs("Runs nodes, manages topics, produces and consumes, looks into logs and measures.\n.SH VERBS\n", stream);
     for (size_t i = 0; cli_verbs[i]; i++) {
         fprintf(stream, ".TP\n.B weft %s\n", cli_verbs[i]->words);
         s_roff_text(stream, cli_verbs[i]->summary);
     }
-    fputs(".SH ENVIRONMENT\n.TP\n.B WEFT_BOOTSTRAP\nEndpoints of any nodes, comma separated.\n.TP\n.B NO_COLOR\nNo colour, even on a terminal.\n", stream);
+    fputs(".SH ENVIRONMENT\n.TP\n.B WEFT_BOOTSTRAP\nEndpoints of any nodes, comma separated.\n.TP\n.B NO_COLOR\nNo "
+          "colour, even on a terminal.\n",
+          stream);
     fputs(".SH EXIT STATUS\n0 done, 1 failed (one sentence on stderr that says what to do), 2 usage.\n", stream);
     return CLI_DONE;
 }
@@ -153,7 +165,8 @@ int cli_manual(const char *words, FILE *stream)
 
 static void s_completion_options(const struct cli_verb *verb, FILE *stream)
 {
-    for (const struct cli_option *option = verb->options; option && option->name; option++) fprintf(stream, "%s ", option->name);
+    for (const struct cli_option *option = verb->options; option && option->name; option++)
+        fprintf(stream, "%s ", option->name);
     if (verb->connects) fputs("--bootstrap ", stream);
     if (verb->prints) fputs("--json ", stream);
     fputs("--help", stream);
@@ -163,8 +176,10 @@ int cli_completion(FILE *stream)
 {
     fputs("# bash completion for weft; made by: weft completion\n"
           "_weft() {\n"
-          "    local current=${COMP_WORDS[COMP_CWORD]} first=${COMP_WORDS[1]} both=\"${COMP_WORDS[1]} ${COMP_WORDS[2]}\" words=''\n"
-          "    if [ \"$COMP_CWORD\" -eq 1 ]; then\n        words='", stream);
+          "    local current=${COMP_WORDS[COMP_CWORD]} first=${COMP_WORDS[1]} both=\"${COMP_WORDS[1]} "
+          "${COMP_WORDS[2]}\" words=''\n"
+          "    if [ \"$COMP_CWORD\" -eq 1 ]; then\n        words='",
+          stream);
     char last[32] = "";
     for (size_t i = 0; cli_verbs[i]; i++) {
         char word[32];
@@ -201,6 +216,7 @@ int cli_completion(FILE *stream)
     fputs("            esac ;;\n        esac\n    fi\n"
           "    COMPREPLY=($(compgen -W \"$words\" -- \"$current\"))\n"
           "    [ ${#COMPREPLY[@]} -eq 0 ] && COMPREPLY=($(compgen -f -- \"$current\"))\n"
-          "    return 0\n}\ncomplete -F _weft weft\n", stream);
+          "    return 0\n}\ncomplete -F _weft weft\n",
+          stream);
     return CLI_DONE;
 }

@@ -56,7 +56,9 @@ static int s_help(const struct cli_args *args)
     bool any = false;
     for (size_t i = 0; cli_verbs[i]; i++) {
         size_t size = strlen(words);
-        if (strncmp(cli_verbs[i]->words, words, size) != 0 || (cli_verbs[i]->words[size] && cli_verbs[i]->words[size] != ' ')) continue;
+        if (strncmp(cli_verbs[i]->words, words, size) != 0 ||
+            (cli_verbs[i]->words[size] && cli_verbs[i]->words[size] != ' '))
+            continue;
         if (any) fputs("\n----\n\n", stdout);
         cli_help(cli_verbs[i], stdout);
         any = true;
@@ -87,10 +89,26 @@ static int s_version(const struct cli_args *args)
     return CLI_DONE;
 }
 
-const struct cli_verb cli_verb_help = {"help", "[VERB]", 0, 2, "Tell what there is, or all of one verb.", NULL, "  weft help topic create", s_none, false, false, s_help};
-const struct cli_verb cli_verb_manual = {"manual", "[VERB]", 0, 2, "Print a manual page in roff.", "Without VERB the page of the command itself. The installed pages are made by this.", "  weft manual topic create | man -l -", s_none, false, false, s_manual};
-const struct cli_verb cli_verb_completion = {"completion", "[bash]", 0, 1, "Print the bash completion.", NULL, "  source <(weft completion)", s_none, false, false, s_completion};
-const struct cli_verb cli_verb_version = {"version", "", 0, 0, "Print the version.", NULL, NULL, s_none, false, true, s_version};
+const struct cli_verb cli_verb_help = {
+    "help", "[VERB]", 0,     2,     "Tell what there is, or all of one verb.", NULL, "  weft help topic create",
+    s_none, false,    false, s_help};
+const struct cli_verb cli_verb_manual = {
+    "manual",
+    "[VERB]",
+    0,
+    2,
+    "Print a manual page in roff.",
+    "Without VERB the page of the command itself. The installed pages are made by this.",
+    "  weft manual topic create | man -l -",
+    s_none,
+    false,
+    false,
+    s_manual};
+const struct cli_verb cli_verb_completion = {
+    "completion", "[bash]", 0,     1,           "Print the bash completion.", NULL, "  source <(weft completion)",
+    s_none,       false,    false, s_completion};
+const struct cli_verb cli_verb_version = {"version", "",    0,    0,        "Print the version.", NULL, NULL,
+                                          s_none,    false, true, s_version};
 
 int main(int argc, char **argv)
 {

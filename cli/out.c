@@ -12,10 +12,13 @@
 
 static int s_complain(const struct cli_args *args, int status, const char *format, va_list list)
 {
-    fprintf(stderr, "%sweft %s:%s ", cli_colour(stderr) ? "\033[31m" : "", args->verb->words, cli_colour(stderr) ? "\033[0m" : "");
+    fprintf(stderr, "%sweft %s:%s ", cli_colour(stderr) ? "\033[31m" : "", args->verb->words,
+            cli_colour(stderr) ? "\033[0m" : "");
     vfprintf(stderr, format, list);
     fputc('\n', stderr);
-    if (status == CLI_USAGE) fprintf(stderr, "usage: weft %s %s... ('weft %s --help' tells all)\n", args->verb->words, args->verb->arguments, args->verb->words);
+    if (status == CLI_USAGE)
+        fprintf(stderr, "usage: weft %s %s... ('weft %s --help' tells all)\n", args->verb->words, args->verb->arguments,
+                args->verb->words);
     return status;
 }
 
@@ -100,7 +103,8 @@ void cli_table_print(cli_table_t *self, FILE *stream)
     }
     if (colour) fputs("\033[0m", stream);
     for (size_t i = 0; i < self->cell_count; i++)
-        s_print_cell(stream, self->cells[i], widths[i % count], self->columns[i % count][0] == '>', i % count + 1 == count);
+        s_print_cell(stream, self->cells[i], widths[i % count], self->columns[i % count][0] == '>',
+                     i % count + 1 == count);
 }
 
 void cli_table_destroy(cli_table_t **self_p)
@@ -120,7 +124,10 @@ void cli_json_init(cli_json_t *self)
     self->comma = false;
 }
 
-void cli_json_fini(cli_json_t *self) { weft_buf_fini(&self->buf); }
+void cli_json_fini(cli_json_t *self)
+{
+    weft_buf_fini(&self->buf);
+}
 
 // Bytes of a legal UTF-8 sequence at `at`, 0 if there is none (RFC 3629: no overlong forms, no surrogates).
 static size_t s_utf8_bytes(const uint8_t *at, size_t left)
@@ -130,7 +137,9 @@ static size_t s_utf8_bytes(const uint8_t *at, size_t left)
     if (size == 0 || size > left || at[0] > 0xf4) return 0;
     for (size_t i = 1; i < size; i++)
         if ((at[i] & 0xc0) != 0x80) return 0;
-    if ((at[0] == 0xe0 && at[1] < 0xa0) || (at[0] == 0xed && at[1] > 0x9f) || (at[0] == 0xf0 && at[1] < 0x90) || (at[0] == 0xf4 && at[1] > 0x8f)) return 0;
+    if ((at[0] == 0xe0 && at[1] < 0xa0) || (at[0] == 0xed && at[1] > 0x9f) || (at[0] == 0xf0 && at[1] < 0x90) ||
+        (at[0] == 0xf4 && at[1] > 0x8f))
+        return 0;
     return size;
 }
 
@@ -175,7 +184,10 @@ void cli_json_close(cli_json_t *self, char bracket)
     self->comma = true;
 }
 
-void cli_json_text(cli_json_t *self, const char *key, const char *text) { cli_json_slice(self, key, weft_slice_text(text)); }
+void cli_json_text(cli_json_t *self, const char *key, const char *text)
+{
+    cli_json_slice(self, key, weft_slice_text(text));
+}
 
 void cli_json_slice(cli_json_t *self, const char *key, weft_slice_t text)
 {
@@ -271,8 +283,11 @@ void cli_progress_show(struct cli_progress *self, int64_t done, int64_t bytes, d
     self->next_us = now + 100000;
     self->shown = true;
     fprintf(stderr, "\r\033[K%s %s", self->what, cli_count_text(done));
-    if (self->total > 0) fprintf(stderr, " of %s (%.0f %%)", cli_count_text(self->total), 100.0 * (double) done / (double) self->total);
-    if (seconds > 0) fprintf(stderr, ", %s/s, %s/s", cli_count_text((int64_t) ((double) done / seconds)), cli_bytes_text((double) bytes / seconds));
+    if (self->total > 0)
+        fprintf(stderr, " of %s (%.0f %%)", cli_count_text(self->total), 100.0 * (double) done / (double) self->total);
+    if (seconds > 0)
+        fprintf(stderr, ", %s/s, %s/s", cli_count_text((int64_t) ((double) done / seconds)),
+                cli_bytes_text((double) bytes / seconds));
 }
 
 void cli_progress_end(struct cli_progress *self)
@@ -296,4 +311,7 @@ void cli_catch_signals(void)
     sigaction(SIGTERM, &action, NULL);
 }
 
-bool cli_interrupted(void) { return s_interrupted != 0; }
+bool cli_interrupted(void)
+{
+    return s_interrupted != 0;
+}

@@ -6,7 +6,7 @@ add_library(weft_flags INTERFACE)
 target_compile_options(weft_flags INTERFACE
     -Wall -Wextra -Werror -Wshadow -Wpointer-arith -Wcast-qual -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition
     -Wwrite-strings -Wundef -Wformat=2 -Wvla -Wswitch-enum -Wimplicit-fallthrough -Wno-unused-parameter
-    -Wno-format-nonliteral -fno-common)
+    -Wno-format-nonliteral $<$<C_COMPILER_ID:GNU>:-Wno-format-truncation> -fno-common)
 target_compile_definitions(weft_flags INTERFACE _GNU_SOURCE WEFT_VERSION="${PROJECT_VERSION}"
     $<$<BOOL:${WEFT_ASSERT_SLOW}>:WEFT_ASSERT_SLOW>)
 if(WEFT_SANITIZE)

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: MPL-2.0
+// weft coordinator | broker: a node as a process. weft up: coordinator and brokers in one process.
+#include "connect.h"
+
+#include "../lib/base/disk.h"
+#include "../lib/base/options.h"
+#include "../lib/base/trace.h"
+#include "../lib/net/process.h"
+#include "../lib/wire/node.h"
+
+#include <weft/embedded.h>
+
+#include <string.h>
+
+#define NODE_TRACE \
+    { \
+        "--trace", "error|warn|info|debug", "info", false, "How much is said on stderr." \
+    }
+
+static const struct cli_option s_node_options[] = {
+    {"--config", "FILE", NULL, false, "Settings, 'key = value' lines (ZPL)."},
+    {"--set", "KEY=VALUE", NULL, true, "A setting; wins over the file."},
+    {"--show", NULL, NULL, false, "Print all settings with their values and meaning, and end."},
+    NODE_TRACE,
+    {0}};
+
+static bool s_trace_level(const struct cli_args *args)
+{
+    static const char *const names[] = {"error", "warn", "info", "debug"};
+    const char *wanted = cli_get(args, "--trace");
+    for (int i = 0; i < 4; i++) {
+        if (strcmp(wanted, names[i]) != 0) continue;
+        weft_trace_level_set((enum weft_trace_level) i);
+        return true;
+    }
+    cli_usage(args, "--trace is '%s'; it takes error, warn, info or debug", wanted);
+    return false;
+}
+
+static void s_show(const struct weft_node_type *type, const weft_options_t *options)
+{
+    static const char *const columns[] = {"SETTING", "VALUE", "MEANING"};
+    cli_table_t *table = cli_table_new(columns, 3);
+    for (size_t i = 0; i < type->option_count; i++) {
+        const char *value = weft_options_text(options, type->options[i].name);
+        cli_table_cell(table, "%s", type->options[i].name);
+        cli_table_cell(table, "%s", *value ? value : "-");
+        cli_table_cell(table, "%s", type->options[i].doc);
+    }
+    cli_table_print(table, stdout);
+    cli_table_destroy(&table);
+}
+
+static int s_run_node(const struct cli_args *args, const struct weft_node_type *type)
+{
+    if (!s_trace_level(args)) return CLI_USAGE;
+    weft_options_t *options = weft_options_new(type->options, type->option_count, type->name);
+    struct weft_error error = {0};
+    weft_err_t err = WEFT_OK;
+    if (cli_get(args, "--config")) err = weft_options_load(options, cli_get(args, "--config"), &error);
+    const char *pair;
+    for (int i = 0; err == WEFT_OK && (pair = cli_get_nth(args, "--set", i)); i++)
+        err = weft_options_set_pair(options, pair, &error);
+    int status = CLI_DONE;
+    if (err != WEFT_OK)
+        status = cli_usage(args, "%s", error.text);
+    else if (cli_has(args, "--show"))
+        s_show(type, options);
+    else
+        status = weft_process_run(type, options);
+    weft_options_destroy(&options);
+    return status;
+}
+
+static int s_coordinator(const struct cli_args *args)
+{
+    return s_run_node(args, &weft_node_coordinator);
+}
+static int s_broker(const struct cli_args *args)
+{
+    return s_run_node(args, &weft_node_broker);
+}
+
+// ---- up
+
+static const struct cli_option s_up_options[] = {
+    {"--brokers", "N", "1", false, "How many brokers."},
+    {"--shards", "N", "1", false, "Threads of each broker that serve partitions."},
+    {"--data", "DIR", "weft-data", false, "Where data is kept; made if absent."},
+    {"--listen", "ENDPOINT", "tcp://127.0.0.1:9650", false,
+     "Endpoint of the first broker; the others follow on the next ports ('*' takes free ones)."},
+    {"--ready-file", "FILE", NULL, false, "Written once everything serves: the endpoint, for scripts."},
+    NODE_TRACE,
+    {0}};
+
+static int s_announce(const struct cli_args *args, weft_embedded_t *embedded, int64_t brokers)
+{
+    const char *endpoint = weft_embedded_endpoint(embedded);
+    printf("weft serves %s: %s broker%s and a coordinator, data in %s\n", endpoint, cli_count_text(brokers),
+           brokers == 1 ? "" : "s", cli_get(args, "--data"));
+    if (strcmp(endpoint, "tcp://127.0.0.1:9650") != 0) printf("  export WEFT_BOOTSTRAP=%s\n", endpoint);
+    printf("  weft topic create NAME makes a topic, weft cluster status shows the cluster; Ctrl-C stops it\n");
+    fflush(stdout);
+    const char *file = cli_get(args, "--ready-file");
+    if (!file) return CLI_DONE;
+    char line[WEFT_ENDPOINT_BYTES_MAX + 2];
+    int size = snprintf(line, sizeof line, "%s\n", endpoint);
+    if (weft_disk_replace_file(weft_disk_posix(), file, weft_slice(line, (size_t) size)) == WEFT_OK) return CLI_DONE;
+    return cli_fail(args, "can't write the ready file '%s'", file);
+}
+
+static int s_up(const struct cli_args *args)
+{
+    int64_t brokers = 1, shards = 1;
+    if (!s_trace_level(args) || !cli_number(args, "--brokers", 1, WEFT_EMBEDDED_BROKERS_MAX, &brokers) ||
+        !cli_number(args, "--shards", 1, 64, &shards))
+        return CLI_USAGE;
+    weft_process_begin();
+    struct weft_embedded_options options = {.data = cli_get(args, "--data"),
+                                            .listen = cli_get(args, "--listen"),
+                                            .brokers = (uint32_t) brokers,
+                                            .shards = (uint32_t) shards};
+    weft_embedded_t *embedded = NULL;
+    struct weft_error error;
+    if (weft_embedded_start(&options, &embedded, &error) != WEFT_OK) return cli_fail(args, "%s", error.text);
+    int status = s_announce(args, embedded, brokers);
+    while (status == CLI_DONE && weft_process_wait_signal(500000) == 0) {
+        char sentence[WEFT_ERROR_TEXT_BYTES_MAX];
+        if (weft_embedded_health(embedded, sentence, sizeof sentence) == WEFT_HEALTH_FAILED)
+            status = cli_fail(args, "%s", sentence);
+    }
+    weft_embedded_stop(&embedded);
+    return status;
+}
+
+const struct cli_verb cli_verb_up = {"up",
+                                     "",
+                                     0,
+                                     0,
+                                     "Run a coordinator and brokers in this process: the place to begin.",
+                                     "Data is kept in --data and found again at the next start. SIGTERM or Ctrl-C "
+                                     "stops cleanly; kill -9 loses nothing that was acknowledged durable.",
+                                     "  weft up\n  weft up --brokers 3 --data /srv/weft --listen tcp://0.0.0.0:9650",
+                                     s_up_options,
+                                     false,
+                                     false,
+                                     s_up};
+const struct cli_verb cli_verb_coordinator = {
+    "coordinator",
+    "",
+    0,
+    0,
+    "Run a coordinator as a process.",
+    "Prints one line when it serves. 'weft coordinator --show' lists the settings.",
+    "  weft coordinator --set listen=tcp://10.0.0.1:9651 --set data=/srv/weft/coordinator",
+    s_node_options,
+    false,
+    false,
+    s_coordinator};
+const struct cli_verb cli_verb_broker = {"broker",
+                                         "",
+                                         0,
+                                         0,
+                                         "Run a broker as a process.",
+                                         "Prints one line when it serves. 'weft broker --show' lists the settings.",
+                                         "  weft broker --set id=2 --set listen=tcp://10.0.0.2:9650 --set "
+                                         "coordinators=tcp://10.0.0.1:9651 --set data=/srv/weft/broker",
+                                         s_node_options,
+                                         false,
+                                         false,
+                                         s_broker};

@@ -238,7 +238,7 @@ bool weft_record_iter_next(weft_record_iter_t *self, struct weft_record *record,
 {
     struct s_fault fault;
     while (self->at != self->end) {
-        if (__builtin_expect(s_is_array(*self->at), 1)) {
+        if (__builtin_expect(*self->at == 0x94, 1) || s_is_array(*self->at)) {
             const uint8_t *next = s_take_record(self->at, self->end, record, &fault);
             if (__builtin_expect(!next, 0)) break;
             self->at = next;

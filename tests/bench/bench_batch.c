@@ -14,7 +14,7 @@ enum { S_RECORDS_TOTAL = 20000000 };
 static double s_now(void)
 {
     struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now); // what others take meanwhile is not ours
     return (double) now.tv_sec + (double) now.tv_nsec * 1e-9;
 }
 

@@ -279,6 +279,7 @@ void weft_view_apply(weft_view_t *self, const struct weft_metadata_reply *reply,
             (void) weft_view_link_to(self, reply->brokers[i].endpoints[0]);
     if (!lags) self->version = reply->version;
     self->updates++;
+    if (all) self->updates_all++;
 }
 
 bool weft_view_is_missing(const weft_view_t *self, const struct weft_view_topic *topic)

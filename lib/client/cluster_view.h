@@ -64,6 +64,7 @@ typedef struct weft_view {
     weft_id_t cluster_id;               // zero until known
     uint64_t version;
     uint64_t updates;        // grows with every metadata reply
+    uint64_t updates_all;    // with every one that told of all topics
     struct weft_error fatal; // WRONG_CLUSTER; code WEFT_OK while fine
 } weft_view_t;
 

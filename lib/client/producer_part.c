@@ -34,19 +34,23 @@ static const struct weft_counter_info s_counter_infos[WEFT_PRODUCER_COUNTERS] = 
 
 static void s_read_options(weft_producer_part_t *self, const weft_options_t *options)
 {
-    static const char *const acks[] = {"none", "leader", "all"};
-    static const enum weft_codec codecs[] = {WEFT_CODEC_NONE, WEFT_CODEC_LZ4, WEFT_CODEC_ZSTD};
+    static const char *const acks[] = {
+        [WEFT_PRODUCER_ACKS_NONE] = "none", [WEFT_PRODUCER_ACKS_LEADER] = "leader", [WEFT_PRODUCER_ACKS_ALL] = "all"};
+    static const enum weft_codec codecs[] = {[WEFT_PRODUCER_COMPRESSION_NONE] = WEFT_CODEC_NONE,
+                                             [WEFT_PRODUCER_COMPRESSION_LZ4] = WEFT_CODEC_LZ4,
+                                             [WEFT_PRODUCER_COMPRESSION_ZSTD] = WEFT_CODEC_ZSTD};
     snprintf(self->client, sizeof self->client, "%s", weft_options_text(options, "client"));
     self->acks = acks[weft_options_int(options, "acks")];
-    self->answered = weft_options_int(options, "acks") != 0;
-    self->durable = weft_options_bool(options, "durable") && weft_options_int(options, "acks") == 2;
+    self->answered = weft_options_int(options, "acks") != WEFT_PRODUCER_ACKS_NONE;
+    self->durable =
+        weft_options_bool(options, "durable") && weft_options_int(options, "acks") == WEFT_PRODUCER_ACKS_ALL;
     self->idempotent = weft_options_bool(options, "idempotent") && self->answered;
     self->codec = codecs[weft_options_int(options, "compression")];
     self->batch_bytes = (size_t) weft_options_int(options, "batch.bytes");
     self->buffer_bytes = (size_t) weft_options_int(options, "buffer.bytes");
     self->linger_us = weft_options_int(options, "linger.ms") * 1000;
     self->in_flight_max = (uint32_t) weft_options_int(options, "in.flight");
-    self->round_robin = weft_options_int(options, "partitioner") == 1;
+    self->round_robin = weft_options_int(options, "partitioner") == WEFT_PRODUCER_PARTITIONER_ROUND_ROBIN;
     self->delivery_us = weft_options_int(options, "delivery.timeout.ms") * 1000;
     self->attempt_us = weft_options_int(options, "request.timeout.ms") * 1000;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 // Headers of records, encoded once by whoever sends them, and positions as people write them.
-#include <weft/weft.h>
+#include <weft/record.h>
 
 #include "../base/assert.h"
 #include "../base/bytes.h"
@@ -11,11 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
-
-const char *weft_version(void)
-{
-    return WEFT_VERSION;
-}
 
 bool weft_headers_next(weft_slice_t *rest, weft_slice_t *name, weft_slice_t *value)
 {

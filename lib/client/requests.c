@@ -91,7 +91,7 @@ uint64_t weft_requests_id(weft_requests_t *self, struct weft_call *call)
     call->attempts = 0;
     call->last_error = WEFT_OK;
     call->last_text[0] = 0;
-    call->avoid = call->hint = NULL;
+    call->avoid = NULL;
     return call->id;
 }
 
@@ -154,7 +154,6 @@ static weft_err_t s_send(weft_requests_t *self, struct weft_call *call, struct w
 
 static struct weft_view_link *s_target(weft_requests_t *self, struct weft_call *call)
 {
-    if (call->hint && call->hint->up) return call->hint;
     switch (call->to) {
     case WEFT_TO_LEADER: return weft_view_leader(call->topic, call->partition);
     case WEFT_TO_LINK: return call->link;
@@ -254,7 +253,6 @@ static void s_attempt_failed(weft_requests_t *self, struct weft_call *call, weft
 {
     const char *text = weft_err_sentence(error);
     call->avoid = call->link;
-    call->hint = NULL;
     if (call != &self->metadata) weft_requests_refresh(self);
     if (call->manual) {
         s_finish(self, call, error, text, NULL, NULL);
@@ -457,6 +455,18 @@ void weft_requests_link_down(weft_requests_t *self, weft_link_t id)
     weft_requests_refresh(self);
 }
 
+// The sentence of a call whose time is over.
+static void s_why_over(const weft_requests_t *self, const struct weft_call *call, weft_err_t error, char *text,
+                       size_t bytes)
+{
+    const char *where = call->to == WEFT_TO_LINK ? call->link->endpoint : self->view->bootstrap[0];
+    if (!call->attempts && !call->last_text[0])
+        snprintf(text, bytes, "no connection to %s%s; is a node running there? (weft up starts one)", where,
+                 call->to != WEFT_TO_LINK && self->view->bootstrap_count > 1 ? " or another bootstrap endpoint" : "");
+    else
+        snprintf(text, bytes, "%s%s%s", weft_err_sentence(error), call->last_text[0] ? " Last: " : "", call->last_text);
+}
+
 static void s_sweep_one(weft_requests_t *self, struct weft_call *call, int64_t now_us)
 {
     if (call->state == WEFT_CALL_SENT && now_us - call->sent_us >= call->attempt_us) {
@@ -469,8 +479,7 @@ static void s_sweep_one(weft_requests_t *self, struct weft_call *call, int64_t n
     if (now_us >= call->deadline_us) {
         weft_err_t error = call->attempts ? WEFT_ERR_LOCAL_TIMED_OUT : call->last_error;
         char text[WEFT_ERROR_TEXT_BYTES_MAX];
-        snprintf(text, sizeof text, "%s%s%s", weft_err_sentence(error), call->last_text[0] ? " Last: " : "",
-                 call->last_text);
+        s_why_over(self, call, error, text, sizeof text);
         s_finish(self, call, error, text, NULL, NULL);
         return;
     }

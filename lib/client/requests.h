@@ -51,7 +51,6 @@ struct weft_call {
     weft_err_t last_error;
     char last_text[256];
     struct weft_view_link *avoid;
-    struct weft_view_link *hint; // where a redirection pointed
 };
 
 struct weft_requests_config {

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: MPL-2.0
+/**
+ * Admin part: one call at a time to whatever node can answer it. Never blocks; runs in any world.
+ *
+ * begin() gives a call with its id; the caller encodes the request into call->header, then submits; after turns until
+ * done, the error or the reply is there until the next begin.
+ */
+#ifndef WEFT_CLIENT_ADMIN_PART_H
+#define WEFT_CLIENT_ADMIN_PART_H
+
+#include "../base/options.h"
+#include "requests.h"
+
+typedef struct weft_admin_part weft_admin_part_t;
+
+// Checks the options (scope admin; borrowed for the call). The part is destroyed through its ops by the world that runs
+// it.
+WEFT_MUST_USE weft_err_t weft_admin_part_new(const weft_options_t *options, weft_admin_part_t **out,
+                                             struct weft_error *error);
+struct weft_part *weft_admin_part_base(weft_admin_part_t *self);
+
+// topic: with TO_LEADER. endpoint: with TO_LINK. NULL, with a sentence in error_text, if the endpoint is not legal.
+struct weft_call *weft_admin_part_begin(weft_admin_part_t *self, enum weft_call_to to, const char *topic,
+                                        int32_t partition, const char *endpoint);
+void weft_admin_part_submit(weft_admin_part_t *self, int64_t timeout_us);
+void weft_admin_part_cancel(weft_admin_part_t *self); // a call that is not done
+bool weft_admin_part_is_done(const weft_admin_part_t *self);
+weft_err_t weft_admin_part_error(const weft_admin_part_t *self);
+const char *weft_admin_part_error_text(const weft_admin_part_t *self);
+weft_slice_t weft_admin_part_reply(const weft_admin_part_t *self);    // the reply's header, to be decoded
+int64_t weft_admin_part_round_trip_us(const weft_admin_part_t *self); // of the attempt that was answered
+
+#endif

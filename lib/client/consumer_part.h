@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: MPL-2.0
+/**
+ * Consumer part: the whole consumer without its blocking calls (those are consumer.c). Runs in any world.
+ *
+ * Never blocks. Functions may be called between turns by whoever runs the part; what they start leaves with the next
+ * turn. Each assigned partition goes through: waiting (topic or leader not known), resolving (earliest, latest or a
+ * time, by list_offsets), reading (one fetch under way whenever the byte budget allows), stopped (permanent error,
+ * until a seek). Fetched frames wait as chunks in order of arrival; weft_consumer_part_next hands out their records.
+ *
+ * Promises kept here (I4): a record below the position is never handed out, one above it only if a record in between is
+ * known to be gone, which is said by an event; checks: every batch's CRC (option check.crc), the walk over its records,
+ * the epoch of the last record read goes with every fetch (KIP-320).
+ */
+#ifndef WEFT_CLIENT_CONSUMER_PART_H
+#define WEFT_CLIENT_CONSUMER_PART_H
+
+#include "../base/metrics.h"
+#include "../base/options.h"
+#include "../wire/port.h"
+
+#include <weft/consumer.h>
+
+typedef struct weft_consumer_part weft_consumer_part_t;
+
+// Checks the options (scope consumer; borrowed for the call). The part is destroyed through its ops by the world that
+// runs it.
+WEFT_MUST_USE weft_err_t weft_consumer_part_new(const weft_options_t *options, weft_consumer_part_t **out,
+                                                struct weft_error *error);
+struct weft_part *weft_consumer_part_base(weft_consumer_part_t *self);
+
+// As in <weft/consumer.h>.
+WEFT_MUST_USE weft_err_t weft_consumer_part_assign(weft_consumer_part_t *self, const struct weft_assignment *list,
+                                                   size_t count);
+WEFT_MUST_USE weft_err_t weft_consumer_part_subscribe(weft_consumer_part_t *self, const char *const *patterns,
+                                                      size_t count, struct weft_position at);
+WEFT_MUST_USE weft_err_t weft_consumer_part_seek(weft_consumer_part_t *self, const char *topic, int32_t partition,
+                                                 struct weft_position at);
+WEFT_MUST_USE weft_err_t weft_consumer_part_pause(weft_consumer_part_t *self, const char *topic, int32_t partition,
+                                                  bool paused);
+
+// Frees what was read in full, and makes what has arrived so far the content of this poll. False: there is none.
+bool weft_consumer_part_begin_poll(weft_consumer_part_t *self);
+/**
+ * The next record of this poll. *crossed (may be NULL) is set when a chunk was finished: a good moment to give the part
+ * a turn.
+ */
+bool weft_consumer_part_next(weft_consumer_part_t *self, struct weft_record_view *record, bool *crossed);
+bool weft_consumer_part_event(weft_consumer_part_t *self, struct weft_consumer_event *event);
+uint64_t weft_consumer_part_event_serial(const weft_consumer_part_t *self); // grows with every event
+bool weft_consumer_part_at_end(const weft_consumer_part_t *self);
+bool weft_consumer_part_position(const weft_consumer_part_t *self, size_t index, struct weft_partition_position *out);
+const struct weft_error *weft_consumer_part_fatal(const weft_consumer_part_t *self); // code WEFT_OK: none
+const weft_counters_t *weft_consumer_part_counters(const weft_consumer_part_t *self);
+const char *weft_consumer_part_error_text(const weft_consumer_part_t *self); // of the last call that failed
+
+#endif

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: MPL-2.0
+// From chunks to records. A batch is verified when reading reaches it (its bytes are warm then, and iteration follows
+// at once), inflated into a buffer that lives until the next poll, and its records are handed out as slices. The state
+// of reading survives a poll, so that a program that takes one record a poll does not make the same batch be verified
+// again and again.
+#include "consumer_inner.h"
+
+#include "../base/assert.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+// ---- chunks
+
+static void s_spend(weft_consumer_part_t *self, struct weft_cchunk *chunk)
+{
+    if (chunk->previous)
+        chunk->previous->next = chunk->next;
+    else
+        self->first = chunk->next;
+    if (chunk->next)
+        chunk->next->previous = chunk->previous;
+    else
+        self->last = chunk->previous;
+    chunk->partition->queued_bytes -= chunk->frame.size;
+    chunk->partition->chunk_count--;
+    chunk->partition = NULL;
+    chunk->next = self->spent;
+    self->spent = chunk;
+    if (self->reading != chunk) return;
+    self->reading = NULL;
+    self->in_batch = false;
+}
+
+void weft_consumer_drop_chunks(weft_consumer_part_t *self, struct weft_cpartition *partition)
+{
+    for (struct weft_cchunk *chunk = self->first, *next; chunk; chunk = next) {
+        next = chunk->next;
+        if (chunk->partition == partition) s_spend(self, chunk);
+    }
+}
+
+static void s_free_spent(weft_consumer_part_t *self)
+{
+    while (self->spent) {
+        struct weft_cchunk *chunk = self->spent;
+        self->spent = chunk->next;
+        self->held_bytes -= chunk->frame.size;
+        weft_frame_drop(&chunk->frame);
+        free(chunk);
+    }
+}
+
+void weft_consumer_free_chunks(weft_consumer_part_t *self)
+{
+    while (self->first) s_spend(self, self->first);
+    s_free_spent(self);
+    for (size_t i = 0; i < self->scratch_count; i++) weft_buf_fini(&self->scratch[i]);
+    free(self->scratch);
+    self->scratch = NULL;
+    self->scratch_count = self->scratch_used = 0;
+}
+
+static bool s_readable(const weft_consumer_part_t *self, const struct weft_cchunk *chunk)
+{
+    return chunk->serial <= self->poll_serial && !chunk->partition->paused;
+}
+
+static struct weft_cchunk *s_next_chunk(const weft_consumer_part_t *self)
+{
+    for (struct weft_cchunk *chunk = self->first; chunk; chunk = chunk->next)
+        if (s_readable(self, chunk)) return chunk;
+    return NULL;
+}
+
+bool weft_consumer_part_begin_poll(weft_consumer_part_t *self)
+{
+    s_free_spent(self);
+    // Inflated batches of the poll before go, but the one that is being read.
+    bool keep = self->in_batch && self->in_scratch;
+    if (keep && self->scratch_used > 1) {
+        weft_buf_t current = self->scratch[self->scratch_used - 1];
+        self->scratch[self->scratch_used - 1] = self->scratch[0];
+        self->scratch[0] = current;
+    }
+    self->scratch_used = keep ? 1 : 0;
+    self->poll_serial = self->serial;
+    return s_next_chunk(self) != NULL;
+}
+
+// ---- batches
+
+static weft_buf_t *s_scratch(weft_consumer_part_t *self)
+{
+    if (self->scratch_used == self->scratch_count) {
+        self->scratch = weft_realloc(self->scratch, (self->scratch_count + 1) * sizeof *self->scratch);
+        weft_buf_init(&self->scratch[self->scratch_count++]);
+    }
+    weft_buf_t *scratch = &self->scratch[self->scratch_used++];
+    weft_buf_clear(scratch);
+    return scratch;
+}
+
+static void s_bad_batch(weft_consumer_part_t *self, struct weft_cpartition *partition, int64_t offset, weft_err_t error)
+{
+    char text[200];
+    snprintf(text, sizeof text, "the batch at offset %lld can't be read; seek behind it to go on. %s",
+             (long long) offset, weft_err_sentence(error));
+    weft_counter_add(&self->counters, WEFT_CONSUMER_BAD_BATCHES, 1);
+    weft_consumer_stop_partition(self, partition, WEFT_EVENT_BAD_BATCH, offset, error, text);
+}
+
+// Records between the position and this batch do not exist (any more): said, then passed.
+static void s_tell_gap(weft_consumer_part_t *self, struct weft_cpartition *partition)
+{
+    weft_counter_add(&self->counters, WEFT_CONSUMER_GAPS, 1);
+    weft_consumer_tell(self, WEFT_EVENT_RESET, partition->topic, partition->index, partition->position,
+                       self->batch.base_offset, WEFT_ERR_OFFSET_OUT_OF_RANGE, "the offsets between are gone");
+    partition->position = self->batch.base_offset;
+}
+
+// The next batch of the chunk being read: opened, or passed, or its partition stopped.
+static void s_open_batch(weft_consumer_part_t *self, struct weft_cchunk *chunk)
+{
+    struct weft_cpartition *partition = chunk->partition;
+    weft_slice_t rest = weft_bytes(chunk->frame.data + chunk->at, chunk->frame.size - chunk->at);
+    weft_err_t err = weft_batch_read(rest, &self->batch);
+    if (err) {
+        s_bad_batch(self, partition, partition->position, err);
+        return;
+    }
+    weft_slice_t bytes = weft_bytes(rest.data, weft_batch_bytes(&self->batch));
+    if (weft_batch_next_offset(&self->batch) <= partition->position) {
+        chunk->at += bytes.size;
+        return;
+    }
+    if (self->check_crc && !(self->batch.attributes & WEFT_BATCH_ATTR_CRC_ABSENT))
+        err = weft_batch_verify(bytes, &self->batch);
+    self->in_scratch = (self->batch.attributes & WEFT_BATCH_ATTR_CODEC_MASK) != 0;
+    weft_slice_t payload;
+    if (!err) err = weft_batch_payload(bytes, &self->batch, self->in_scratch ? s_scratch(self) : NULL, &payload);
+    if (err) {
+        s_bad_batch(self, partition, self->batch.base_offset, err);
+        return;
+    }
+    if (self->batch.base_offset > partition->position) s_tell_gap(self, partition);
+    weft_record_iter_init(&self->iter, payload);
+    self->in_batch = true;
+}
+
+static void s_close_batch(weft_consumer_part_t *self, struct weft_cchunk *chunk, bool bad)
+{
+    struct weft_cpartition *partition = chunk->partition;
+    self->in_batch = false;
+    if (bad) {
+        s_bad_batch(self, partition, self->batch.base_offset, WEFT_ERR_BAD_BATCH);
+        return;
+    }
+    int64_t next = weft_batch_next_offset(&self->batch);
+    if (next > partition->position) partition->position = next; // the end of a batch may be a gap of compaction
+    chunk->at += weft_batch_bytes(&self->batch);
+}
+
+// ---- records
+
+bool weft_consumer_part_next(weft_consumer_part_t *self, struct weft_record_view *record, bool *crossed)
+{
+    for (;;) {
+        struct weft_cchunk *chunk = self->reading;
+        if (!chunk) {
+            self->reading = chunk = s_next_chunk(self);
+            if (!chunk) return false;
+        }
+        struct weft_cpartition *partition = chunk->partition;
+        if (__builtin_expect(partition->paused, 0)) {
+            self->reading = NULL;
+            self->in_batch = false; // opened again after resume
+            continue;
+        }
+        if (!self->in_batch) {
+            if (chunk->at < chunk->frame.size)
+                s_open_batch(self, chunk);
+            else {
+                s_spend(self, chunk);
+                if (crossed) *crossed = true;
+            }
+            continue;
+        }
+        struct weft_record found;
+        bool bad = false;
+        if (!weft_record_iter_next(&self->iter, &found, &bad)) {
+            s_close_batch(self, chunk, bad);
+            continue;
+        }
+        int64_t offset = self->batch.base_offset + found.offset_delta;
+        if (__builtin_expect(offset < partition->position, 0)) continue;
+        partition->position = offset + 1;
+        record->topic = partition->topic->name;
+        record->partition = partition->index;
+        record->leader_epoch = self->batch.leader_epoch;
+        record->offset = offset;
+        record->timestamp_ms = self->batch.attributes & WEFT_BATCH_ATTR_LOG_APPEND_TIME
+                                   ? self->batch.max_timestamp_ms
+                                   : self->batch.base_timestamp_ms + found.timestamp_delta_ms;
+        record->key = found.key;
+        record->value = found.value;
+        record->headers = found.headers;
+        weft_counter_add(&self->counters, WEFT_CONSUMER_RECORDS, 1);
+        return true;
+    }
+}

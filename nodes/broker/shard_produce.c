@@ -67,6 +67,10 @@ static weft_err_t s_accept(weft_partition_t *partition, weft_frame_t *data, stru
     }
     weft_err_t code = weft_batch_accept(bytes, &settings->limits, &in->batch, &in->crc_state, &self->error);
     if (code != WEFT_OK) return code;
+    if (bytes.size != weft_batch_bytes(&in->batch)) // a second batch, or rubbish: nothing is skipped in silence (I7)
+        return weft_error_set(&self->error, WEFT_ERR_BAD_BATCH,
+                              "%zu bytes follow the batch: send one batch in a message.",
+                              bytes.size - weft_batch_bytes(&in->batch));
     if (!data->shared) {
         in->header = data->data;
         in->head = bytes;

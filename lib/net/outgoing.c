@@ -7,9 +7,14 @@
 #include "outgoing.h"
 
 #include "../base/assert.h"
+#include "handover.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
+
+#ifdef WEFT_HANDOVER_SEEN
+char weft_handover;
+#endif
 
 #define S_OWNED (UINT64_C(1) << 63)
 
@@ -18,8 +23,7 @@ struct weft_account {
 };
 
 struct s_block {
-    // Published with release and read with acquire: ThreadSanitizer can't see that libzmq hands the block over.
-    _Atomic(weft_account_t *) account;
+    weft_account_t *account;
     uint64_t charge;
     weft_frame_t frame; // empty for a lone header
     uint8_t header_bytes[];
@@ -58,8 +62,9 @@ bool weft_account_idle(const weft_account_t *self)
 
 static void s_block_free(void *data, void *hint)
 {
+    weft_handover_take();
     struct s_block *block = hint;
-    weft_account_t *account = atomic_load_explicit(&block->account, memory_order_acquire);
+    weft_account_t *account = block->account;
     uint64_t charge = block->charge;
     weft_frame_drop(&block->frame);
     free(block);
@@ -72,13 +77,12 @@ static struct s_block *s_block_new(weft_account_t *account, size_t message_bytes
     block->charge = message_bytes + 1;
     block->frame = WEFT_FRAME_EMPTY;
     atomic_fetch_add_explicit(&account->charged, block->charge, memory_order_relaxed);
-    atomic_init(&block->account, NULL);
+    block->account = account;
     return block;
 }
 
-static void s_message_init(zmq_msg_t *message, struct s_block *block, weft_account_t *account, void *data, size_t size)
+static void s_message_init(zmq_msg_t *message, struct s_block *block, void *data, size_t size)
 {
-    atomic_store_explicit(&block->account, account, memory_order_release);
     int rc = zmq_msg_init_data(message, data, size, s_block_free, block);
     weft_assert(rc == 0); // fails only without memory
 }
@@ -90,7 +94,7 @@ void weft_outgoing_init(weft_outgoing_t *self, weft_account_t *account, weft_sli
         if (data != NULL) weft_frame_drop(data);
         struct s_block *block = s_block_new(account, header.size, header.size);
         if (header.size > 0) memcpy(block->header_bytes, header.data, header.size);
-        s_message_init(&self->header, block, account, block->header_bytes, header.size);
+        s_message_init(&self->header, block, block->header_bytes, header.size);
         return;
     }
     int rc = zmq_msg_init_size(&self->header, header.size);
@@ -98,11 +102,12 @@ void weft_outgoing_init(weft_outgoing_t *self, weft_account_t *account, weft_sli
     if (header.size > 0) memcpy(zmq_msg_data(&self->header), header.data, header.size);
     struct s_block *block = s_block_new(account, header.size + data->size, 0);
     weft_frame_move(&block->frame, data);
-    s_message_init(&self->data, block, account, block->frame.data, block->frame.size);
+    s_message_init(&self->data, block, block->frame.data, block->frame.size);
 }
 
 bool weft_outgoing_send(weft_outgoing_t *self, void *socket)
 {
+    weft_handover_give();
     if (zmq_msg_send(&self->header, socket, ZMQ_DONTWAIT | (self->has_data ? ZMQ_SNDMORE : 0)) < 0) return false;
     if (!self->has_data) return true;
     // Past the first frame libzmq refuses nothing: with SNDHWM 0 a pipe takes all, and a dying one swallows it.

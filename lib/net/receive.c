@@ -4,7 +4,7 @@
 // libzmq makes a message readable only once all of its parts are there, so past the first frame EAGAIN can't come.
 #include "receive.h"
 
-#include "../base/assert.h"
+#include "handover.h"
 
 #include <errno.h>
 #include <string.h>
@@ -41,6 +41,7 @@ static bool s_receive_frame(void *socket, weft_frame_t *frame, bool *more)
         rc = zmq_msg_recv(message, socket, ZMQ_DONTWAIT);
     } while (rc < 0 && errno == EINTR);
     if (rc < 0) return false; // an empty zmq_msg_t needs no close
+    weft_handover_take();
     frame->ops = &s_frame_ops;
     frame->data = zmq_msg_data(message);
     frame->size = (size_t) rc;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
-// Arena: blocks in a list, the newest first; allocation moves a mark in the newest. A reset keeps the newest (and largest) block,
-// so that a steady flow of messages allocates nothing. Blocks double up to S_BLOCK_BYTES_MAX; what is larger gets a block of its own size.
+// Arena: blocks in a list, the newest first; allocation moves a mark in the newest. A reset keeps the newest (and
+// largest) block, so that a steady flow of messages allocates nothing. Blocks double up to S_BLOCK_BYTES_MAX; what is
+// larger gets a block of its own size.
 #include "assert.h"
 #include "bytes.h"
 

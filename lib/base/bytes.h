@@ -18,8 +18,8 @@
 
 // ---- allocation that can't fail
 
-void *weft_alloc(size_t bytes);                   // uninitialised; 0 bytes gives a valid pointer
-void *weft_calloc(size_t count, size_t bytes);    // zeroed; overflow ends the process
+void *weft_alloc(size_t bytes);                // uninitialised; 0 bytes gives a valid pointer
+void *weft_calloc(size_t count, size_t bytes); // zeroed; overflow ends the process
 void *weft_realloc(void *memory, size_t bytes);
 char *weft_strdup(const char *text);
 
@@ -28,11 +28,11 @@ char *weft_strdup(const char *text);
 // weft_slice_t and WEFT_SLICE_NIL stand in the public <weft/types.h>: data NULL means nil, where nil and empty differ.
 
 weft_slice_t weft_slice(const void *data, size_t size);
-weft_slice_t weft_slice_text(const char *text);               // without the terminator; NULL gives nil
-bool weft_slice_equal(weft_slice_t a, weft_slice_t b);        // nil equals only nil
-int weft_slice_compare(weft_slice_t a, weft_slice_t b);       // bytewise, shorter first
+weft_slice_t weft_slice_text(const char *text);         // without the terminator; NULL gives nil
+bool weft_slice_equal(weft_slice_t a, weft_slice_t b);  // nil equals only nil
+int weft_slice_compare(weft_slice_t a, weft_slice_t b); // bytewise, shorter first
 bool weft_slice_is_text(weft_slice_t slice, const char *text);
-uint64_t weft_slice_hash(weft_slice_t slice, uint64_t seed);  // fast, not cryptographic
+uint64_t weft_slice_hash(weft_slice_t slice, uint64_t seed); // fast, not cryptographic
 // A heap copy with a terminator behind it; the caller frees it.
 char *weft_slice_dup(weft_slice_t slice);
 
@@ -46,7 +46,7 @@ typedef struct weft_buf {
 
 void weft_buf_init(weft_buf_t *self);
 void weft_buf_fini(weft_buf_t *self);
-void weft_buf_clear(weft_buf_t *self);                        // keeps the memory
+void weft_buf_clear(weft_buf_t *self); // keeps the memory
 void weft_buf_reserve(weft_buf_t *self, size_t bytes_more);
 void weft_buf_append(weft_buf_t *self, const void *data, size_t size);
 void weft_buf_printf(weft_buf_t *self, const char *format, ...) __attribute__((format(printf, 2, 3)));

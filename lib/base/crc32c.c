@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MPL-2.0
-// CRC-32C. The crc32 instruction takes eight bytes a cycle but answers after three, so three streams run interleaved; their ends are joined
-// with carry-less multiplication (Gopal et al., "Fast CRC computation for iSCSI polynomial using CRC32 instruction", Intel 2011).
+// CRC-32C. The crc32 instruction takes eight bytes a cycle but answers after three, so three streams run interleaved;
+// their ends are joined with carry-less multiplication (Gopal et al., "Fast CRC computation for iSCSI polynomial using
+// CRC32 instruction", Intel 2011).
 //
-// Joining: a CRC register a, followed by n more bytes, becomes a * x^(8n) mod P. In reflected bits clmul(a, k) is x*a*k as a 64-bit message
-// word, and the instruction maps a word w to w * x^32 mod P: with k = x^(8n - 33) mod P the product can just be xored into the last word of the
-// stream that ends n bytes later. The k are computed at start, not written down.
+// Joining: a CRC register a, followed by n more bytes, becomes a * x^(8n) mod P. In reflected bits clmul(a, k) is x*a*k
+// as a 64-bit message word, and the instruction maps a word w to w * x^32 mod P: with k = x^(8n - 33) mod P the product
+// can just be xored into the last word of the stream that ends n bytes later. The k are computed at start, not written
+// down.
 //
 // The portable way is the table of eight slices (Kounavis and Berry 2005).
 #include "crc32c.h"

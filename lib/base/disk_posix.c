@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
-// The real disk: one descriptor a file, positioned reads and writes (no shared position, hence safe from several threads), fdatasync.
-// Interrupted calls are taken up again; short writes go on where they stopped. Locks are flock(2): gone with the process, kill -9 included.
+// The real disk: one descriptor a file, positioned reads and writes (no shared position, hence safe from several
+// threads), fdatasync. Interrupted calls are taken up again; short writes go on where they stopped. Locks are flock(2):
+// gone with the process, kill -9 included.
 #include "disk.h"
 
 #include "assert.h"
@@ -141,8 +142,8 @@ static weft_err_t s_truncate(weft_file_t *file, int64_t bytes)
     return result == 0 ? WEFT_OK : weft_err_of_errno(errno);
 }
 
-// Blocks are reserved behind the end, so that a full disk shows at the roll of a segment and not in the middle of an append; the size
-// that is read stays. A file system that can't do it goes without.
+// Blocks are reserved behind the end, so that a full disk shows at the roll of a segment and not in the middle of an
+// append; the size that is read stays. A file system that can't do it goes without.
 static weft_err_t s_preallocate(weft_file_t *file, int64_t bytes)
 {
     int result;
@@ -218,7 +219,8 @@ static weft_err_t s_sync_parent(const struct weft_disk *disk, char *partial, cha
     return err;
 }
 
-// Parents that had to be made are synced here: the caller syncs the last one's directory, and knows nothing of those above.
+// Parents that had to be made are synced here: the caller syncs the last one's directory, and knows nothing of those
+// above.
 static weft_err_t s_mkdir(const struct weft_disk *disk, const char *path)
 {
     char partial[PATH_MAX];

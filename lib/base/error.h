@@ -22,7 +22,8 @@
 weft_err_t weft_error_set(struct weft_error *error, weft_err_t code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-// Maps an errno of a file operation to a code: ENOSPC and EDQUOT to DISK_FULL, ENOENT to NOT_FOUND, the rest to DISK_FAILED.
+// Maps an errno of a file operation to a code: ENOSPC and EDQUOT to DISK_FULL, ENOENT to NOT_FOUND, the rest to
+// DISK_FAILED.
 weft_err_t weft_err_of_errno(int os_errno);
 
 #define WEFT_MUST_USE __attribute__((warn_unused_result))

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
-// Map: a dense array of entries in insertion order, and an open-addressed index of positions in it (linear probing, at most half
-// full, deletion by shifting back, so no tombstones there). A removed entry leaves a hole (value NULL) in the dense array: nothing moves, hence removal during
-// iteration is safe. Holes are closed when the array is full: by then at least half is holes, or it doubles.
-// The hash is seeded by the process, so that peers can't choose keys that collide (I8); the order of iteration does not depend on it.
+// Map: a dense array of entries in insertion order, and an open-addressed index of positions in it (linear probing, at
+// most half full, deletion by shifting back, so no tombstones there). A removed entry leaves a hole (value NULL) in the
+// dense array: nothing moves, hence removal during iteration is safe. Holes are closed when the array is full: by then
+// at least half is holes, or it doubles. The hash is seeded by the process, so that peers can't choose keys that
+// collide (I8); the order of iteration does not depend on it.
 #include "map.h"
 
 #include "assert.h"

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
-// Counter sets are plain arrays of atomics. The histogram keeps 64 linear buckets for each power of two: a value v with its top bit at
-// e >= 6 falls into bucket 64 * (e - 6) + (v >> (e - 6)), which for v < 128 is v itself; so a bucket is at most 1/64 of its value wide.
+// Counter sets are plain arrays of atomics. The histogram keeps 64 linear buckets for each power of two: a value v with
+// its top bit at e >= 6 falls into bucket 64 * (e - 6) + (v >> (e - 6)), which for v < 128 is v itself; so a bucket is
+// at most 1/64 of its value wide.
 #include "metrics.h"
 
 #include "assert.h"

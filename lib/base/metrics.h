@@ -2,9 +2,10 @@
 /**
  * Counters that anyone can read (I7), and a latency histogram.
  *
- * A counter set belongs to one actor, which alone writes; other threads may read (relaxed atomics). A set is described by a
- * constant table, so that names and docs stand in one place and can be listed.
- * The histogram has logarithmic buckets with 1/64 relative error from 1 ns to 1 hour (the layout of HdrHistogram, Tene 2012).
+ * A counter set belongs to one actor, which alone writes; other threads may read (relaxed atomics). A set is described
+ * by a constant table, so that names and docs stand in one place and can be listed.
+ * The histogram has logarithmic buckets with 1/64 relative error from 1 ns to 1 hour (the layout of HdrHistogram, Tene
+ * 2012).
  */
 #ifndef WEFT_BASE_METRICS_H
 #define WEFT_BASE_METRICS_H

@@ -51,7 +51,8 @@ uint64_t weft_rand_next(weft_rand_t *self)
     return result;
 }
 
-// Multiply and reject (Lemire, "Fast random integer generation in an interval", 2019): no modulo bias, rarely a second draw.
+// Multiply and reject (Lemire, "Fast random integer generation in an interval", 2019): no modulo bias, rarely a second
+// draw.
 uint64_t weft_rand_below(weft_rand_t *self, uint64_t bound)
 {
     weft_assert(bound >= 1);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
-// A line is formatted on the stack and leaves with one write(2): lines of several threads and processes on the same stderr never mix, and
-// nothing is allocated or locked. What peers sent may stand in a line: control bytes are shown as '?', so that nobody forges lines or drives the
-// terminal. Colour only where stderr is a terminal and NO_COLOR is not set.
+// A line is formatted on the stack and leaves with one write(2): lines of several threads and processes on the same
+// stderr never mix, and nothing is allocated or locked. What peers sent may stand in a line: control bytes are shown as
+// '?', so that nobody forges lines or drives the terminal. Colour only where stderr is a terminal and NO_COLOR is not
+// set.
 #include "trace.h"
 
 #include <errno.h>

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
-// The 80 bytes before a batch's records. Every integer has a constant width, so a header is a template: 15 marker bytes that never change, and
-// the values between them. The CRC takes bytes 22 to the end first and bytes 0 to 16 last: what a leader patches (offset, epoch) lies in the last 17,
-// so that it verifies, patches and re-extends the CRC without reading the payload twice (I2: followers append the same bytes).
+// The 80 bytes before a batch's records. Every integer has a constant width, so a header is a template: 15 marker bytes
+// that never change, and the values between them. The CRC takes bytes 22 to the end first and bytes 0 to 16 last: what
+// a leader patches (offset, epoch) lies in the last 17, so that it verifies, patches and re-extends the CRC without
+// reading the payload twice (I2: followers append the same bytes).
 #include "batch.h"
 
 #include "../base/assert.h"
@@ -221,7 +222,8 @@ static weft_err_t s_accept_fields(const struct weft_batch *batch, struct weft_er
     return WEFT_OK;
 }
 
-// The state for stamp, which clears CRC_ABSENT: with that bit gone. It sits in the first three of the bytes that the CRC covers.
+// The state for stamp, which clears CRC_ABSENT: with that bit gone. It sits in the first three of the bytes that the
+// CRC covers.
 static uint32_t s_crc_state_cleared(const uint8_t *bytes, size_t size)
 {
     uint8_t head[3] = {bytes[S_CRC_FROM], bytes[S_CRC_FROM + 1] & 0x7f, bytes[S_CRC_FROM + 2]};

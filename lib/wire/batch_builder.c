@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
-// The builder writes records behind 80 bytes of room, so that finish() only fills in the header. A record's greatest size is reserved once, then all is
-// stored without further checks; values up to 128 bytes are copied by 16-byte moves that overlap, which saves the call that costs
-// more than the copy.
+// The builder writes records behind 80 bytes of room, so that finish() only fills in the header. A record's greatest
+// size is reserved once, then all is stored without further checks; values up to 128 bytes are copied by 16-byte moves
+// that overlap, which saves the call that costs more than the copy.
 #include "batch.h"
 
 #include "../base/assert.h"

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
-// Inflating is bounded by raw_bytes, and by nothing else: output goes straight into memory of exactly that size. zstd's one-shot call does
-// so by itself (no window buffer, whatever the frame's header asks for). lz4's frame decoder would buffer up to 8 MiB when a 20-byte frame
-// announces 4 MiB blocks, so the frame is walked here (lz4 frame format 1.6) and its blocks are decoded in place, each with the output before it as
-// dictionary. The frame's own xxhash sums are skipped: the batch's CRC covers the same bytes.
+// Inflating is bounded by raw_bytes, and by nothing else: output goes straight into memory of exactly that size. zstd's
+// one-shot call does so by itself (no window buffer, whatever the frame's header asks for). lz4's frame decoder would
+// buffer up to 8 MiB when a 20-byte frame announces 4 MiB blocks, so the frame is walked here (lz4 frame format 1.6)
+// and its blocks are decoded in place, each with the output before it as dictionary. The frame's own xxhash sums are
+// skipped: the batch's CRC covers the same bytes.
 //
 // zstd contexts are costly to make and are kept, one pair a thread, until the thread ends.
 #include "batch.h"
@@ -118,7 +119,8 @@ static uint32_t s_load32_little(const uint8_t *at)
     return (uint32_t) at[0] | (uint32_t) at[1] << 8 | (uint32_t) at[2] << 16 | (uint32_t) at[3] << 24;
 }
 
-// Reads the frame's header: magic, flags, block size, content size if given, header checksum. Leaves `at` at the first block.
+// Reads the frame's header: magic, flags, block size, content size if given, header checksum. Leaves `at` at the first
+// block.
 static bool s_lz4_open(struct s_lz4_frame *self, weft_slice_t packed, size_t raw_bytes)
 {
     enum {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
-// Heap frames keep the pointer to free in `storage` (data may be all that a reader looks at, but the memory's owner is the frame). Pool frames are one
-// allocation [s_buffer | bytes]; the buffer knows its pool, the pool counts its owner and every buffer outside, so that it lives until the last
-// I/O thread has given its frame back.
+// Heap frames keep the pointer to free in `storage` (data may be all that a reader looks at, but the memory's owner is
+// the frame). Pool frames are one allocation [s_buffer | bytes]; the buffer knows its pool, the pool counts its owner
+// and every buffer outside, so that it lives until the last I/O thread has given its frame back.
 #include "frame.h"
 
 #include "../base/assert.h"
@@ -94,8 +94,9 @@ struct s_buffer {
     _Alignas(16) uint8_t bytes[];
 };
 
-// The lock is held for a handful of instructions and taken once for each data frame that leaves: 20 ns, uncontended, beside the 10 us that
-// reading and sending 64 KiB takes. A lock-free stack with several takers needs tagged pointers and saves nothing that could be measured.
+// The lock is held for a handful of instructions and taken once for each data frame that leaves: 20 ns, uncontended,
+// beside the 10 us that reading and sending 64 KiB takes. A lock-free stack with several takers needs tagged pointers
+// and saves nothing that could be measured.
 struct weft_frame_pool {
     pthread_mutex_t lock;
     struct s_buffer *free_list;

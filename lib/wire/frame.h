@@ -2,10 +2,11 @@
 /**
  * Frame: one message part, as received or to be sent, without a copy.
  *
- * A frame owns its bytes through `ops`; lib/net wraps a zmq_msg_t in `storage`, a pool wraps a counted buffer, the simulator
- * wraps heap memory. Frames are moved, never copied: after weft_frame_move the source is empty. An empty frame (ops NULL) has no
- * data and needs no drop.
- * `shared` is true when somebody else still reads the same memory (inproc): then the bytes must not be patched in place.
+ * A frame owns its bytes through `ops`; lib/net wraps a zmq_msg_t in `storage`, a pool wraps a counted buffer, the
+ * simulator wraps heap memory. Frames are moved, never copied: after weft_frame_move the source is empty. An empty
+ * frame (ops NULL) has no data and needs no drop.
+ * `shared` is true when somebody else still reads the same memory (inproc): then the bytes must not be patched in
+ * place.
  */
 #ifndef WEFT_WIRE_FRAME_H
 #define WEFT_WIRE_FRAME_H
@@ -15,8 +16,9 @@
 struct weft_frame;
 
 struct weft_frame_ops {
-    void (*move)(struct weft_frame *to, struct weft_frame *from); // both have this ops; sets to->data; NULL: plain struct copy is right
-    void (*drop)(struct weft_frame *self);                        // any thread
+    // both have this ops; sets to->data; NULL: plain struct copy is right
+    void (*move)(struct weft_frame *to, struct weft_frame *from);
+    void (*drop)(struct weft_frame *self); // any thread
 };
 
 typedef struct weft_frame {

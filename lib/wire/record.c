@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
-// Records by hand: [ts_delta, key|nil, value|nil, headers|nil]. One record is bounded in two ways: a short straight path for what our own
-// builder writes (fixarray, small unsigned delta, bin8 or bin16, no headers: a few predicted branches and one dependent load), and a general
-// one that takes every legal width and says what is wrong. Both trust nothing: each length is compared with the bytes that remain (I8).
+// Records by hand: [ts_delta, key|nil, value|nil, headers|nil]. One record is bounded in two ways: a short straight
+// path for what our own builder writes (fixarray, small unsigned delta, bin8 or bin16, no headers: a few predicted
+// branches and one dependent load), and a general one that takes every legal width and says what is wrong. Both trust
+// nothing: each length is compared with the bytes that remain (I8).
 #include "batch.h"
 
 #include "batch_bytes.h"
@@ -20,7 +21,8 @@ static const uint8_t *s_refuse(struct s_fault *fault, const char *what, const ui
     return NULL;
 }
 
-// ---- the general path. Each function takes the place of a value and returns the place behind it, or NULL if it is not legal.
+// ---- the general path. Each function takes the place of a value and returns the place behind it, or NULL if it is not
+// legal.
 
 static const uint8_t *s_take_int(const uint8_t *at, const uint8_t *end, int64_t *out)
 {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
-// What a record costs in the batch code: encode, encode with header and CRC, accept (CRC and bounds), iterate; and both codecs. Prints ns
-// per record. Not a test: figures are for people. bench_batch [value bytes] [records a batch]
+// What a record costs in the batch code: encode, encode with header and CRC, accept (CRC and bounds), iterate; and both
+// codecs. Prints ns per record. Not a test: figures are for people. bench_batch [value bytes] [records a batch]
 #include "lib/base/crc32c.h"
 #include "lib/wire/batch.h"
 

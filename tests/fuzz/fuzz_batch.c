@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
-// Batches as a peer might send them: read, verify, accept, inflate, iterate, and bare records. Checked beside "no crash": what was accepted
-// uncompressed iterates to exactly its count; what accept took and stamp patched, verify takes too; a batch that was built from bare records is
-// accepted. Since no fuzzer guesses a CRC or 15 markers, the bytes are also tried with the CRC said to be absent, and as a payload behind a good header.
+// Batches as a peer might send them: read, verify, accept, inflate, iterate, and bare records. Checked beside "no
+// crash": what was accepted uncompressed iterates to exactly its count; what accept took and stamp patched, verify
+// takes too; a batch that was built from bare records is accepted. Since no fuzzer guesses a CRC or 15 markers, the
+// bytes are also tried with the CRC said to be absent, and as a payload behind a good header.
 #include "lib/base/assert.h"
 #include "lib/wire/batch.h"
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
-// Each call asks s_fails() first, which counts it and says whether the armed fault takes it. A file wraps the file of the disk below and remembers its path,
-// for the suffix filter.
+// Each call asks s_fails() first, which counts it and says whether the armed fault takes it. A file wraps the file of
+// the disk below and remembers its path, for the suffix filter.
 #include "fault_disk.h"
 
 #include "../../lib/base/assert.h"

@@ -2,9 +2,9 @@
 /**
  * Fault disk: passes every call on to another disk, counts them, and makes chosen ones fail.
  *
- * For sweeps: run once without a fault and ask how many calls there were; then run again with the n-th failing, for each n, and check what was
- * acknowledged. Files opened through it stay usable after disarming. Safe from several threads.
- * It forgets nothing that was written: the loss of unsynced bytes is another disk's work.
+ * For sweeps: run once without a fault and ask how many calls there were; then run again with the n-th failing, for
+ * each n, and check what was acknowledged. Files opened through it stay usable after disarming. Safe from several
+ * threads. It forgets nothing that was written: the loss of unsynced bytes is another disk's work.
  */
 #ifndef WEFT_TESTS_SUPPORT_FAULT_DISK_H
 #define WEFT_TESTS_SUPPORT_FAULT_DISK_H

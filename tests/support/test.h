@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 /**
- * What every test program needs: cmocka with its includes in the right order, temporary directories, batches to work with.
+ * What every test program needs: cmocka with its includes in the right order, temporary directories, batches to work
+ * with.
  *
  * Helpers fail the running test (cmocka) where they can't do their work; none returns an error.
  */

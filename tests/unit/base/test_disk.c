@@ -222,7 +222,8 @@ static void test_disk__remove_tree_takes_all_of_it(void **state)
     assert_err(weft_disk_remove_tree(disk, weft_test_path(s_directory, "t")), WEFT_ERR_NOT_FOUND);
 }
 
-// Whichever call fails: the old content is there, or the new one, whole; and no temporary file stays unless its removal failed too.
+// Whichever call fails: the old content is there, or the new one, whole; and no temporary file stays unless its removal
+// failed too.
 static void test_disk__replace_file_keeps_old_or_new_at_any_fault(void **state)
 {
     weft_fault_disk_t *fault_disk = weft_fault_disk_new(weft_disk_posix());

@@ -17,7 +17,7 @@ enum weft_option_type {
     WEFT_OPTION_BYTES,    // decimal with optional KiB, MiB, GiB; -1 where min allows it
     WEFT_OPTION_DURATION, // milliseconds; decimal with optional ms, s, m, h, d; -1 where min allows it
     WEFT_OPTION_TEXT,
-    WEFT_OPTION_CHOICE    // one of `choices`, separated by '|'; the parsed value is its index
+    WEFT_OPTION_CHOICE // one of `choices`, separated by '|'; the parsed value is its index
 };
 
 struct weft_option {
@@ -26,8 +26,8 @@ struct weft_option {
     const char *initial; // default, as text
     int64_t min, max;    // of the number, or of the text's length
     const char *choices;
-    bool live;           // may change while running
-    const char *doc;     // one sentence
+    bool live;       // may change while running
+    const char *doc; // one sentence
 };
 
 typedef struct weft_options weft_options_t;
@@ -37,16 +37,18 @@ void weft_options_destroy(weft_options_t **self_p);
 weft_options_t *weft_options_copy(const weft_options_t *self);
 
 // Refused: nothing changed, `error` says why.
-WEFT_MUST_USE weft_err_t weft_options_set(weft_options_t *self, const char *name, const char *value, struct weft_error *error);
-WEFT_MUST_USE weft_err_t weft_options_set_pair(weft_options_t *self, const char *pair, struct weft_error *error); // "key=value"
+WEFT_MUST_USE weft_err_t weft_options_set(weft_options_t *self, const char *name, const char *value,
+                                          struct weft_error *error);
+WEFT_MUST_USE weft_err_t weft_options_set_pair(weft_options_t *self, const char *pair,
+                                               struct weft_error *error); // "key=value"
 // Reads a ZPL file of `key = value` lines. All or nothing.
 WEFT_MUST_USE weft_err_t weft_options_load(weft_options_t *self, const char *path, struct weft_error *error);
 
 // A name that is not in the table is a defect of the caller (asserted).
-int64_t weft_options_int(const weft_options_t *self, const char *name);   // also bool, bytes, duration (ms), choice index
+int64_t weft_options_int(const weft_options_t *self, const char *name); // also bool, bytes, duration (ms), choice index
 bool weft_options_bool(const weft_options_t *self, const char *name);
 const char *weft_options_text(const weft_options_t *self, const char *name); // as given; any type
-bool weft_options_is_set(const weft_options_t *self, const char *name);   // false: it has its default
+bool weft_options_is_set(const weft_options_t *self, const char *name);      // false: it has its default
 
 // Generated, one a scope: weft_options_broker, weft_options_coordinator, weft_options_topic, weft_options_producer,
 // weft_options_consumer (lib/base includes nothing generated but errors; the tables are in lib/wire's generated config.h).

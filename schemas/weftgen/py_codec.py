@@ -77,7 +77,7 @@ TABLE_DOCS = {
 def runtime_text():
     path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "py_runtime.py")
     with open(path, encoding="utf-8") as file:
-        return file.read()
+        return file.read().split("\n", 1)[1]  # without its licence line: the module has one
 
 
 def load(model):

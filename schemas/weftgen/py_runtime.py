@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MPL-2.0
 # ---- how it works: tables above, rules here
 
 _INTEGERS = {

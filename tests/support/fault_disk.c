@@ -14,6 +14,7 @@ enum { S_KINDS = 15 };
 
 struct weft_fault_disk {
     struct weft_disk disk;
+    struct weft_disk_ops ops; // sync_all only where the disk below has it
     const struct weft_disk *under;
     pthread_mutex_t lock;
     struct weft_fault fault; // kinds 0: disarmed
@@ -206,6 +207,12 @@ static weft_err_t s_sync_directory(const struct weft_disk *disk, const char *pat
     return err ? err : s_below(disk)->sync_directory(s_self(disk)->under, path);
 }
 
+static weft_err_t s_sync_all(const struct weft_disk *disk, const char *path)
+{
+    weft_err_t err = s_fails(disk, WEFT_FAULT_SYNC, path, NULL);
+    return err ? err : s_below(disk)->sync_all(s_self(disk)->under, path);
+}
+
 static weft_err_t s_list(const struct weft_disk *disk, const char *path, weft_disk_list_fn *each, void *context)
 {
     weft_err_t err = s_fails(disk, WEFT_FAULT_LIST, path, NULL);
@@ -236,6 +243,7 @@ static const struct weft_disk_ops s_ops = {
     .list = s_list,
     .lock = s_lock,
     .free_bytes = s_free_bytes,
+    .sync_all = s_sync_all,
 };
 
 // ---- the disk itself
@@ -243,7 +251,9 @@ static const struct weft_disk_ops s_ops = {
 weft_fault_disk_t *weft_fault_disk_new(const struct weft_disk *under)
 {
     weft_fault_disk_t *self = weft_calloc(1, sizeof *self);
-    self->disk = (struct weft_disk){.ops = &s_ops, .self = self};
+    self->ops = s_ops;
+    if (!under->ops->sync_all) self->ops.sync_all = NULL;
+    self->disk = (struct weft_disk){.ops = &self->ops, .self = self};
     self->under = under;
     pthread_mutex_init(&self->lock, NULL);
     return self;

@@ -19,7 +19,7 @@ enum {
     WEFT_FAULT_SIZE = 1 << 3,
     WEFT_FAULT_TRUNCATE = 1 << 4,
     WEFT_FAULT_PREALLOCATE = 1 << 5,
-    WEFT_FAULT_SYNC = 1 << 6,
+    WEFT_FAULT_SYNC = 1 << 6, // also sync_all
     WEFT_FAULT_RENAME = 1 << 7,
     WEFT_FAULT_UNLINK = 1 << 8,
     WEFT_FAULT_MKDIR = 1 << 9,

@@ -184,7 +184,6 @@ static weft_err_t s_sync_directory(const struct weft_disk *disk, const char *pat
     return err;
 }
 
-// *made (may be NULL) says whether it was not there.
 // Linux 5.8 and later report here what any file of the file system failed to write back.
 static weft_err_t s_sync_all(const struct weft_disk *disk, const char *path)
 {
@@ -195,6 +194,7 @@ static weft_err_t s_sync_all(const struct weft_disk *disk, const char *path)
     return err;
 }
 
+// *made (may be NULL) says whether it was not there.
 static weft_err_t s_mkdir_one(const char *path, bool *made)
 {
     struct stat status;

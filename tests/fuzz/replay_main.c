@@ -37,8 +37,7 @@ static void s_on_crash(int number)
 {
     int fd = open(s_crash_path, O_WRONLY | O_CREAT | O_TRUNC, 0644);
     if (fd >= 0 && write(fd, s_current.data, s_current.size) == (ssize_t) s_current.size) {
-        static const char text[] = "the input is kept in the file crash-<fuzzer>\n";
-        if (write(2, text, sizeof(text) - 1) < 0) _exit(1);
+        dprintf(2, "the input is kept in %s\n", s_crash_path);
     }
     signal(number, SIG_DFL);
     raise(number);

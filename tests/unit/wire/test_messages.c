@@ -441,6 +441,40 @@ static void test_commands__are_told_apart_by_their_number(void **state)
     assert_int_equal(command, WEFT_COMMAND_UNKNOWN);
 }
 
+static void test_commands__a_topic_of_the_most_partitions_fits(void **state)
+{
+    static int32_t replicas[] = {1, 2, 3};
+    struct weft_placement *placement = calloc(WEFT_PARTITIONS_MAX, sizeof(*placement));
+    for (size_t i = 0; i < WEFT_PARTITIONS_MAX; i++) placement[i] = (struct weft_placement){replicas, 3};
+    struct weft_topic_created_command command, back;
+    weft_topic_created_command_init(&command);
+    command.topic = weft_slice_text("orders");
+    command.placement = placement;
+    command.placement_count = WEFT_PARTITIONS_MAX;
+    weft_buf_t out;
+    weft_buf_init(&out);
+    weft_topic_created_command_encode(&command, &out);
+    weft_codec_t codec;
+    weft_codec_init(&codec);
+    assert_int_equal(weft_topic_created_command_decode(&codec, weft_buf_slice(&out), &back, NULL), WEFT_OK);
+    assert_int_equal(back.placement_count, WEFT_PARTITIONS_MAX);
+    assert_memory_equal(back.placement[WEFT_PARTITIONS_MAX - 1].replicas, replicas, sizeof(replicas));
+    free(placement);
+    weft_codec_fini(&codec);
+    weft_buf_fini(&out);
+}
+
+static void test_guard__a_request_may_not_be_as_large_as_a_reply_or_a_record(void **state)
+{
+    size_t size = WEFT_HEADER_COUNT_MAX + 1 + 5;
+    uint8_t *bytes = calloc(1, size); // an array32 of zeros
+    memcpy(bytes, "\xdd\x00\x01\x00\x01", 5);
+    assert_int_equal(weft_guard_check(weft_slice(bytes, size), &weft_guard_header, NULL), WEFT_ERR_BAD_FRAME);
+    assert_int_equal(weft_guard_check(weft_slice(bytes, size), &weft_guard_reply, NULL), WEFT_OK);
+    assert_int_equal(weft_guard_check(weft_slice(bytes, size), &weft_guard_record, NULL), WEFT_OK);
+    free(bytes);
+}
+
 // ---- tables
 
 static void test_errors__table_is_sound(void **state)
@@ -497,6 +531,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_replies__refusals_carry_name_and_sentence),
         cmocka_unit_test(test_replies__a_refused_fetch_still_tells_where_the_common_part_ends),
         cmocka_unit_test(test_commands__are_told_apart_by_their_number),
+        cmocka_unit_test(test_commands__a_topic_of_the_most_partitions_fits),
+        cmocka_unit_test(test_guard__a_request_may_not_be_as_large_as_a_reply_or_a_record),
         cmocka_unit_test(test_errors__table_is_sound),
         cmocka_unit_test(test_config__every_default_is_legal),
     };

@@ -48,7 +48,8 @@ struct s_control {
     uint64_t next_id, register_id; // register_id 0: none under way
     uint64_t first_id;             // replies below were for another coordinator
     int64_t send_us;               // when the next heartbeat or registration is due
-    int64_t heard_us;              // last word of the active coordinator
+    int64_t answered_us;           // last word of an active coordinator
+    int64_t turned_us;             // likewise, or when this one was turned to: its time to answer runs from there
     int64_t refused_us;            // since when registration is refused, 0: it is not
     int64_t leave_us;              // a stop waits no longer
     int64_t heartbeat_us, session_us;
@@ -101,7 +102,7 @@ static void s_turn_to(struct s_control *self, size_t at)
     self->active = at;
     self->first_id = self->next_id;
     self->register_id = 0;
-    self->heard_us = now_us;
+    self->turned_us = now_us;
     self->send_us = now_us;
 }
 
@@ -117,6 +118,11 @@ static void s_turn_to_next(struct s_control *self)
             return;
         }
     }
+}
+
+static void s_heard(struct s_control *self, int64_t now_us)
+{
+    self->answered_us = self->turned_us = now_us;
 }
 
 static bool s_send(struct s_control *self)
@@ -276,7 +282,7 @@ static void s_on_registered(struct s_control *self, weft_slice_t header, int64_t
     struct weft_broker_register_reply reply;
     if (weft_broker_register_reply_decode(&self->codec, header, &reply, &self->error) != WEFT_OK) return;
     self->register_id = 0;
-    self->heard_us = now_us;
+    s_heard(self, now_us);
     if (reply.header.error != WEFT_OK) {
         s_refused(self, &reply.header, now_us);
         return;
@@ -302,7 +308,7 @@ static void s_on_heartbeat(struct s_control *self, weft_slice_t header, int64_t 
         return;
     }
     if (!s_take_epoch(self, reply.epoch)) return;
-    self->heard_us = now_us;
+    s_heard(self, now_us);
     s_check_joined(self);
     if (self->stopping && reply.stop_now) self->left = true;
 }
@@ -338,7 +344,7 @@ static void s_on_update(struct s_control *self, const struct weft_message *messa
     }
     // Not before this start is known to belong to the cluster that pushes.
     if (!self->registered || !s_take_epoch(self, request.epoch)) return;
-    if (message->link == self->coordinators[self->active].link) self->heard_us = now_us;
+    if (message->link == self->coordinators[self->active].link) s_heard(self, now_us);
     if (request.to_index <= self->applied_index) return; // told twice
     if (!request.snapshot && request.from_index > self->applied_index) {
         s_count(self, WEFT_COUNT_UPDATE_GAPS);
@@ -377,18 +383,16 @@ static void s_message(struct weft_part *part, struct weft_message *message)
 
 static void s_check_silence(struct s_control *self, int64_t now_us)
 {
-    int64_t patience_us = self->registered ? self->session_us : S_REGISTER_US;
-    if (now_us - self->heard_us < patience_us) return;
-    if (self->registered) {
+    if (self->registered && now_us - self->answered_us >= self->session_us) {
         int before = atomic_load_explicit(&self->broker->standing, memory_order_relaxed);
-        s_count(self, WEFT_COUNT_HEARTBEATS_UNANSWERED);
         s_standing(self, WEFT_BROKER_ALONE);
-        if (before == WEFT_BROKER_JOINED)
+        if (before == WEFT_BROKER_JOINED) {
+            s_count(self, WEFT_COUNT_HEARTBEATS_UNANSWERED);
             weft_trace(WEFT_TRACE_WARN, self->name, "the coordinator at %s does not answer; serving on without it",
                        self->coordinators[self->active].endpoint);
+        }
     }
-    s_turn_to_next(self);
-    self->heard_us = now_us;
+    if (now_us - self->turned_us >= (self->registered ? self->session_us : S_REGISTER_US)) s_turn_to_next(self);
 }
 
 static int64_t s_turn(struct weft_part *part, int64_t now_us)
@@ -439,7 +443,7 @@ static void s_start(struct weft_part *part, const struct weft_port *port)
         at += size;
     }
     s_new_incarnation(self);
-    self->heard_us = self->send_us = weft_port_now_us(port);
+    self->answered_us = self->turned_us = self->send_us = weft_port_now_us(port);
 }
 
 static void s_mail(struct weft_part *part, struct weft_mail *mail)

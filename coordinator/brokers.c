@@ -389,23 +389,26 @@ static void s_watch_time(weft_coordinator_t *self, struct weft_broker_session *s
 
 int64_t weft_coordinator_brokers_turn(weft_coordinator_t *self, int64_t now_us)
 {
-    if (self->turned_us && now_us - self->turned_us > self->session_us / 2 && weft_map_count(self->sessions)) {
+    size_t count = weft_map_count(self->sessions);
+    if (self->watching && now_us - self->turned_us > self->session_us / 2) {
         self->grace_until_us = now_us + self->session_us;
         weft_counter_add(self->counters, WEFT_COUNT_LATE_TURNS, 1);
     }
     self->turned_us = now_us;
-    if (!self->in_office || weft_map_count(self->sessions) == 0) return WEFT_TIME_NEVER;
+    self->watching = count > 0;
+    if (!self->in_office || self->stopping || count == 0) return WEFT_TIME_NEVER;
+    if (now_us < self->scan_us) return self->scan_us;
     void *value;
-    bool scan = now_us >= self->scan_us && !self->stopping;
-    for (size_t cursor = 0; weft_map_next(self->sessions, &cursor, NULL, &value);) {
-        s_push(self, value, now_us);
-        if (scan) s_watch_time(self, value, now_us);
-    }
-    weft_coordinator_feed_forget(self->feed);
-    if (scan) {
-        int64_t step = self->session_us / 8;
-        self->scan_us = now_us + (step < self->heartbeat_us ? step : self->heartbeat_us);
-    }
-    if (self->stopping) return WEFT_TIME_NEVER;
+    for (size_t cursor = 0; weft_map_next(self->sessions, &cursor, NULL, &value);) s_watch_time(self, value, now_us);
+    int64_t step = self->session_us / 8;
+    self->scan_us = now_us + (step < self->heartbeat_us ? step : self->heartbeat_us);
     return self->scan_us;
+}
+
+void weft_coordinator_brokers_push(weft_coordinator_t *self, int64_t now_us)
+{
+    if (!self->in_office) return;
+    void *value;
+    for (size_t cursor = 0; weft_map_next(self->sessions, &cursor, NULL, &value);) s_push(self, value, now_us);
+    weft_coordinator_feed_forget(self->feed);
 }

@@ -88,6 +88,7 @@ typedef struct weft_coordinator {
     weft_map_t *altering; // ids of topics with a topic_altered on its way
     weft_map_t *sessions; // broker id to struct weft_broker_session
     bool in_office, stopping;
+    bool watching; // there were sessions at the last turn
     int64_t started_us, turned_us, scan_us;
     int64_t grace_until_us; // nobody is timed out before then
 } weft_coordinator_t;
@@ -126,7 +127,10 @@ void weft_coordinator_broker_lost(weft_coordinator_t *self, const struct weft_pr
 // Sessions for the brokers that the state calls alive, and for no others.
 void weft_coordinator_sessions_follow(weft_coordinator_t *self, int32_t broker);
 void weft_coordinator_took_office(weft_coordinator_t *self);
+// Timeouts, which are proposals: before the quorum's turn.
 int64_t weft_coordinator_brokers_turn(weft_coordinator_t *self, int64_t now_us);
+// What was applied goes out: after it.
+void weft_coordinator_brokers_push(weft_coordinator_t *self, int64_t now_us);
 void weft_coordinator_sessions_drop(weft_coordinator_t *self);
 
 // ---- status.c

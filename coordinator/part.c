@@ -345,9 +345,12 @@ static void s_gauges(weft_coordinator_t *self)
 static int64_t s_turn(struct weft_part *part, int64_t now_us)
 {
     weft_coordinator_t *self = s_self(part);
-    int64_t next_quorum = self->quorum->ops->turn(self->quorum, now_us);
     int64_t next_brokers = weft_coordinator_brokers_turn(self, now_us);
+    bool in_office = self->in_office;
+    int64_t next_quorum = self->quorum->ops->turn(self->quorum, now_us);
+    weft_coordinator_brokers_push(self, now_us);
     s_gauges(self);
+    if (self->in_office != in_office) return now_us; // sessions began
     return next_quorum < next_brokers ? next_quorum : next_brokers;
 }
 

@@ -8,7 +8,6 @@
 
 #include "../lib/base/assert.h"
 #include "../lib/base/trace.h"
-#include "../lib/log/sync_part.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -135,21 +134,42 @@ static void s_flush(struct weft_quorum_single *self)
 
 // ---- syncs
 
+struct weft_sync_request *weft_quorum_request_new(const struct weft_disk *disk, void *owner)
+{
+    struct weft_sync_request *request = weft_calloc(1, sizeof *request + sizeof request->jobs[0]);
+    request->job_count = 1;
+    request->jobs[0].owner = owner;
+    request->jobs[0].sync.disk = disk;
+    return request;
+}
+
+void weft_quorum_request_free(void *body)
+{
+    struct weft_sync_request *request = body;
+    struct weft_log_sync *sync = &request->jobs[0].sync;
+    for (size_t i = 0; i < sync->file_count; i++)
+        if (sync->files[i]) sync->disk->ops->close(&sync->files[i]);
+    free(request);
+}
+
+void weft_quorum_request_post(struct weft_quorum_single *self, struct weft_sync_request *request)
+{
+    struct weft_mail mail = {.kind = WEFT_MAIL_SYNC, .body = request, .body_free = weft_quorum_request_free};
+    self->port.ops->post(self->port.world, self->sync_part, &mail);
+}
+
 static void s_sync(struct weft_quorum_single *self, int64_t now_us)
 {
     if (self->sync_out || self->state == WEFT_QUORUM_FAILED || !weft_log_dirty(self->log)) return;
-    struct weft_sync_request *request = weft_calloc(1, sizeof *request + sizeof request->jobs[0]);
-    request->job_count = 1;
+    struct weft_sync_request *request = weft_quorum_request_new(self->disk, self);
     request->jobs[0].topic = weft_quorum_log_id();
-    request->jobs[0].owner = self;
     if (!weft_log_sync_begin(self->log, &request->jobs[0].sync)) {
-        free(request);
+        weft_quorum_request_free(request);
         return;
     }
     self->sync_out = true;
     self->sync_since_us = now_us;
-    struct weft_mail mail = {.kind = WEFT_MAIL_SYNC, .body = request, .body_free = free};
-    self->port.ops->post(self->port.world, self->sync_part, &mail);
+    weft_quorum_request_post(self, request);
 }
 
 static void s_apply(struct weft_quorum_single *self)
@@ -174,18 +194,19 @@ static void s_mail(weft_quorum_t *base, struct weft_mail *mail)
     weft_assert(mail->kind == WEFT_MAIL_SYNCED);
     struct weft_sync_request *request = mail->body;
     struct weft_sync_job *job = &request->jobs[0];
-    if (job->owner != self) {
-        weft_quorum_snapshot_synced(self, job->sync.result);
-    } else {
+    weft_err_t result = job->sync.result;
+    if (job->owner == self) {
         self->sync_out = false;
         self->sync_since_us = 0;
-        weft_err_t err = weft_log_sync_done(self->log, &job->sync);
-        if (err)
-            weft_quorum_single_fail(self, err, "syncing the log failed");
+        result = weft_log_sync_done(self->log, &job->sync);
+        if (result)
+            weft_quorum_single_fail(self, result, "syncing the log failed");
         else
             s_apply(self);
+    } else {
+        weft_quorum_snapshot_synced(self, result);
     }
-    free(request);
+    weft_quorum_request_free(request);
 }
 
 // ---- turns

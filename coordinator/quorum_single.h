@@ -7,7 +7,7 @@
 #ifndef WEFT_COORDINATOR_QUORUM_SINGLE_H
 #define WEFT_COORDINATOR_QUORUM_SINGLE_H
 
-#include "../lib/log/log.h"
+#include "../lib/log/sync_part.h"
 #include "quorum.h"
 #include "quorum_queue.h"
 
@@ -48,6 +48,11 @@ struct weft_quorum_single {
 
 // Nothing goes on: everything waiting is lost, whoever asks hears the sentence. A failed sync is never retried (REPLICATION.md rule 11).
 void weft_quorum_single_fail(struct weft_quorum_single *self, weft_err_t code, const char *what);
+
+// Body of a WEFT_MAIL_SYNC with one job. The free function also drops the job's references to files, for mail that is never delivered.
+struct weft_sync_request *weft_quorum_request_new(const struct weft_disk *disk, void *owner);
+void weft_quorum_request_free(void *request);
+void weft_quorum_request_post(struct weft_quorum_single *self, struct weft_sync_request *request);
 
 // ---- quorum_recover.c
 

@@ -8,7 +8,6 @@
 #include "../lib/base/assert.h"
 #include "../lib/base/crc32c.h"
 #include "../lib/base/trace.h"
-#include "../lib/log/sync_part.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -72,21 +71,19 @@ done:
 
 static void s_post(struct weft_quorum_single *self, weft_file_t *file)
 {
-    struct weft_sync_request *request = weft_calloc(1, sizeof *request + sizeof request->jobs[0]);
-    request->job_count = 1;
-    request->jobs[0].owner = &self->snapshot_step; // anything but the log's
+    struct weft_sync_request *request =
+        weft_quorum_request_new(self->disk, &self->snapshot_step); // any owner but the log's
     struct weft_log_sync *sync = &request->jobs[0].sync;
-    sync->disk = self->disk;
     if (file) {
-        sync->files[0] = file; // held by us until the answer
+        self->disk->ops->ref(file);
+        sync->files[0] = file;
         sync->file_count = 1;
     } else {
         sync->directory_dirty = true;
         sync->directory_levels = 1;
         snprintf(sync->directory, sizeof sync->directory, "%s", self->directory);
     }
-    struct weft_mail mail = {.kind = WEFT_MAIL_SYNC, .body = request, .body_free = free};
-    self->port.ops->post(self->port.world, self->sync_part, &mail);
+    weft_quorum_request_post(self, request);
 }
 
 void weft_quorum_snapshot_turn(struct weft_quorum_single *self, int64_t now_us)

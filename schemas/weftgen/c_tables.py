@@ -124,6 +124,8 @@ def config_header(model):
                 lines.append("enum { %s };" % ", ".join(name.upper() for name in names))
         lines.append("extern const struct weft_option weft_options_%s[%d];" % (scope, len(options)))
         lines.append("extern const size_t weft_options_%s_count;\n" % scope)
+    lines.append("// All scopes, for what goes through every table.")
+    lines.append("#define WEFT_OPTION_SCOPES(X) \\\n%s\n" % " \\\n".join("    X(%s)" % scope for scope, _doc, _options in model.config))
     return "\n".join(lines) + "\n#endif\n"
 
 

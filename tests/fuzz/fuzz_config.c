@@ -38,11 +38,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const struct {
         const struct weft_option *table;
         size_t count;
-    } scopes[] = {{weft_options_broker, weft_options_broker_count},
-                  {weft_options_consumer, weft_options_consumer_count},
-                  {weft_options_coordinator, weft_options_coordinator_count},
-                  {weft_options_producer, weft_options_producer_count},
-                  {weft_options_topic, weft_options_topic_count}};
+    } scopes[] = {
+#define SCOPE(scope) {weft_options_##scope, weft_options_##scope##_count},
+        WEFT_OPTION_SCOPES(SCOPE)};
     if (size == 0) return 0;
     size_t scope = data[0] % (sizeof(scopes) / sizeof(scopes[0]));
     struct s_context context;

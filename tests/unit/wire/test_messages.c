@@ -496,11 +496,9 @@ static void test_config__every_default_is_legal(void **state)
     const struct {
         const struct weft_option *table;
         size_t count;
-    } scopes[] = {{weft_options_broker, weft_options_broker_count},
-                  {weft_options_coordinator, weft_options_coordinator_count},
-                  {weft_options_topic, weft_options_topic_count},
-                  {weft_options_producer, weft_options_producer_count},
-                  {weft_options_consumer, weft_options_consumer_count}};
+    } scopes[] = {
+#define SCOPE(scope) {weft_options_##scope, weft_options_##scope##_count},
+        WEFT_OPTION_SCOPES(SCOPE)};
     for (size_t i = 0; i < sizeof(scopes) / sizeof(scopes[0]); i++) {
         weft_options_t *options = weft_options_new(scopes[i].table, scopes[i].count, "scope");
         for (size_t j = 0; j < scopes[i].count; j++)

@@ -45,9 +45,8 @@ bool weft_log_sync_begin(weft_log_t *self, struct weft_log_sync *job)
 {
     if (!weft_log_dirty(self)) return false;
     struct weft_segment *active = weft_log_active(self);
-    *job = (struct weft_log_sync){.disk = self->disk,
-                                  .end_offset = self->synced_end,
-                                  .generation = self->sync_generation};
+    *job =
+        (struct weft_log_sync){.disk = self->disk, .end_offset = self->synced_end, .generation = self->sync_generation};
     weft_log_directory_dirty(self, self->directory_levels_unknown);
     job->directory_levels = self->directory_levels_dirty;
     job->directory_dirty = job->directory_levels > 0;
@@ -65,7 +64,7 @@ bool weft_log_sync_begin(weft_log_t *self, struct weft_log_sync *job)
         taken++;
     }
     self->pending_count -= taken;
-    memmove(self->pending, self->pending + taken, self->pending_count * sizeof *self->pending);
+    if (self->pending_count) memmove(self->pending, self->pending + taken, self->pending_count * sizeof *self->pending);
     if (self->pending_count) return true; // the rest, and the active segment, go with the next
     if (active->dirty) {
         self->disk->ops->ref(active->file);
@@ -77,12 +76,12 @@ bool weft_log_sync_begin(weft_log_t *self, struct weft_log_sync *job)
 }
 
 // The directory and as many levels above it as were made with it.
-static weft_err_t s_sync_directories(const struct weft_log_sync *job)
+weft_err_t weft_log_sync_directories(const struct weft_disk *disk, const char *directory, uint8_t levels)
 {
-    char path[sizeof job->directory];
-    strcpy(path, job->directory);
-    for (uint8_t level = 0; level < job->directory_levels; level++) {
-        weft_err_t err = job->disk->ops->sync_directory(job->disk, path);
+    char path[WEFT_LOG_PATH_BYTES_MAX];
+    strcpy(path, directory);
+    for (uint8_t level = 0; level < levels; level++) {
+        weft_err_t err = disk->ops->sync_directory(disk, path);
         if (err) return err;
         char *slash = strrchr(path, '/');
         if (!slash || slash == path) break;
@@ -95,7 +94,8 @@ void weft_log_sync_run(struct weft_log_sync *job)
 {
     job->result = WEFT_OK;
     for (size_t i = 0; i < job->file_count && !job->result; i++) job->result = job->disk->ops->sync(job->files[i]);
-    if (!job->result && job->directory_dirty) job->result = s_sync_directories(job);
+    if (!job->result && job->directory_dirty)
+        job->result = weft_log_sync_directories(job->disk, job->directory, job->directory_levels);
 }
 
 static void s_unlink_cut(weft_log_t *self)

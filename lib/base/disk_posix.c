@@ -5,6 +5,7 @@
 #include "disk.h"
 
 #include "assert.h"
+#include "disk_syncfs.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -47,6 +48,11 @@ static weft_err_t s_open(const struct weft_disk *disk, const char *path, enum we
         [WEFT_OPEN_READ] = O_RDONLY, [WEFT_OPEN_WRITE] = O_RDWR, [WEFT_OPEN_CREATE] = O_RDWR | O_CREAT};
     int fd = s_open_retry(path, flags[mode]);
     if (fd < 0) return weft_err_of_errno(errno);
+    weft_err_t err = mode == WEFT_OPEN_READ ? WEFT_OK : weft_disk_syncfs_watch(fd, path);
+    if (err) {
+        close(fd);
+        return err;
+    }
     struct s_file *self = weft_alloc(sizeof *self);
     self->base.disk = disk;
     atomic_init(&self->references, 1);
@@ -184,14 +190,9 @@ static weft_err_t s_sync_directory(const struct weft_disk *disk, const char *pat
     return err;
 }
 
-// Linux 5.8 and later report here what any file of the file system failed to write back.
 static weft_err_t s_sync_all(const struct weft_disk *disk, const char *path)
 {
-    int fd = s_open_retry(path, O_RDONLY | O_DIRECTORY);
-    if (fd < 0) return weft_err_of_errno(errno);
-    weft_err_t err = syncfs(fd) == 0 ? WEFT_OK : weft_err_of_errno(errno);
-    close(fd);
-    return err;
+    return weft_disk_syncfs(path);
 }
 
 // *made (may be NULL) says whether it was not there.

@@ -192,6 +192,16 @@ static void test_disk__free_bytes_are_told(void **state)
                WEFT_ERR_NOT_FOUND);
 }
 
+static void test_disk__a_whole_file_system_syncs_from_any_directory_of_it(void **state)
+{
+    weft_file_t *file = s_open("f", WEFT_OPEN_CREATE);
+    weft_slice_t text = weft_slice_text("abc");
+    assert_ok(s_ops()->pwritev(file, &text, 1, 0));
+    assert_ok(s_ops()->sync_all(weft_disk_posix(), s_directory));
+    s_ops()->close(&file);
+    assert_err(s_ops()->sync_all(weft_disk_posix(), weft_test_path(s_directory, "absent")), WEFT_ERR_NOT_FOUND);
+}
+
 static void test_disk__read_file_refuses_beyond_its_limit(void **state)
 {
     const struct weft_disk *disk = weft_disk_posix();
@@ -305,6 +315,7 @@ int main(void)
         s_test(test_disk__a_lock_is_held_by_one_and_names_it),
         s_test(test_disk__a_lock_dies_with_its_process),
         s_test(test_disk__free_bytes_are_told),
+        s_test(test_disk__a_whole_file_system_syncs_from_any_directory_of_it),
         s_test(test_disk__read_file_refuses_beyond_its_limit),
         s_test(test_disk__remove_tree_takes_all_of_it),
         s_test(test_disk__replace_file_keeps_old_or_new_at_any_fault),

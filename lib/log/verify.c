@@ -22,7 +22,7 @@ static weft_err_t s_show(struct weft_verify *self, struct s_window *window, int6
     int64_t skip = position - window->at;
     if (window->bytes.size < (size_t) skip + want && !window->last) {
         window->bytes.size -= (size_t) skip;
-        memmove(window->bytes.data, window->bytes.data + skip, window->bytes.size);
+        if (window->bytes.size) memmove(window->bytes.data, window->bytes.data + skip, window->bytes.size);
         window->at = position;
         skip = 0;
         size_t room = want > S_WINDOW_BYTES ? want : S_WINDOW_BYTES;

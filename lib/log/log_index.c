@@ -93,16 +93,16 @@ static weft_err_t s_rewrite(struct weft_segment *segment, weft_slice_t entries)
 // Builds the index again from the headers. They are not verified: whoever reads the batches does that.
 static weft_err_t s_rebuild(weft_log_t *self, struct weft_segment *segment)
 {
-    struct weft_walk walk;
+    struct weft_segment_walk walk;
     struct weft_segment noted;
     struct weft_batch batch;
     weft_buf_t page;
     int64_t since = 0;
     weft_buf_init(&page);
     weft_segment_init(&noted, segment->base_offset);
-    weft_walk_init(&walk, segment->file, 0, segment->bytes);
+    weft_segment_walk_init(&walk, segment->file, 0, segment->bytes);
     weft_err_t err;
-    while (!(err = weft_walk_next(&walk, &batch)))
+    while (!(err = weft_segment_walk_next(&walk, &batch)))
         s_gather(&page, &since, self->config.index_interval_bytes, &noted, &batch);
     if (err == WEFT_ERR_NOT_FOUND) err = weft_segment_open_index(segment, self->disk, self->directory);
     if (!err) err = s_rewrite(segment, weft_buf_slice(&page));
@@ -135,11 +135,11 @@ weft_err_t weft_log_use(weft_log_t *self, struct weft_segment *segment)
 // The checksum says that an entry was written for this segment, the batch it points at that it still holds.
 static weft_err_t s_confirm(struct weft_segment *segment, const struct weft_index_entry *entry)
 {
-    struct weft_walk walk;
+    struct weft_segment_walk walk;
     struct weft_batch batch;
     if (entry->position == 0) return WEFT_OK;
-    weft_walk_init(&walk, segment->file, entry->position, segment->bytes);
-    weft_err_t err = weft_walk_peek(&walk, &batch);
+    weft_segment_walk_init(&walk, segment->file, entry->position, segment->bytes);
+    weft_err_t err = weft_segment_walk_peek(&walk, &batch);
     return !err && batch.base_offset != entry->offset ? WEFT_ERR_DAMAGED : err;
 }
 

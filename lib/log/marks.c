@@ -16,8 +16,13 @@ static weft_err_t s_store(weft_log_t *self, const char *name, int64_t first, int
     weft_put_u64(bytes + 4, (uint64_t) first);
     weft_put_u64(bytes + 12, (uint64_t) second);
     weft_put_u32(bytes + 20, weft_crc32c(0, bytes, 20));
-    return weft_disk_replace_file(self->disk, weft_log_path_named(path, self->directory, name),
-                                  weft_slice(bytes, sizeof bytes));
+    weft_err_t err = weft_disk_replace_file(self->disk, weft_log_path_named(path, self->directory, name),
+                                            weft_slice(bytes, sizeof bytes));
+    if (err || !self->directory_levels_unknown) return err;
+    // A file is as durable as the directory that it stands in.
+    err = weft_log_sync_directories(self->disk, self->directory, self->directory_levels_unknown);
+    if (!err) self->directory_levels_unknown = 0;
+    return err;
 }
 
 weft_err_t weft_log_start_store(weft_log_t *self, int64_t offset)

@@ -37,12 +37,12 @@ static weft_err_t s_position(weft_log_t *self, struct weft_segment *segment, int
     }
     struct weft_index_want want = {.by_time = false, .bound = offset};
     struct weft_index_entry entry;
-    struct weft_walk walk;
+    struct weft_segment_walk walk;
     struct weft_batch batch;
     weft_err_t err = weft_log_index_find(self, segment, want, &entry);
     if (err) return err;
-    weft_walk_init(&walk, segment->file, entry.position, segment->bytes);
-    while (!(err = weft_walk_peek(&walk, &batch)) && weft_batch_next_offset(&batch) <= offset)
+    weft_segment_walk_init(&walk, segment->file, entry.position, segment->bytes);
+    while (!(err = weft_segment_walk_peek(&walk, &batch)) && weft_batch_next_offset(&batch) <= offset)
         walk.position += (int64_t) weft_batch_bytes(&batch);
     if (err) return err == WEFT_ERR_NOT_FOUND ? WEFT_ERR_DAMAGED : err;
     if (batch.base_offset > offset) return WEFT_ERR_DAMAGED;
@@ -217,12 +217,12 @@ static weft_err_t s_segment_by_time(weft_log_t *self, struct weft_segment *segme
 {
     struct weft_index_want want = {.by_time = true, .bound = time_ms};
     struct weft_index_entry entry;
-    struct weft_walk walk;
+    struct weft_segment_walk walk;
     struct weft_batch batch;
     weft_err_t err = weft_log_index_find(self, segment, want, &entry);
     if (err) return err;
-    weft_walk_init(&walk, segment->file, entry.position, segment->bytes);
-    for (int64_t position = walk.position; !(err = weft_walk_next(&walk, &batch)); position = walk.position) {
+    weft_segment_walk_init(&walk, segment->file, entry.position, segment->bytes);
+    for (int64_t position = walk.position; !(err = weft_segment_walk_next(&walk, &batch)); position = walk.position) {
         if (batch.max_timestamp_ms < time_ms || weft_batch_next_offset(&batch) <= self->start_offset) continue;
         err = s_record_by_time(self, segment, position, &batch, time_ms, offset, timestamp_ms);
         if (err != WEFT_ERR_NOT_FOUND) return err;
@@ -251,13 +251,13 @@ weft_err_t weft_log_scan(weft_log_t *self, int64_t offset, weft_log_scan_fn *eac
     int64_t next = offset;
     while (next < weft_log_end(self)) {
         struct weft_segment *segment = weft_log_segment_of(self, next);
-        struct weft_walk walk;
+        struct weft_segment_walk walk;
         struct weft_batch batch;
         int64_t position, base_offset;
         weft_err_t err = s_position(self, segment, next, &position, &base_offset);
         if (err) return err;
-        weft_walk_init(&walk, segment->file, position, segment->bytes);
-        while (!(err = weft_walk_next(&walk, &batch))) {
+        weft_segment_walk_init(&walk, segment->file, position, segment->bytes);
+        while (!(err = weft_segment_walk_next(&walk, &batch))) {
             if (batch.base_offset != base_offset) return WEFT_ERR_DAMAGED;
             err = each(context, &batch);
             if (err) return err;

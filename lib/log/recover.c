@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define S_COPY_BYTES (1024 * 1024)
 #define S_DIRECTORY_LEVELS 3 // data directory / topic / partition
 
 struct s_recovery {
@@ -166,7 +167,7 @@ static weft_err_t s_verify_from(struct s_recovery *self, struct weft_segment *se
                                    .context = self};
     weft_buf_clear(&self->log->index_page);
     self->log->index_since_bytes = 0;
-    segment->bytes = entry->position;
+    segment->verified_from = segment->bytes = entry->position;
     segment->end_offset = entry->offset;
     segment->max_timestamp_ms = entry->max_before_ms;
     segment->last_epoch = verify->epoch;
@@ -178,10 +179,10 @@ static weft_err_t s_verify_from(struct s_recovery *self, struct weft_segment *se
 // The first batch's time, when verification did not pass it.
 static weft_err_t s_first_time(struct weft_segment *segment)
 {
-    struct weft_walk walk;
+    struct weft_segment_walk walk;
     struct weft_batch batch;
-    weft_walk_init(&walk, segment->file, 0, segment->bytes);
-    weft_err_t err = weft_walk_peek(&walk, &batch);
+    weft_segment_walk_init(&walk, segment->file, 0, segment->bytes);
+    weft_err_t err = weft_segment_walk_peek(&walk, &batch);
     if (!err) segment->first_timestamp_ms = batch.base_timestamp_ms;
     return err == WEFT_ERR_NOT_FOUND || err == WEFT_ERR_DAMAGED ? WEFT_OK : err;
 }
@@ -305,12 +306,12 @@ static weft_err_t s_rebuild_epochs(struct s_recovery *self)
     self->epochs_changed = true;
     for (size_t i = 0; i < log->segment_count; i++) {
         struct weft_segment *segment = &log->segments[i];
-        struct weft_walk walk;
+        struct weft_segment_walk walk;
         struct weft_batch batch;
         weft_err_t err = weft_log_use(log, segment);
         if (err) return err;
-        weft_walk_init(&walk, segment->file, 0, segment->bytes);
-        while (!(err = weft_walk_next(&walk, &batch)))
+        weft_segment_walk_init(&walk, segment->file, 0, segment->bytes);
+        while (!(err = weft_segment_walk_next(&walk, &batch)))
             weft_log_epochs_note(log, batch.leader_epoch, batch.base_offset);
         if (err != WEFT_ERR_NOT_FOUND) return err;
     }
@@ -350,7 +351,8 @@ static weft_err_t s_fix_active(struct s_recovery *self)
     struct weft_segment *active = weft_log_active(log);
     weft_err_t err = WEFT_OK;
     int64_t index_bytes;
-    if (self->torn) {
+    // A truncation that was cut short may be seen here and not be on the disk: what it took away must not come back either.
+    if (self->torn || log->cut_from) {
         err = log->disk->ops->truncate(active->file, active->bytes);
         if (!err) err = log->disk->ops->sync(active->file);
         if (err) return err;
@@ -367,25 +369,64 @@ static weft_err_t s_fix_active(struct s_recovery *self)
     return err;
 }
 
+/*
+ * Bytes that nobody knows to be synced are written again, as they were read. They may stand in the page cache alone: after an fdatasync that failed, Linux
+ * calls such pages clean, and the sync of a later process would succeed without writing them (REPLICATION.md rule 11). Written again
+ * they are dirty, and the first sync means what it says.
+ */
+static weft_err_t s_write_again(struct weft_segment *segment, weft_buf_t *scratch)
+{
+    const struct weft_disk_ops *ops = segment->file->disk->ops;
+    weft_err_t err = WEFT_OK;
+    for (int64_t at = segment->verified_from; at < segment->bytes && !err; at += (int64_t) scratch->size) {
+        size_t size = S_COPY_BYTES, got;
+        if (segment->bytes - at < (int64_t) size) size = (size_t) (segment->bytes - at);
+        weft_buf_clear(scratch);
+        weft_buf_reserve(scratch, size);
+        err = ops->pread(segment->file, scratch->data, size, at, &got);
+        if (err) return err;
+        scratch->size = got;
+        weft_slice_t slice = weft_buf_slice(scratch);
+        if (got < size) return WEFT_ERR_DISK_FAILED;
+        err = ops->pwritev(segment->file, &slice, 1, at);
+    }
+    return err;
+}
+
+static weft_err_t s_write_unsynced_again(struct s_recovery *self)
+{
+    weft_log_t *log = self->log;
+    weft_buf_t scratch;
+    weft_err_t err = WEFT_OK;
+    weft_buf_init(&scratch);
+    for (size_t i = 0; i < log->segment_count && !err; i++) {
+        struct weft_segment *segment = &log->segments[i];
+        if (segment->end_offset <= self->synced_end || segment->verified_from < 0) continue;
+        bool closed = segment->file == NULL;
+        err = weft_segment_open(segment, log->disk, log->directory);
+        if (!err) err = s_write_again(segment, &scratch);
+        if (closed) weft_segment_close(segment);
+    }
+    weft_buf_fini(&scratch);
+    if (!err && log->epoch_count && log->epochs[log->epoch_count - 1].start_offset >= self->synced_end)
+        self->epochs_changed = true; // likewise
+    return err;
+}
+
 // What was recovered and not known to be synced goes with the first sync.
-static weft_err_t s_mark_unsynced(struct s_recovery *self)
+static void s_mark_unsynced(struct s_recovery *self)
 {
     weft_log_t *log = self->log;
     struct weft_segment *active = weft_log_active(log);
-    char path[WEFT_LOG_PATH_BYTES_MAX];
     log->synced_end = self->synced_end < active->end_offset ? self->synced_end : active->end_offset;
     // Nobody knows whether the entries in this directory, and its own in those above, ever reached the disk.
     log->directory_levels_dirty = 0;
     log->directory_levels_unknown = S_DIRECTORY_LEVELS;
     if (active->end_offset <= log->synced_end) {
         weft_segment_close(active);
-        return WEFT_OK;
+        return;
     }
     active->dirty = true;
-    if (log->epoch_count == 0 || log->epochs[log->epoch_count - 1].start_offset < log->synced_end) return WEFT_OK;
-    log->epochs_dirty = true;
-    weft_log_path_named(path, log->directory, "epochs");
-    return log->epochs_file ? WEFT_OK : log->disk->ops->open(log->disk, path, WEFT_OPEN_CREATE, &log->epochs_file);
 }
 
 static weft_err_t s_write(struct s_recovery *self)
@@ -400,9 +441,10 @@ static weft_err_t s_write(struct s_recovery *self)
     if (!err) err = s_fix_active(self);
     if (!err) err = weft_log_snapshots_cut(log, weft_log_end(log), &removed);
     if (!err) self->unlinked |= removed;
+    if (!err) err = s_write_unsynced_again(self);
     if (!err && self->epochs_changed) err = weft_log_epochs_store(log);
-    if (!err && self->unlinked) err = log->disk->ops->sync_directory(log->disk, log->directory);
-    if (!err) err = s_mark_unsynced(self);
+    if (!err && (self->unlinked || log->cut_from)) err = log->disk->ops->sync_directory(log->disk, log->directory);
+    if (!err) s_mark_unsynced(self);
     return err ? s_disk_error(self, err, "repairing the log in") : WEFT_OK;
 }
 

@@ -17,6 +17,7 @@ void weft_segment_init(struct weft_segment *self, int64_t base_offset)
                                   .max_timestamp_ms = WEFT_TIME_NONE,
                                   .first_timestamp_ms = WEFT_TIME_NONE,
                                   .seen_ms = WEFT_TIME_NONE,
+                                  .verified_from = -1,
                                   .last_epoch = -1};
 }
 
@@ -143,7 +144,7 @@ weft_err_t weft_index_search(const struct weft_segment *segment, const struct we
 
 // ---- walk
 
-void weft_walk_init(struct weft_walk *self, weft_file_t *file, int64_t position, int64_t end)
+void weft_segment_walk_init(struct weft_segment_walk *self, weft_file_t *file, int64_t position, int64_t end)
 {
     self->file = file;
     self->position = position;
@@ -162,7 +163,7 @@ weft_err_t weft_segment_header(weft_slice_t bytes, struct weft_batch *batch)
     return sane ? WEFT_OK : WEFT_ERR_DAMAGED;
 }
 
-static weft_err_t s_window(struct weft_walk *self)
+static weft_err_t s_window(struct weft_segment_walk *self)
 {
     int64_t inside = self->position - self->window_at;
     if (self->window_size && inside >= 0 &&
@@ -175,7 +176,7 @@ static weft_err_t s_window(struct weft_walk *self)
     return err;
 }
 
-weft_err_t weft_walk_peek(struct weft_walk *self, struct weft_batch *batch)
+weft_err_t weft_segment_walk_peek(struct weft_segment_walk *self, struct weft_batch *batch)
 {
     if (self->position >= self->end) return WEFT_ERR_NOT_FOUND;
     weft_err_t err = s_window(self);
@@ -189,9 +190,9 @@ weft_err_t weft_walk_peek(struct weft_walk *self, struct weft_batch *batch)
     return WEFT_OK;
 }
 
-weft_err_t weft_walk_next(struct weft_walk *self, struct weft_batch *batch)
+weft_err_t weft_segment_walk_next(struct weft_segment_walk *self, struct weft_batch *batch)
 {
-    weft_err_t err = weft_walk_peek(self, batch);
+    weft_err_t err = weft_segment_walk_peek(self, batch);
     if (!err) self->position += (int64_t) weft_batch_bytes(batch);
     return err;
 }

@@ -35,6 +35,7 @@ struct weft_segment {
     int64_t first_timestamp_ms;
     int64_t seen_ms;          // when retention first saw it with timestamps of the future; WEFT_TIME_NONE
     int64_t index_count;      // entries in the index file
+    int64_t verified_from;    // position from which this start read it; -1: trusted
     int32_t last_epoch;       // of its last batch; -1 if empty
     bool sealed;
     bool dirty;               // written since the last sync began
@@ -77,7 +78,7 @@ WEFT_MUST_USE weft_err_t weft_index_search(const struct weft_segment *segment, c
                                            struct weft_index_entry *entry, int64_t *index);
 
 /** Walk: batch headers one after the other, without their payloads. */
-struct weft_walk {
+struct weft_segment_walk {
     weft_file_t *file;
     int64_t position; // of the next header
     int64_t end;      // of what may be read
@@ -86,11 +87,11 @@ struct weft_walk {
     uint8_t window[4096];
 };
 
-void weft_walk_init(struct weft_walk *self, weft_file_t *file, int64_t position, int64_t end);
+void weft_segment_walk_init(struct weft_segment_walk *self, weft_file_t *file, int64_t position, int64_t end);
 // The header at self->position, which is left where it is. NOT_FOUND at the end; DAMAGED when no whole batch stands there.
-WEFT_MUST_USE weft_err_t weft_walk_peek(struct weft_walk *self, struct weft_batch *batch);
+WEFT_MUST_USE weft_err_t weft_segment_walk_peek(struct weft_segment_walk *self, struct weft_batch *batch);
 // The same, and goes on behind the batch.
-WEFT_MUST_USE weft_err_t weft_walk_next(struct weft_walk *self, struct weft_batch *batch);
+WEFT_MUST_USE weft_err_t weft_segment_walk_next(struct weft_segment_walk *self, struct weft_batch *batch);
 // A header within bounds: shape, format, size limit; the payload may lie beyond `bytes`.
 WEFT_MUST_USE weft_err_t weft_segment_header(weft_slice_t bytes, struct weft_batch *batch);
 

@@ -24,14 +24,14 @@ static weft_err_t s_locate(weft_log_t *self, int64_t offset, struct s_cut *cut)
     struct weft_segment *segment = weft_log_segment_of(self, offset);
     struct weft_index_want want = {.by_time = false, .bound = offset};
     struct weft_index_entry entry;
-    struct weft_walk walk;
+    struct weft_segment_walk walk;
     struct weft_batch batch;
     weft_err_t err = weft_log_index_find(self, segment, want, &entry);
     if (err) return err;
     cut->segment = (size_t) (segment - self->segments);
     cut->max_timestamp_ms = entry.max_before_ms;
-    weft_walk_init(&walk, segment->file, entry.position, segment->bytes);
-    while (!(err = weft_walk_peek(&walk, &batch))) {
+    weft_segment_walk_init(&walk, segment->file, entry.position, segment->bytes);
+    while (!(err = weft_segment_walk_peek(&walk, &batch))) {
         if (weft_batch_next_offset(&batch) > offset) break;
         if (batch.max_timestamp_ms > cut->max_timestamp_ms) cut->max_timestamp_ms = batch.max_timestamp_ms;
         walk.position += (int64_t) weft_batch_bytes(&batch);
@@ -42,27 +42,12 @@ static weft_err_t s_locate(weft_log_t *self, int64_t offset, struct s_cut *cut)
     return WEFT_OK;
 }
 
-static weft_err_t s_drop_behind(weft_log_t *self, size_t segment)
-{
-    while (self->segment_count > segment + 1) {
-        int64_t base = weft_log_active(self)->base_offset;
-        weft_log_segment_drop_last(self);
-        weft_err_t err = weft_log_unlink(self, base, ".log");
-        if (!err) err = weft_log_unlink(self, base, ".index");
-        if (err) return err;
-    }
-    return WEFT_OK;
-}
-
-static weft_err_t s_cut_segment(weft_log_t *self, const struct s_cut *cut)
+// In memory: from here on nothing above the cut is known, whatever the disk says to it.
+static void s_forget(weft_log_t *self, const struct s_cut *cut)
 {
     struct weft_segment *segment = weft_log_active(self);
     bool empty = cut->position == 0;
-    weft_err_t err = weft_segment_open(segment, self->disk, self->directory);
-    if (!err) err = weft_log_index_cut(self, segment, cut->offset);
-    if (!err) err = self->disk->ops->truncate(segment->file, cut->position);
-    if (!err) err = self->disk->ops->sync(segment->file);
-    if (err) return err;
+    (void) weft_log_epochs_cut(self, cut->offset);
     segment->bytes = cut->position;
     segment->end_offset = cut->offset;
     segment->max_timestamp_ms = empty ? WEFT_TIME_NONE : cut->max_timestamp_ms;
@@ -70,20 +55,43 @@ static weft_err_t s_cut_segment(weft_log_t *self, const struct s_cut *cut)
     segment->last_epoch = empty ? -1 : weft_log_epoch_at(self, cut->offset - 1);
     segment->sealed = false;
     segment->index_bad = false;
-    segment->dirty = true; // the next sync covers all below, whatever the ones under way say
-    return WEFT_OK;
+    weft_buf_clear(&self->index_page);
+    self->torn = false;
+    if (self->synced_end > cut->offset) self->synced_end = cut->offset;
+    if (self->start_offset > cut->offset) self->start_offset = cut->offset;
+}
+
+static weft_err_t s_drop_behind(weft_log_t *self, size_t segment)
+{
+    weft_err_t err = WEFT_OK;
+    while (self->segment_count > segment + 1) {
+        int64_t base = weft_log_active(self)->base_offset;
+        weft_log_segment_drop_last(self);
+        if (!err) err = weft_log_unlink(self, base, ".log");
+        if (!err) err = weft_log_unlink(self, base, ".index");
+    }
+    return err;
+}
+
+static weft_err_t s_cut_files(weft_log_t *self, const struct s_cut *cut)
+{
+    struct weft_segment *segment = weft_log_active(self);
+    weft_err_t err = weft_segment_open(segment, self->disk, self->directory);
+    if (!err) err = weft_log_index_cut(self, segment, cut->offset);
+    if (!err) err = self->disk->ops->truncate(segment->file, cut->position);
+    if (!err) err = self->disk->ops->sync(segment->file);
+    if (!err) segment->dirty = true; // the next sync covers all below, whatever the ones under way say
+    return err;
 }
 
 static weft_err_t s_cut(weft_log_t *self, const struct s_cut *cut)
 {
-    bool removed;
-    weft_err_t err = WEFT_OK;
-    if (cut->offset < self->start_offset) err = weft_log_start_store(self, cut->offset);
-    if (!err) err = weft_log_cut_store(self, self->cut_to, self->cut_from);
+    bool removed, epochs = self->epoch_count && self->epochs[self->epoch_count - 1].start_offset >= cut->offset;
+    weft_err_t err = s_drop_behind(self, cut->segment);
+    s_forget(self, cut);
+    if (!err) err = s_cut_files(self, cut);
     if (!err) err = weft_log_snapshots_cut(self, cut->offset, &removed);
-    if (!err) err = s_drop_behind(self, cut->segment);
-    if (!err) err = s_cut_segment(self, cut);
-    if (!err && weft_log_epochs_cut(self, cut->offset)) err = weft_log_epochs_store(self);
+    if (!err && epochs) err = weft_log_epochs_store(self);
     if (!err) err = self->disk->ops->sync_directory(self->disk, self->directory);
     return err;
 }
@@ -107,17 +115,18 @@ weft_err_t weft_log_truncate(weft_log_t *self, int64_t offset)
     if (!self->cut_from || cut.offset < self->cut_to) self->cut_to = cut.offset;
     // A synced end from before can be as high as the log's end is now.
     if (weft_log_end(self) > self->cut_from) self->cut_from = weft_log_end(self);
+    if (cut.offset < self->start_offset) err = weft_log_start_store(self, cut.offset);
+    if (!err) err = weft_log_cut_store(self, self->cut_to, self->cut_from);
+    if (err) return err; // nothing was cut
+
     weft_log_forget_cursors(self);
     self->sync_generation++;
     s_forget_pending(self, cut.offset);
-    if (self->synced_end > cut.offset) self->synced_end = cut.offset;
     err = s_cut(self, &cut);
-    if (err) { // half done: a start sorts it out
-        self->broken = true;
-        return err == WEFT_ERR_DISK_FULL ? err : WEFT_ERR_DISK_FAILED;
-    }
-    if (self->start_offset > cut.offset) self->start_offset = cut.offset;
-    return WEFT_OK;
+    if (!err) return WEFT_OK;
+    self->broken = true; // half done: a start sorts it out
+    weft_log_active(self)->index_bad = true;
+    return WEFT_ERR_DISK_FAILED;
 }
 
 // ---- trim

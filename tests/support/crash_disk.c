@@ -21,6 +21,7 @@ struct s_node {
     bool locked;
     uint8_t *now, *kept;
     size_t now_bytes, kept_bytes;
+    size_t kept_high;    // `kept` is zero from here on
     size_t capacity;     // of both
     uint8_t *dirty;      // a byte a sector: now differs from kept
     size_t dirty_low, dirty_high; // sectors that may be dirty
@@ -145,13 +146,24 @@ static void s_node_resize(struct s_node *node, size_t bytes)
 static void s_node_keep_sector(struct s_node *node, size_t sector)
 {
     memcpy(node->kept + sector * S_SECTOR, node->now + sector * S_SECTOR, S_SECTOR);
+    if (node->kept_high < (sector + 1) * S_SECTOR) node->kept_high = (sector + 1) * S_SECTOR;
+}
+
+// A length on the platter frees what was behind it: never seen again.
+static void s_node_keep_length(struct s_node *node, size_t bytes)
+{
+    if (bytes < node->kept_high) {
+        memset(node->kept + bytes, 0, node->kept_high - bytes);
+        node->kept_high = bytes;
+    }
+    node->kept_bytes = bytes;
 }
 
 static void s_node_sync(struct s_node *node)
 {
     for (size_t sector = node->dirty_low; sector < node->dirty_high; sector++)
         if (node->dirty[sector]) s_node_keep_sector(node, sector);
-    node->kept_bytes = node->now_bytes;
+    s_node_keep_length(node, node->now_bytes);
     s_node_clean(node);
 }
 
@@ -238,17 +250,6 @@ static void s_change_free(struct s_change *change)
     s_node_drop(change->node);
 }
 
-static void s_change_add(weft_crash_disk_t *self, enum s_change_kind kind, const char *path, const char *to,
-                         struct s_node *node)
-{
-    if (self->change_count == self->change_capacity) {
-        self->change_capacity = self->change_capacity ? self->change_capacity * 2 : 16;
-        self->changes = weft_realloc(self->changes, self->change_capacity * sizeof *self->changes);
-    }
-    self->changes[self->change_count++] =
-        (struct s_change){kind, weft_strdup(path), to ? weft_strdup(to) : NULL, s_node_ref(node)};
-}
-
 static void s_change_apply(struct s_tree *kept, const struct s_change *change)
 {
     switch (change->kind) {
@@ -261,6 +262,26 @@ static void s_change_apply(struct s_tree *kept, const struct s_change *change)
         s_tree_put(kept, change->to, change->node);
         break;
     }
+}
+
+// Names in the root, which nobody syncs, are durable at once.
+static bool s_in_root(const char *path)
+{
+    return !strchr(path + 1, '/');
+}
+
+static void s_change_add(weft_crash_disk_t *self, enum s_change_kind kind, const char *path, const char *to,
+                         struct s_node *node)
+{
+    if (self->change_count == self->change_capacity) {
+        self->change_capacity = self->change_capacity ? self->change_capacity * 2 : 16;
+        self->changes = weft_realloc(self->changes, self->change_capacity * sizeof *self->changes);
+    }
+    self->changes[self->change_count++] =
+        (struct s_change){kind, weft_strdup(path), to ? weft_strdup(to) : NULL, s_node_ref(node)};
+    if (!s_in_root(path)) return;
+    s_change_apply(&self->kept, &self->changes[--self->change_count]);
+    s_change_free(&self->changes[self->change_count]);
 }
 
 static bool s_directly_in(const char *path, const char *directory, size_t length)
@@ -439,7 +460,7 @@ static void s_sync_half(weft_crash_disk_t *self, struct s_node *node)
 {
     for (size_t sector = node->dirty_low; sector < node->dirty_high; sector++)
         if (node->dirty[sector] && weft_rand_below(&self->rand, 2)) s_node_keep_sector(node, sector);
-    if (weft_rand_below(&self->rand, 2)) node->kept_bytes = node->now_bytes;
+    if (weft_rand_below(&self->rand, 2)) s_node_keep_length(node, node->now_bytes);
     s_node_clean(node);
 }
 
@@ -684,6 +705,7 @@ static void s_crash_sector(weft_crash_disk_t *self, struct s_node *node, size_t 
     self->stats.sectors_lost++;
     // Never below what was synced before: a sector that was being overwritten is old or new; one that is new to the file may hold anything.
     if (sector * S_SECTOR < node->kept_bytes || !weft_rand_chance(rand, luck->garbage_per_million)) return;
+    if (node->kept_high < (sector + 1) * S_SECTOR) node->kept_high = (sector + 1) * S_SECTOR;
     for (size_t i = 0; i < S_SECTOR; i += 8) {
         uint64_t word = weft_rand_next(rand);
         memcpy(kept + i, &word, sizeof word);
@@ -698,8 +720,7 @@ static void s_crash_node(weft_crash_disk_t *self, struct s_node *node, weft_rand
         size_t length = s_crash_length(node, rand);
         for (size_t sector = node->dirty_low; sector < node->dirty_high; sector++)
             if (node->dirty[sector]) s_crash_sector(self, node, sector, &luck, rand);
-        node->kept_bytes = length;
-        memset(node->kept + length, 0, node->capacity - length);
+        s_node_keep_length(node, length);
     }
     s_node_clean(node);
     if (node->capacity) memcpy(node->now, node->kept, node->capacity);

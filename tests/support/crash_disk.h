@@ -10,6 +10,8 @@
  * A sync that is made to fail loses a random part of what it should have written for good, while reads still see it (what Linux does to
  * dirty pages after an error): a later sync that succeeds does not bring it back.
  *
+ * Names in the root ("data", "/data") are durable at once: nobody syncs the root.
+ *
  * Deterministic from the seeds it is given; one thread at a time. No call takes time.
  */
 #ifndef WEFT_TESTS_SUPPORT_CRASH_DISK_H

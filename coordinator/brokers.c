@@ -284,8 +284,15 @@ static uint32_t s_worst_turn(const struct weft_broker_heartbeat_request *request
 // What it was sent and does not have was lost on the way, unless it is still on the way.
 static void s_repair(weft_coordinator_t *self, struct weft_broker_session *session, uint64_t index)
 {
+    uint64_t ours = weft_cluster_index(self->cluster);
+    if (index > ours && !session->ahead)
+        weft_trace(
+            WEFT_TRACE_ERROR, self->name,
+            "broker %d holds cluster state %llu, newer than this coordinator's %llu: its data directory is an old copy",
+            session->broker, (unsigned long long) index, (unsigned long long) ours);
+    session->ahead = index > ours ? index : 0;
     if (index >= session->sent) {
-        if (index <= weft_cluster_index(self->cluster)) session->sent = index;
+        if (index <= ours) session->sent = index;
         return;
     }
     if (weft_port_now_us(&self->port) - session->sent_us < self->heartbeat_us) return;

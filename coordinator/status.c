@@ -124,6 +124,12 @@ static void s_broker_problems(const weft_coordinator_t *self, const struct weft_
     if (!broker->alive && broker->stored_count)
         s_problem(problems, "broker %d is down and holds %u partition%s; start it again", broker->id,
                   broker->stored_count, broker->stored_count == 1 ? "" : "s");
+    if (session && session->ahead)
+        s_problem(problems,
+                  "broker %d knows of %llu changes, this coordinator of %llu: its data directory is an old copy; put "
+                  "back the newest one",
+                  broker->id, (unsigned long long) session->ahead,
+                  (unsigned long long) weft_cluster_index(self->cluster));
     if (session && session->turn_ms > S_STUCK_MS)
         s_problem(problems,
                   "a shard or disk of broker %d has been busy with one turn for %u ms; look at its disk and its load",

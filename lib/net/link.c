@@ -131,32 +131,6 @@ bool weft_dealer_send(weft_dealer_t *self, weft_outgoing_t *outgoing)
     return false;
 }
 
-// 0: nothing there.
-static int s_monitor_event(weft_dealer_t *self)
-{
-    if (self->monitor == NULL) return 0;
-    int event = 0;
-    bool more = true;
-    for (int i = 0; more; i++) {
-        zmq_msg_t message;
-        zmq_msg_init(&message);
-        int rc = zmq_msg_recv(&message, self->monitor, ZMQ_DONTWAIT);
-        if (rc < 0 && errno == EINTR) {
-            zmq_msg_close(&message);
-            i--;
-            continue;
-        }
-        uint16_t number = 0;
-        if (i == 0 && rc >= (int) sizeof number) {
-            memcpy(&number, zmq_msg_data(&message), sizeof number);
-            event = number;
-        }
-        more = rc >= 0 && zmq_msg_more(&message);
-        zmq_msg_close(&message);
-    }
-    return event;
-}
-
 static enum weft_link_event s_fall(weft_dealer_t *self, int64_t now_us)
 {
     bool was_up = self->state == S_UP;
@@ -179,7 +153,7 @@ static void s_renew(weft_dealer_t *self, int64_t now_us)
 
 enum weft_link_event weft_dealer_poll(weft_dealer_t *self, int64_t now_us)
 {
-    for (int event; (event = s_monitor_event(self)) != 0;) {
+    for (int event, value; (event = weft_socket_monitor_next(self->monitor, &value)) != 0;) {
         if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED) {
             if (self->state == S_DOWN) self->state = S_RISING;
             self->revive_us = WEFT_TIME_NEVER;

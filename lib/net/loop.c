@@ -55,7 +55,7 @@ weft_err_t weft_loop_new(weft_net_t *net, const struct weft_world_part *how, str
     if (err != WEFT_OK) goto fail_self;
     err = weft_net_mailbox_add(net, &self->id, &self->mailbox, error);
     if (err != WEFT_OK) goto fail_router;
-    self->router_ready = self->router != NULL;
+    self->router_ready = self->router_watch = self->router != NULL;
     self->polls_stale = true;
     weft_buf_init(&self->scratch);
     weft_counters_init(&self->counters, s_counter_infos, WEFT_LOOP_COUNTERS);
@@ -229,6 +229,11 @@ static bool s_drain_link(weft_loop_t *self, size_t index)
 static bool s_drain_all(weft_loop_t *self)
 {
     bool happened = s_drain_mail(self);
+    if (self->router != NULL && (self->router_watch || weft_router_watch_us(self->router) <= self->now_us)) {
+        self->router_watch = false;
+        weft_router_watch(self->router, self->now_us);
+        self->router_ready = true;
+    }
     if (self->router_ready && s_drain(self, NULL, &self->router_ready)) happened = true;
     for (size_t i = 0; i < self->link_count; i++) {
         if (s_drain_link(self, i)) happened = true;
@@ -238,17 +243,22 @@ static bool s_drain_all(weft_loop_t *self)
 
 // ---- waiting
 
-// polls: [0] the mailbox, [1] the ROUTER (fd -1 if none), then for each link its DEALER and its monitor.
+// polls: [0] the mailbox, [1] the ROUTER and [2] its monitor (fd -1 if none), then for each link its DEALER and its monitor.
+#define S_POLLS_FIXED 3
+
 static void s_polls_renew(weft_loop_t *self)
 {
-    self->poll_count = 2 + 2 * self->link_count;
+    self->poll_count = S_POLLS_FIXED + 2 * self->link_count;
     self->polls = weft_realloc(self->polls, self->poll_count * sizeof *self->polls);
     self->polls[0] = (struct pollfd){.fd = weft_mailbox_fd(self->mailbox), .events = POLLIN};
     self->polls[1] = (struct pollfd){.fd = self->router != NULL ? weft_router_fd(self->router) : -1, .events = POLLIN};
+    int monitor = self->router != NULL ? weft_router_monitor_fd(self->router) : -1;
+    self->polls[2] = (struct pollfd){.fd = monitor, .events = POLLIN};
     for (size_t i = 0; i < self->link_count; i++) {
         const weft_dealer_t *dealer = self->links[i].dealer;
-        self->polls[2 + 2 * i] = (struct pollfd){.fd = weft_dealer_fd(dealer), .events = POLLIN};
-        self->polls[3 + 2 * i] = (struct pollfd){.fd = weft_dealer_monitor_fd(dealer), .events = POLLIN};
+        self->polls[S_POLLS_FIXED + 2 * i] = (struct pollfd){.fd = weft_dealer_fd(dealer), .events = POLLIN};
+        self->polls[S_POLLS_FIXED + 1 + 2 * i] =
+            (struct pollfd){.fd = weft_dealer_monitor_fd(dealer), .events = POLLIN};
     }
     self->polls_stale = false;
     weft_loop_fd_renew(self);
@@ -265,15 +275,18 @@ static void s_poll(weft_loop_t *self, int64_t wait_us)
     }
     self->mail_readable = self->polls[0].revents != 0;
     if (self->polls[1].revents != 0) self->router_ready = true;
+    if (self->polls[2].revents != 0) self->router_watch = true;
     for (size_t i = 0; i < self->link_count; i++) {
-        if (self->polls[2 + 2 * i].revents != 0) self->links[i].ready = true;
-        if (self->polls[3 + 2 * i].revents != 0) self->links[i].monitor_ready = true;
+        if (self->polls[S_POLLS_FIXED + 2 * i].revents != 0) self->links[i].ready = true;
+        if (self->polls[S_POLLS_FIXED + 1 + 2 * i].revents != 0) self->links[i].monitor_ready = true;
     }
 }
 
 int64_t weft_loop_deadline_us(const weft_loop_t *self)
 {
     int64_t deadline = self->deadline_us;
+    if (self->router != NULL && weft_router_watch_us(self->router) < deadline)
+        deadline = weft_router_watch_us(self->router);
     for (size_t i = 0; i < self->link_count; i++) {
         int64_t revive = weft_dealer_revive_us(self->links[i].dealer);
         if (revive < deadline) deadline = revive;

@@ -30,6 +30,7 @@ struct weft_loop {
     weft_mailbox_t *mailbox; // the net's
     weft_router_t *router;   // NULL: none
     bool router_ready;
+    bool router_watch; // its monitor has news
     bool mail_readable;
     bool started;
     bool closed;

@@ -7,16 +7,20 @@
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <zmq.h>
 
 // A link takes three sockets (DEALER and the two ends of its monitor); the default of 1,023 would be 341 links.
 #define S_SOCKETS_MAX 16384
 #define S_LINGER_MS 2000
+#define S_CONNECTIONS_MAX ((size_t) 10000)
 
 struct weft_net {
     void *zmq;
     const weft_security_t *security;
     int linger_ms;
+    atomic_int connections;
+    size_t connections_max;
     _Atomic(weft_mailbox_t *) mailboxes[WEFT_NET_PARTS_MAX]; // [id - 1]
     atomic_uint count;
 };
@@ -26,6 +30,10 @@ weft_err_t weft_net_new(const struct weft_net_how *how, weft_net_t **out, struct
     weft_net_t *self = weft_calloc(1, sizeof *self);
     self->security = how->security != NULL ? how->security : weft_security_none();
     self->linger_ms = how->linger_ms > 0 ? how->linger_ms : S_LINGER_MS;
+    struct rlimit files;
+    size_t open_max = getrlimit(RLIMIT_NOFILE, &files) == 0 ? (size_t) files.rlim_cur : 1024;
+    self->connections_max = open_max / 2 < S_CONNECTIONS_MAX ? open_max / 2 : S_CONNECTIONS_MAX;
+    if (how->connections_max > 0) self->connections_max = how->connections_max;
     self->zmq = zmq_ctx_new();
     weft_assert(self->zmq != NULL);
     zmq_ctx_set(self->zmq, ZMQ_IO_THREADS, how->io_threads > 0 ? how->io_threads : 1);
@@ -63,6 +71,17 @@ void *weft_net_zmq(const weft_net_t *self)
 const weft_security_t *weft_net_security(const weft_net_t *self)
 {
     return self->security;
+}
+
+size_t weft_net_connections_add(weft_net_t *self, int change)
+{
+    int now = atomic_fetch_add(&self->connections, change) + change;
+    return now > 0 ? (size_t) now : 0;
+}
+
+size_t weft_net_connections_max(const weft_net_t *self)
+{
+    return self->connections_max;
 }
 
 int weft_net_linger_ms(const weft_net_t *self)

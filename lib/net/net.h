@@ -18,12 +18,19 @@ typedef struct weft_net weft_net_t;
 struct weft_net_how {
     int io_threads;                  // 0: one
     int linger_ms;                   // how long what was sent may take to leave after its socket closed; 0: 2,000
+    size_t connections_max;          // 0: see weft_net_connections_max
     const weft_security_t *security; // NULL: none
 };
 
 WEFT_MUST_USE weft_err_t weft_net_new(const struct weft_net_how *how, weft_net_t **out, struct weft_error *error);
 // All loops must be gone. Blocks until what they sent has left, at most the linger.
 void weft_net_destroy(weft_net_t **self_p);
+
+// Connections accepted by all ROUTERs of this net: one in or out; the new number. Any thread.
+size_t weft_net_connections_add(weft_net_t *self, int change);
+// Above it no more are accepted: half of the open files that this process may have, so that a flood of connections can't take
+// the other half from the logs; at most 10,000.
+size_t weft_net_connections_max(const weft_net_t *self);
 
 void *weft_net_zmq(const weft_net_t *self);
 const weft_security_t *weft_net_security(const weft_net_t *self);

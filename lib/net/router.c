@@ -4,6 +4,7 @@
 #include "router.h"
 
 #include "../base/map.h"
+#include "../base/trace.h"
 #include "sockets.h"
 
 #include <errno.h>
@@ -13,11 +14,15 @@
 #include <zmq.h>
 
 #define S_SWEEP_COUNT_MIN 256
+#define S_HOLD_US INT64_C(200000) // other ROUTERs of this net may lose connections meanwhile
 
 struct weft_router {
     weft_net_t *net;
     struct weft_receiver receiver;
     struct weft_bound bound;
+    void *monitor;
+    int connections;  // of this ROUTER
+    int64_t watch_us; // when to try to listen again
     weft_map_t *accounts;
     size_t sweep_count; // sweep when the table has so many
     struct weft_peer last_peer;
@@ -30,11 +35,12 @@ weft_err_t weft_router_new(weft_net_t *net, const struct weft_world_part *how, w
     weft_router_t *self = weft_calloc(1, sizeof *self);
     self->net = net;
     self->receiver.routed = true;
-    weft_err_t err = weft_socket_router(net, how, &self->receiver.socket, &self->bound, error);
+    weft_err_t err = weft_socket_router(net, how, &self->receiver.socket, &self->monitor, &self->bound, error);
     if (err != WEFT_OK) {
         free(self);
         return err;
     }
+    self->watch_us = WEFT_TIME_NEVER;
     self->accounts = weft_map_new();
     self->sweep_count = S_SWEEP_COUNT_MIN;
     if (bound != NULL) snprintf(bound, WEFT_ENDPOINT_BYTES_MAX, "%s", self->bound.endpoint);
@@ -47,7 +53,8 @@ void weft_router_destroy(weft_router_t **self_p)
     weft_router_t *self = *self_p;
     if (self == NULL) return;
     *self_p = NULL;
-    weft_socket_close_router(self->net, &self->receiver.socket, &self->bound);
+    weft_net_connections_add(self->net, -self->connections);
+    weft_socket_close_router(self->net, &self->receiver.socket, &self->monitor, &self->bound);
     void *value;
     weft_slice_t key;
     for (size_t i = 0; weft_map_next(self->accounts, &i, &key, &value);) {
@@ -61,6 +68,38 @@ void weft_router_destroy(weft_router_t **self_p)
 int weft_router_fd(const weft_router_t *self)
 {
     return weft_socket_fd(self->receiver.socket);
+}
+
+int weft_router_monitor_fd(const weft_router_t *self)
+{
+    return self->monitor != NULL ? weft_socket_fd(self->monitor) : -1;
+}
+
+int64_t weft_router_watch_us(const weft_router_t *self)
+{
+    return self->watch_us;
+}
+
+void weft_router_watch(weft_router_t *self, int64_t now_us)
+{
+    for (int event, value; (event = weft_socket_monitor_next(self->monitor, &value)) != 0;) {
+        int change = event == ZMQ_EVENT_ACCEPTED ? 1 : event == ZMQ_EVENT_DISCONNECTED ? -1 : 0;
+        self->connections += change;
+        weft_net_connections_add(self->net, change);
+    }
+    size_t connections = weft_net_connections_add(self->net, 0), most = weft_net_connections_max(self->net);
+    bool holds = self->watch_us != WEFT_TIME_NEVER;
+    if (!holds && connections >= most) {
+        weft_trace(WEFT_TRACE_WARN, "net", "%zu connections: %s lets no more in until some leave", connections,
+                   self->bound.endpoint);
+        weft_socket_hold_newcomers(&self->bound, true);
+        self->watch_us = now_us + S_HOLD_US;
+    } else if (holds && connections < most - most / 10) {
+        weft_socket_hold_newcomers(&self->bound, false);
+        self->watch_us = WEFT_TIME_NEVER;
+    } else if (holds && now_us >= self->watch_us) {
+        self->watch_us = now_us + S_HOLD_US;
+    }
 }
 
 enum weft_received weft_router_receive(weft_router_t *self, struct weft_message *out)

@@ -2,6 +2,9 @@
 /**
  * Router: the ROUTER socket of a part, and the account of every peer that has replies outstanding.
  *
+ * It lets no more in over tcp while the net has too many connections (weft_net_connections_max): newcomers wait in the kernel, those
+ * that are connected go on.
+ *
  * The table of accounts is bounded: a peer is in it only while bytes for it are outstanding (and until the next sweep).
  */
 #ifndef WEFT_NET_ROUTER_H
@@ -22,6 +25,10 @@ WEFT_MUST_USE weft_err_t weft_router_new(weft_net_t *net, const struct weft_worl
 void weft_router_destroy(weft_router_t **self_p);
 
 int weft_router_fd(const weft_router_t *self);
+int weft_router_monitor_fd(const weft_router_t *self); // -1: inproc, nothing to watch
+// Counts connections, holds newcomers and lets them in again. To be called when the monitor's fd was readable and at watch_us.
+void weft_router_watch(weft_router_t *self, int64_t now_us);
+int64_t weft_router_watch_us(const weft_router_t *self); // WEFT_TIME_NEVER while it lets newcomers in
 enum weft_received weft_router_receive(weft_router_t *self, struct weft_message *out);
 
 size_t weft_router_outstanding(const weft_router_t *self, const struct weft_peer *peer);

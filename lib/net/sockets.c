@@ -7,8 +7,10 @@
 #include "endpoint.h"
 
 #include <errno.h>
+#include <linux/filter.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 #include <zmq.h>
 
@@ -85,42 +87,8 @@ static weft_err_t s_new(weft_net_t *net, int type, const char *endpoint, size_t 
     return WEFT_OK;
 }
 
-weft_err_t weft_socket_router(weft_net_t *net, const struct weft_world_part *how, void **out, struct weft_bound *bound,
-                              struct weft_error *error)
-{
-    weft_err_t err = weft_endpoint_check(how->listen, error);
-    if (err != WEFT_OK) return err;
-    void *socket = NULL;
-    err = s_new(net, ZMQ_ROUTER, how->listen, how->frame_bytes_max, &socket, error);
-    if (err != WEFT_OK) return err;
-    s_set_all(socket, s_router, sizeof s_router / sizeof *s_router);
-    struct weft_bound made = {.lock_fd = -1};
-    err = weft_net_security(net)->server(weft_net_security(net), socket, error);
-    if (err != WEFT_OK) goto fail_socket;
-    err = weft_endpoint_lock(how->listen, made.lock_path, sizeof made.lock_path, &made.lock_fd, error);
-    if (err != WEFT_OK) goto fail_socket;
-    if (zmq_bind(socket, how->listen) != 0) {
-        err = weft_endpoint_bind_error(how->listen, errno, error);
-        goto fail_lock;
-    }
-    size_t size = sizeof made.endpoint;
-    if (zmq_getsockopt(socket, ZMQ_LAST_ENDPOINT, made.endpoint, &size) != 0) {
-        err = weft_endpoint_bind_error(how->listen, errno, error);
-        goto fail_lock;
-    }
-    *bound = made;
-    *out = socket;
-    return WEFT_OK;
-
-fail_lock:
-    weft_endpoint_unlock(made.lock_path, &made.lock_fd);
-fail_socket:
-    zmq_close(socket);
-    return err;
-}
-
 // The PAIR that receives the events of a socket. They are few; no mark, because libzmq's I/O thread blocks on a full one.
-static void *s_monitor(weft_net_t *net, void *socket, int events)
+void *weft_socket_monitor(weft_net_t *net, void *socket, int events)
 {
     static _Atomic uint64_t s_next = 1;
     char name[64];
@@ -138,6 +106,93 @@ static void *s_monitor(weft_net_t *net, void *socket, int events)
     return pair;
 }
 
+int weft_socket_monitor_next(void *monitor, int *value)
+{
+    if (monitor == NULL) return 0;
+    int event = 0;
+    bool more = true;
+    for (int i = 0; more; i++) {
+        zmq_msg_t message;
+        zmq_msg_init(&message);
+        int rc;
+        do {
+            rc = zmq_msg_recv(&message, monitor, ZMQ_DONTWAIT);
+        } while (rc < 0 && errno == EINTR);
+        if (i == 0 && rc >= 6) { // u16 event, u32 value; the address follows in a frame of its own
+            uint16_t number;
+            uint32_t detail;
+            memcpy(&number, zmq_msg_data(&message), sizeof number);
+            memcpy(&detail, (const char *) zmq_msg_data(&message) + sizeof number, sizeof detail);
+            event = number;
+            *value = (int) detail;
+        }
+        more = rc >= 0 && zmq_msg_more(&message);
+        zmq_msg_close(&message);
+    }
+    return event;
+}
+
+void weft_socket_monitor_close(void *socket, void **monitor_p)
+{
+    if (*monitor_p == NULL) return;
+    zmq_socket_monitor(socket, NULL, 0);
+    zmq_close(*monitor_p);
+    *monitor_p = NULL;
+}
+
+static bool s_is_inproc(const char *endpoint)
+{
+    return strncmp(endpoint, "inproc://", 9) == 0;
+}
+
+// LISTENING is the first event of a bound socket, and there when zmq_bind returns.
+static int s_listen_fd(void *pair)
+{
+    int fd = -1;
+    return pair != NULL && weft_socket_monitor_next(pair, &fd) == ZMQ_EVENT_LISTENING ? fd : -1;
+}
+
+weft_err_t weft_socket_router(weft_net_t *net, const struct weft_world_part *how, void **out, void **monitor,
+                              struct weft_bound *bound, struct weft_error *error)
+{
+    weft_err_t err = weft_endpoint_check(how->listen, error);
+    if (err != WEFT_OK) return err;
+    void *socket = NULL;
+    err = s_new(net, ZMQ_ROUTER, how->listen, how->frame_bytes_max, &socket, error);
+    if (err != WEFT_OK) return err;
+    s_set_all(socket, s_router, sizeof s_router / sizeof *s_router);
+    struct weft_bound made = {.lock_fd = -1, .listen_fd = -1};
+    void *pair = NULL;
+    err = weft_net_security(net)->server(weft_net_security(net), socket, error);
+    if (err != WEFT_OK) goto fail_socket;
+    err = weft_endpoint_lock(how->listen, made.lock_path, sizeof made.lock_path, &made.lock_fd, error);
+    if (err != WEFT_OK) goto fail_socket;
+    pair = s_is_inproc(how->listen)
+               ? NULL
+               : weft_socket_monitor(net, socket, ZMQ_EVENT_LISTENING | ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED);
+    if (zmq_bind(socket, how->listen) != 0) {
+        err = weft_endpoint_bind_error(how->listen, errno, error);
+        goto fail_lock;
+    }
+    size_t size = sizeof made.endpoint;
+    if (zmq_getsockopt(socket, ZMQ_LAST_ENDPOINT, made.endpoint, &size) != 0) {
+        err = weft_endpoint_bind_error(how->listen, errno, error);
+        goto fail_lock;
+    }
+    if (strncmp(made.endpoint, "tcp://", 6) == 0) made.listen_fd = s_listen_fd(pair);
+    *bound = made;
+    *monitor = pair;
+    *out = socket;
+    return WEFT_OK;
+
+fail_lock:
+    weft_socket_monitor_close(socket, &pair);
+    weft_endpoint_unlock(made.lock_path, &made.lock_fd);
+fail_socket:
+    zmq_close(socket);
+    return err;
+}
+
 weft_err_t weft_socket_dealer(weft_net_t *net, const char *endpoint, size_t frame_bytes_max, void **out, void **monitor,
                               struct weft_error *error)
 {
@@ -147,10 +202,10 @@ weft_err_t weft_socket_dealer(weft_net_t *net, const char *endpoint, size_t fram
     err = s_new(net, ZMQ_DEALER, endpoint, frame_bytes_max, &socket, error);
     if (err != WEFT_OK) return err;
     s_set_all(socket, s_dealer, sizeof s_dealer / sizeof *s_dealer);
-    void *pair =
-        s_monitor(net, socket,
-                  ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |
-                      ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH);
+    void *pair = weft_socket_monitor(net, socket,
+                                     ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED |
+                                         ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL |
+                                         ZMQ_EVENT_HANDSHAKE_FAILED_AUTH);
     if (pair == NULL) {
         err = weft_error_set(error, WEFT_ERR_TOO_LARGE,
                              "no socket left for %s (%s): raise the limit of open files (ulimit -n)", endpoint,
@@ -169,8 +224,7 @@ weft_err_t weft_socket_dealer(weft_net_t *net, const char *endpoint, size_t fram
     return WEFT_OK;
 
 fail_pair:
-    zmq_socket_monitor(socket, NULL, 0);
-    zmq_close(pair);
+    weft_socket_monitor_close(socket, &pair);
 fail_socket:
     zmq_close(socket);
     return err;
@@ -180,20 +234,19 @@ fail_socket:
 // an ipc path would be unlinked under whoever binds it next.
 static void s_unbind(weft_net_t *net, void *socket, const char *endpoint)
 {
-    void *pair = strncmp(endpoint, "inproc://", 9) == 0
-                     ? NULL
-                     : s_monitor(net, socket, ZMQ_EVENT_CLOSED | ZMQ_EVENT_CLOSE_FAILED);
+    void *pair =
+        s_is_inproc(endpoint) ? NULL : weft_socket_monitor(net, socket, ZMQ_EVENT_CLOSED | ZMQ_EVENT_CLOSE_FAILED);
     zmq_unbind(socket, endpoint);
     if (pair == NULL) return;
     zmq_pollitem_t item = {.socket = pair, .events = ZMQ_POLLIN};
     while (zmq_poll(&item, 1, S_UNBIND_MS) < 0 && errno == EINTR) {}
-    zmq_socket_monitor(socket, NULL, 0);
-    zmq_close(pair);
+    weft_socket_monitor_close(socket, &pair);
 }
 
-void weft_socket_close_router(weft_net_t *net, void **socket_p, struct weft_bound *bound)
+void weft_socket_close_router(weft_net_t *net, void **socket_p, void **monitor_p, struct weft_bound *bound)
 {
     if (*socket_p == NULL) return;
+    weft_socket_monitor_close(*socket_p, monitor_p);
     // Unbound first: whoever starts next on this endpoint need not wait until the last reply has left.
     s_unbind(net, *socket_p, bound->endpoint);
     zmq_close(*socket_p);
@@ -206,11 +259,20 @@ void weft_socket_close_router(weft_net_t *net, void **socket_p, struct weft_boun
 void weft_socket_close_dealer(void **socket_p, void **monitor_p)
 {
     if (*socket_p == NULL) return;
-    zmq_socket_monitor(*socket_p, NULL, 0);
-    zmq_close(*monitor_p);
+    weft_socket_monitor_close(*socket_p, monitor_p);
     zmq_close(*socket_p);
     *socket_p = NULL;
-    *monitor_p = NULL;
+}
+
+// A packet filter on the listening socket that passes nothing: the kernel drops each SYN, and the newcomer's kernel repeats it.
+// (Unbinding would end the connections that are there: in libzmq they belong to their listener.)
+void weft_socket_hold_newcomers(const struct weft_bound *bound, bool hold)
+{
+    if (bound->listen_fd < 0) return;
+    struct sock_filter none = {.code = BPF_RET | BPF_K, .k = 0};
+    struct sock_fprog program = {.len = 1, .filter = &none};
+    (void) setsockopt(bound->listen_fd, SOL_SOCKET, hold ? SO_ATTACH_FILTER : SO_DETACH_FILTER, &program,
+                      sizeof program);
 }
 
 int weft_socket_fd(void *socket)

@@ -9,10 +9,12 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+static void *s_monitor; // of the last one bound
+
 static weft_err_t s_bind(weft_net_t *net, const char *endpoint, void **socket, struct weft_bound *bound,
                          struct weft_error *error)
 {
-    return weft_socket_router(net, &(struct weft_world_part){.listen = endpoint}, socket, bound, error);
+    return weft_socket_router(net, &(struct weft_world_part){.listen = endpoint}, socket, &s_monitor, bound, error);
 }
 
 static void test_endpoint__refuses_with_a_sentence_what_is_none(void **state)
@@ -72,9 +74,9 @@ static void test_endpoint__a_second_ipc_server_is_refused(void **state)
     assert_int_equal(s_bind(net, endpoint, &socket, &bound, &error), WEFT_OK);
     assert_int_equal(s_bind(other, endpoint, &twin, &second, &error), WEFT_ERR_ENDPOINT_IN_USE);
     assert_non_null(strstr(error.text, endpoint));
-    weft_socket_close_router(net, &socket, &bound);
+    weft_socket_close_router(net, &socket, &s_monitor, &bound);
     assert_int_equal(s_bind(other, endpoint, &twin, &second, &error), WEFT_OK); // free again
-    weft_socket_close_router(other, &twin, &second);
+    weft_socket_close_router(other, &twin, &s_monitor, &second);
     weft_net_destroy(&net);
     weft_net_destroy(&other);
     assert_int_equal(rmdir(directory), 0);
@@ -96,7 +98,7 @@ static void test_endpoint__an_ipc_server_without_a_lock_is_in_use_and_a_dead_one
     assert_int_equal(s_bind(net, endpoint, &made, &bound, NULL), WEFT_ERR_ENDPOINT_IN_USE);
     close(stranger); // as killed: its path stays
     assert_int_equal(s_bind(net, endpoint, &made, &bound, NULL), WEFT_OK);
-    weft_socket_close_router(net, &made, &bound);
+    weft_socket_close_router(net, &made, &s_monitor, &bound);
     weft_net_destroy(&net);
     assert_int_equal(rmdir(directory), 0);
 }

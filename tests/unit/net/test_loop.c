@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: MPL-2.0
 #include "parts.h"
 
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
 #include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 struct server {
     weft_net_t *net;
@@ -219,6 +224,45 @@ static void test_loop__descriptor_is_readable_when_there_is_something_to_do(void
     s_server_stop(&server);
 }
 
+static void test_loop__lets_nobody_in_above_its_limit_of_connections(void **state)
+{
+    enum { MOST = 8 };
+    struct server server = {0};
+    assert_int_equal(weft_net_new(&(struct weft_net_how){.io_threads = 1, .connections_max = MOST}, &server.net, NULL),
+                     WEFT_OK);
+    server.echo.part.ops = &echo_ops;
+    server.loop = loop_new(server.net, &server.echo.part, "tcp://127.0.0.1:*", 0, server.endpoint);
+    runner_start(&server.runner, server.loop);
+    server.context = zmq_ctx_new();
+    char text[16];
+    void *peers[MOST];
+    for (int i = 0; i < MOST; i++) {
+        peers[i] = peer_new(server.context, ZMQ_DEALER, server.endpoint);
+        zmq_send(peers[i], "in", 2, 0);
+        assert_int_equal(peer_receive(peers[i], text, sizeof text), 2);
+    }
+    int64_t deadline = clock_us() + 10000000;
+    for (bool held = false; !held;) {
+        assert_true(clock_us() < deadline);
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        struct sockaddr_in address = {.sin_family = AF_INET,
+                                      .sin_port = htons((uint16_t) atoi(strrchr(server.endpoint, ':') + 1)),
+                                      .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+        int rc = connect(fd, (struct sockaddr *) &address, sizeof address);
+        struct pollfd item = {.fd = fd, .events = POLLOUT};
+        held = rc != 0 && errno == EINPROGRESS && poll(&item, 1, 300) == 0;
+        close(fd);
+    }
+    zmq_send(peers[0], "still", 5, 0); // who is in is served
+    assert_int_equal(peer_receive(peers[0], text, sizeof text), 5);
+    for (int i = 0; i < MOST; i++) zmq_close(peers[i]);
+    void *late = peer_new(server.context, ZMQ_DEALER, server.endpoint); // and opens again when they left
+    zmq_send(late, "late", 4, 0);
+    assert_int_equal(peer_receive(late, text, sizeof text), 4);
+    zmq_close(late);
+    s_server_stop(&server);
+}
+
 static void test_loop__endpoint_in_use_is_said_in_a_sentence(void **state)
 {
     struct server server = {0};
@@ -246,6 +290,7 @@ int main(void)
         cmocka_unit_test(test_loop__counts_replies_to_peers_that_left),
         cmocka_unit_test(test_loop__waits_as_long_as_asked_and_no_longer),
         cmocka_unit_test(test_loop__descriptor_is_readable_when_there_is_something_to_do),
+        cmocka_unit_test(test_loop__lets_nobody_in_above_its_limit_of_connections),
         cmocka_unit_test(test_loop__endpoint_in_use_is_said_in_a_sentence),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -400,7 +400,10 @@ static void s_metadata_done(struct weft_call *call, weft_err_t error, const char
 
 static void s_metadata_turn(weft_requests_t *self, int64_t now_us)
 {
-    if (self->metadata_next_us <= now_us) self->metadata_wanted = true;
+    if (self->metadata_next_us <= now_us) {
+        self->metadata_wanted = true;
+        self->metadata_next_us = WEFT_TIME_NEVER; // until it is answered
+    }
     if (!self->metadata_wanted || self->metadata.id) return;
     if (self->metadata_us > now_us)
         s_check_by(self, self->metadata_us);

@@ -148,26 +148,21 @@ static bool s_is_glob(const char *topic)
     return strpbrk(topic, "*?[") != NULL;
 }
 
-// A topic asked for by name must exist: the server's sentence knows the nearest one.
+// Topics asked for by name must exist, and have the partitions asked for.
 static int s_check_topics(const struct cli_args *args)
 {
-    weft_admin_t *admin = cli_admin_new(args);
-    if (!admin) return CLI_FAILED;
-    int status = CLI_DONE;
-    for (int i = 0; i < args->argument_count && status == CLI_DONE; i++) {
-        weft_topic_config_t *config = NULL;
-        if (s_is_glob(args->arguments[i])) continue;
-        weft_err_t err = weft_admin_describe_topic(admin, args->arguments[i], &config);
-        if (err != WEFT_OK) status = cli_admin_fail(args, admin, err);
+    for (int i = 0; i < args->argument_count; i++) {
+        uint32_t partitions = 0;
         const char *number;
-        for (int n = 0; status == CLI_DONE && (number = cli_get_nth(args, "--partition", n)); n++)
-            if ((uint64_t) strtoll(number, NULL, 10) >= config->partitions)
-                status = cli_fail(args, "topic '%s' has no partition %s; it has %u", args->arguments[i], number,
-                                  config->partitions);
-        weft_topic_config_destroy(&config);
+        if (s_is_glob(args->arguments[i])) continue;
+        int status = cli_topic_partitions(args, args->arguments[i], &partitions);
+        if (status != CLI_DONE) return status;
+        for (int n = 0; (number = cli_get_nth(args, "--partition", n)); n++)
+            if ((uint64_t) strtoll(number, NULL, 10) >= partitions)
+                return cli_fail(args, "topic '%s' has no partition %s; it has %u", args->arguments[i], number,
+                                partitions);
     }
-    weft_admin_destroy(&admin);
-    return status;
+    return CLI_DONE;
 }
 
 static weft_err_t s_assign(struct consume *self, struct weft_position at)

@@ -210,13 +210,14 @@ static int s_open(struct produce *self)
     cli_settings_fini(&settings);
     if (status != CLI_DONE) return status;
     weft_producer_on_batch(self->producer, s_on_batch, self);
-    int32_t partitions = 0;
-    if (weft_producer_topic(self->producer, args->arguments[0], &self->topic) != WEFT_OK ||
-        weft_producer_partition_count(self->producer, self->topic, 15000, &partitions) != WEFT_OK)
-        return cli_fail(args, "%s", weft_producer_error_text(self->producer));
-    if (self->partition >= partitions)
-        return cli_fail(args, "topic '%s' has no partition %d; it has %d, from 0 to %d", args->arguments[0],
+    uint32_t partitions = 0;
+    status = cli_topic_partitions(args, args->arguments[0], &partitions);
+    if (status != CLI_DONE) return status;
+    if (self->partition >= 0 && (uint32_t) self->partition >= partitions)
+        return cli_fail(args, "topic '%s' has no partition %d; it has %u, from 0 to %u", args->arguments[0],
                         self->partition, partitions, partitions - 1);
+    if (weft_producer_topic(self->producer, args->arguments[0], &self->topic) != WEFT_OK)
+        return cli_fail(args, "%s", weft_producer_error_text(self->producer));
     return CLI_DONE;
 }
 

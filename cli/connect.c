@@ -50,6 +50,19 @@ int cli_admin_fail(const struct cli_args *args, weft_admin_t *admin, weft_err_t 
     return cli_fail(args, "%s", text && *text ? text : weft_err_sentence(code));
 }
 
+int cli_topic_partitions(const struct cli_args *args, const char *topic, uint32_t *partitions)
+{
+    weft_admin_t *admin = cli_admin_new(args);
+    if (!admin) return CLI_FAILED;
+    weft_topic_config_t *config = NULL;
+    weft_err_t err = weft_admin_describe_topic(admin, topic, &config);
+    int status = err == WEFT_OK ? CLI_DONE : cli_admin_fail(args, admin, err);
+    if (err == WEFT_OK) *partitions = config->partitions;
+    weft_topic_config_destroy(&config);
+    weft_admin_destroy(&admin);
+    return status;
+}
+
 const char *cli_time_text(int64_t wall_ms)
 {
     static char text[64];

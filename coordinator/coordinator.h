@@ -51,6 +51,7 @@ struct weft_broker_session {
     uint64_t sent; // cluster index that it was sent, or told that it has
     int64_t sent_us;
     bool fencing;               // a broker_fenced is proposed
+    uint64_t ahead;             // cluster index that it says to have, above ours; 0: no
     uint32_t turn_ms;           // worst age of a turn of its shards and data directories
     struct weft_parked *parked; // a new incarnation that waits until this one is silent
 };

@@ -2,7 +2,8 @@
 /*
  * The file `checkpoint`: two slots of equal size, the first half of the file and the second. A slot is a legal msgpack stream: the checkpoint record
  * as bin32 (c6), then the CRC-32C of all before it in the slot as uint32 (ce), then zeros. The good slot with the higher generation counts; a
- * write goes to the other, so that a torn one leaves what was. When a slot gets too small the whole file is replaced.
+ * write goes to the other, so that a torn one leaves what was. When a slot gets too small the whole file is replaced, and so it is by the first write
+ * after a start: what was read then may stand in the page cache alone, if the last process's sync failed.
  */
 #include "checkpoint.h"
 
@@ -26,7 +27,7 @@ struct weft_checkpoint {
     char directory[256];
     weft_map_t *entries;  // topic and partition to int64_t *
     uint64_t generation;  // of the newest good slot; 0: none yet
-    int64_t slot_bytes;   // 0: no file yet
+    int64_t slot_bytes;   // 0: the file was not written by this process
     int slot;             // to be written next
     bool changed;
     bool broken;          // a sync failed: never written again
@@ -136,17 +137,13 @@ static bool s_decode(weft_checkpoint_t *self, weft_slice_t slot)
 static weft_err_t s_load(weft_checkpoint_t *self, weft_slice_t file, struct weft_error *error)
 {
     size_t half = file.size / 2;
-    uint64_t first_generation;
     bool first = s_decode(self, weft_slice(file.data, half));
-    first_generation = self->generation;
     bool second = s_decode(self, weft_slice(file.data + half, file.size - half));
     if (!first && !second)
         return weft_error_set(error, WEFT_ERR_DAMAGED,
                               "'%s/checkpoint' is damaged: neither of its two slots has a matching checksum; nothing was "
                               "changed, restore this node's replicas from others",
                               self->directory);
-    self->slot = second && (!first || self->generation > first_generation) ? 0 : 1;
-    self->slot_bytes = (int64_t) half;
     self->changed = false;
     return WEFT_OK;
 }

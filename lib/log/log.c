@@ -224,9 +224,13 @@ static bool s_must_roll(const weft_log_t *self, const struct weft_segment *activ
            batch->max_timestamp_ms - active->first_timestamp_ms >= self->config.segment_ms;
 }
 
-// Cuts off what a failed write may have left. Only then may anything be written behind the end again.
+/*
+ * Cuts off what a failed write may have left. Only then may anything be written behind the end again; and the cut must reach the disk, as a sync
+ * meanwhile may have taken the leftovers there.
+ */
 static weft_err_t s_mend(weft_log_t *self, struct weft_segment *active)
 {
+    active->dirty = true;
     weft_err_t err = self->disk->ops->truncate(active->file, active->bytes);
     self->torn = err != WEFT_OK;
     return err;
@@ -235,7 +239,7 @@ static weft_err_t s_mend(weft_log_t *self, struct weft_segment *active)
 static weft_err_t s_write(weft_log_t *self, struct weft_segment *active, weft_slice_t header, weft_slice_t payload)
 {
     const weft_slice_t slices[2] = {header, payload};
-    active->dirty = true; // also when it fails: the mending must reach the disk
+    active->dirty = true;
     weft_err_t err = self->disk->ops->pwritev(active->file, slices, payload.size ? 2 : 1, active->bytes);
     if (err) (void) !s_mend(self, active);
     return err;

@@ -111,7 +111,7 @@ int32_t weft_log_epoch_at(const weft_log_t *self, int64_t offset);              
 WEFT_MUST_USE weft_err_t weft_log_epochs_store(weft_log_t *self);                  // replaces the file, durably
 
 // ---- marks.c: files `start` and `cut`
-WEFT_MUST_USE weft_err_t weft_log_start_store(weft_log_t *self, int64_t offset);
+WEFT_MUST_USE weft_err_t weft_log_start_store(weft_log_t *self, int64_t offset); // sets start_offset
 WEFT_MUST_USE weft_err_t weft_log_cut_store(weft_log_t *self, int64_t to, int64_t from);
 WEFT_MUST_USE weft_err_t weft_log_mark_load(const struct weft_disk *disk, const char *directory, const char *name, int64_t values[2]);
 

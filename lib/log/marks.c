@@ -25,9 +25,24 @@ static weft_err_t s_store(weft_log_t *self, const char *name, int64_t first, int
     return err;
 }
 
+/*
+ * When it fails the new file may be in its place all the same, and a start would go by it: then the log does so from now on. When that can't be
+ * found out the log is given up.
+ */
 weft_err_t weft_log_start_store(weft_log_t *self, int64_t offset)
 {
-    return s_store(self, "start", offset, 0);
+    int64_t found[2] = {0, 0};
+    weft_err_t err = s_store(self, "start", offset, 0);
+    if (!err) {
+        self->start_offset = offset;
+        return WEFT_OK;
+    }
+    weft_err_t read = weft_log_mark_load(self->disk, self->directory, "start", found);
+    if (read && read != WEFT_ERR_NOT_FOUND)
+        self->broken = true;
+    else if (found[0] == offset)
+        self->start_offset = offset;
+    return err;
 }
 
 weft_err_t weft_log_cut_store(weft_log_t *self, int64_t to, int64_t from)

@@ -24,8 +24,7 @@ struct s_recovery {
     int64_t synced_end;  // as far as damage is called damage
     int64_t *bases;      // of all segment files found, ascending
     size_t base_count, base_capacity;
-    size_t first, last;  // bases[first..last) are the log; the others go
-    bool torn;           // the last of them has bytes behind its end
+    bool torn;           // the log's last segment has bytes behind its end
     bool epochs_good, epochs_changed;
     bool unlinked;
 };
@@ -113,8 +112,22 @@ static void s_batch(void *context, const struct weft_batch *batch, int64_t posit
     self->epochs_changed = true;
 }
 
+// The number of the segment file that begins at `offset`; base_count if there is none.
+static size_t s_base_find(const struct s_recovery *self, int64_t offset)
+{
+    size_t low = 0, high = self->base_count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (self->bases[middle] < offset)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < self->base_count && self->bases[low] == offset ? low : self->base_count;
+}
+
 // Reads the footer of a sealed segment. False: it must be verified.
-static weft_err_t s_trust(struct s_recovery *self, struct weft_segment *segment, int64_t next_base, bool *trusted)
+static weft_err_t s_trust(struct s_recovery *self, struct weft_segment *segment, bool *trusted)
 {
     uint8_t bytes[WEFT_INDEX_FOOTER_BYTES];
     int64_t index_bytes, file_bytes;
@@ -122,7 +135,7 @@ static weft_err_t s_trust(struct s_recovery *self, struct weft_segment *segment,
     struct weft_segment told = *segment;
     const struct weft_disk_ops *ops = self->log->disk->ops;
     *trusted = false;
-    if (next_base > self->synced_end || !segment->index_file) return WEFT_OK;
+    if (!segment->index_file) return WEFT_OK;
     weft_err_t err = ops->size(segment->index_file, &index_bytes);
     if (err) return err;
     int64_t at = index_bytes - WEFT_INDEX_FOOTER_BYTES;
@@ -131,7 +144,8 @@ static weft_err_t s_trust(struct s_recovery *self, struct weft_segment *segment,
     if (!err) err = ops->size(segment->file, &file_bytes);
     if (err) return err;
     if (got != sizeof bytes || !weft_index_footer_read(bytes, &told)) return WEFT_OK;
-    if (told.end_offset != next_base || told.bytes != file_bytes) return WEFT_OK;
+    if (told.bytes != file_bytes || told.end_offset > self->synced_end) return WEFT_OK;
+    if (s_base_find(self, told.end_offset) == self->base_count) return WEFT_OK;
     if (weft_log_epoch_at(self->log, told.end_offset - 1) != told.last_epoch) self->epochs_good = false;
     told.index_count = at / WEFT_INDEX_ENTRY_BYTES;
     *segment = told;
@@ -218,57 +232,61 @@ static weft_err_t s_open_files(struct s_recovery *self, struct weft_segment *seg
     return err == WEFT_ERR_NOT_FOUND ? WEFT_OK : err;
 }
 
-// One segment, the last in the list. *whole: the log may go on in the next file.
-static weft_err_t s_segment(struct s_recovery *self, int64_t next_base, bool *whole)
+// The segment goes on in another file: nothing is appended to it any more.
+static void s_sealed(struct s_recovery *self, struct weft_segment *segment, bool trusted)
+{
+    if (!trusted) (void) !weft_log_index_seal(self->log, segment); // had again at need
+    segment->sealed = true;
+    // Recovered but not known to be synced: held open for the first sync.
+    if (segment->end_offset > self->synced_end) weft_log_pending_add(self->log, segment->file, segment->end_offset);
+    weft_segment_close(segment);
+}
+
+/*
+ * One segment, the last in the list: *next is the file in which the log goes on, base_count if it ends here. That is the one that begins where this one
+ * ends; others in between are left over from a roll that failed.
+ */
+static weft_err_t s_segment(struct s_recovery *self, size_t *next)
 {
     weft_log_t *log = self->log;
     struct weft_segment *segment = weft_log_active(log);
     int32_t epoch = log->segment_count > 1 ? segment[-1].last_epoch : -1;
     struct weft_verify verify;
-    bool trusted = false;
-    *whole = true;
+    bool trusted = false, last = segment->base_offset == self->bases[self->base_count - 1];
+    *next = self->base_count;
     weft_err_t err = s_open_files(self, segment);
-    if (!err && next_base >= 0) err = s_trust(self, segment, next_base, &trusted);
+    if (!err && !last) err = s_trust(self, segment, &trusted);
     if (!err && !trusted) err = s_verify(self, segment, epoch, &verify);
     if (err) return s_disk_error(self, err, "reading the log in");
     if (!trusted && verify.reason[0]) {
         if (segment->end_offset < self->synced_end) return s_damaged(self, segment, verify.reason);
         if (!verify.zeros) self->report->cut_bytes += verify.file_bytes - segment->bytes;
         self->torn = true;
-        *whole = false;
         return WEFT_OK;
     }
-    if (next_base < 0) return WEFT_OK;
-    if (segment->end_offset != next_base) {
-        if (segment->end_offset < self->synced_end)
-            return s_damaged(self, segment, "the file ends and no segment goes on from there");
-        *whole = false;
-        return WEFT_OK;
-    }
-    if (!trusted) (void) !weft_log_index_seal(log, segment); // had again at need
-    segment->sealed = true;
-    // Recovered but not known to be synced: held open for the first sync.
-    if (segment->end_offset > self->synced_end) weft_log_pending_add(log, segment->file, segment->end_offset);
-    weft_segment_close(segment);
+    if (segment->bytes) *next = s_base_find(self, segment->end_offset);
+    if (*next < self->base_count)
+        s_sealed(self, segment, trusted);
+    else if (!last && segment->end_offset < self->synced_end)
+        return s_damaged(self, segment, "the file ends and no segment goes on from there");
     return WEFT_OK;
 }
 
 // ---- phase one: the whole
 
-// Segments wholly below the start were to be removed; one that holds the start must be there.
-static weft_err_t s_first_segment(struct s_recovery *self)
+// Segments wholly below the start were to be removed; one that holds the start must be there. *first: its number.
+static weft_err_t s_first_segment(struct s_recovery *self, size_t *first)
 {
     int64_t start = self->log->start_offset;
-    self->first = 0;
-    while (self->first + 1 < self->base_count && self->bases[self->first + 1] <= start) self->first++;
-    if (self->base_count && self->bases[self->first] <= start) return WEFT_OK;
-    if (self->synced_end > start)
-        return weft_error_set(self->error, WEFT_ERR_DAMAGED,
-                              "'%s' holds no segment with offset %lld, though the log was synced up to %lld; nothing was "
-                              "changed, restore this replica from another",
-                              self->log->directory, (long long) start, (long long) self->synced_end);
-    self->first = self->base_count;
-    return WEFT_OK;
+    *first = 0;
+    while (*first + 1 < self->base_count && self->bases[*first + 1] <= start) ++*first;
+    if (self->base_count && self->bases[*first] <= start) return WEFT_OK;
+    *first = self->base_count;
+    if (self->synced_end <= start) return WEFT_OK;
+    return weft_error_set(self->error, WEFT_ERR_DAMAGED,
+                          "'%s' holds no segment with offset %lld, though the log was synced up to %lld; nothing was changed, "
+                          "restore this replica from another",
+                          self->log->directory, (long long) start, (long long) self->synced_end);
 }
 
 static weft_err_t s_end(struct s_recovery *self)
@@ -281,7 +299,6 @@ static weft_err_t s_end(struct s_recovery *self)
         while (log->segment_count) weft_log_segment_drop_last(log);
         weft_log_pending_clear(log);
         weft_buf_clear(&log->index_page);
-        self->last = self->first;
         self->torn = false;
     }
     return WEFT_OK;
@@ -289,12 +306,11 @@ static weft_err_t s_end(struct s_recovery *self)
 
 static weft_err_t s_read(struct s_recovery *self)
 {
-    weft_err_t err = s_first_segment(self);
-    bool whole = true;
-    for (self->last = self->first; !err && whole && self->last < self->base_count; self->last++) {
-        bool final = self->last + 1 == self->base_count;
-        weft_log_segment_push(self->log, self->bases[self->last]);
-        err = s_segment(self, final ? -1 : self->bases[self->last + 1], &whole);
+    size_t at;
+    weft_err_t err = s_first_segment(self, &at);
+    while (!err && at < self->base_count) {
+        weft_log_segment_push(self->log, self->bases[at]);
+        err = s_segment(self, &at);
     }
     return err ? err : s_end(self);
 }
@@ -329,18 +345,25 @@ static weft_err_t s_remove_segment(struct s_recovery *self, size_t at)
     weft_err_t err = weft_segment_open(&segment, log->disk, log->directory);
     if (!err) err = log->disk->ops->size(segment.file, &bytes);
     weft_segment_close(&segment);
-    if (!err && at >= self->last) self->report->cut_bytes += bytes;
+    if (!err && self->bases[at] >= log->start_offset) self->report->cut_bytes += bytes;
     if (!err) err = weft_log_unlink(log, self->bases[at], ".log");
     if (!err) err = weft_log_unlink(log, self->bases[at], ".index");
     self->unlinked = true;
     return err;
 }
 
+// Every segment file that is not the log's, newest first.
 static weft_err_t s_remove_segments(struct s_recovery *self)
 {
+    weft_log_t *log = self->log;
     weft_err_t err = WEFT_OK;
-    for (size_t i = self->base_count; i > self->last && !err; i--) err = s_remove_segment(self, i - 1);
-    for (size_t i = 0; i < self->first && i < self->last && !err; i++) err = s_remove_segment(self, i);
+    size_t kept = log->segment_count;
+    for (size_t i = self->base_count; i > 0 && !err; i--) {
+        if (kept && log->segments[kept - 1].base_offset == self->bases[i - 1])
+            kept--;
+        else
+            err = s_remove_segment(self, i - 1);
+    }
     return err;
 }
 

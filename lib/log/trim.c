@@ -58,7 +58,6 @@ static void s_forget(weft_log_t *self, const struct s_cut *cut)
     weft_buf_clear(&self->index_page);
     self->torn = false;
     if (self->synced_end > cut->offset) self->synced_end = cut->offset;
-    if (self->start_offset > cut->offset) self->start_offset = cut->offset;
 }
 
 static weft_err_t s_drop_behind(weft_log_t *self, size_t segment)
@@ -149,7 +148,6 @@ weft_err_t weft_log_trim(weft_log_t *self, int64_t offset)
     if (offset == self->start_offset) return WEFT_OK;
     weft_err_t err = weft_log_start_store(self, offset);
     if (err) return err;
-    self->start_offset = offset;
 
     size_t gone = 0;
     while (gone + 1 < self->segment_count && self->segments[gone + 1].base_offset <= offset) {

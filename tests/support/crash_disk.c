@@ -420,7 +420,7 @@ static weft_err_t s_pwritev(weft_file_t *handle, const weft_slice_t *slices, siz
     if (!err && s_chance(self, self->faults.write_enospc)) err = WEFT_ERR_DISK_FULL;
     if (!err) err = s_grow(self, file->node, at + total);
     size_t allowed = err ? (size_t) weft_rand_below(&self->rand, total + 1) : total; // any prefix of a write that fails
-    if (err == WEFT_ERR_DISK_FULL && s_grow(self, file->node, at + allowed)) allowed = 0;
+    if (err == WEFT_ERR_DISK_FULL && (allowed == total || s_grow(self, file->node, at + allowed))) allowed = 0;
     for (size_t i = 0; i < count; i++) {
         size_t size = slices[i].size < allowed ? slices[i].size : allowed;
         s_put(self, file->node, weft_slice(slices[i].data, size), at);

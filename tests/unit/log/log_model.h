@@ -35,6 +35,7 @@ struct model {
     int32_t epoch;
     int64_t clock_ms;
     bool faulty;         // disk calls fail now and then
+    struct model_batch maybe; // an append that failed; a start may find it all the same (DISK_FAILED: maybe applied)
     uint64_t steps, recoveries;
 };
 

@@ -154,14 +154,18 @@ static void s_close(struct model *self)
 }
 
 // The log as it is found: between what was promised and what was written.
-static void s_found(struct model *self)
+static void s_found(struct model *self, bool durable)
 {
     int64_t end = weft_log_end(self->log), start = weft_log_start(self->log);
+    if (self->maybe.bytes.size && end == self->maybe.end && s_end(self) == self->maybe.base) {
+        *s_add(self) = self->maybe;
+        weft_buf_init(&self->maybe.bytes);
+    }
     expect(self, start >= self->start || start == s_end(self));
     expect(self, end >= self->synced || end == start);
     expect(self, end <= s_end(self) || end == start);
     s_cut(self, end);
-    self->start = start;
+    if (durable) self->start = start; // else it may be a trim that failed half way, and lost later
     if (s_end(self) != end) { // all was deleted and then lost: empty at its start
         expect(self, start == end);
         while (self->batch_count) weft_buf_fini(&self->batches[--self->batch_count].bytes);
@@ -177,7 +181,7 @@ void model_crash(struct model *self)
     weft_crash_disk_crash(self->crash, &self->rand);
     s_close(self);
     s_open(self);
-    s_found(self);
+    s_found(self, true);
 }
 
 static void s_kill(struct model *self)
@@ -187,8 +191,8 @@ static void s_kill(struct model *self)
     weft_crash_disk_kill(self->crash);
     s_close(self);
     s_open(self);
-    if (!broken) expect(self, weft_log_end(self->log) == end);
-    s_found(self);
+    if (!broken) expect(self, weft_log_end(self->log) == end || weft_log_end(self->log) == self->maybe.end);
+    s_found(self, false);
 }
 
 static void s_reopen(struct model *self)
@@ -197,11 +201,17 @@ static void s_reopen(struct model *self)
     int64_t end = s_end(self);
     s_close(self);
     s_open(self);
-    if (!broken) expect(self, weft_log_end(self->log) == end);
-    s_found(self);
+    if (!broken) expect(self, weft_log_end(self->log) == end || weft_log_end(self->log) == self->maybe.end);
+    s_found(self, false);
 }
 
 // ---- operations
+
+static struct model_batch s_batch(const struct weft_batch *batch, weft_buf_t bytes)
+{
+    return (struct model_batch){batch->base_offset, weft_batch_next_offset(batch), batch->max_timestamp_ms,
+                                batch->leader_epoch, bytes};
+}
 
 static void s_append(struct model *self)
 {
@@ -225,11 +235,13 @@ static void s_append(struct model *self)
     if (err) {
         expect(self, self->faulty);
         expect(self, weft_log_end(self->log) == batch.base_offset);
-        weft_buf_fini(&bytes);
+        weft_buf_fini(&self->maybe.bytes);
+        self->maybe = s_batch(&batch, bytes);
+        if (err == WEFT_ERR_DISK_FULL) weft_buf_fini(&self->maybe.bytes);
         return;
     }
-    *s_add(self) = (struct model_batch){batch.base_offset, weft_batch_next_offset(&batch), batch.max_timestamp_ms,
-                                        batch.leader_epoch, bytes};
+    weft_buf_fini(&self->maybe.bytes);
+    *s_add(self) = s_batch(&batch, bytes);
     expect(self, weft_log_end(self->log) == s_end(self));
 }
 
@@ -284,7 +296,7 @@ static void s_trim(struct model *self)
     else
         err = weft_log_retain(self->log, self->clock_ms, self->synced, &removed);
     if (err) expect(self, self->faulty);
-    if (!err) self->start = weft_log_start(self->log);
+    if (!err && weft_log_start(self->log) != start) self->start = weft_log_start(self->log);
 }
 
 static void s_read(struct model *self)
@@ -385,6 +397,7 @@ void model_fini(struct model *self)
     s_close(self);
     while (self->batch_count) weft_buf_fini(&self->batches[--self->batch_count].bytes);
     free(self->batches);
+    weft_buf_fini(&self->maybe.bytes);
     weft_frame_pool_destroy(&self->pool);
     weft_crash_disk_destroy(&self->crash);
 }

@@ -62,7 +62,7 @@ static bool s_print_group(const char *group, FILE *stream)
 
 static int s_unknown_verb(int argc, char **argv)
 {
-    if (s_print_group(argv[0], argc == 1 ? stdout : stderr) && argc == 1) return CLI_USAGE;
+    if (argc == 1 && s_print_group(argv[0], stderr)) return CLI_USAGE;
     char given[160];
     snprintf(given, sizeof given, "%s%s%s", argv[0], argc > 1 && argv[1][0] != '-' ? " " : "",
              argc > 1 && argv[1][0] != '-' ? argv[1] : "");

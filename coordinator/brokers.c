@@ -2,7 +2,8 @@
 // Brokers: registration, heartbeats, session timeouts, and the pushes of the cluster state.
 //
 // A registration under the id of a broker that is alive waits: if the one before heartbeats on, two processes share the id and the newcomer is refused; if it is silent for three
-// heartbeats, this is its next start, and a killed broker is back long before its session would have ended.
+// heartbeats, this is its next start, and a killed broker is back long before its session would have ended. When this coordinator has just started too and the newcomer
+// holds the very endpoints, it waits for nothing: that is an embedded cluster, or a machine, that starts again.
 // Silence counts only while this coordinator itself was awake: after a late turn, and after taking office, everyone gets one whole session.
 #include "coordinator.h"
 
@@ -180,6 +181,16 @@ static weft_err_t s_register_check(const weft_coordinator_t *self, const struct 
     return WEFT_OK;
 }
 
+// Nothing was heard from the one before in this run, and what it listened at is the newcomer's now.
+static bool s_took_over(const struct weft_broker_session *session, const struct weft_cluster_broker *broker,
+                        const struct weft_broker_register_request *request)
+{
+    if (session->has_peer || broker->shard_count != request->endpoints_count) return false;
+    for (size_t i = 0; i < broker->shard_count; i++)
+        if (!weft_slice_is_text(request->endpoints[i], broker->endpoints[i])) return false;
+    return true;
+}
+
 void weft_coordinator_broker_register(weft_coordinator_t *self, const struct weft_asker *asker, weft_slice_t header)
 {
     struct weft_broker_register_request request;
@@ -196,7 +207,7 @@ void weft_coordinator_broker_register(weft_coordinator_t *self, const struct wef
     weft_buf_t command;
     weft_buf_init(&command);
     s_encode_registered(&request, &command);
-    if (broker && broker->alive && !same && session) {
+    if (broker && broker->alive && !same && session && !s_took_over(session, broker, &request)) {
         s_park(self, session, asker, request.incarnation, weft_buf_slice(&command));
     } else {
         struct weft_proposal proposal = {.command = WEFT_COMMAND_BROKER_REGISTERED,

@@ -643,6 +643,22 @@ static void test_coordinator__a_killed_broker_is_back_before_its_session_ends(vo
     assert_ok(s_heartbeat(self, 1, 2, 0));
 }
 
+static void test_coordinator__a_whole_cluster_that_starts_again_waits_for_nobody(void **state)
+{
+    struct fixture *self = *state;
+    s_start(self);
+    assert_ok(s_register(self, 1, 1));
+    assert_ok(s_create_topic(self, "orders", 1));
+    s_down(self);
+    weft_crash_disk_kill(self->disk);
+    s_start(self);
+    assert_ok(s_register(self, 1, 2)); // at the same endpoint, and the one before was not heard since
+    assert_int_equal(s_metadata(self).topics[0].partitions[0].epoch, 1);
+    s_register_request(self, 1, 3);
+    s_send(self, 1);
+    assert_err(s_answer_error(self), WEFT_ERR_TIMED_OUT); // from now on it waits as ever
+}
+
 static void test_coordinator__a_second_broker_of_the_same_id_is_refused(void **state)
 {
     struct fixture *self = *state;
@@ -736,6 +752,24 @@ static void test_coordinator__status_says_what_is_wrong(void **state)
     assert_int_equal(reply.problems_count, 11); // broker down, none alive, eight named, four more
     assert_slice(reply.problems[0], "broker 1 is down and holds 12 partitions; start it again");
     assert_slice(reply.problems[10], "4 more partitions have no leader");
+}
+
+static void test_coordinator__a_broker_that_knows_more_is_a_problem(void **state)
+{
+    struct fixture *self = *state;
+    s_start(self);
+    assert_ok(s_register(self, 1, 1));
+    assert_ok(s_heartbeat(self, 1, 1, 500));
+    struct weft_cluster_status_request request;
+    struct weft_cluster_status_reply reply;
+    weft_cluster_status_request_init(&request);
+    request.id = ++self->id;
+    weft_cluster_status_request_encode(&request, &self->header);
+    assert_ok(s_ask(self, CLIENT));
+    DECODE(cluster_status, &reply);
+    assert_int_equal(reply.problems_count, 1);
+    assert_slice(reply.problems[0], "broker 1 knows of 500 changes, this coordinator of 3: its data directory is an "
+                                    "old copy; put back the newest one");
 }
 
 // ---- what survives
@@ -950,10 +984,12 @@ int main(void)
         TEST(test_coordinator__its_own_pause_fences_nobody),
         TEST(test_coordinator__after_taking_office_it_waits_one_session),
         TEST(test_coordinator__a_killed_broker_is_back_before_its_session_ends),
+        TEST(test_coordinator__a_whole_cluster_that_starts_again_waits_for_nobody),
         TEST(test_coordinator__a_second_broker_of_the_same_id_is_refused),
         TEST(test_coordinator__a_broker_that_wants_to_stop_is_let_go),
         TEST(test_coordinator__a_broker_of_another_cluster_is_refused),
         TEST(test_coordinator__status_says_what_is_wrong),
+        TEST(test_coordinator__a_broker_that_knows_more_is_a_problem),
         TEST(test_coordinator__what_it_answered_survives_power_loss),
         TEST(test_coordinator__snapshots_carry_the_state_over_starts),
         TEST(test_coordinator__a_flipped_bit_is_refused_or_harmless),

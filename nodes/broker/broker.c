@@ -320,8 +320,10 @@ static weft_err_t s_open_identity(struct weft_broker *self, struct weft_error *e
 {
     weft_rand_t rand;
     weft_rand_seed_os(&rand);
-    const struct weft_identity_claim claim = {
-        .node = "broker", .node_id = self->id, .directory_id = weft_rand_id(&rand), .now_ms = (int64_t) time(NULL) * 1000};
+    const struct weft_identity_claim claim = {.node = "broker",
+                                              .node_id = self->id,
+                                              .directory_id = weft_rand_id(&rand),
+                                              .now_ms = (int64_t) time(NULL) * 1000};
     return weft_identity_open(self->disk, self->data, &claim, &self->identity, error);
 }
 
@@ -341,8 +343,12 @@ static weft_err_t s_create(const weft_world_t *world, const weft_options_t *opti
     if (code != WEFT_OK) goto fail_checkpoint;
     code = s_add_parts(self, world, &checkpoint, error);
     if (code != WEFT_OK) goto fail_checkpoint;
-    weft_trace(WEFT_TRACE_INFO, self->base.name, "data in %s, %zu partitions stored, last stop %s, listening at %s",
-               self->data, self->found_count, self->was_clean ? "clean" : "not clean", self->base.endpoint);
+    weft_trace(WEFT_TRACE_INFO, self->base.name, "data in %s, %zu partitions stored, %s, listening at %s", self->data,
+               self->found_count,
+               weft_identity_made(self->identity) ? "a new directory"
+               : self->was_clean                  ? "last stop clean"
+                                                  : "last stop not clean",
+               self->base.endpoint);
     *out = node;
     return WEFT_OK;
 

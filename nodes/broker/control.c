@@ -326,7 +326,8 @@ static void s_apply(struct s_control *self, weft_update_t *update)
     }
     self->applied_index = update->to_index;
     s_count(self, WEFT_COUNT_UPDATES);
-    for (size_t i = 0; i < self->broker->shard_count; i++) {
+    // A broker that leaves is fenced at its own wish: its shards finish what they promised under the leadership they had (I6).
+    for (size_t i = 0; i < self->broker->shard_count && !self->stopping; i++) {
         const struct weft_mail mail = {
             .kind = WEFT_MAIL_BROKER_UPDATE, .body = weft_update_ref(update), .body_free = weft_update_unref};
         self->port.ops->post(self->port.world, self->broker->shards[i].id, &mail);

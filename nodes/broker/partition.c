@@ -32,6 +32,8 @@ weft_partition_t *weft_partition_new(weft_shard_t *shard, const struct weft_shar
     return self;
 }
 
+#define S_RETRY_US (10 * 1000 * 1000) // a log that could not be opened is tried again, unless it is damaged
+
 // ---- open
 
 static void s_refuse(weft_partition_t *self, weft_err_t code, const char *sentence)
@@ -40,7 +42,8 @@ static void s_refuse(weft_partition_t *self, weft_err_t code, const char *senten
     struct weft_error error;
     weft_error_set(&error, code, "%s is not served: %s", self->name, sentence);
     self->state = WEFT_PARTITION_REFUSED;
-    self->refusal = code == WEFT_ERR_DAMAGED ? WEFT_ERR_DAMAGED : WEFT_ERR_DISK_FAILED;
+    self->refusal = code == WEFT_ERR_DAMAGED || code == WEFT_ERR_DISK_FULL ? code : WEFT_ERR_DISK_FAILED;
+    self->retry_us = weft_port_now_us(&shard->port) + S_RETRY_US;
     free(self->refusal_text);
     self->refusal_text = weft_strdup(error.text);
     weft_trace(WEFT_TRACE_ERROR, shard->name, "%s", error.text);
@@ -120,6 +123,14 @@ void weft_partition_open(weft_partition_t *self)
         return;
     }
     s_take_up(self, &recovery);
+}
+
+void weft_partition_retry(weft_partition_t *self, int64_t now_us)
+{
+    if (self->state != WEFT_PARTITION_REFUSED || self->refusal == WEFT_ERR_DAMAGED || now_us < self->retry_us) return;
+    weft_shard_gauge(self->shard, WEFT_COUNT_PARTITIONS_REFUSED, -1);
+    self->state = WEFT_PARTITION_WAITING;
+    weft_partition_open(self);
 }
 
 // ---- the cluster's word

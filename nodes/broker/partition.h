@@ -40,12 +40,15 @@ struct weft_partition {
     int64_t snapshot_at; // offset of the newest snapshot of the sessions, -1: none
     int64_t used_us;     // last request
     int64_t retain_us;   // when retention is due
+    int64_t retry_us;    // REFUSED: when to try again
 };
 
 // A new one, in the shard's lists; opened later by weft_partition_open.
 weft_partition_t *weft_partition_new(weft_shard_t *shard, const struct weft_shard_topic *topic, uint32_t number);
 // Opens log and sessions and takes up the assignment. REFUSED is a state, not an error.
 void weft_partition_open(weft_partition_t *self);
+// A REFUSED one, some time later: a full or failing disk may have recovered. DAMAGED stays.
+void weft_partition_retry(weft_partition_t *self, int64_t now_us);
 // The cluster's newest word about it.
 void weft_partition_assign(weft_partition_t *self, const struct weft_replica_assignment *assignment);
 void weft_partition_configure(weft_partition_t *self, const struct weft_topic_settings *settings);

@@ -123,6 +123,7 @@ bool weft_shard_sweep(weft_shard_t *shard, int64_t now_us)
     for (size_t i = 0; i < S_SWEEP_COUNT && shard->sweep_at < shard->all.count; i++, shard->sweep_at++) {
         weft_partition_t *partition = shard->all.items[shard->sweep_at];
         if (partition->state == WEFT_PARTITION_OPEN) s_upkeep(partition, now_us);
+        weft_partition_retry(partition, now_us);
     }
     if (shard->sweep_at < shard->all.count) return true;
     shard->sweep_at = SIZE_MAX;

@@ -79,7 +79,7 @@ void weft_shard_refuse(weft_shard_t *self, const struct weft_asker *asker, weft_
         sentence = "The broker could not read or write its disk; see its trace.";
     struct weft_reply_header header;
     weft_reply_header_init(&header);
-    header.error = code;
+    header.error = (int) code < 0 ? WEFT_ERR_INTERNAL : code; // local codes never travel
     header.message = weft_slice_text(sentence);
     if (code == WEFT_ERR_OVERLOADED) header.retry_ms = WEFT_SHARD_RETRY_MS;
     s_refuse_header(self, asker, &header);
@@ -370,8 +370,9 @@ static bool s_stopped(struct weft_part *part)
         self->snapshots_taken = true;
         for (size_t i = 0; i < self->all.count; i++) s_rest(self->all.items[i]);
     }
-    // Who still waits for a mark after the last sync waits for other replicas: its outcome stays open, as at a time-out.
-    return self->dirty.count == 0 || !weft_shard_sync_post(self);
+    if (self->dirty.count > 0 && weft_shard_sync_post(self)) return false;
+    s_time_out(self, WEFT_TIME_NEVER); // who still waits for a mark waits for other replicas: maybe applied
+    return true;
 }
 
 // ---- life

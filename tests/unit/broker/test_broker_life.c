@@ -317,6 +317,26 @@ static void test_life__full_disk_is_told_and_passes_by_itself(void **state)
     weft_fault_disk_destroy(&faults);
 }
 
+static void test_life__log_that_could_not_be_made_is_tried_again(void **state)
+{
+    struct rig *rig = *state;
+    weft_fault_disk_t *faults = weft_fault_disk_new(weft_disk_posix());
+    rig_stop(rig);
+    rig->disk = weft_fault_disk_of(faults);
+    rig_up(rig, NULL);
+    weft_fault_disk_arm(faults, &(struct weft_fault){.kinds = WEFT_FAULT_MKDIR, .nth = 1, .err = WEFT_ERR_DISK_FULL});
+    rig_topic(rig, "other", 12, 1);
+    const struct rig_produce other = {.topic = "other"};
+    assert_int_equal(rig_produce_records(rig, &other, 1).header.error, WEFT_ERR_DISK_FULL);
+    weft_fault_disk_disarm(faults);
+    rig_advance(rig, 12000);
+    assert_int_equal(rig_produce_records(rig, &other, 1).offset, 0);
+    assert_int_equal(rig_counter(rig, WEFT_COUNT_PARTITIONS_REFUSED), 0);
+    rig_kill(rig);
+    rig->disk = weft_disk_posix();
+    weft_fault_disk_destroy(&faults);
+}
+
 static void test_life__failed_sync_gives_the_partition_up_and_acknowledges_nothing(void **state)
 {
     struct rig *rig = *state;
@@ -386,6 +406,7 @@ int main(void)
         TEST(test_life__partitions_added_and_configuration_take_effect_live),
         TEST(test_life__retention_removes_segments_and_moves_the_start),
         TEST(test_life__full_disk_is_told_and_passes_by_itself),
+        TEST(test_life__log_that_could_not_be_made_is_tried_again),
         TEST(test_life__failed_sync_gives_the_partition_up_and_acknowledges_nothing),
         TEST(test_life__damaged_partition_is_named_and_the_others_serve),
     };

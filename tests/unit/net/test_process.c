@@ -28,6 +28,8 @@ struct node {
     bool fails;
 };
 
+static const struct weft_node_type s_type;
+
 static bool s_never(struct weft_part *part)
 {
     return false;
@@ -49,6 +51,7 @@ static weft_err_t s_create(const weft_world_t *world, const weft_options_t *opti
         free(self);
         return err;
     }
+    self->base.type = &s_type;
     self->base.part_count = 1;
     snprintf(self->base.name, sizeof self->base.name, "echo-1");
     *out = &self->base;

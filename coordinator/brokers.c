@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MPL-2.0
 // Brokers: registration, heartbeats, session timeouts, and the pushes of the cluster state.
 //
-// A registration under the id of a broker that is alive waits: if the one before heartbeats on, two processes share the id and the newcomer is refused; if it is silent for three
-// heartbeats, this is its next start, and a killed broker is back long before its session would have ended. When this coordinator has just started too and the newcomer
-// holds the very endpoints, it waits for nothing: that is an embedded cluster, or a machine, that starts again.
-// Silence counts only while this coordinator itself was awake: after a late turn, and after taking office, everyone gets one whole session.
+// A registration under the id of a broker that is alive waits: if the one before heartbeats on, two processes share
+// the id and the newcomer is refused; if it is silent for three heartbeats, this is its next start, and a killed
+// broker is back long before its session would have ended. When this coordinator has just started too and the
+// newcomer holds the very endpoints, it waits for nothing: that is an embedded cluster, or a machine, that starts
+// again. Silence counts only while this coordinator itself was awake: after a late turn, and after taking office,
+// everyone gets one whole session.
 #include "coordinator.h"
 
 #include "../lib/base/assert.h"
@@ -125,7 +127,8 @@ static void s_hear(weft_coordinator_t *self, struct weft_broker_session *session
     session->heard_us = weft_port_now_us(&self->port);
 }
 
-// Waits in place of an earlier newcomer, which is refused: of two that both insist one goes, and a broker that restarts twice in a row comes in.
+// Waits in place of an earlier newcomer, which is refused: of two that both insist one goes, and a broker that
+// restarts twice in a row comes in.
 static void s_park(weft_coordinator_t *self, struct weft_broker_session *session, const struct weft_asker *asker,
                    weft_id_t incarnation, weft_slice_t command)
 {

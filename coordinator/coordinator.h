@@ -2,8 +2,9 @@
 /**
  * Coordinator, inside: what the files of its part share. Programs use weft_node_coordinator (lib/wire/node.h).
  *
- * One part owns everything: the cluster state, the quorum, the sessions of the brokers. A request that changes something becomes a command; its answer is sent when the quorum hands the
- * command back applied, so durable. What a race would decide (two creations of one name) is decided by applying.
+ * One part owns everything: the cluster state, the quorum, the sessions of the brokers. A request that changes
+ * something becomes a command; its answer is sent when the quorum hands the command back applied, so durable. What
+ * a race would decide (two creations of one name) is decided by applying.
  *
  *     part.c      life-cycle, turns, dispatch, proposals and their answers
  *     topics.c    topic_* requests           brokers.c   registration, heartbeats, session timeouts

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
-// A ring of commands by index, and the change made last, shared by all who ask for the same (brokers are mostly at the same index).
+// A ring of commands by index, and the change made last, shared by all who ask for the same (brokers are mostly at
+// the same index).
 #include "feed.h"
 
 #include "../lib/base/assert.h"

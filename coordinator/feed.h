@@ -2,8 +2,8 @@
 /**
  * Feed: the last commands, kept to be sent to brokers as the change from one index of the cluster state to another.
  *
- * Bounded in commands and bytes; whoever is further behind gets a snapshot. Frames made from it are counted: a change encoded once goes to
- * any number of brokers without a copy.
+ * Bounded in commands and bytes; whoever is further behind gets a snapshot. Frames made from it are counted: a
+ * change encoded once goes to any number of brokers without a copy.
  */
 #ifndef WEFT_COORDINATOR_FEED_H
 #define WEFT_COORDINATOR_FEED_H
@@ -30,8 +30,8 @@ struct weft_coordinator_update {
 };
 
 /**
- * The next step from index `from` (below weft_cluster_index): [index, command] pairs back to back while they are kept, else the whole cluster. from 0 is somebody
- * who holds nothing: a snapshot too.
+ * The next step from index `from` (below weft_cluster_index): [index, command] pairs back to back while they are
+ * kept, else the whole cluster. from 0 is somebody who holds nothing: a snapshot too.
  */
 void weft_coordinator_feed_next(weft_coordinator_feed_t *self, const weft_cluster_t *cluster, uint64_t from,
                                 struct weft_coordinator_update *out);

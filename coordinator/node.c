@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 // The coordinator as a node: options, data directory, parts, health.
 //
-// The data directory holds `identity`, `lock`, `checkpoint` (the synced end of the log), `log/` and `snapshot`. Everything is opened and recovered before the parts are added,
-// so that a damaged log refuses the start with a sentence instead of failing a running node.
+// The data directory holds `identity`, `lock`, `checkpoint` (the synced end of the log), `log/` and `snapshot`.
+// Everything is opened and recovered before the parts are added, so that a damaged log refuses the start with a
+// sentence instead of failing a running node.
 #include "node.h"
 
 #include "../lib/base/assert.h"
@@ -138,7 +139,8 @@ static weft_err_t s_add_parts(struct weft_coordinator_node *self, const weft_wor
         return err;
     }
     coordinator->sync_part = sync_id;
-    // Snapshots of a large cluster go to brokers in one message; beyond this many bytes one that does not read is not sent more.
+    // Snapshots of a large cluster go to brokers in one message; beyond this many bytes one that does not read is
+    // not sent more.
     struct weft_world_part how = {.name = self->base.name,
                                   .listen = weft_options_text(options, "listen"),
                                   .frame_bytes_max = WEFT_HEADER_BYTES_MAX,

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: MPL-2.0
-// The coordinator's part: drains requests, proposes commands, answers when they come back applied, pushes them to the brokers.
+// The coordinator's part: drains requests, proposes commands, answers when they come back applied, pushes them to
+// the brokers.
 //
-// A turn: messages and syncs have been taken; sessions are looked at; the quorum writes what was proposed and starts a sync; what was applied goes to the brokers. Nothing that
-// changes the cluster is answered before it is durable. Until it has taken office (a command of its own, applied after everything before it) it answers nothing from a state that may be old.
+// A turn: messages and syncs have been taken; sessions are looked at; the quorum writes what was proposed and
+// starts a sync; what was applied goes to the brokers. Nothing that changes the cluster is answered before it is
+// durable. Until it has taken office (a command of its own, applied after everything before it) it answers nothing
+// from a state that may be old.
 #include "coordinator.h"
 
 #include "../lib/base/assert.h"

@@ -2,9 +2,10 @@
 /**
  * Quorum: agreement among the coordinator's voters, behind a small interface (QUORUM.md of the founding design).
  *
- * The coordinator proposes commands; the quorum makes them durable and agreed, and hands them back in log order through on_apply, on every voter. One voter is
- * the same interface with no peers: quorum_single.c, entries in our own log (lib/log), term of office by a 'took office' command.
- * Pure of sockets: time and mail come in by calls; entries are synced by the node's sync part. Commands have indexes from 1 on, without gaps.
+ * The coordinator proposes commands; the quorum makes them durable and agreed, and hands them back in log order
+ * through on_apply, on every voter. One voter is the same interface with no peers: quorum_single.c, entries in our
+ * own log (lib/log), term of office by a 'took office' command. Pure of sockets: time and mail come in by calls;
+ * entries are synced by the node's sync part. Commands have indexes from 1 on, without gaps.
  */
 #ifndef WEFT_COORDINATOR_QUORUM_H
 #define WEFT_COORDINATOR_QUORUM_H
@@ -15,11 +16,14 @@
 typedef struct weft_quorum weft_quorum_t;
 
 struct weft_quorum_events {
-    // A committed command; called once each in index order. `token` is the proposer's on the voter that proposed it in this run, else 0.
+    // A committed command; called once each in index order. `token` is the proposer's on the voter that proposed it
+    // in this run, else 0.
     void (*on_apply)(void *context, uint64_t index, weft_slice_t command, uint64_t token);
-    // This voter began (true) or ceased (false) to be the active coordinator. Whoever begins proposes that it takes office.
+    // This voter began (true) or ceased (false) to be the active coordinator. Whoever begins proposes that it takes
+    // office.
     void (*on_leader)(void *context, bool leads);
-    // A proposal or barrier that will not be applied by this run. DISK_FULL: it is nowhere; any other code: it may have been applied.
+    // A proposal or barrier that will not be applied by this run. DISK_FULL: it is nowhere; any other code: it may
+    // have been applied.
     void (*on_lost)(void *context, uint64_t token, weft_err_t code);
     // The state machine's snapshot: take (encode into out) and restore.
     void (*snapshot)(void *context, weft_buf_t *out);
@@ -61,7 +65,8 @@ struct weft_quorum_single_options {
 weft_id_t weft_quorum_log_id(void);
 
 /**
- * Opens and recovers: snapshot restored, log synced and applied to its end before this returns; blocks. on_leader(true) comes with the first turn. DAMAGED (with the file, the place and what to do), DISK_FULL,
+ * Opens and recovers: snapshot restored, log synced and applied to its end before this returns; blocks.
+ * on_leader(true) comes with the first turn. DAMAGED (with the file, the place and what to do), DISK_FULL,
  * DISK_FAILED, or what `restore` refused: nothing was changed on the disk but the torn tail of the last write.
  */
 WEFT_MUST_USE weft_err_t weft_quorum_single_open(const struct weft_quorum_single_options *options,

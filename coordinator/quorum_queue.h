@@ -2,7 +2,8 @@
 /**
  * Quorum queue: proposals and barriers between propose and apply, oldest first.
  *
- * The first `written` of them are in the log (or, for barriers, have nothing to wait for but those before them); the rest wait for the next turn.
+ * The first `written` of them are in the log (or, for barriers, have nothing to wait for but those before them);
+ * the rest wait for the next turn.
  */
 #ifndef WEFT_COORDINATOR_QUORUM_QUEUE_H
 #define WEFT_COORDINATOR_QUORUM_QUEUE_H

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
 // Start of the single voter: snapshot, then the log behind it.
 //
-// What was written and not synced before a kill -9 is in the page cache and may have been acknowledged by nobody; it is synced here before it is applied, so that nothing that
-// is applied can be lost by the next power failure. Damage below the checkpoint's synced end, or a log and a snapshot that do not meet, is refused with the place: there is no second
-// copy to heal from (QUORUM.md).
+// What was written and not synced before a kill -9 is in the page cache and may have been acknowledged by nobody;
+// it is synced here before it is applied, so that nothing that is applied can be lost by the next power failure.
+// Damage below the checkpoint's synced end, or a log and a snapshot that do not meet, is refused with the place:
+// there is no second copy to heal from (QUORUM.md).
 #include "quorum_single.h"
 
 #include "../lib/base/assert.h"

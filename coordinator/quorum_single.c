@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
 // A quorum of one voter over our own log.
 //
-// All proposals of a turn become one batch, one write, and (with whatever was written while the sync part was busy) one sync; a command is applied, and so answered, only after that sync came
-// back. The order of applying is the order of the log, in this run and in every replay. Any failed write or sync, and a sync that does not come back for three seconds, ends this voter: its
-// disk is in doubt, and with one voter there is nobody to go on.
+// All proposals of a turn become one batch, one write, and (with whatever was written while the sync part was busy)
+// one sync; a command is applied, and so answered, only after that sync came back. The order of applying is the
+// order of the log, in this run and in every replay. Any failed write or sync, and a sync that does not come back
+// for three seconds, ends this voter: its disk is in doubt, and with one voter there is nobody to go on.
 #include "quorum_single.h"
 
 #include "../lib/base/assert.h"

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 /**
- * Quorum of one voter, inside: shared by quorum_single.c (proposals to applied), quorum_recover.c (start) and quorum_snapshot.c.
+ * Quorum of one voter, inside: shared by quorum_single.c (proposals to applied), quorum_recover.c (start) and
+ * quorum_snapshot.c.
  *
  * Index i stands at offset i - 1 of the log; a batch holds the commands of one turn as values of its records.
  */
@@ -46,10 +47,12 @@ struct weft_quorum_single {
     int64_t snapshot_retry_us; // not before
 };
 
-// Nothing goes on: everything waiting is lost, whoever asks hears the sentence. A failed sync is never retried (REPLICATION.md rule 11).
+// Nothing goes on: everything waiting is lost, whoever asks hears the sentence. A failed sync is never retried
+// (REPLICATION.md rule 11).
 void weft_quorum_single_fail(struct weft_quorum_single *self, weft_err_t code, const char *what);
 
-// Body of a WEFT_MAIL_SYNC with one job. The free function also drops the job's references to files, for mail that is never delivered.
+// Body of a WEFT_MAIL_SYNC with one job. The free function also drops the job's references to files, for mail that
+// is never delivered.
 struct weft_sync_request *weft_quorum_request_new(const struct weft_disk *disk, void *owner);
 void weft_quorum_request_free(void *request);
 void weft_quorum_request_post(struct weft_quorum_single *self, struct weft_sync_request *request);
@@ -66,7 +69,8 @@ WEFT_MUST_USE weft_err_t weft_quorum_recover(struct weft_quorum_single *self, in
 
 #define WEFT_SNAPSHOT_HEAD_BYTES 14 // msgpack u32 (CRC-32C of all behind it), msgpack u64 (index), then the state
 
-// DAMAGED with a sentence; NOT_FOUND if there is none. *index and the state (in `bytes` from WEFT_SNAPSHOT_HEAD_BYTES on).
+// DAMAGED with a sentence; NOT_FOUND if there is none. *index and the state (in `bytes` from
+// WEFT_SNAPSHOT_HEAD_BYTES on).
 WEFT_MUST_USE weft_err_t weft_quorum_snapshot_read(struct weft_quorum_single *self, uint64_t *index, weft_buf_t *bytes,
                                                    struct weft_error *error);
 void weft_quorum_snapshot_turn(struct weft_quorum_single *self, int64_t now_us);

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
 // Snapshots of the state machine, in the file `snapshot` of the node's directory.
 //
-// The state is written to `snapshot.tmp`, synced by the sync part (this thread never blocks on a sync), renamed, and the directory synced: after a crash either the old or the new one is
-// there. Only then the log is trimmed, and as many commands as lie between two snapshots are kept behind it. The file is a msgpack stream: CRC-32C of what follows, index, state.
+// The state is written to `snapshot.tmp`, synced by the sync part (this thread never blocks on a sync), renamed,
+// and the directory synced: after a crash either the old or the new one is there. Only then the log is trimmed, and
+// as many commands as lie between two snapshots are kept behind it. The file is a msgpack stream: CRC-32C of what
+// follows, index, state.
 #include "quorum_single.h"
 
 #include "../lib/base/assert.h"

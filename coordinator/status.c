@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
-// What the coordinator tells of itself and of the cluster: hello, node_status, cluster_status. Problems are sentences that say what to do.
+// What the coordinator tells of itself and of the cluster: hello, node_status, cluster_status. Problems are
+// sentences that say what to do.
 #include "coordinator.h"
 
 #include "../lib/base/assert.h"

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
-// Topics: what people ask for is checked here, with sentences, against the state as it is; what a command then does is decided when it is applied.
+// Topics: what people ask for is checked here, with sentences, against the state as it is; what a command then does
+// is decided when it is applied.
 //
-// Repeats after a timeout: a creation that had happened is answered TOPIC_EXISTS, a deletion UNKNOWN_TOPIC, an added partition count INVALID_PARTITIONS ("has 6 already"); an alteration is
-// the same twice. Alterations carry the whole configuration, so of one topic only one is under way at a time: another is asked to come back.
+// Repeats after a timeout: a creation that had happened is answered TOPIC_EXISTS, a deletion UNKNOWN_TOPIC, an
+// added partition count INVALID_PARTITIONS ("has 6 already"); an alteration is the same twice. Alterations carry
+// the whole configuration, so of one topic only one is under way at a time: another is asked to come back.
 #include "coordinator.h"
 
 #include "../lib/base/assert.h"

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 // Objects of the cluster state, lookups and invariants.
 //
-// Brokers, topics and deleted ids live in maps that iterate in insertion order, so that every node that applied the same commands walks
-// them in the same order: snapshots and digests depend on it. Brokers are never removed, a deleted topic's id never returns (C6), so an order once given stays.
+// Brokers, topics and deleted ids live in maps that iterate in insertion order, so that every node that applied the
+// same commands walks them in the same order: snapshots and digests depend on it. Brokers are never removed, a
+// deleted topic's id never returns (C6), so an order once given stays.
 #include "cluster_state.h"
 
 #include "../base/assert.h"

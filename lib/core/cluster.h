@@ -1,15 +1,23 @@
 // SPDX-License-Identifier: MPL-2.0
 /**
- * Cluster: the replicated state machine of the control plane. Applies committed commands in log order; deterministic.
+ * Cluster: the replicated state machine of the control plane. Applies committed commands in log order;
+ * deterministic.
  *
- * The coordinator applies what its quorum committed; brokers apply the very same commands, pushed to them (cluster_update), so every node holds the same cluster state at
- * the same index, and a delta is just the commands in between. A snapshot is msgpack; same state, same bytes (digest).
+ * The coordinator applies what its quorum committed; brokers apply the very same commands, pushed to them
+ * (cluster_update), so every node holds the same cluster state at the same index, and a delta is just the commands
+ * in between. A snapshot is msgpack; same state, same bytes (digest).
  *
- * Commands are messages of schemas/commands (generated encode and decode). They carry decisions (placements, ids, epochs), so applying needs no
- * randomness, clock or configuration. A command that does not fit the state is refused with an error code and changes nothing but the applied index.
+ * Commands are messages of schemas/commands (generated encode and decode). They carry decisions (placements, ids,
+ * epochs), so applying needs no randomness, clock or configuration. A command that does not fit the state is
+ * refused with an error code and changes nothing but the applied index.
  *
- * Invariants (weft_cluster_check): C1 names and ids are unique among live topics; C2 every replica is a registered broker; C3 a leader is alive, in the in-sync set and the incarnation that registered; C4 leader epochs and partition epochs only grow;
- * C5 a new incarnation of a broker starts a new leader epoch for every partition it led (REPLICATION.md rule 2); C6 ids of deleted topics never come back.
+ * Invariants (weft_cluster_check, where one state can show them):
+ *     C1  names and ids are unique among live topics
+ *     C2  every replica is a registered broker
+ *     C3  a leader is in the in-sync set, all of which is alive while there is a leader; an in-sync set is never empty
+ *     C4  leader epochs and partition epochs only grow
+ *     C5  a new incarnation of a broker starts a new leader epoch for all it led (REPLICATION.md rule 2)
+ *     C6  ids of deleted topics never come back
  */
 #ifndef WEFT_CORE_CLUSTER_H
 #define WEFT_CORE_CLUSTER_H
@@ -19,7 +27,8 @@
 
 #define WEFT_TOPIC_NAME_BYTES_MAX 249 // as Kafka: [a-zA-Z0-9._-], not "." or ".."
 #define WEFT_REPLICAS_MAX 16
-// Limits of the state, held by apply, so that a snapshot always fits what schemas/records allows and a frame carries.
+// Limits of the state, held by apply, so that a snapshot always fits what schemas/records allows and a frame
+// carries.
 #define WEFT_CLUSTER_BROKERS_MAX 10000
 #define WEFT_CLUSTER_TOPICS_MAX 60000
 #define WEFT_CLUSTER_DELETED_MAX 100000 // ids of deleted topics remembered; the oldest is forgotten first
@@ -27,17 +36,17 @@
 struct weft_cluster_broker {
     int32_t id;
     weft_id_t incarnation;
-    bool alive;            // registered and not fenced
-    char *rack;            // "" if none
-    char *version;         // of its software, for people
-    char **endpoints;      // one a shard
+    bool alive;       // registered and not fenced
+    char *rack;       // "" if none
+    char *version;    // of its software, for people
+    char **endpoints; // one a shard
     size_t shard_count;
     uint32_t led_count;    // partitions led now
     uint32_t stored_count; // partitions of which it holds a replica
 };
 
 struct weft_cluster_partition {
-    int32_t leader;          // -1: none
+    int32_t leader; // -1: none
     int32_t leader_epoch;
     int32_t partition_epoch;
     int32_t replicas[WEFT_REPLICAS_MAX]; // the first is preferred
@@ -61,32 +70,41 @@ weft_cluster_t *weft_cluster_new(void);
 void weft_cluster_destroy(weft_cluster_t **self_p);
 
 /**
- * One change, for whoever holds derived state (shards, caches). Told at the end of apply, when the whole command has taken effect. A topic's creation is one
- * TOPIC_ADDED without its partitions; added partitions are one TOPIC_CHANGED (so is configuration) and a PARTITION each.
+ * One change, for whoever holds derived state (shards, caches). Told at the end of apply, when the whole command
+ * has taken effect. A topic's creation is one TOPIC_ADDED without its partitions; added partitions are one
+ * TOPIC_CHANGED (so is configuration) and a PARTITION each.
  */
-enum weft_cluster_change_type { WEFT_CLUSTER_BROKER, WEFT_CLUSTER_TOPIC_ADDED, WEFT_CLUSTER_TOPIC_CHANGED, WEFT_CLUSTER_TOPIC_REMOVED, WEFT_CLUSTER_PARTITION };
+enum weft_cluster_change_type {
+    WEFT_CLUSTER_BROKER,
+    WEFT_CLUSTER_TOPIC_ADDED,
+    WEFT_CLUSTER_TOPIC_CHANGED,
+    WEFT_CLUSTER_TOPIC_REMOVED,
+    WEFT_CLUSTER_PARTITION
+};
 struct weft_cluster_change {
     enum weft_cluster_change_type type;
-    weft_id_t topic;      // of topic and partition changes
+    weft_id_t topic; // of topic and partition changes
     uint32_t partition;
     int32_t broker;
 };
 typedef void weft_cluster_watch_fn(void *context, const struct weft_cluster_change *change);
 
-// Applies the command of log index `index` (must be weft_cluster_index + 1 or more; gaps are legal: the quorum's own entries). The result is the command's own error,
-// for its proposer. BAD_FRAME for what can't be decoded (index still moves: every node does the same).
-weft_err_t weft_cluster_apply(weft_cluster_t *self, uint64_t index, weft_slice_t command, weft_cluster_watch_fn *watch, void *context, struct weft_error *error);
+// Applies the command of log index `index` (must be weft_cluster_index + 1 or more; gaps are legal: the quorum's
+// own entries). The result is the command's own error, for its proposer. BAD_FRAME for what can't be decoded (index
+// still moves: every node does the same).
+weft_err_t weft_cluster_apply(weft_cluster_t *self, uint64_t index, weft_slice_t command, weft_cluster_watch_fn *watch,
+                              void *context, struct weft_error *error);
 
-uint64_t weft_cluster_index(const weft_cluster_t *self);   // last applied; also the metadata version
-uint64_t weft_cluster_epoch(const weft_cluster_t *self);   // index of the last took_office: the coordinator's epoch
-weft_id_t weft_cluster_id(const weft_cluster_t *self);     // zero until formatted
+uint64_t weft_cluster_index(const weft_cluster_t *self); // last applied; also the metadata version
+uint64_t weft_cluster_epoch(const weft_cluster_t *self); // index of the last took_office: the coordinator's epoch
+weft_id_t weft_cluster_id(const weft_cluster_t *self);   // zero until formatted
 // The coordinator that last took office: its endpoint ("" if none yet) and id (-1; may be NULL).
 const char *weft_cluster_coordinator(const weft_cluster_t *self, int32_t *id);
 
 void weft_cluster_encode(const weft_cluster_t *self, weft_buf_t *out);
 // Replaces the state; on BAD_FRAME it is left as it was.
 WEFT_MUST_USE weft_err_t weft_cluster_decode(weft_cluster_t *self, weft_slice_t snapshot);
-uint32_t weft_cluster_digest(const weft_cluster_t *self);  // CRC-32C of the snapshot
+uint32_t weft_cluster_digest(const weft_cluster_t *self); // CRC-32C of the snapshot
 
 const struct weft_cluster_broker *weft_cluster_broker(const weft_cluster_t *self, int32_t id); // NULL if unknown
 const struct weft_cluster_topic *weft_cluster_topic(const weft_cluster_t *self, weft_id_t id);
@@ -99,7 +117,8 @@ const struct weft_cluster_broker *weft_cluster_next_broker(const weft_cluster_t 
 const struct weft_cluster_topic *weft_cluster_next_topic(const weft_cluster_t *self, size_t *cursor);
 const char *weft_cluster_topic_config(const struct weft_cluster_topic *topic, const char *key); // NULL: default
 
-// The shard of a broker that holds a partition: the same function everywhere (hash of topic id and partition, modulo shards).
+// The shard of a broker that holds a partition: the same function everywhere (hash of topic id and partition,
+// modulo shards).
 uint32_t weft_cluster_shard_of(weft_id_t topic, uint32_t partition, size_t shard_count);
 
 // A sentence for a bad topic name, WEFT_OK for a good one.
@@ -108,10 +127,11 @@ WEFT_MUST_USE weft_err_t weft_topic_name_check(weft_slice_t name, struct weft_er
 void weft_cluster_check(const weft_cluster_t *self); // walks everything
 
 /**
- * Placement: replicas for new partitions, spread over alive brokers by fewest replicas, then over racks; the first replica of successive partitions goes round the
- * brokers so that leaders are even. INVALID_REPLICATION if fewer brokers are alive than replicas asked.
+ * Placement: replicas for new partitions, spread over alive brokers by fewest replicas, then over racks; the first
+ * replica of successive partitions goes round the brokers so that leaders are even. INVALID_REPLICATION if fewer
+ * brokers are alive than replicas asked.
  */
-WEFT_MUST_USE weft_err_t weft_placement(const weft_cluster_t *self, uint32_t partitions, uint32_t replicas, weft_rand_t *rand,
-                                        int32_t (*out)[WEFT_REPLICAS_MAX], struct weft_error *error);
+WEFT_MUST_USE weft_err_t weft_placement(const weft_cluster_t *self, uint32_t partitions, uint32_t replicas,
+                                        weft_rand_t *rand, int32_t (*out)[WEFT_REPLICAS_MAX], struct weft_error *error);
 
 #endif

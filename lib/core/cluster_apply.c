@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
 // Applying commands: the dispatch, the cluster itself, and topics. Brokers and leadership are in cluster_lead.c.
 //
-// A command is checked whole before anything changes: refused, it leaves no trace but the index, which moves on every node alike. Nothing in it is
-// trusted: it may come from another version, a damaged disk or a peer. What a configuration key means is not asked here, for versions may differ in that; the
-// coordinator asked before it proposed.
+// A command is checked whole before anything changes: refused, it leaves no trace but the index, which moves on
+// every node alike. Nothing in it is trusted: it may come from another version, a damaged disk or a peer. What a
+// configuration key means is not asked here, for versions may differ in that; the coordinator asked before it
+// proposed.
 #include "cluster_state.h"
 
 #include "../base/assert.h"

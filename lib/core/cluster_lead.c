@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MPL-2.0
 // Who leads a partition and who is in sync, when brokers come and go.
 //
-// An in-sync set never becomes empty: the last member stays in it when it is lost (KIP-966's last standing), and only it may lead again. While a partition has a
-// leader, every in-sync member is alive. A leader never goes on across a start: a new incarnation is a new leader epoch (REPLICATION.md rule 2), and after an
-// unclean stop it leaves the in-sync sets that have other live members first. Preferred order is the order of the replicas.
-// Walking all partitions costs about 0.1 ms for ten thousand: brokers come and go rarely enough for no index beside it.
+// An in-sync set never becomes empty: the last member stays in it when it is lost (KIP-966's last standing), and
+// only it may lead again. While a partition has a leader, every in-sync member is alive. A leader never goes on
+// across a start: a new incarnation is a new leader epoch (REPLICATION.md rule 2), and after an unclean stop it
+// leaves the in-sync sets that have other live members first. Preferred order is the order of the replicas. Walking
+// all partitions costs about 0.1 ms for ten thousand: brokers come and go rarely enough for no index beside it.
 #include "cluster_state.h"
 
 #include "../base/assert.h"

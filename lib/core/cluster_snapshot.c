@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 // The cluster state as bytes: one record cluster_snapshot (schemas/records).
 //
-// Same state, same bytes: everything is written in the order in which it was made, and what derives from other fields (counts, maps) is not
-// written. Decoding builds a second state beside the first, checking it as apply would have, and swaps the two only when all of it was good.
+// Same state, same bytes: everything is written in the order in which it was made, and what derives from other
+// fields (counts, maps) is not written. Decoding builds a second state beside the first, checking it as apply would
+// have, and swaps the two only when all of it was good.
 #include "cluster_state.h"
 
 #include "../base/assert.h"

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
-// Answers from the cluster state. Replies are filled in an arena that lives as long as one answer; strings borrow from the state.
+// Answers from the cluster state. Replies are filled in an arena that lives as long as one answer; strings borrow
+// from the state.
 #include "cluster_view.h"
 
 #include "../base/assert.h"

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MPL-2.0
 // Placement of new partitions.
 //
-// The live brokers form a ring, those with the fewest replicas first, equals in random order. The first replica (which leads) of partition p goes to place p of the
-// ring: leaders are even within the topic, and small topics fall on the emptiest brokers. Each further replica goes to the broker with, in this order: a rack
-// that the partition does not use yet, the fewest replicas (those planned here included), the nearest place behind the leader. At most S_WINDOW brokers are looked
-// at for it, so that 100,000 partitions on 10,000 brokers still take a fraction of a second.
+// The live brokers form a ring, those with the fewest replicas first, equals in random order. The first replica
+// (which leads) of partition p goes to place p of the ring: leaders are even within the topic, and small topics
+// fall on the emptiest brokers. Each further replica goes to the broker with, in this order: a rack that the
+// partition does not use yet, the fewest replicas (those planned here included), the nearest place behind the
+// leader. At most S_WINDOW brokers are looked at for it, so that 100,000 partitions on 10,000 brokers still take a
+// fraction of a second.
 #include "cluster.h"
 
 #include "../base/assert.h"

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
-// Topic names: Kafka's alphabet and length, so that a gateway never has to translate, and so that a name is a file name and a word on a command line.
+// Topic names: Kafka's alphabet and length, so that a gateway never has to translate, and so that a name is a file
+// name and a word on a command line.
 #include "cluster.h"
 
 #include <string.h>

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
-// The coordinator on real sockets, threads and disk; clients and the broker are bare ZeroMQ sockets. In a process of its own it is killed with -9.
+// The coordinator on real sockets, threads and disk; clients and the broker are bare ZeroMQ sockets. In a process
+// of its own it is killed with -9.
 #include "tests/support/test.h"
 
 #include "lib/base/trace.h"

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
-// The quorum of one voter under a state machine that only remembers what it was told: order, durability, snapshots, and every disk call failing in turn.
+// The quorum of one voter under a state machine that only remembers what it was told: order, durability, snapshots,
+// and every disk call failing in turn.
 #include "tests/support/crash_disk.h"
 #include "tests/support/fake_world.h"
 #include "tests/support/fault_disk.h"
@@ -351,7 +352,8 @@ static void test_quorum__log_and_snapshot_must_meet(void **state)
     assert_non_null(strstr(self->error.text, "log"));
 }
 
-// One life with the n-th changing call failing, a crash, and one without: what was applied is there, in order, and little else.
+// One life with the n-th changing call failing, a crash, and one without: what was applied is there, in order, and
+// little else.
 static bool s_sweep_once(struct fixture *self, uint64_t nth, weft_err_t err, weft_rand_t *rand)
 {
     static uint32_t applied[NUMBERS_MAX];

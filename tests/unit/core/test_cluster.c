@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
-// The cluster state machine: what each command does, what it refuses, who leads after brokers came and went, and that state is a function of the commands.
+// The cluster state machine: what each command does, what it refuses, who leads after brokers came and went, and
+// that state is a function of the commands.
 #include "base/assert.h"
 #include "core/cluster.h"
 #include "core/cluster_view.h"

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
-// Placement: replicas on different live brokers, in different racks where there are such, leaders and replicas even.
+// Placement: replicas on different live brokers, in different racks where there are such, leaders and replicas
+// even.
 #include "core/cluster.h"
 #include "tests/support/test.h"
 

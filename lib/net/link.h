@@ -4,7 +4,7 @@
  *
  * A link is up from the moment its socket takes messages to the moment its connection is lost; what was received before the
  * loss is delivered before the loss is told (libzmq drops what its I/O thread holds and our thread has not yet looked at: see
- * docs/decisions/sockets.md). It reconnects by itself for ever, and is made anew when libzmq has given the connection up
+ * docs/decisions/sockets-and-threads.md). It reconnects by itself for ever, and is made anew when libzmq has given the connection up
  * (after a protocol error it does so in silence).
  */
 #ifndef WEFT_NET_LINK_H

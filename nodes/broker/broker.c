@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
-// The broker as a node: create checks everything that a person may have got wrong before anything runs, in this order: options, the directory and its lock,
-// what is stored, the endpoints. Only then is the clean marker taken, durably (rule 2): a start that failed before it leaves a clean directory clean.
+// The broker as a node: create checks everything that a person may have got wrong before anything runs, in this order:
+// options, the directory and its lock, what is stored, the endpoints. Only then is the clean marker taken, durably
+// (rule 2): a start that failed before it leaves a clean directory clean.
 //
 // Layout of the data directory: identity, lock, checkpoint, clean, topics/<topic id>/<partition>/ (docs/STORAGE.md).
 #include "broker.h"

@@ -2,14 +2,16 @@
 /**
  * Broker, inside: what its parts share. Programs use weft_node_broker (lib/wire/node.h).
  *
- * A broker is one control part (talks to the coordinators), N shard parts (own the partitions, serve clients) and one sync part
- * (lib/log/sync_part.h). Parts share nothing that changes, but for the atomics below; all else goes by mail:
+ * A broker is one control part (talks to the coordinators), N shard parts (own the partitions, serve clients) and one
+ * sync part (lib/log/sync_part.h). Parts share nothing that changes, but for the atomics below; all else goes by mail:
  *
  *     control -> every shard   JOINED       the incarnation that this start registered under
- *                              UPDATE       commands of the cluster state, as pushed by the coordinator; each shard applies them to a copy of its own
+ *                              UPDATE       commands of the cluster state, as pushed by the coordinator; each shard
+ *                                           applies them to a copy of its own
  *     shard   -> sync          SYNC         dirty logs; comes back as SYNCED
  *
- * So a shard answers everything (also metadata) from what it holds itself, and goes on when the control part hears nobody (I10).
+ * So a shard answers everything (also metadata) from what it holds itself, and goes on when the control part hears
+ * nobody (I10).
  */
 #ifndef WEFT_BROKER_BROKER_H
 #define WEFT_BROKER_BROKER_H

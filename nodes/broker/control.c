@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MPL-2.0
-// The control part: finds the active coordinator, registers this start under a new incarnation, heartbeats, and hands the commands that the coordinator pushes to every shard.
+// The control part: finds the active coordinator, registers this start under a new incarnation, heartbeats, and hands
+// the commands that the coordinator pushes to every shard.
 //
 //     SEEKING --register--> REGISTERED --silence--> next endpoint, heartbeats go on
 //        ^                      |
 //        +------- FENCED -------+   (with another incarnation: the fence names the old one)
 //
-// Nothing here is on the path of a record: with all coordinators down the shards go on with what they hold (I10). Orders of an older epoch are refused; an update that does not
-// follow the state held here is left out, and the next heartbeat, sent at once, tells the index from which it has to be repeated.
+// Nothing here is on the path of a record: with all coordinators down the shards go on with what they hold (I10).
+// Orders of an older epoch are refused; an update that does not follow the state held here is left out, and the next
+// heartbeat, sent at once, tells the index from which it has to be repeated.
 #include "broker.h"
 #include "counters.h"
 #include "update.h"
@@ -326,7 +328,8 @@ static void s_apply(struct s_control *self, weft_update_t *update)
     }
     self->applied_index = update->to_index;
     s_count(self, WEFT_COUNT_UPDATES);
-    // A broker that leaves is fenced at its own wish: its shards finish what they promised under the leadership they had (I6).
+    // A broker that leaves is fenced at its own wish: its shards finish what they promised under the leadership they
+    // had (I6).
     for (size_t i = 0; i < self->broker->shard_count && !self->stopping; i++) {
         const struct weft_mail mail = {
             .kind = WEFT_MAIL_BROKER_UPDATE, .body = weft_update_ref(update), .body_free = weft_update_unref};

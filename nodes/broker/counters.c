@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
-// Names and docs of the broker's counters: `weft cluster status`, node_status and docs read them from here. Gauges say "now" in their doc.
+// Names and docs of the broker's counters: `weft cluster status`, node_status and docs read them from here. Gauges
+// say "now" in their doc.
 #include "counters.h"
 
 const struct weft_counter_info weft_shard_counter_infos[WEFT_SHARD_COUNTERS] = {

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MPL-2.0
-// A partition's life: opened from its directory (the log recovers itself, then the sessions are rebuilt from the newest snapshot and the batches behind
-// it), led or not as the cluster says, closed. The core decides, this file carries out: every call into the replica is followed by
-// weft_partition_effects, so no effect is left over when the turn ends.
+// A partition's life: opened from its directory (the log recovers itself, then the sessions are rebuilt from the
+// newest snapshot and the batches behind it), led or not as the cluster says, closed. The core decides, this file
+// carries out: every call into the replica is followed by weft_partition_effects, so no effect is left over when the
+// turn ends.
 //
-// A partition that can't be opened stays in its shard as REFUSED: its clients are told why, everything else goes on (I8, I9).
+// A partition that can't be opened stays in its shard as REFUSED: its clients are told why, everything else goes on
+// (I8, I9).
 #include "partition.h"
 
 #include "../../lib/base/assert.h"
@@ -272,7 +274,8 @@ void weft_partition_effects(weft_partition_t *self)
         case WEFT_REPLICA_DURABLE: s_wake(self); break;
         case WEFT_REPLICA_TRUNCATE: s_truncate(self, effect.offset); break;
         case WEFT_REPLICA_ASK_ISR:
-            // Only a partition of several replicas asks; it asks again until it is answered, and is right meanwhile (rule 1).
+            // Only a partition of several replicas asks; it asks again until it is answered, and is right meanwhile
+            // (rule 1).
             weft_trace(WEFT_TRACE_DEBUG, self->shard->name, "%s: its in-sync set should change", self->name);
             break;
         }

@@ -2,8 +2,9 @@
 /**
  * Partition: one replica at home in a shard: its log, its pure core, the fetches parked on it.
  *
- * States: WAITING (known, log not opened yet) -> OPEN -> CLOSING (gone from the cluster; kept until the sync that is under way comes back); REFUSED (damaged, or its disk failed
- * at opening: clients get the error, others serve on). All on the shard's thread.
+ * States: WAITING (known, log not opened yet) -> OPEN -> CLOSING (gone from the cluster; kept until the sync that is
+ * under way comes back); REFUSED (damaged, or its disk failed at opening: clients get the error, others serve on). All
+ * on the shard's thread.
  */
 #ifndef WEFT_BROKER_PARTITION_H
 #define WEFT_BROKER_PARTITION_H
@@ -52,7 +53,8 @@ void weft_partition_retry(weft_partition_t *self, int64_t now_us);
 // The cluster's newest word about it.
 void weft_partition_assign(weft_partition_t *self, const struct weft_replica_assignment *assignment);
 void weft_partition_configure(weft_partition_t *self, const struct weft_topic_settings *settings);
-// It is gone from this shard: all that waits is answered with `code`; freed now or when its sync is back; its data is removed if delete_data.
+// It is gone from this shard: all that waits is answered with `code`; freed now or when its sync is back; its data is
+// removed if delete_data.
 void weft_partition_close(weft_partition_t **self_p, weft_err_t code, bool delete_data);
 // The end of a close whose last sync came back.
 void weft_partition_closed(weft_partition_t **self_p);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
-// The shard as a part: dispatch, turn, stop. A request is guarded and recognised once (weft_request_header_decode), then handed to its function; whatever it is, it is
-// answered, refused with a sentence, or parked with a deadline (I7). What a stop leaves undone is written before `stopped`: every promise is kept, then the
-// sessions are snapshotted, then the sync part (stopped after the shards) marks the directory clean.
+// The shard as a part: dispatch, turn, stop. A request is guarded and recognised once (weft_request_header_decode),
+// then handed to its function; whatever it is, it is answered, refused with a sentence, or parked with a deadline
+// (I7). What a stop leaves undone is written before `stopped`: every promise is kept, then the sessions are
+// snapshotted, then the sync part (stopped after the shards) marks the directory clean.
 #include "partition.h"
 #include "update.h"
 

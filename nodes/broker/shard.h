@@ -2,9 +2,11 @@
 /**
  * Shard: one thread's share of a broker: its partitions, its ROUTER endpoint, its copy of the cluster state.
  *
- * The turn (DESIGN.md section 4): each message that was drained is carried out at once as far as the pure core lets it (append, then the replies whose promise is true by then); turn()
- * wakes the fetches of partitions whose marks moved (one answer for all that was appended meanwhile), posts one group commit for all dirty logs, opens, trims and
- * idles logs, and answers what ran out of time. Nothing is allocated per record; contexts, buffers and frames come from pools.
+ * The turn (DESIGN.md section 4): each message that was drained is carried out at once as far as the pure core lets it
+ * (append, then the replies whose promise is true by then); turn() wakes the fetches of partitions whose marks moved
+ * (one answer for all that was appended meanwhile), posts one group commit for all dirty logs, opens, trims and idles
+ * logs, and answers what ran out of time. Nothing is allocated per record; contexts, buffers and frames come from
+ * pools.
  */
 #ifndef WEFT_BROKER_SHARD_H
 #define WEFT_BROKER_SHARD_H

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
-// The small requests: about one partition (offsets, delete-records, status) and about this node (hello, status). Marks are told only once all that a new leader inherited is
-// committed (rule 5); delete-records never passes the high watermark.
+// The small requests: about one partition (offsets, delete-records, status) and about this node (hello, status). Marks
+// are told only once all that a new leader inherited is committed (rule 5); delete-records never passes the high
+// watermark.
 #include "partition.h"
 
 #include "../../lib/core/cluster_view.h"

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
-// Fetch: answered at once when there is enough, else parked on its partition and looked at again whenever the mark it reads up to moves: no timers in the path, the heap
-// only ends the wait. Replies are whole batches, read by one pread into a pooled frame (never a mapping: ZEROMQ.md), and are not even built for a peer that takes nothing off.
+// Fetch: answered at once when there is enough, else parked on its partition and looked at again whenever the mark it
+// reads up to moves: no timers in the path, the heap only ends the wait. Replies are whole batches, read by one pread
+// into a pooled frame (never a mapping: ZEROMQ.md), and are not even built for a peer that takes nothing off.
 //
-// A fetch between its mark and the log end waits and is never out of range (rule 5). A consumer that tells the epoch of the record before its offset is told when the log
-// no longer holds that record (rule 18, KIP-320).
+// A fetch between its mark and the log end waits and is never out of range (rule 5). A consumer that tells the epoch
+// of the record before its offset is told when the log no longer holds that record (rule 18, KIP-320).
 #include "partition.h"
 
 #include "../../lib/base/assert.h"
@@ -36,7 +37,8 @@ static void s_reply(weft_partition_t *partition, const struct weft_asker *asker,
     weft_shard_answer(self, asker, data);
 }
 
-// KIP-320: is the record before the offset still the one that the consumer read? *end_offset: where the common part ends.
+// KIP-320: is the record before the offset still the one that the consumer read? *end_offset: where the common part
+// ends.
 static weft_err_t s_check_epoch(const weft_partition_t *partition, const struct weft_wait_fetch *fetch,
                                 int64_t *end_offset)
 {

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
-// Produce, the hot path: one header decode, one topic lookup, one pass over the batch (CRC and records' bounds), 17 bytes patched in the received frame, one
-// pwritev from it. No copy, no allocation, no re-encoding; where the frame is shared (inproc) only its 80 header bytes are copied.
+// Produce, the hot path: one header decode, one topic lookup, one pass over the batch (CRC and records' bounds), 17
+// bytes patched in the received frame, one pwritev from it. No copy, no allocation, no re-encoding; where the frame is
+// shared (inproc) only its 80 header bytes are copied.
 //
-// A request that has to wait for a mark is a context with a token; the replica names the token when the mark is there. Time-outs and
-// answers can't meet twice: whoever comes first gives the context back, and its generation moves on.
+// A request that has to wait for a mark is a context with a token; the replica names the token when the mark is there.
+// Time-outs and answers can't meet twice: whoever comes first gives the context back, and its generation moves on.
 #include "partition.h"
 
 #include "../../lib/base/assert.h"

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MPL-2.0
-// The shard's partitions follow its copy of the cluster state. Single commands tell what changed; after a snapshot, and when the broker has a new incarnation, everything is compared.
-// Both end in the same few functions, which make one topic or one partition what the state says it is, so they may run as often as they like.
+// The shard's partitions follow its copy of the cluster state. Single commands tell what changed; after a snapshot,
+// and when the broker has a new incarnation, everything is compared. Both end in the same few functions, which make
+// one topic or one partition what the state says it is, so they may run as often as they like.
 //
-// A start never resumes leadership (rule 2): an assignment that names this broker as leader counts only once the state holds the incarnation of this start. Data on the disk is
-// removed only for topics that the state calls deleted; of what it never heard, the files are left alone and named.
+// A start never resumes leadership (rule 2): an assignment that names this broker as leader counts only once the state
+// holds the incarnation of this start. Data on the disk is removed only for topics that the state calls deleted; of
+// what it never heard, the files are left alone and named.
 #include "partition.h"
 
 #include <weft_gen/config.h>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
-// The pairs are read by hand: an array of two, an unsigned integer of any width, a bin (or str) of any width; each length is checked
-// against the bytes that remain. Nothing of a malformed update is applied: the control part checks the whole before it forwards it.
+// The pairs are read by hand: an array of two, an unsigned integer of any width, a bin (or str) of any width; each
+// length is checked against the bytes that remain. Nothing of a malformed update is applied: the control part checks
+// the whole before it forwards it.
 #include "update.h"
 
 #include <stdatomic.h>

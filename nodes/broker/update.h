@@ -2,8 +2,8 @@
 /**
  * Update: one cluster_update on its way from the control part to the shards.
  *
- * Immutable and counted: every shard gets a reference by mail and applies the bytes to a cluster state of its own, so that the hot path asks nobody.
- * The data is msgpack pairs [index, command], back to back, or one snapshot.
+ * Immutable and counted: every shard gets a reference by mail and applies the bytes to a cluster state of its own, so
+ * that the hot path asks nobody. The data is msgpack pairs [index, command], back to back, or one snapshot.
  */
 #ifndef WEFT_BROKER_UPDATE_H
 #define WEFT_BROKER_UPDATE_H
@@ -29,8 +29,8 @@ void weft_update_unref(void *self); // any thread; a mail's body_free
 // Are the bytes well-formed pairs with indexes that only grow, in (from_index, to_index]? BAD_FRAME with a sentence.
 WEFT_MUST_USE weft_err_t weft_update_check(const weft_update_t *self, struct weft_error *error);
 /*
- * Applies it. A snapshot replaces the state (`watch` is not called: the caller compares everything); BAD_FRAME leaves it as it was. Commands that the state
- * refuses are no error: every node refuses them alike.
+ * Applies it. A snapshot replaces the state (`watch` is not called: the caller compares everything); BAD_FRAME leaves
+ * it as it was. Commands that the state refuses are no error: every node refuses them alike.
  */
 WEFT_MUST_USE weft_err_t weft_update_apply(const weft_update_t *self, weft_cluster_t *cluster,
                                            weft_cluster_watch_fn *watch, void *context, struct weft_error *error);

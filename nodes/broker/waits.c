@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
-// Pool and heap over the same contexts. A context knows its place in the heap, so leaving early (the usual case: it was answered) costs one sift.
-// Chunks are never given back before the shard ends: their number is bounded by the limits on waiting requests.
+// Pool and heap over the same contexts. A context knows its place in the heap, so leaving early (the usual case: it
+// was answered) costs one sift. Chunks are never given back before the shard ends: their number is bounded by the
+// limits on waiting requests.
 #include "waits.h"
 
 #include "../../lib/base/assert.h"

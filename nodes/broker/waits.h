@@ -2,8 +2,9 @@
 /**
  * Waits: the requests that a shard holds until it can answer them, with their deadlines.
  *
- * Contexts come from a pool in chunks that never move; a token (slot and generation) names one, so that an effect for a request that timed out meanwhile finds
- * nothing instead of somebody else. Deadlines are a binary heap of the same contexts: no timer, no allocation per request.
+ * Contexts come from a pool in chunks that never move; a token (slot and generation) names one, so that an effect for
+ * a request that timed out meanwhile finds nothing instead of somebody else. Deadlines are a binary heap of the same
+ * contexts: no timer, no allocation per request.
  */
 #ifndef WEFT_BROKER_WAITS_H
 #define WEFT_BROKER_WAITS_H

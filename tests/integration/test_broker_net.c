@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
-// A broker and a coordinator on real sockets, threads and disk; the clients are bare ZeroMQ sockets, as anybody's would be.
+// A broker and a coordinator on real sockets, threads and disk; the clients are bare ZeroMQ sockets, as anybody's
+// would be.
 #include "tests/support/test.h"
 
+#include "lib/net/handover.h"
 #include "lib/net/runtime.h"
 #include "nodes/broker/counters.h"
 
@@ -45,6 +47,7 @@ static void *s_connect(struct s_cluster *self, void *context, int type, const ch
 
 static void s_send(struct s_cluster *self, void *socket, weft_slice_t data)
 {
+    weft_handover_give();
     assert_true(zmq_send(socket, self->header.data, self->header.size, data.size != 0 ? ZMQ_SNDMORE : 0) >= 0);
     if (data.size != 0) assert_true(zmq_send(socket, data.data, data.size, 0) >= 0);
 }
@@ -61,6 +64,7 @@ static bool s_receive(void *socket, weft_buf_t *header, weft_buf_t *data)
         size_t size = sizeof more;
         zmq_msg_init(&part);
         if (zmq_msg_recv(&part, socket, 0) < 0) return false;
+        weft_handover_take();
         assert_true(i < 2);
         weft_buf_append(parts[i], zmq_msg_data(&part), zmq_msg_size(&part));
         zmq_msg_close(&part);
@@ -369,6 +373,7 @@ static void test_broker_net__a_senders_message_is_not_patched_over_inproc(void *
     request.topic = weft_slice_text("orders");
     weft_buf_clear(&self->header);
     weft_produce_request_encode(&request, &self->header);
+    weft_handover_give();
     assert_true(zmq_send(self->dealer, self->header.data, self->header.size, ZMQ_SNDMORE) >= 0);
     assert_true(zmq_msg_send(&sent, self->dealer, 0) >= 0);
     assert_int_equal(s_take_produced(self, self->dealer).offset, 1);

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MPL-2.0
 /**
- * Fake world: runs the parts of one node in the test's own thread, with a clock that the test moves and peers that the test plays.
+ * Fake world: runs the parts of one node in the test's own thread, with a clock that the test moves and peers that
+ * the test plays.
  *
- * Nothing happens but what the test asks for: settle() delivers mail and gives turns until nobody has anything left to do at the present time. What parts send is kept
- * until the test takes it. Links exist once opened and carry messages while the test says that they are up.
+ * Nothing happens but what the test asks for: settle() delivers mail and gives turns until nobody has anything left to
+ * do at the present time. What parts send is kept until the test takes it. Links exist once opened and carry messages
+ * while the test says that they are up.
  */
 #ifndef WEFT_TESTS_SUPPORT_FAKE_WORLD_H
 #define WEFT_TESTS_SUPPORT_FAKE_WORLD_H
@@ -39,7 +41,8 @@ void weft_fake_world_settle(weft_fake_world_t *self);
 
 // ---- the peers' side
 
-// A message to the ROUTER of the `number`-th listening part (from 0), then settles. `shared`: as over inproc. Data nil: one frame.
+// A message to the ROUTER of the `number`-th listening part (from 0), then settles. `shared`: as over inproc. Data
+// nil: one frame.
 void weft_fake_world_request(weft_fake_world_t *self, size_t number, uint8_t peer, bool delimited, weft_slice_t header,
                              weft_slice_t data, bool shared);
 // The same without a turn: for what arrives together.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 /**
- * Rig of the broker's tests: a broker over the fake world and a real directory; the test plays the coordinator (with a cluster state of its own) and the clients.
+ * Rig of the broker's tests: a broker over the fake world and a real directory; the test plays the coordinator (with
+ * a cluster state of its own) and the clients.
  */
 #ifndef WEFT_TESTS_UNIT_BROKER_RIG_H
 #define WEFT_TESTS_UNIT_BROKER_RIG_H

@@ -1,0 +1,425 @@
+// SPDX-License-Identifier: MPL-2.0
+/*
+ * Truth is an array of slots a partition, by offset. Everything learnt goes through s_learn, which compares it with what
+ * was known; the final reading compares the log with all slots, then all records with the log.
+ */
+#include "sim_history.h"
+
+#include "../../lib/base/assert.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define POWER_MAX 64
+#define HEAD_BYTES_MAX 96
+
+struct slot {
+    struct sim_record *record; // NULL: nothing known
+    enum sim_promise promise;
+    struct sim_record *final; // what stands there in the end
+};
+
+struct partition {
+    int32_t broker;
+    bool retained;
+    struct slot *slots;
+    size_t slot_count; // known offsets are below
+    int64_t deleted_asked, deleted_done;
+    int64_t final_start, final_next;
+};
+
+struct lane { // of one writer in one partition; a record's index is its sequence
+    struct sim_record **records;
+    size_t count, capacity;
+    int64_t last_final; // sequence last met in the final log
+};
+
+struct writer {
+    struct sim_writer how;
+    struct lane lanes[SIM_TOPICS_MAX][SIM_PARTITIONS_MAX];
+    uint64_t unanswered;
+};
+
+struct sim_history {
+    char violation[1024];
+    bool violated;
+    struct partition partitions[SIM_TOPICS_MAX][SIM_PARTITIONS_MAX];
+    int64_t power_us[SIM_BROKERS_MAX + 1][POWER_MAX];
+    size_t power_count[SIM_BROKERS_MAX + 1];
+    struct writer *writers;
+    size_t writer_count;
+    struct sim_history_stats stats;
+};
+
+static struct lane *s_lane_of(const sim_history_t *self, size_t number) // of all writers, in order
+{
+    struct writer *writer = &self->writers[number / (SIM_TOPICS_MAX * SIM_PARTITIONS_MAX)];
+    return &writer->lanes[number / SIM_PARTITIONS_MAX % SIM_TOPICS_MAX][number % SIM_PARTITIONS_MAX];
+}
+
+sim_history_t *sim_history_new(void)
+{
+    return weft_calloc(1, sizeof(sim_history_t));
+}
+
+void sim_history_destroy(sim_history_t **self_p)
+{
+    sim_history_t *self = *self_p;
+    if (self == NULL) return;
+    for (size_t i = 0; i < self->writer_count * SIM_TOPICS_MAX * SIM_PARTITIONS_MAX; i++) {
+        struct lane *lane = s_lane_of(self, i);
+        for (size_t j = 0; j < lane->count; j++) free(lane->records[j]);
+        free(lane->records);
+    }
+    free(self->writers);
+    for (int t = 0; t < SIM_TOPICS_MAX; t++) {
+        for (int p = 0; p < SIM_PARTITIONS_MAX; p++) free(self->partitions[t][p].slots);
+    }
+    free(self);
+    *self_p = NULL;
+}
+
+const char *sim_history_violation(const sim_history_t *self)
+{
+    return self->violated ? self->violation : NULL;
+}
+
+void sim_history_violate(sim_history_t *self, const char *format, ...)
+{
+    if (self->violated) return; // the first one counts
+    self->violated = true;
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(self->violation, sizeof self->violation, format, arguments);
+    va_end(arguments);
+}
+
+const struct sim_history_stats *sim_history_stats(const sim_history_t *self)
+{
+    return &self->stats;
+}
+
+void sim_history_partition(sim_history_t *self, int topic, int partition, int32_t broker, bool retained)
+{
+    weft_assert(broker >= 1 && broker <= SIM_BROKERS_MAX);
+    self->partitions[topic][partition].broker = broker;
+    self->partitions[topic][partition].retained = retained;
+}
+
+void sim_history_power_lost(sim_history_t *self, int32_t broker, int64_t now_us)
+{
+    size_t *count = &self->power_count[broker];
+    if (*count == POWER_MAX) { // one slot stands for all later ones: never stricter than the truth
+        self->power_us[broker][POWER_MAX - 1] = now_us;
+        return;
+    }
+    self->power_us[broker][(*count)++] = now_us;
+}
+
+static bool s_power_lost_since(const sim_history_t *self, int topic, int partition, int64_t since_us)
+{
+    int32_t broker = self->partitions[topic][partition].broker;
+    size_t count = self->power_count[broker];
+    return count > 0 && self->power_us[broker][count - 1] >= since_us;
+}
+
+// ---- values
+
+static void s_value(const struct sim_record *record, weft_buf_t *value)
+{
+    size_t begin = value->size;
+    weft_buf_printf(value, "w%u t%u p%u s%u n%u ", record->producer, record->topic, record->partition, record->sequence,
+                    record->value_bytes);
+    uint32_t state = record->producer * 2654435761U + record->sequence * 40503U + record->partition;
+    while (value->size - begin < record->value_bytes) {
+        state = state * 1664525U + 1013904223U;
+        char letter = (char) ('a' + (state >> 24) % 13); // few letters: compressible
+        weft_buf_append(value, &letter, 1);
+    }
+}
+
+// The record that these bytes are; NULL if they are none that was ever sent, or not all of it.
+static struct sim_record *s_record_of(const sim_history_t *self, int topic, int partition, weft_slice_t value)
+{
+    char head[HEAD_BYTES_MAX];
+    size_t size = value.size < sizeof head - 1 ? value.size : sizeof head - 1;
+    memcpy(head, value.data, size);
+    head[size] = '\0';
+    uint32_t writer, t, p, sequence, bytes;
+    if (sscanf(head, "w%u t%u p%u s%u n%u ", &writer, &t, &p, &sequence, &bytes) != 5) return NULL;
+    if (writer >= self->writer_count || t != (uint32_t) topic || p != (uint32_t) partition) return NULL;
+    const struct lane *lane = &self->writers[writer].lanes[t][p];
+    if (sequence >= lane->count) return NULL;
+    struct sim_record *found = lane->records[sequence];
+    weft_buf_t expected;
+    weft_buf_init(&expected);
+    s_value(found, &expected);
+    bool equal = weft_slice_equal(weft_buf_slice(&expected), value);
+    weft_buf_fini(&expected);
+    return equal ? found : NULL;
+}
+
+static void s_name(const struct sim_record *record, char text[80])
+{
+    if (record == NULL)
+        snprintf(text, 80, "nothing");
+    else
+        snprintf(text, 80, "record %u of writer %u", record->sequence, record->producer);
+}
+
+// ---- learning
+
+static struct slot *s_slot(struct partition *partition, int64_t offset)
+{
+    if ((size_t) offset >= partition->slot_count) {
+        size_t count = (size_t) offset + 1;
+        partition->slots = weft_realloc(partition->slots, count * sizeof *partition->slots);
+        memset(&partition->slots[partition->slot_count], 0, (count - partition->slot_count) * sizeof *partition->slots);
+        partition->slot_count = count;
+    }
+    return &partition->slots[offset];
+}
+
+// May what stands in a slot be gone? Not if it was promised to be durable; else if its broker lost power since it was sent.
+static bool s_excused(const sim_history_t *self, const struct sim_record *record, enum sim_promise promise)
+{
+    if (promise == SIM_PROMISE_DURABLE) return false;
+    return s_power_lost_since(self, record->topic, record->partition, record->sent_us);
+}
+
+static void s_learn(sim_history_t *self, const char *who, struct sim_record *record, int64_t offset,
+                    enum sim_promise promise)
+{
+    if (offset < 0 || offset > 100000000) {
+        sim_history_violate(self, "I2: %s names offset %lld", who, (long long) offset);
+        return;
+    }
+    struct slot *slot = s_slot(&self->partitions[record->topic][record->partition], offset);
+    if (slot->record == record) {
+        if (promise > slot->promise) slot->promise = promise;
+        return;
+    }
+    if (slot->record != NULL && !s_excused(self, slot->record, slot->promise)) {
+        char was[80], is[80];
+        s_name(slot->record, was);
+        s_name(record, is);
+        sim_history_violate(self, "I2: topic %u partition %u offset %lld held %s (%s) and now, says %s, %s",
+                            record->topic, record->partition, (long long) offset, was,
+                            slot->promise == SIM_PROMISE_DURABLE ? "durable" : "not durable", who, is);
+        return;
+    }
+    slot->record = record;
+    slot->promise = promise;
+}
+
+// ---- producers
+
+uint32_t sim_history_writer(sim_history_t *self, const struct sim_writer *writer)
+{
+    self->writers = weft_realloc(self->writers, (self->writer_count + 1) * sizeof *self->writers);
+    struct writer *added = &self->writers[self->writer_count];
+    memset(added, 0, sizeof *added);
+    for (int t = 0; t < SIM_TOPICS_MAX; t++) {
+        for (int p = 0; p < SIM_PARTITIONS_MAX; p++) added->lanes[t][p].last_final = -1;
+    }
+    added->how = *writer;
+    return (uint32_t) self->writer_count++;
+}
+
+struct sim_record *sim_history_send(sim_history_t *self, uint32_t producer, int topic, int partition,
+                                    uint32_t value_bytes, int64_t now_us, weft_buf_t *value)
+{
+    struct writer *writer = &self->writers[producer];
+    struct sim_record *record = weft_calloc(1, sizeof *record);
+    record->producer = producer;
+    struct lane *lane = &writer->lanes[topic][partition];
+    record->sequence = (uint32_t) lane->count;
+    record->topic = (uint8_t) topic;
+    record->partition = (uint8_t) partition;
+    record->value_bytes = value_bytes;
+    record->sent_us = now_us;
+    record->offset = -1;
+    if (lane->count == lane->capacity) {
+        lane->capacity = lane->capacity == 0 ? 64 : lane->capacity * 2;
+        lane->records = weft_realloc(lane->records, lane->capacity * sizeof(struct sim_record *));
+    }
+    lane->records[lane->count++] = record;
+    writer->unanswered++;
+    self->stats.sent++;
+    s_value(record, value);
+    return record;
+}
+
+void sim_history_unsend(sim_history_t *self, struct sim_record *record)
+{
+    struct writer *writer = &self->writers[record->producer];
+    struct lane *lane = &writer->lanes[record->topic][record->partition];
+    weft_assert(lane->records[lane->count - 1] == record);
+    lane->count--;
+    writer->unanswered--;
+    self->stats.sent--;
+    free(record);
+}
+
+static bool s_answer(sim_history_t *self, struct sim_record *record, enum sim_fate fate)
+{
+    if (record->fate != SIM_SENT) {
+        sim_history_violate(self, "I7: record %u of writer %u was reported twice", record->sequence, record->producer);
+        return false;
+    }
+    record->fate = fate;
+    self->writers[record->producer].unanswered--;
+    return true;
+}
+
+void sim_history_acked(sim_history_t *self, struct sim_record *record, int64_t offset)
+{
+    if (!s_answer(self, record, SIM_ACKED)) return;
+    self->stats.acked++;
+    record->offset = offset;
+    enum sim_promise promise = self->writers[record->producer].how.promise;
+    if (promise == SIM_PROMISE_NONE) return;
+    char who[64];
+    snprintf(who, sizeof who, "the answer to writer %u", record->producer);
+    s_learn(self, who, record, offset, promise);
+}
+
+void sim_history_failed(sim_history_t *self, struct sim_record *record, bool maybe_applied)
+{
+    if (!s_answer(self, record, maybe_applied ? SIM_MAYBE_APPLIED : SIM_NOT_APPLIED)) return;
+    if (maybe_applied)
+        self->stats.maybe_applied++;
+    else
+        self->stats.not_applied++;
+}
+
+void sim_history_abandon(sim_history_t *self, uint32_t producer)
+{
+    size_t lanes = SIM_TOPICS_MAX * SIM_PARTITIONS_MAX;
+    for (size_t i = producer * lanes; i < (producer + 1) * lanes; i++) {
+        const struct lane *lane = s_lane_of(self, i);
+        for (size_t j = 0; j < lane->count; j++) {
+            if (lane->records[j]->fate == SIM_SENT) sim_history_failed(self, lane->records[j], true);
+        }
+    }
+}
+
+uint64_t sim_history_unanswered(const sim_history_t *self, uint32_t producer)
+{
+    return self->writers[producer].unanswered;
+}
+
+// ---- consumers
+
+void sim_history_read(sim_history_t *self, const char *reader, int topic, const struct weft_record_view *view,
+                      bool durable, int64_t now_us)
+{
+    (void) now_us;
+    struct sim_record *record = s_record_of(self, topic, view->partition, view->value);
+    if (record == NULL) {
+        sim_history_violate(self, "I2: %s read %zu bytes at topic %d partition %d offset %lld that nobody sent", reader,
+                            view->value.size, topic, view->partition, (long long) view->offset);
+        return;
+    }
+    const struct partition *partition = &self->partitions[topic][view->partition];
+    bool known = (size_t) view->offset < partition->slot_count && partition->slots[view->offset].record == record;
+    self->stats.read++;
+    if (known) self->stats.read_again++;
+    s_learn(self, reader, record, view->offset, durable ? SIM_PROMISE_DURABLE : SIM_PROMISE_PROCESS);
+}
+
+void sim_history_delete(sim_history_t *self, int topic, int partition, int64_t before, bool done)
+{
+    struct partition *at = &self->partitions[topic][partition];
+    if (before > at->deleted_asked) at->deleted_asked = before;
+    if (done && before > at->deleted_done) at->deleted_done = before;
+}
+
+bool sim_history_may_skip(const sim_history_t *self, int topic, int partition, int64_t from, int64_t to)
+{
+    const struct partition *at = &self->partitions[topic][partition];
+    return at->retained || (from < to && to <= at->deleted_asked);
+}
+
+bool sim_history_may_diverge(const sim_history_t *self, int topic, int partition)
+{
+    return s_power_lost_since(self, topic, partition, 0);
+}
+
+// ---- the end
+
+void sim_history_final_begin(sim_history_t *self, int topic, int partition, int64_t log_start)
+{
+    struct partition *at = &self->partitions[topic][partition];
+    at->final_start = at->final_next = log_start;
+    self->stats.deleted_offsets += (uint64_t) log_start;
+    if (!at->retained && log_start > at->deleted_asked) {
+        sim_history_violate(self, "I1: topic %d partition %d begins at %lld, though nobody deleted above %lld", topic,
+                            partition, (long long) log_start, (long long) at->deleted_asked);
+    }
+    if (log_start < at->deleted_done) {
+        sim_history_violate(self, "topic %d partition %d begins at %lld, though all below %lld was deleted", topic,
+                            partition, (long long) log_start, (long long) at->deleted_done);
+    }
+}
+
+static void s_final_order(sim_history_t *self, const struct sim_record *record)
+{
+    struct writer *writer = &self->writers[record->producer];
+    if (!writer->how.idempotent) return;
+    int64_t *last = &writer->lanes[record->topic][record->partition].last_final;
+    if ((int64_t) record->sequence <= *last) {
+        sim_history_violate(self, "I3: topic %u partition %u: record %u of writer %u stands %s record %lld",
+                            record->topic, record->partition, record->sequence, record->producer,
+                            record->final_count > 1 ? "twice, the second time behind" : "behind", (long long) *last);
+    }
+    *last = record->sequence;
+}
+
+void sim_history_final_record(sim_history_t *self, int topic, const struct weft_record_view *view)
+{
+    struct partition *at = &self->partitions[topic][view->partition];
+    if (view->offset != at->final_next) {
+        sim_history_violate(self, "I2: topic %d partition %d: offset %lld follows %lld", topic, view->partition,
+                            (long long) view->offset, (long long) at->final_next - 1);
+    }
+    at->final_next = view->offset + 1;
+    struct sim_record *record = s_record_of(self, topic, view->partition, view->value);
+    if (record == NULL) {
+        sim_history_violate(self, "I2: topic %d partition %d offset %lld holds what nobody sent", topic,
+                            view->partition, (long long) view->offset);
+        return;
+    }
+    self->stats.final_records++;
+    s_slot(at, view->offset)->final = record;
+    if (record->final_count++ > 0) self->stats.duplicates++;
+    s_final_order(self, record);
+    if (record->fate == SIM_NOT_APPLIED) {
+        sim_history_violate(self,
+                            "record %u of writer %u was reported as surely not written, and stands at offset %lld",
+                            record->sequence, record->producer, (long long) view->offset);
+    }
+}
+
+void sim_history_final_end(sim_history_t *self, int topic, int partition, int64_t log_end)
+{
+    struct partition *at = &self->partitions[topic][partition];
+    if (at->final_next != log_end) {
+        sim_history_violate(self, "I2: topic %d partition %d ends at %lld, its last record is at %lld", topic,
+                            partition, (long long) log_end, (long long) at->final_next - 1);
+    }
+    for (size_t offset = (size_t) at->final_start; offset < at->slot_count; offset++) {
+        const struct slot *slot = &at->slots[offset];
+        if (slot->record == NULL || slot->final == slot->record || s_excused(self, slot->record, slot->promise)) {
+            continue;
+        }
+        char was[80], is[80];
+        s_name(slot->record, was);
+        s_name(slot->final, is);
+        sim_history_violate(self, "%s: topic %d partition %d offset %zu held %s (%s), in the end %s",
+                            slot->final == NULL ? "I1" : "I2", topic, partition, offset, was,
+                            slot->promise == SIM_PROMISE_DURABLE ? "durable" : "no power was lost since", is);
+    }
+}

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: MPL-2.0
+/**
+ * History: what clients sent, were told and saw, and the checkers over it (I1 to I4; oracles O1 to O4 of FAULTS.md).
+ *
+ * For each partition it keeps the truth: which record stands at which offset, as first learnt from an answer or a read, and how firmly. *Durable* truth (an
+ * answer at level durable, a read at level durable) holds for ever. Other truth holds until the partition's broker loses power after the record was
+ * sent: then its unsynced tail may be gone and other records may take those offsets.
+ *
+ * A record's value tells who it is and is filled from its name, so that any byte that is not its own shows.
+ */
+#ifndef WEFT_TESTS_SIM_HISTORY_H
+#define WEFT_TESTS_SIM_HISTORY_H
+
+#include "../../lib/base/bytes.h"
+
+#include <weft/record.h>
+
+#define SIM_TOPICS_MAX 4
+#define SIM_PARTITIONS_MAX 4
+#define SIM_BROKERS_MAX 4
+
+enum sim_fate { SIM_SENT, SIM_ACKED, SIM_NOT_APPLIED, SIM_MAYBE_APPLIED };
+enum sim_promise { SIM_PROMISE_NONE, SIM_PROMISE_PROCESS, SIM_PROMISE_DURABLE };
+
+struct sim_record {
+    uint32_t producer, sequence; // sequence: of this producer in this partition, from 0
+    uint8_t topic, partition;
+    enum sim_fate fate;
+    uint32_t value_bytes;
+    int64_t sent_us, offset;
+    uint32_t final_count; // times it stands in the final log
+};
+
+struct sim_writer { // what is known of a producer
+    bool idempotent;
+    enum sim_promise promise; // of its answers
+};
+
+typedef struct sim_history sim_history_t;
+
+struct sim_history_stats {
+    uint64_t sent, acked, not_applied, maybe_applied, read, read_again, deleted_offsets, final_records, duplicates;
+};
+
+sim_history_t *sim_history_new(void);
+void sim_history_destroy(sim_history_t **self_p);
+
+// The first thing that went wrong, NULL while nothing did.
+const char *sim_history_violation(const sim_history_t *self);
+void sim_history_violate(sim_history_t *self, const char *format, ...) __attribute__((format(printf, 2, 3)));
+const struct sim_history_stats *sim_history_stats(const sim_history_t *self);
+
+// Set-up: who leads a partition (for ever: one replica), and whether retention may delete from it.
+void sim_history_partition(sim_history_t *self, int topic, int partition, int32_t broker, bool retained);
+void sim_history_power_lost(sim_history_t *self, int32_t broker, int64_t now_us);
+
+// ---- producers
+
+uint32_t sim_history_writer(sim_history_t *self, const struct sim_writer *writer); // its number
+// A record to be sent; its value is appended to `value`. Kept by the history.
+struct sim_record *sim_history_send(sim_history_t *self, uint32_t producer, int topic, int partition,
+                                    uint32_t value_bytes, int64_t now_us, weft_buf_t *value);
+void sim_history_unsend(sim_history_t *self, struct sim_record *record); // it was not taken
+void sim_history_acked(sim_history_t *self, struct sim_record *record, int64_t offset);
+void sim_history_failed(sim_history_t *self, struct sim_record *record, bool maybe_applied);
+void sim_history_abandon(sim_history_t *self,
+                         uint32_t producer); // its process died: whatever has no answer may be applied
+uint64_t sim_history_unanswered(const sim_history_t *self, uint32_t producer);
+
+// ---- consumers
+
+// A record was handed out. `durable`: by a reader at level durable.
+void sim_history_read(sim_history_t *self, const char *reader, int topic, const struct weft_record_view *view,
+                      bool durable, int64_t now_us);
+// Somebody asked to delete below `before`; `done`: and was told that it starts there now.
+void sim_history_delete(sim_history_t *self, int topic, int partition, int64_t before, bool done);
+// May a reader that stood at `from` go on at `to`, forward, because all in between was deleted?
+bool sim_history_may_skip(const sim_history_t *self, int topic, int partition, int64_t from, int64_t to);
+// Has the partition's broker lost power at all? Only then may a reader at level committed be sent back.
+bool sim_history_may_diverge(const sim_history_t *self, int topic, int partition);
+
+// ---- the end: the whole log, read once more by one reader, in order of offsets
+
+void sim_history_final_begin(sim_history_t *self, int topic, int partition, int64_t log_start);
+void sim_history_final_record(sim_history_t *self, int topic, const struct weft_record_view *view);
+void sim_history_final_end(sim_history_t *self, int topic, int partition, int64_t log_end);
+
+#endif

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: MPL-2.0
+/*
+ * A node's life. A crash takes the disk first: whatever a destructor still writes can't be kept. Its parts are then destroyed as
+ * they stand, as the port's contract says of crashes.
+ */
+#include "sim_nodes.h"
+
+#include "../../lib/base/assert.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define STOP_LIMIT_US INT64_C(60000000)
+#define STOP_STEP_US 5000
+
+void sim_nodes_endpoint(const struct sim_nodes *self, size_t node, char out[WEFT_ENDPOINT_BYTES_MAX])
+{
+    snprintf(out, WEFT_ENDPOINT_BYTES_MAX, "tcp://%s:9650", self->nodes[node].name);
+}
+
+static void s_add(struct sim_nodes *self, const struct weft_node_type *type, int32_t id)
+{
+    struct sim_node *node = &self->nodes[self->count++];
+    *node = (struct sim_node){.type = type, .id = id, .owner = self};
+    if (id == 0)
+        snprintf(node->name, sizeof node->name, "coordinator-1");
+    else
+        snprintf(node->name, sizeof node->name, "broker-%d", id);
+    node->disk = weft_crash_disk_new(weft_rand_next(sim_rand(self->sim)));
+    node->host = sim_host_add(self->sim, node->name, weft_crash_disk_of(node->disk));
+}
+
+void sim_nodes_init(struct sim_nodes *self, sim_t *sim, sim_history_t *history, size_t brokers, uint32_t shards)
+{
+    *self = (struct sim_nodes){.sim = sim, .history = history, .shards = shards};
+    s_add(self, &weft_node_coordinator, 0);
+    for (size_t i = 0; i < brokers; i++) s_add(self, &weft_node_broker, (int32_t) i + 1);
+}
+
+static void s_gone(struct sim_node *self, bool silent)
+{
+    sim_host_kill(self->owner->sim, self->host, silent);
+    if (self->node != NULL) self->type->destroy(&self->node);
+    self->node = NULL;
+    self->state = SIM_NODE_DOWN;
+}
+
+void sim_nodes_fini(struct sim_nodes *self)
+{
+    for (size_t i = 0; i < self->count; i++) {
+        s_gone(&self->nodes[i], true);
+        weft_crash_disk_destroy(&self->nodes[i].disk);
+    }
+}
+
+static weft_options_t *s_options(const struct sim_node *self)
+{
+    weft_options_t *options = weft_options_new(self->type->options, self->type->option_count, self->type->name);
+    char endpoint[WEFT_ENDPOINT_BYTES_MAX], text[32];
+    struct weft_error error;
+    sim_nodes_endpoint(self->owner, (size_t) self->id, endpoint);
+    weft_err_t err = weft_options_set(options, "listen", endpoint, &error);
+    if (err == WEFT_OK) err = weft_options_set(options, "data", "data", &error);
+    if (err == WEFT_OK && self->id > 0) {
+        sim_nodes_endpoint(self->owner, 0, endpoint);
+        err = weft_options_set(options, "coordinators", endpoint, &error);
+        snprintf(text, sizeof text, "%d", self->id);
+        if (err == WEFT_OK) err = weft_options_set(options, "id", text, &error);
+        snprintf(text, sizeof text, "%u", self->owner->shards);
+        if (err == WEFT_OK) err = weft_options_set(options, "shards", text, &error);
+        if (err == WEFT_OK) err = weft_options_set(options, "retention.check.ms", "500ms", &error);
+    }
+    weft_assert(err == WEFT_OK);
+    return options;
+}
+
+static void s_start_due(void *context)
+{
+    struct sim_node *self = context;
+    if (self->restart_wanted) sim_node_start(self);
+}
+
+void sim_node_start_after(struct sim_node *self, int64_t wait_us)
+{
+    self->restart_wanted = true;
+    sim_at(self->owner->sim, sim_now_us(self->owner->sim) + wait_us, s_start_due, self);
+}
+
+// A refused start leaves nothing behind but the parts already added to the world.
+static void s_refused(struct sim_node *self, const struct weft_error *error)
+{
+    struct sim_nodes *owner = self->owner;
+    snprintf(self->refusal, sizeof self->refusal, "%s", error->text);
+    sim_trace(owner->sim, self->name, "start refused: %s", error->text);
+    owner->refused_starts++;
+    if (!owner->disk_faults) sim_history_violate(owner->history, "I9: %s does not start: %s", self->name, error->text);
+    weft_crash_disk_kill(self->disk);
+    s_gone(self, false);
+    sim_node_start_after(self, 200000);
+}
+
+void sim_node_start(struct sim_node *self)
+{
+    if (self->state != SIM_NODE_DOWN) return;
+    self->restart_wanted = false;
+    weft_options_t *options = s_options(self);
+    const weft_world_t *world = sim_host_world(self->owner->sim, self->host);
+    struct weft_error error = {.text = ""};
+    struct weft_node *node = NULL;
+    weft_err_t err = self->type->create(world, options, &node, &error);
+    weft_options_destroy(&options);
+    if (err != WEFT_OK) {
+        s_refused(self, &error);
+        return;
+    }
+    self->starts++;
+    self->refusal[0] = '\0';
+    self->node = node;
+    self->state = SIM_NODE_UP;
+    sim_trace(self->owner->sim, self->name, "started");
+    world->ops->start(world->self);
+}
+
+void sim_node_kill(struct sim_node *self)
+{
+    if (self->state == SIM_NODE_DOWN) return;
+    sim_trace(self->owner->sim, self->name, "killed");
+    self->owner->kills++;
+    weft_crash_disk_kill(self->disk);
+    s_gone(self, false);
+}
+
+void sim_node_power_off(struct sim_node *self)
+{
+    sim_trace(self->owner->sim, self->name, "lost power");
+    self->owner->power_losses++;
+    weft_crash_disk_crash(self->disk, sim_rand(self->owner->sim));
+    s_gone(self, true);
+    if (self->id > 0) sim_history_power_lost(self->owner->history, self->id, sim_now_us(self->owner->sim));
+}
+
+static void s_stop_step(void *context)
+{
+    struct sim_node *self = context;
+    sim_t *sim = self->owner->sim;
+    if (self->state != SIM_NODE_STOPPING) return;
+    if (sim_part_stopped(sim, self->host, self->node->parts[self->stopping])) {
+        if (++self->stopping == self->node->part_count) {
+            sim_trace(sim, self->name, "stopped");
+            s_gone(self, false);
+            weft_crash_disk_kill(self->disk);
+            return;
+        }
+        sim_part_stop(sim, self->host, self->node->parts[self->stopping]);
+    }
+    if (sim_now_us(sim) > self->stop_deadline_us) {
+        if (!self->owner->disk_faults) sim_history_violate(self->owner->history, "O9: %s does not stop", self->name);
+        sim_node_kill(self);
+        return;
+    }
+    sim_at(sim, sim_now_us(sim) + STOP_STEP_US, s_stop_step, self);
+}
+
+void sim_node_stop(struct sim_node *self)
+{
+    if (self->state != SIM_NODE_UP) return;
+    sim_trace(self->owner->sim, self->name, "stopping");
+    self->owner->stops++;
+    self->state = SIM_NODE_STOPPING;
+    self->stopping = 0;
+    self->stop_deadline_us = sim_now_us(self->owner->sim) + STOP_LIMIT_US;
+    sim_part_stop(self->owner->sim, self->host, self->node->parts[0]);
+    s_stop_step(self);
+}
+
+bool sim_nodes_all_up(const struct sim_nodes *self)
+{
+    for (size_t i = 0; i < self->count; i++) {
+        if (self->nodes[i].state != SIM_NODE_UP) return false;
+    }
+    return true;
+}

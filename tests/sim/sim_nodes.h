@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: MPL-2.0
+/**
+ * Nodes: the coordinator and brokers of one simulated cluster, as the node types build them, each on a host with a crash disk.
+ *
+ * Start, kill, power off, stop cleanly. A start that its disk's faults or its own data refuse is tried again until it holds; what it said is kept.
+ */
+#ifndef WEFT_TESTS_SIM_NODES_H
+#define WEFT_TESTS_SIM_NODES_H
+
+#include "../../lib/wire/node.h"
+#include "../support/crash_disk.h"
+#include "sim_history.h"
+#include "sim_world.h"
+
+enum sim_node_state { SIM_NODE_DOWN, SIM_NODE_UP, SIM_NODE_STOPPING };
+
+struct sim_node {
+    const struct weft_node_type *type;
+    int32_t id; // broker id; 0: the coordinator
+    char name[32];
+    sim_host_t host;
+    weft_crash_disk_t *disk;
+    struct weft_node *node; // NULL while down
+    enum sim_node_state state;
+    size_t stopping; // part that is being stopped
+    int64_t stop_deadline_us;
+    bool restart_wanted; // a start is planned
+    struct sim_nodes *owner;
+    uint32_t starts;
+    char refusal[WEFT_ERROR_TEXT_BYTES_MAX]; // of the last start that failed, "" if it held
+};
+
+struct sim_nodes {
+    sim_t *sim;
+    sim_history_t *history;
+    size_t count; // [0]: the coordinator
+    struct sim_node nodes[1 + SIM_BROKERS_MAX];
+    uint32_t shards;
+    uint32_t kills, power_losses, stops, refused_starts;
+    bool disk_faults; // starts may be refused because of them
+};
+
+void sim_nodes_init(struct sim_nodes *self, sim_t *sim, sim_history_t *history, size_t brokers, uint32_t shards);
+void sim_nodes_fini(struct sim_nodes *self);
+void sim_nodes_endpoint(const struct sim_nodes *self, size_t node, char out[WEFT_ENDPOINT_BYTES_MAX]);
+
+void sim_node_start(struct sim_node *self); // nothing if it isn't down
+void sim_node_start_after(struct sim_node *self, int64_t wait_us);
+void sim_node_kill(struct sim_node *self);      // kill -9
+void sim_node_power_off(struct sim_node *self); // and all that was not synced is in doubt
+void sim_node_stop(struct sim_node *self);      // SIGTERM: parts come to rest, one after the other
+bool sim_nodes_all_up(const struct sim_nodes *self);
+
+#endif

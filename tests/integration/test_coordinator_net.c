@@ -145,11 +145,19 @@ static weft_err_t s_answer(struct fixture *self, void *socket)
     return header.error;
 }
 
+static double s_seconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double) now.tv_sec + (double) now.tv_nsec / 1e9;
+}
+
 static void s_register(struct fixture *self, uint8_t incarnation)
 {
     struct weft_broker_register_request request;
     weft_err_t err;
-    for (int i = 0; i < 1000; i++) {
+    double deadline = s_seconds() + S_PATIENCE_MS / 1e3;
+    do {
         weft_broker_register_request_init(&request);
         weft_slice_t endpoint = weft_slice_text("tcp://127.0.0.1:1");
         request.id = ++self->id;
@@ -160,9 +168,7 @@ static void s_register(struct fixture *self, uint8_t incarnation)
         weft_broker_register_request_encode(&request, &self->header);
         s_send(self, self->broker);
         err = s_answer(self, self->broker);
-        if (err != WEFT_ERR_COORDINATOR_LOADING) break;
-        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL); // polls a condition, bounded
-    }
+    } while (err == WEFT_ERR_COORDINATOR_LOADING && s_seconds() < deadline);
     assert_ok(err);
 }
 
@@ -189,13 +195,6 @@ static bool s_exists(struct fixture *self, uint32_t number)
     weft_topic_describe_request_encode(&request, &self->header);
     s_send(self, self->client);
     return s_answer(self, self->client) == WEFT_OK;
-}
-
-static double s_seconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double) now.tv_sec + (double) now.tv_nsec / 1e9;
 }
 
 // ---- tests
@@ -237,7 +236,7 @@ static void test_coordinator_net__many_in_flight_share_their_syncs(void **state)
     s_kill(self);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, s_setup, s_teardown)
+#define TEST(test_of__promise) cmocka_unit_test_setup_teardown(test_of__promise, s_setup, s_teardown)
 
 int main(void)
 {

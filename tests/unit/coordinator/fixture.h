@@ -142,7 +142,7 @@ static inline weft_err_t s_ask(struct fixture *self, uint8_t peer)
 #define DECODE(kind, into) \
     assert_ok(weft_##kind##_reply_decode(&self->codec, weft_buf_slice(&self->reply), (into), NULL))
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, s_setup, s_teardown)
+#define TEST(test_of__promise) cmocka_unit_test_setup_teardown(test_of__promise, s_setup, s_teardown)
 
 // ---- requests
 

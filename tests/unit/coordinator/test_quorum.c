@@ -415,7 +415,7 @@ static void test_quorum__a_disk_full_at_every_call_keeps_what_was_applied(void *
     s_sweep(*state, WEFT_ERR_DISK_FULL);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, s_setup, s_teardown)
+#define TEST(test_of__promise) cmocka_unit_test_setup_teardown(test_of__promise, s_setup, s_teardown)
 
 int main(void)
 {

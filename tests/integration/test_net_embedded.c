@@ -170,10 +170,11 @@ static void test_embedded__refuses_what_can_not_be(void **state)
 
 static void test_actor__runs_a_coordinator_and_answers(void **state)
 {
-    char data[128];
+    // Static: ThreadSanitizer doesn't see that the actor has read all this before zactor_new returns.
+    static char data[128];
+    static const char *const settings[] = {"listen=tcp://127.0.0.1:*", data, NULL};
     snprintf(data, sizeof data, "data=%s/coordinator", s_directory);
-    const char *settings[] = {"listen=tcp://127.0.0.1:*", data, NULL};
-    struct weft_node_actor_args args = {"coordinator", settings};
+    static struct weft_node_actor_args args = {"coordinator", settings};
     zactor_t *actor = zactor_new(weft_node_actor, &args);
     assert_non_null(actor);
     zstr_send(actor, "ENDPOINT");
@@ -199,8 +200,8 @@ static void test_actor__runs_a_coordinator_and_answers(void **state)
 
 static void test_actor__that_can_not_start_says_why(void **state)
 {
-    const char *settings[] = {"nonsense=1", NULL};
-    struct weft_node_actor_args args = {"coordinator", settings};
+    static const char *const settings[] = {"nonsense=1", NULL};
+    static struct weft_node_actor_args args = {"coordinator", settings};
     zactor_t *actor = zactor_new(weft_node_actor, &args);
     assert_non_null(actor);
     zstr_send(actor, "HEALTH");

@@ -201,7 +201,7 @@ static bool s_send_heartbeat(struct s_control *self, int64_t now_us)
 
 // ---- replies
 
-// A refusal that both requests know; true if that was it.
+// What a coordinator refuses both requests with.
 static void s_refused(struct s_control *self, const struct weft_reply_header *reply, int64_t now_us)
 {
     weft_err_t code = reply->error;

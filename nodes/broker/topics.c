@@ -214,11 +214,26 @@ void weft_shard_reconcile(weft_shard_t *self)
     s_check_found(self);
 }
 
+// Brokers' incarnations stand in every assignment; settings are not read again for that.
+static void s_follow_brokers(weft_shard_t *self)
+{
+    size_t cursor = 0;
+    weft_slice_t key;
+    void *value;
+    while (weft_map_next(self->topics, &cursor, &key, &value)) {
+        struct weft_shard_topic *topic = value;
+        const struct weft_cluster_topic *state = weft_cluster_topic(self->cluster, topic->id);
+        for (uint32_t i = 0; state != NULL && i < topic->partition_count; i++)
+            s_follow_partition(self, topic, state, i);
+    }
+    s_check_found(self);
+}
+
 void weft_shard_on_change(void *shard, const struct weft_cluster_change *change)
 {
     weft_shard_t *self = shard;
     switch (change->type) {
-    case WEFT_CLUSTER_BROKER: weft_shard_reconcile(self); break; // incarnations stand in every assignment
+    case WEFT_CLUSTER_BROKER: s_follow_brokers(self); break;
     case WEFT_CLUSTER_TOPIC_ADDED:
     case WEFT_CLUSTER_TOPIC_CHANGED: s_follow_topic(self, change->topic); break;
     case WEFT_CLUSTER_TOPIC_REMOVED: s_drop_topic(self, change->topic); break;

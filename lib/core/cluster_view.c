@@ -15,7 +15,7 @@
 #include <string.h>
 
 enum {
-    S_NEAREST_TOPICS_MAX = 2000
+    S_NEAREST_TOPICS_MAX = 500
 }; // names looked at for "did you mean": a typo must not cost more than the request it replaces
 
 bool weft_topic_name_is_internal(weft_slice_t name)

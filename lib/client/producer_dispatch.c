@@ -69,19 +69,22 @@ static void s_expired(weft_producer_part_t *self, struct weft_pbatch *batch)
     s_failed(self, batch, error, text);
 }
 
+void weft_producer_fail_partition(weft_producer_part_t *self, struct weft_ppartition *partition, weft_err_t error,
+                                  const char *text)
+{
+    if (partition->builder.count) weft_producer_close_batch(self, partition);
+    // Only what is there now: a report may send more.
+    for (struct weft_pbatch *last = partition->last; partition->first;) {
+        struct weft_pbatch *batch = partition->first;
+        if (batch->state == WEFT_PBATCH_SENT) batch->in_doubt = true;
+        s_failed(self, batch, error, text);
+        if (batch == last) break;
+    }
+}
+
 void weft_producer_fail_all(weft_producer_part_t *self, weft_err_t error, const char *text)
 {
-    for (size_t i = 0; i < self->active_count; i++) {
-        struct weft_ppartition *partition = self->active[i];
-        if (partition->builder.count) weft_producer_close_batch(self, partition);
-        // Only what is there now: a report may send more.
-        for (struct weft_pbatch *last = partition->last; partition->first;) {
-            struct weft_pbatch *batch = partition->first;
-            if (batch->state == WEFT_PBATCH_SENT) batch->in_doubt = true;
-            s_failed(self, batch, error, text);
-            if (batch == last) break;
-        }
-    }
+    for (size_t i = 0; i < self->active_count; i++) weft_producer_fail_partition(self, self->active[i], error, text);
 }
 
 // ---- identity

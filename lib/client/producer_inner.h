@@ -86,7 +86,8 @@ struct weft_topic {
     struct weft_view_topic *view;
     struct weft_ppartition **partitions;
     int32_t partition_count;
-    int32_t sticky; // -1: choose again
+    int32_t made_count; // of `partitions`: a topic that was replaced by one with fewer keeps what it has
+    int32_t sticky;     // -1: choose again
     uint32_t round_robin;
     weft_buf_t pending; // records that came before the partitions were known: struct weft_ppending and bytes
     size_t pending_count;
@@ -152,6 +153,8 @@ void weft_producer_topic_updated(weft_producer_part_t *self, weft_topic_t *topic
 
 // producer_dispatch.c
 int64_t weft_producer_partition_turn(weft_producer_part_t *self, struct weft_ppartition *partition, int64_t now_us);
+void weft_producer_fail_partition(weft_producer_part_t *self, struct weft_ppartition *partition, weft_err_t error,
+                                  const char *text);
 void weft_producer_fail_all(weft_producer_part_t *self, weft_err_t error, const char *text);
 void weft_producer_identity_draw(weft_producer_part_t *self, struct weft_ppartition *partition);
 

@@ -116,7 +116,7 @@ static void s_partition_free(weft_producer_part_t *self, struct weft_ppartition 
 
 static void s_topic_free(weft_producer_part_t *self, weft_topic_t *topic)
 {
-    for (int32_t i = 0; i < topic->partition_count; i++) s_partition_free(self, topic->partitions[i]);
+    for (int32_t i = 0; i < topic->made_count; i++) s_partition_free(self, topic->partitions[i]);
     free(topic->partitions);
     struct weft_ppending pending;
     for (size_t at = 0; at < topic->pending.size;
@@ -189,16 +189,35 @@ int32_t weft_producer_part_partition_count(const weft_producer_part_t *self, con
 
 static void s_grow_partitions(weft_producer_part_t *self, weft_topic_t *topic, int32_t count)
 {
-    topic->partitions = weft_realloc(topic->partitions, (size_t) count * sizeof(void *));
-    for (int32_t i = topic->partition_count; i < count; i++) {
+    if (count > topic->made_count) topic->partitions = weft_realloc(topic->partitions, (size_t) count * sizeof(void *));
+    for (; topic->made_count < count; topic->made_count++) {
         struct weft_ppartition *partition = weft_calloc(1, sizeof *partition);
         partition->topic = topic;
-        partition->index = i;
+        partition->index = topic->made_count;
         weft_producer_identity_draw(self, partition);
         weft_batch_builder_init(&partition->builder);
-        topic->partitions[i] = partition;
+        topic->partitions[topic->made_count] = partition;
     }
     topic->partition_count = count;
+}
+
+static void s_fail_topic(weft_producer_part_t *self, weft_topic_t *topic, int32_t from, weft_err_t error,
+                         const char *text)
+{
+    for (int32_t i = from; i < topic->made_count; i++)
+        weft_producer_fail_partition(self, topic->partitions[i], error, text);
+}
+
+// The topic was deleted and created again: the new one has another id, maybe fewer partitions, and knows no session of
+// ours.
+static void s_topic_replaced(weft_producer_part_t *self, weft_topic_t *topic)
+{
+    topic->view->replaced = false;
+    topic->partition_count = 0;
+    topic->sticky = -1;
+    for (int32_t i = 0; i < topic->made_count; i++) topic->partitions[i]->broken = true;
+    s_fail_topic(self, topic, topic->view->partition_count, WEFT_ERR_TOPIC_REPLACED,
+                 weft_err_sentence(WEFT_ERR_TOPIC_REPLACED));
 }
 
 // ---- choosing a partition
@@ -360,12 +379,13 @@ static void s_release_pending(weft_producer_part_t *self, weft_topic_t *topic, w
 void weft_producer_topic_updated(weft_producer_part_t *self, weft_topic_t *topic, int64_t now_us)
 {
     char text[WEFT_ERROR_TEXT_BYTES_MAX];
-    if (topic->view->replaced) {
-        topic->view->replaced = false;
-        for (int32_t i = 0; i < topic->partition_count; i++) topic->partitions[i]->broken = true;
-    }
+    if (topic->view->replaced) s_topic_replaced(self, topic);
     if (topic->view->partition_count > topic->partition_count)
         s_grow_partitions(self, topic, topic->view->partition_count);
+    if (topic->partition_count && weft_view_is_missing(&self->view, topic->view)) {
+        snprintf(text, sizeof text, "topic '%s' was deleted", topic->view->name);
+        s_fail_topic(self, topic, 0, WEFT_ERR_UNKNOWN_TOPIC, text);
+    }
     if (!topic->pending_count) return;
     if (topic->partition_count) {
         s_release_pending(self, topic, WEFT_OK, "");
@@ -503,7 +523,7 @@ static int64_t s_turn(struct weft_part *part, int64_t now_us)
     }
     for (size_t i = 0; i < self->topic_count; i++) {
         weft_topic_t *topic = self->topics[i];
-        if (self->updates_seen != self->view.updates || topic->pending_count)
+        if (self->updates_seen != self->view.updates || topic->pending_count || topic->view->state == WEFT_VIEW_MISSING)
             weft_producer_topic_updated(self, topic, now_us);
         if (topic->pending_count && topic->pending_us + self->delivery_us < next_us)
             next_us = topic->pending_us + self->delivery_us;

@@ -277,8 +277,8 @@ static bool s_learn(weft_requests_t *self, struct weft_call *call, weft_err_t er
         call->avoid = call->link;
     }
     if (redirected) self->redirect_count++;
-    if (!redirected && weft_err_class(error) == WEFT_CLASS_REFRESH && call != &self->metadata)
-        weft_requests_refresh(self);
+    bool stale = weft_err_class(error) == WEFT_CLASS_REFRESH || error == WEFT_ERR_TOPIC_REPLACED;
+    if (!redirected && stale && call != &self->metadata) weft_requests_refresh(self);
     return redirected;
 }
 

@@ -216,7 +216,6 @@ static weft_err_t s_verify(struct s_recovery *self, struct weft_segment *segment
         err = s_verify_from(self, segment, &entry, epoch, verify);
     }
     if (err) return err;
-    if (segment->index_count == 0 && self->log->index_page.size) self->report->indexes_rebuilt++;
     if (segment->bytes == 0) segment->last_epoch = -1;
     return entry.position ? s_first_time(segment) : WEFT_OK;
 }
@@ -258,6 +257,9 @@ static weft_err_t s_segment(struct s_recovery *self, size_t *next)
     if (!err && !last) err = s_trust(self, segment, &trusted);
     if (!err && !trusted) err = s_verify(self, segment, epoch, &verify);
     if (err) return s_disk_error(self, err, "reading the log in");
+    // A sealed segment below the synced end had an index; another has one as soon as it has an entry.
+    bool had_none = segment->index_count == 0 && log->index_page.size;
+    if (!trusted && (had_none || (!last && segment->end_offset <= self->synced_end))) self->report->indexes_rebuilt++;
     if (!trusted && verify.reason[0]) {
         if (segment->end_offset < self->synced_end) return s_damaged(self, segment, verify.reason);
         if (!verify.zeros) self->report->cut_bytes += verify.file_bytes - segment->bytes;

@@ -123,8 +123,12 @@ static void s_index(struct s_segment *self, bool last)
     }
     int64_t position = 0;
     size_t at = 0;
+    struct weft_index_entry entry;
     while (at + WEFT_INDEX_ENTRY_BYTES <= end && s_entry_good(self, bytes.data + at, &position)) at += WEFT_INDEX_ENTRY_BYTES;
-    if (at < end) s_index_problem(self->of, path, (int64_t) at, "the entry is bad");
+    bool of_tail = last && at + WEFT_INDEX_ENTRY_BYTES <= end &&
+                   weft_index_entry_read(bytes.data + at, self->noted.base_offset, &entry) &&
+                   entry.position >= self->noted.bytes; // of a batch that is torn, or was written since
+    if (at < end && !of_tail) s_index_problem(self->of, path, (int64_t) at, "the entry is bad");
     weft_buf_fini(&bytes);
 }
 

@@ -51,7 +51,7 @@ bool bench_parse(struct bench *self, const struct cli_args *args)
 {
     *self = (struct bench){.args = args, .replicas = 1, .random = 0x9e3779b97f4a7c15u};
     int64_t seconds = 5;
-    if (!cli_number(args, "--record-bytes", 1, 1 << 20, &self->record_bytes) ||
+    if (!cli_number(args, "--record-bytes", 1, BENCH_RECORD_BYTES_MAX, &self->record_bytes) ||
         !cli_number(args, "--batch-bytes", 256, 16 << 20, &self->batch_bytes) ||
         !cli_number(args, "--in-flight", 1, 64, &self->in_flight) ||
         !cli_number(args, "--partitions", 1, 10000, &self->partitions) ||
@@ -68,9 +68,9 @@ bool bench_parse(struct bench *self, const struct cli_args *args)
     self->compression = cli_get(args, "--compression");
     self->durable = self->acks && strcmp(self->acks, "all") == 0 && !cli_has(args, "--no-durable");
     if (args->verb == &cli_verb_bench_consume && !self->count) self->count = 5000000;
-    self->pool = weft_alloc(BENCH_POOL_BYTES + (1 << 20));
+    self->pool = weft_alloc(BENCH_POOL_BYTES + BENCH_RECORD_BYTES_MAX);
     // Text-like content: words of a small alphabet repeat, so that compression has something to find, but not everything.
-    for (size_t i = 0; i < BENCH_POOL_BYTES + (1 << 20); i++)
+    for (size_t i = 0; i < BENCH_POOL_BYTES + BENCH_RECORD_BYTES_MAX; i++)
         self->pool[i] = (uint8_t) ("etaoinshrdlu 0123"[s_random(self) % 17]);
     return true;
 }

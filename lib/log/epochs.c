@@ -18,6 +18,7 @@ static void s_entry_write(uint8_t *at, const struct weft_log_epoch *entry)
 void weft_log_epochs_note(weft_log_t *self, int32_t epoch, int64_t start_offset)
 {
     if (epoch <= weft_log_last_epoch(self)) return;
+    if (self->epoch_count && start_offset <= self->epochs[self->epoch_count - 1].start_offset) return; // a damaged header
     if (self->epoch_count == self->epoch_capacity) {
         self->epoch_capacity = self->epoch_capacity ? self->epoch_capacity * 2 : 2;
         self->epochs = weft_realloc(self->epochs, self->epoch_capacity * sizeof *self->epochs);

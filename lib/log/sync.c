@@ -5,6 +5,7 @@
 #include "log_internal.h"
 
 #include "../base/assert.h"
+#include "../base/mutate.h"
 #include "../base/trace.h"
 
 #include <stdlib.h>
@@ -93,7 +94,9 @@ weft_err_t weft_log_sync_directories(const struct weft_disk *disk, const char *d
 void weft_log_sync_run(struct weft_log_sync *job)
 {
     job->result = WEFT_OK;
-    for (size_t i = 0; i < job->file_count && !job->result; i++) job->result = job->disk->ops->sync(job->files[i]);
+    size_t first = weft_mutated("rolled_segment_not_synced") && job->file_count > 0 ? job->file_count - 1 : 0;
+    for (size_t i = first; i < job->file_count && !job->result; i++) job->result = job->disk->ops->sync(job->files[i]);
+    if (weft_mutated("directory_not_synced")) return;
     if (!job->result && job->directory_dirty)
         job->result = weft_log_sync_directories(job->disk, job->directory, job->directory_levels);
 }

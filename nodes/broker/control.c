@@ -23,7 +23,8 @@
 #include <string.h>
 
 #define S_COORDINATORS_MAX 16
-#define S_REGISTER_US 1000000 // silence after which a registration is repeated elsewhere
+#define S_REGISTER_US \
+    2000000 // silence after which it is repeated elsewhere; one under our old start's id waits a session
 #define S_REJECTED_US 5000000 // BROKER_ID_IN_USE for so long is no passing matter
 #define S_LEAVE_US 2000000    // longest that a stop waits for the coordinator
 #define S_SESSION_US 1000000  // until the coordinator tells its own

@@ -8,6 +8,7 @@
 #include "partition.h"
 
 #include "../../lib/base/assert.h"
+#include "../../lib/base/mutate.h"
 #include <weft_gen/limits.h>
 #include <weft_gen/messages.h>
 
@@ -17,6 +18,7 @@
 
 static int64_t s_mark(const weft_partition_t *partition, bool durable)
 {
+    if (weft_mutated("durable_read_of_undurable")) durable = false;
     return durable ? weft_replica_durable(partition->replica) : weft_replica_committed(partition->replica);
 }
 

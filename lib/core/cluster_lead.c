@@ -9,6 +9,7 @@
 #include "cluster_state.h"
 
 #include "../base/assert.h"
+#include "../base/mutate.h"
 
 #include <string.h>
 
@@ -97,6 +98,7 @@ static void s_elect(weft_cluster_t *self, struct weft_cluster_partition *partiti
 {
     s_isr_keep_alive(self, partition);
     weft_cluster_partition_lead(self, partition, s_candidate(self, partition));
+    if (weft_mutated("leads_on_in_the_old_epoch")) return;
     partition->leader_epoch = s_epoch_next(partition->leader_epoch);
 }
 

@@ -12,6 +12,8 @@
  */
 #include "replica_self.h"
 
+#include "../base/mutate.h"
+
 // ---- marks
 
 static bool s_counts(const weft_replica_t *self, size_t index)
@@ -28,6 +30,7 @@ static void s_leader_marks(const weft_replica_t *self, int64_t *committed, int64
         if (self->views[i].log_end < written) written = self->views[i].log_end;
         if (self->views[i].synced_end < synced) synced = self->views[i].synced_end;
     }
+    if (weft_mutated("ack_before_sync")) synced = self->log_end;
     if (written > *committed) *committed = written;
     if (synced > *committed) synced = *committed;
     if (synced > *durable) *durable = synced;

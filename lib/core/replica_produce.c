@@ -8,6 +8,8 @@
  */
 #include "replica_self.h"
 
+#include "../base/mutate.h"
+
 static enum weft_replica_verdict s_refuse(weft_replica_t *self, const struct weft_replica_produce *produce,
                                           weft_err_t code)
 {
@@ -33,6 +35,7 @@ static enum weft_replica_verdict s_duplicate(weft_replica_t *self, const struct 
 {
     struct weft_waiter waiter = {produce->token, base_offset, end_offset, true};
     int64_t mark = produce->durable ? self->durable : self->committed;
+    if (weft_mutated("duplicate_does_not_wait")) mark = end_offset;
     bool waits = produce->acks == WEFT_ACKS_ALL && end_offset > mark;
     if (waits && s_crowded(self)) return s_refuse(self, produce, WEFT_ERR_OVERLOADED);
     if (waits) {

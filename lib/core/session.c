@@ -11,6 +11,7 @@
 #include "session.h"
 
 #include "../base/assert.h"
+#include "../base/mutate.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -249,13 +250,13 @@ static enum weft_session_verdict s_judge_past(const struct producer *producer, c
         if (entry->first_sequence != batch->base_sequence || entry->last_sequence != last_sequence) continue;
         *base_offset = entry->base_offset;
         *end_offset = entry->end_offset;
-        return WEFT_SESSION_DUPLICATE;
+        return weft_mutated("duplicate_not_seen") ? WEFT_SESSION_NEXT : WEFT_SESSION_DUPLICATE;
     }
     // OLD says "it was written": only what lies wholly before a full window can have been.
     uint32_t behind = s_distance(last_sequence, s_entry(producer, 0)->first_sequence);
     bool before_window = behind > 0 && behind <= SEQUENCE_MASK / 2;
     if (before_window && producer->ring_count == WEFT_SESSION_WINDOW) return WEFT_SESSION_OLD;
-    return WEFT_SESSION_GAP;
+    return weft_mutated("gap_taken") && behind > SEQUENCE_MASK / 2 ? WEFT_SESSION_NEXT : WEFT_SESSION_GAP;
 }
 
 enum weft_session_verdict weft_sessions_judge(const weft_sessions_t *self, const struct weft_batch *batch,

@@ -3,6 +3,8 @@
 // WEFT_BATCH_BYTES_MAX). The same for recovery, `weft log verify` and the fuzzer: content is judged here and nowhere else.
 #include "segment.h"
 
+#include "../base/mutate.h"
+
 #include <weft_gen/limits.h>
 
 #include <stdio.h>
@@ -53,6 +55,7 @@ static bool s_refused(struct weft_verify *self, weft_slice_t bytes, struct weft_
     size_t room = sizeof self->reason;
     self->zeros = s_zeros(weft_slice(bytes.data, bytes.size < 4096 ? bytes.size : 4096));
     weft_err_t err = weft_batch_verify(bytes, batch);
+    if (weft_mutated("torn_batch_taken")) err = weft_batch_read(bytes, batch);
     if (self->zeros)
         snprintf(reason, room, "zeros stand where a batch is expected");
     else if (err == WEFT_ERR_TRUNCATED)

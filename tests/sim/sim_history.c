@@ -202,6 +202,7 @@ static void s_learn(sim_history_t *self, const char *who, struct sim_record *rec
         return;
     }
     if (slot->record != NULL && !s_excused(self, slot->record, slot->promise)) {
+        if (s_excused(self, record, promise)) return; // an answer or a fetch of before the loss that comes late
         char was[80], is[80];
         s_name(slot->record, was);
         s_name(record, is);

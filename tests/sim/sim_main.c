@@ -5,6 +5,10 @@
  */
 #include "sim_run.h"
 
+#ifdef WEFT_MUTATIONS
+#include "sim_mutations.h"
+#endif
+
 #include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
@@ -21,7 +25,9 @@
 
 struct options {
     uint64_t from, count;
-    bool single, trace, verbose;
+    bool single, trace, verbose, hunt;
+    bool until_failure; // stop at the first seed that fails
+    bool quiet;
     double minutes;
     int jobs;
     const char *seeds_file;
@@ -44,7 +50,7 @@ struct worker {
 struct totals {
     uint64_t seeds, failed, sent, acked, crashes, events;
     double virtual_s;
-    uint64_t first_failed;
+    char first_violation[256];
 };
 
 static uint64_t *s_list; // seeds to play before the range
@@ -138,9 +144,11 @@ static void s_give(struct worker *worker, int index, uint64_t seed)
 
 // ---- results
 
-static void s_failed(struct totals *totals, uint64_t seed, const char *why, const char *summary)
+static void s_failed(struct totals *totals, const struct options *options, uint64_t seed, const char *why,
+                     const char *summary)
 {
-    if (totals->failed++ == 0) totals->first_failed = seed;
+    if (totals->failed++ == 0) snprintf(totals->first_violation, sizeof totals->first_violation, "%s", why);
+    if (options->quiet) return;
     printf("seed %" PRIu64 " FAILED: %s\n", seed, why);
     if (summary[0] != '\0') printf("    %s\n", summary);
     printf("    replay: scripts/sim --seed %" PRIu64 " --trace\n", seed);
@@ -157,7 +165,7 @@ static void s_count(struct totals *totals, const struct options *options, const 
     totals->events += result->events;
     totals->virtual_s += (double) result->virtual_us / 1e6;
     if (result->failed)
-        s_failed(totals, message->seed, result->violation, result->summary);
+        s_failed(totals, options, message->seed, result->violation, result->summary);
     else if (options->verbose)
         printf("seed %" PRIu64 " ok: %s, digest %016" PRIx64 "\n", message->seed, result->summary, result->digest);
 }
@@ -180,7 +188,7 @@ static void s_hear(struct totals *totals, const struct options *options, struct 
     }
     if (worker->at_work) {
         totals->seeds++;
-        s_failed(totals, worker->seed, "the process died: an assertion or a sanitizer, see above", "");
+        s_failed(totals, options, worker->seed, "the process died: an assertion or a sanitizer, see above", "");
     }
     s_worker_end(worker, index, false);
     s_worker_start(options, worker, index);
@@ -190,7 +198,7 @@ static void s_check_time(struct totals *totals, const struct options *options, s
 {
     if (!worker->at_work || time(NULL) - worker->since < SEED_SECONDS_MAX) return;
     totals->seeds++;
-    s_failed(totals, worker->seed, "it does not end in real time", "");
+    s_failed(totals, options, worker->seed, "it does not end in real time", "");
     s_worker_end(worker, index, true);
     s_worker_start(options, worker, index);
 }
@@ -204,6 +212,7 @@ static void s_play(const struct options *options, struct totals *totals)
     for (;;) {
         int busy = 0;
         bool over = end > 0 ? s_now() > end : next >= all;
+        if (options->until_failure && totals->failed > 0) over = true;
         struct pollfd polls[JOBS_MAX];
         for (int i = 0; i < options->jobs; i++) {
             if (!workers[i].at_work && !over && (end > 0 || next < all))
@@ -222,6 +231,31 @@ static void s_play(const struct options *options, struct totals *totals)
     }
     for (int i = 0; i < options->jobs; i++) s_worker_end(&workers[i], i, false);
 }
+
+// ---- the hunt for planted bugs
+
+#ifdef WEFT_MUTATIONS
+#define HUNT_SEEDS_MAX 400 // every one is found within these
+
+static int s_hunt(const struct options *given)
+{
+    int missed = 0;
+    for (const char *const *name = sim_mutations; *name != NULL; name++) {
+        struct options options = *given;
+        options.count = HUNT_SEEDS_MAX;
+        options.until_failure = options.quiet = true;
+        struct totals totals = {.seeds = 0};
+        sim_mutate(*name);
+        double begun = s_now();
+        s_play(&options, &totals);
+        if (totals.failed == 0) missed++;
+        printf("%-26s %s after %" PRIu64 " seeds, %.1f s: %s\n", *name, totals.failed > 0 ? "found" : "NOT FOUND",
+               totals.seeds, s_now() - begun, totals.first_violation);
+        fflush(stdout);
+    }
+    return missed == 0 ? 0 : 1;
+}
+#endif
 
 // ---- command line
 
@@ -250,6 +284,8 @@ static bool s_parse(int argc, char **argv, struct options *options)
             options->trace = true;
         else if (strcmp(argv[i], "--verbose") == 0)
             options->verbose = true;
+        else if (strcmp(argv[i], "--hunt") == 0)
+            options->hunt = true;
         else if (!has_value)
             return false;
         else if (strcmp(argv[i], "--seeds") == 0)
@@ -275,8 +311,14 @@ int main(int argc, char **argv)
 {
     struct options options = {.from = 1, .count = 300, .jobs = (int) sysconf(_SC_NPROCESSORS_ONLN)};
     if (!s_parse(argc, argv, &options)) return s_usage();
-    if (options.single) return s_single(&options);
     signal(SIGPIPE, SIG_IGN);
+#ifdef WEFT_MUTATIONS
+    sim_mutate(getenv("WEFT_MUTATE"));
+    if (options.hunt) return s_hunt(&options);
+#else
+    if (options.hunt) return s_usage(); // weft_sim_mutants does
+#endif
+    if (options.single) return s_single(&options);
     if (options.seeds_file != NULL) s_load_list(options.seeds_file);
     struct totals totals = {.seeds = 0};
     double begun = s_now();

@@ -239,6 +239,8 @@ static bool s_heal(struct run *run)
         sim_history_violate(run->history, "O9: %lld s after the last fault %s", (long long) (HEAL_LIMIT / SECOND),
                             sim_nodes_all_up(&run->nodes) ? "producers still wait" : "a node is still down");
     }
+    // What nobody waits for an answer to is still under way: slow messages, syncs that hang.
+    sim_run_until(run->sim, sim_now_us(run->sim) + 4 * SECOND);
     return !s_bad(run);
 }
 
@@ -251,7 +253,8 @@ static bool s_goals(struct run *run, int64_t starts[][SIM_PARTITIONS_MAX], int64
             int64_t durable_end = -1;
             weft_err_t err = WEFT_OK;
             for (int tries = 0; err == WEFT_OK && durable_end != ends[t][p] && tries < 100; tries++) {
-                if (tries > 0) sim_run_until(run->sim, sim_now_us(run->sim) + 10000); // what asked for no answer still comes
+                if (tries > 0)
+                    sim_run_until(run->sim, sim_now_us(run->sim) + 100000); // what asked for no answer still comes
                 err = sim_admin_offsets(clients, t, p, false, &starts[t][p], &ends[t][p]);
                 if (err == WEFT_OK) err = sim_admin_offsets(clients, t, p, true, &starts[t][p], &durable_end);
             }

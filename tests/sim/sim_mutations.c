@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: MPL-2.0
+#include "sim_mutations.h"
+
+#include "../../lib/base/mutate.h"
+
+#include <string.h>
+
+const char *const sim_mutations[] = {
+    "ack_before_sync",           // core: durable as soon as written
+    "duplicate_does_not_wait",   // core: a retry is answered before the original would be (REPLICATION.md rule 15)
+    "duplicate_not_seen",        // core: a retry is written again
+    "gap_taken",                 // core: a batch whose predecessor was refused is written (rule 16)
+    "leads_on_in_the_old_epoch", // core: no new leader epoch at a new start (rule 2)
+    "rolled_segment_not_synced", // log: only the newest file of a group commit is synced
+    "directory_not_synced",      // log: a new segment's name is not made durable
+    "checkpoint_runs_ahead",     // log: the checkpoint records more than was synced (rule 9)
+    "torn_batch_taken",          // log: recovery does not look at checksums
+    "durable_read_of_undurable", // broker: read durable shows what is only committed (rule 18)
+    "sessions_not_replayed",     // broker: after a start it knows the producers of the last snapshot only
+    "doubt_is_refusal",          // client: no answer is reported as surely not written
+    "consumer_steps_over",       // client: now and then a record is left out
+    NULL,
+};
+
+static const char *s_now;
+
+void sim_mutate(const char *name)
+{
+    s_now = name;
+}
+
+bool weft_mutated(const char *name)
+{
+    return s_now != NULL && strcmp(s_now, name) == 0;
+}

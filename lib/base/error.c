@@ -6,6 +6,31 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+// Bytes of the character that begins here; 0 if none does: no UTF-8 (RFC 3629), or a control character.
+static size_t s_character_bytes(const char *text)
+{
+    const unsigned char *at = (const unsigned char *) text;
+    if (at[0] < 0x80) return at[0] >= 0x20 && at[0] != 0x7f ? 1 : 0;
+    if (at[0] < 0xc2 || at[0] > 0xf4) return 0;
+    unsigned char low = at[0] == 0xe0 ? 0xa0 : at[0] == 0xf0 ? 0x90 : 0x80;
+    unsigned char high = at[0] == 0xed ? 0x9f : at[0] == 0xf4 ? 0x8f : 0xbf;
+    if (at[1] < low || at[1] > high) return 0;
+    size_t bytes = at[0] < 0xe0 ? 2 : at[0] < 0xf0 ? 3 : 4;
+    for (size_t i = 2; i < bytes; i++)
+        if ((at[i] & 0xc0) != 0x80) return 0;
+    return bytes;
+}
+
+// A sentence quotes what peers and people wrote, and may cut it in the middle of a character. It is text all the same.
+static void s_make_text(char *text)
+{
+    while (*text != '\0') {
+        size_t bytes = s_character_bytes(text);
+        if (bytes == 0) *text = '?';
+        text += bytes == 0 ? 1 : bytes;
+    }
+}
+
 weft_err_t weft_error_set(struct weft_error *error, weft_err_t code, const char *format, ...)
 {
     if (!error) return code;
@@ -14,6 +39,7 @@ weft_err_t weft_error_set(struct weft_error *error, weft_err_t code, const char 
     va_start(arguments, format);
     if (vsnprintf(error->text, sizeof error->text, format, arguments) < 0) error->text[0] = '\0';
     va_end(arguments);
+    s_make_text(error->text);
     return code;
 }
 

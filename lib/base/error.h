@@ -18,7 +18,8 @@
 // struct weft_error stands in the public <weft/types.h>.
 
 // Sets code and formatted sentence; `error` may be NULL. Returns `code`, so that a caller can write
-// `return weft_error_set(error, WEFT_ERR_..., "...", ...)`.
+// `return weft_error_set(error, WEFT_ERR_..., "...", ...)`. Bytes that are no UTF-8 and control characters become '?':
+// what a peer wrote may be quoted as it is.
 weft_err_t weft_error_set(struct weft_error *error, weft_err_t code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

@@ -4,6 +4,7 @@
 #include "tests/support/test.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 static void test_bytes__nil_and_empty_differ(void **state)
@@ -141,6 +142,26 @@ static void test_bytes__error_keeps_code_and_cut_sentence(void **state)
     assert_int_equal(strlen(error.text), WEFT_ERROR_TEXT_BYTES_MAX - 1);
 }
 
+static void test_bytes__error_sentence_is_text_whatever_it_quotes(void **state)
+{
+    static const char *const cases[][2] = {
+        {"h\xc3\xa4\xc3\x9f \xe6\x97\xa5 \xf0\x9f\x98\x80", "h\xc3\xa4\xc3\x9f \xe6\x97\xa5 \xf0\x9f\x98\x80"},
+        {"a\nb\tc\x1b[31m\x7f", "a?b?c?[31m?"},        // a terminal's orders
+        {"\xff\xfe", "??"},                            // never UTF-8
+        {"\x80 \xc3", "? ?"},                          // the end of a character, its beginning
+        {"\xc0\xaf \xe0\x80\xaf", "?? ???"},           // longer than needed
+        {"\xed\xa0\x80 \xf4\x90\x80\x80", "??? ????"}, // a surrogate, beyond Unicode
+        {"\xe6\x97", "??"},                            // cut off
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct weft_error error;
+        weft_error_set(&error, WEFT_ERR_INVALID_CONFIG, "'%s'", cases[i][0]);
+        char expected[64];
+        snprintf(expected, sizeof expected, "'%s'", cases[i][1]);
+        assert_string_equal(error.text, expected);
+    }
+}
+
 static void test_bytes__errno_maps_to_codes(void **state)
 {
     assert_int_equal(weft_err_of_errno(ENOSPC), WEFT_ERR_DISK_FULL);
@@ -162,6 +183,7 @@ int main(void)
         cmocka_unit_test(test_bytes__id_text_reads_back),
         cmocka_unit_test(test_bytes__id_refuses_what_is_no_id),
         cmocka_unit_test(test_bytes__error_keeps_code_and_cut_sentence),
+        cmocka_unit_test(test_bytes__error_sentence_is_text_whatever_it_quotes),
         cmocka_unit_test(test_bytes__errno_maps_to_codes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

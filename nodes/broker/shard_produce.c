@@ -13,6 +13,8 @@
 
 #include <string.h>
 
+#define S_SCRATCH_BYTES_MAX ((size_t) 4 << 20) // more is given back after use
+
 /** A batch on its way into the log. */
 struct s_incoming {
     uint8_t *header; // 80 bytes, writable; the whole batch if payload is nil
@@ -50,6 +52,24 @@ static void s_in_scratch(weft_shard_t *self, struct s_incoming *in)
     in->payload = WEFT_SLICE_NIL;
 }
 
+// What is compressed is looked into as well: a batch that does not inflate, or not to what it says, would stop every consumer behind it, and a
+// topic's largest record would bind only those who don't compress.
+static weft_err_t s_look_inside(weft_shard_t *self, const struct weft_topic_settings *settings, weft_slice_t bytes,
+                                const struct weft_batch *batch)
+{
+    if (weft_batch_codec(batch) == WEFT_CODEC_NONE) return WEFT_OK;
+    weft_slice_t records;
+    weft_err_t code = weft_batch_payload(bytes, batch, &self->scratch, &records);
+    if (code != WEFT_OK)
+        code = weft_error_set(&self->error, code, "batch: its payload does not inflate to raw_bytes, which is %u",
+                              (unsigned) batch->raw_bytes);
+    else
+        code = weft_batch_check_records(records, batch->count, settings->limits.record_bytes_max, &self->error);
+    weft_buf_clear(&self->scratch);
+    if (self->scratch.capacity > S_SCRATCH_BYTES_MAX) weft_buf_fini(&self->scratch);
+    return code;
+}
+
 static weft_err_t s_accept(weft_partition_t *partition, weft_frame_t *data, struct s_incoming *in)
 {
     weft_shard_t *self = partition->shard;
@@ -72,6 +92,8 @@ static weft_err_t s_accept(weft_partition_t *partition, weft_frame_t *data, stru
         return weft_error_set(&self->error, WEFT_ERR_BAD_BATCH,
                               "%zu bytes follow the batch: send one batch in a message.",
                               bytes.size - weft_batch_bytes(&in->batch));
+    code = s_look_inside(self, settings, bytes, &in->batch);
+    if (code != WEFT_OK) return code;
     if (!data->shared) {
         in->header = data->data;
         in->head = bytes;

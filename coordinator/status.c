@@ -12,6 +12,7 @@
 #include <string.h>
 
 enum {
+    S_COUNTERS_MAX = 128,       // the coordinator's and its transport's
     S_PROBLEMS_MAX = 32,        // sentences; what is more is counted in the last
     S_LEADERLESS_NAMED_MAX = 8, // partitions named one by one
     S_STUCK_MS = 2000           // a turn of a shard or a sync that takes longer is a problem
@@ -38,7 +39,7 @@ void weft_coordinator_hello(weft_coordinator_t *self, const struct weft_asker *a
     reply.node_id = self->id;
     reply.cluster_id = weft_cluster_id(self->cluster);
     reply.version = weft_slice_text(WEFT_VERSION);
-    reply.frame_bytes_max = WEFT_FRAME_BYTES_MAX;
+    reply.frame_bytes_max = WEFT_HEADER_BYTES_MAX; // as its socket has it: no request to a coordinator has data
     reply.batch_bytes_max = WEFT_BATCH_BYTES_MAX;
     reply.session_window = WEFT_SESSION_WINDOW;
     reply.wall_ms = weft_port_wall_ms(&self->port);
@@ -61,15 +62,22 @@ static const char *s_health_name(enum weft_health health)
     return names[health];
 }
 
+static size_t s_list_counters(const weft_counters_t *set, struct weft_counter *out, size_t used)
+{
+    for (size_t i = 0; set != NULL && i < set->count && used < S_COUNTERS_MAX; i++)
+        out[used++] =
+            (struct weft_counter){.name = weft_slice_text(set->infos[i].name), .value = weft_counter_get(set, i)};
+    return used;
+}
+
 void weft_coordinator_node_status(weft_coordinator_t *self, const struct weft_asker *asker)
 {
     char sentence[WEFT_ERROR_TEXT_BYTES_MAX];
     enum weft_health health =
         weft_node_coordinator.health((const struct weft_node *) self->node, sentence, sizeof sentence);
-    struct weft_counter counters[WEFT_COUNTERS_COORDINATOR];
-    for (size_t i = 0; i < WEFT_COUNTERS_COORDINATOR; i++)
-        counters[i] = (struct weft_counter){.name = weft_slice_text(weft_counter_infos_coordinator[i].name),
-                                            .value = weft_counter_get(self->counters, i)};
+    struct weft_counter counters[S_COUNTERS_MAX];
+    size_t count = s_list_counters(self->counters, counters, 0);
+    count = s_list_counters(weft_port_counters(&self->port), counters, count);
     struct weft_node_status_reply reply;
     weft_node_status_reply_init(&reply);
     reply.header.id = asker->id;
@@ -79,7 +87,7 @@ void weft_coordinator_node_status(weft_coordinator_t *self, const struct weft_as
     reply.uptime_ms = (uint64_t) ((weft_port_now_us(&self->port) - self->started_us) / 1000);
     reply.version = weft_slice_text(WEFT_VERSION);
     reply.counters = counters;
-    reply.counters_count = WEFT_COUNTERS_COORDINATOR;
+    reply.counters_count = count;
     weft_buf_t out;
     weft_buf_init(&out);
     weft_node_status_reply_encode(&reply, &out);

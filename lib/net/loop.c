@@ -28,6 +28,10 @@ static const struct weft_counter_info s_counter_infos[WEFT_LOOP_COUNTERS] = {
     [WEFT_LOOP_SENDS_LOST] = {"sends_lost_count", "Sends accepted and then dropped because the link was lost."},
     [WEFT_LOOP_MAIL_UNDELIVERED] = {"mail_undelivered_count", "Mail to parts that were gone."},
     [WEFT_LOOP_LINKS_LOST] = {"links_lost_count", "Connections of links that were lost."},
+    [WEFT_LOOP_ACCEPTED] = {"connections_accepted_count", "Connections that came in."},
+    [WEFT_LOOP_ENDED] =
+        {"connections_ended_count",
+         "Connections that ended: closed by their peer, cut off for a frame above the limit or a breach of ZMTP."},
     [WEFT_LOOP_TURNS] = {"turns_count", "Turns."},
 };
 
@@ -226,12 +230,20 @@ static bool s_drain_link(weft_loop_t *self, size_t index)
     return s_poll_link(self, index) || happened;
 }
 
+void weft_loop_watch_connections(weft_loop_t *self)
+{
+    if (self->router == NULL) return;
+    weft_router_watch(self->router, self->now_us);
+    weft_counter_set(&self->counters, WEFT_LOOP_ACCEPTED, weft_router_accepted(self->router));
+    weft_counter_set(&self->counters, WEFT_LOOP_ENDED, weft_router_ended(self->router));
+}
+
 static bool s_drain_all(weft_loop_t *self)
 {
     bool happened = s_drain_mail(self);
     if (self->router != NULL && (self->router_watch || weft_router_watch_us(self->router) <= self->now_us)) {
         self->router_watch = false;
-        weft_router_watch(self->router, self->now_us);
+        weft_loop_watch_connections(self);
         self->router_ready = true;
     }
     if (self->router_ready && s_drain(self, NULL, &self->router_ready)) happened = true;

@@ -128,6 +128,13 @@ static weft_part_id_t s_self_id(void *world)
     return self->id;
 }
 
+static const weft_counters_t *s_counters(void *world)
+{
+    weft_loop_t *self = world;
+    weft_loop_watch_connections(self);
+    return &self->counters;
+}
+
 const struct weft_port_ops weft_loop_port_ops = {
     .now_us = s_now_us,
     .wall_ms = s_wall_ms,
@@ -139,4 +146,5 @@ const struct weft_port_ops weft_loop_port_ops = {
     .peer_outstanding_bytes = s_peer_outstanding,
     .post = s_post,
     .self_id = s_self_id,
+    .counters = s_counters,
 };

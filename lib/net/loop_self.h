@@ -58,6 +58,7 @@ extern const struct weft_port_ops weft_loop_port_ops;
 
 weft_err_t weft_loop_reply(void *world, const struct weft_peer *peer, bool delimited, weft_slice_t header,
                            weft_frame_t *data);
+void weft_loop_watch_connections(weft_loop_t *self);
 int64_t weft_loop_deadline_us(const weft_loop_t *self); // of the part and of its links
 struct weft_loop_link *weft_loop_link_find(weft_loop_t *self, weft_link_t id);
 

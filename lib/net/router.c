@@ -21,7 +21,8 @@ struct weft_router {
     struct weft_receiver receiver;
     struct weft_bound bound;
     void *monitor;
-    int connections;  // of this ROUTER
+    int connections; // of this ROUTER
+    uint64_t accepted, ended;
     int64_t watch_us; // when to try to listen again
     weft_map_t *accounts;
     size_t sweep_count; // sweep when the table has so many
@@ -85,6 +86,8 @@ void weft_router_watch(weft_router_t *self, int64_t now_us)
     for (int event, value; (event = weft_socket_monitor_next(self->monitor, &value)) != 0;) {
         int change = event == ZMQ_EVENT_ACCEPTED ? 1 : event == ZMQ_EVENT_DISCONNECTED ? -1 : 0;
         self->connections += change;
+        if (change > 0) self->accepted++;
+        if (change < 0) self->ended++;
         weft_net_connections_add(self->net, change);
     }
     size_t connections = weft_net_connections_add(self->net, 0), most = weft_net_connections_max(self->net);
@@ -100,6 +103,16 @@ void weft_router_watch(weft_router_t *self, int64_t now_us)
     } else if (holds && now_us >= self->watch_us) {
         self->watch_us = now_us + S_HOLD_US;
     }
+}
+
+uint64_t weft_router_accepted(const weft_router_t *self)
+{
+    return self->accepted;
+}
+
+uint64_t weft_router_ended(const weft_router_t *self)
+{
+    return self->ended;
 }
 
 enum weft_received weft_router_receive(weft_router_t *self, struct weft_message *out)

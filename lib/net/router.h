@@ -29,6 +29,9 @@ int weft_router_monitor_fd(const weft_router_t *self); // -1: inproc, nothing to
 // Counts connections, holds newcomers and lets them in again. To be called when the monitor's fd was readable and at watch_us.
 void weft_router_watch(weft_router_t *self, int64_t now_us);
 int64_t weft_router_watch_us(const weft_router_t *self); // WEFT_TIME_NEVER while it lets newcomers in
+// Connections that came in, and that ended for whatever reason, up to the last watch. Over inproc none are counted.
+uint64_t weft_router_accepted(const weft_router_t *self);
+uint64_t weft_router_ended(const weft_router_t *self);
 enum weft_received weft_router_receive(weft_router_t *self, struct weft_message *out);
 
 size_t weft_router_outstanding(const weft_router_t *self, const struct weft_peer *peer);

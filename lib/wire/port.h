@@ -16,6 +16,7 @@
 #ifndef WEFT_WIRE_PORT_H
 #define WEFT_WIRE_PORT_H
 
+#include "../base/metrics.h"
 #include "../base/rand.h"
 #include "frame.h"
 
@@ -106,6 +107,8 @@ struct weft_port_ops {
     // Mail to another part of this process. Consumes the body. Never blocks; delivery is in order per pair.
     void (*post)(void *world, weft_part_id_t to, const struct weft_mail *mail);
     weft_part_id_t (*self_id)(void *world);
+    // What the transport counted for this part, current as of this call; NULL where there is none (the op itself, too).
+    const weft_counters_t *(*counters)(void *world);
 };
 
 /** Handed to the part at start; copy it by value. */
@@ -117,6 +120,10 @@ typedef struct weft_port {
 static inline int64_t weft_port_now_us(const weft_port_t *port)
 {
     return port->ops->now_us(port->world);
+}
+static inline const weft_counters_t *weft_port_counters(const weft_port_t *port)
+{
+    return port->ops->counters != NULL ? port->ops->counters(port->world) : NULL;
 }
 static inline int64_t weft_port_wall_ms(const weft_port_t *port)
 {

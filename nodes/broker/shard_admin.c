@@ -11,6 +11,7 @@
 #include <string.h>
 
 #define S_PROTOCOL 1
+#define S_COUNTERS_MAX 128 // the shard's and its transport's
 
 // Refuses a request that does not decode; true when it did.
 static bool s_decoded(weft_shard_t *self, const struct weft_asker *asker, weft_err_t code)
@@ -144,17 +145,23 @@ void weft_shard_partition_status(weft_shard_t *self, const struct weft_asker *as
 
 // ---- node_status, hello
 
+static size_t s_list_counters(const weft_counters_t *set, struct weft_counter *out, size_t used)
+{
+    for (size_t i = 0; set != NULL && i < set->count && used < S_COUNTERS_MAX; i++)
+        out[used++] =
+            (struct weft_counter){.name = weft_slice_text(set->infos[i].name), .value = weft_counter_get(set, i)};
+    return used;
+}
+
 void weft_shard_node_status(weft_shard_t *self, const struct weft_asker *asker, weft_slice_t header)
 {
     static const char *const healths[] = {"starting", "serving", "degraded", "stopping", "failed"};
     (void) header; // nothing in it but what every request has
     char sentence[WEFT_ERROR_TEXT_BYTES_MAX];
     enum weft_health health = weft_broker_health(&self->broker->base, sentence, sizeof sentence);
-    struct weft_counter counters[WEFT_SHARD_COUNTERS];
-    for (size_t i = 0; i < WEFT_SHARD_COUNTERS; i++) {
-        counters[i].name = weft_slice_text(weft_shard_counter_infos[i].name);
-        counters[i].value = weft_counter_get(self->counters, i);
-    }
+    struct weft_counter counters[S_COUNTERS_MAX];
+    size_t count = s_list_counters(self->counters, counters, 0);
+    count = s_list_counters(weft_port_counters(&self->port), counters, count);
     struct weft_node_status_reply reply;
     weft_node_status_reply_init(&reply);
     reply.header.id = asker->request_id;
@@ -164,7 +171,7 @@ void weft_shard_node_status(weft_shard_t *self, const struct weft_asker *asker, 
     reply.uptime_ms = (uint64_t) (weft_port_now_us(&self->port) - self->started_us) / 1000;
     reply.version = weft_slice_text(WEFT_VERSION);
     reply.counters = counters;
-    reply.counters_count = WEFT_SHARD_COUNTERS;
+    reply.counters_count = count;
     weft_buf_clear(&self->reply);
     weft_node_status_reply_encode(&reply, &self->reply);
     weft_shard_answer(self, asker, NULL);

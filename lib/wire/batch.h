@@ -74,7 +74,8 @@ WEFT_MUST_USE weft_err_t weft_batch_verify(weft_slice_t bytes, struct weft_batch
  * refused; an absent CRC is taken as is), CRC, limits and records in one pass; *crc_state is what weft_batch_stamp
  * needs. Errors: BAD_BATCH, BAD_CRC, RECORD_TOO_LARGE, BATCH_TOO_LARGE, UNSUPPORTED_COMPRESSION; `error` says which
  * field and value. More may follow the batch: weft_batch_bytes(batch) says where. A compressed payload is not looked
- * into: its count is bounded by raw_bytes (5 bytes are the smallest record), which bounds inflation.
+ * into: its count is bounded by raw_bytes (5 bytes are the smallest record), which bounds inflation. The leader does
+ * that next (weft_batch_payload, weft_batch_check_records).
  */
 WEFT_MUST_USE weft_err_t weft_batch_accept(weft_slice_t bytes, const struct weft_batch_limits *limits,
                                            struct weft_batch *batch, uint32_t *crc_state, struct weft_error *error);

@@ -59,18 +59,30 @@ struct s_range {
     bool limited;        // the next batch reaches the limit
 };
 
+/*
+ * The four fields that a range is cut by, and the bytes that announce them. A full weft_batch_read of each header made reading small batches three times
+ * slower; that a batch stands at exactly the expected offset says as much, and whoever reads the batch checks all of it.
+ */
+static bool s_header(const uint8_t *at, struct weft_batch *batch)
+{
+    if (at[0] != 0x9e || at[1] != 0xd3 || at[25] != 0xce || at[75] != 0xc6) return false;
+    batch->base_offset = (int64_t) weft_get_u64(at + 2);
+    batch->last_offset_delta = weft_get_u32(at + 26);
+    batch->payload_bytes = weft_get_u32(at + 76);
+    return weft_batch_bytes(batch) <= WEFT_BATCH_BYTES_MAX;
+}
+
 // Whole batches at the front of `bytes`, the first at `offset`, none that ends above `limit`.
 static struct s_range s_whole(weft_slice_t bytes, int64_t offset, int64_t limit)
 {
     struct s_range range = {.next_offset = offset};
     struct weft_batch batch;
     while (bytes.size - range.bytes >= WEFT_BATCH_HEADER_BYTES) {
-        weft_slice_t rest = weft_slice(bytes.data + range.bytes, bytes.size - range.bytes);
-        range.damaged = weft_segment_header(rest, &batch) != WEFT_OK || batch.base_offset != range.next_offset;
+        range.damaged = !s_header(bytes.data + range.bytes, &batch) || batch.base_offset != range.next_offset;
         if (range.damaged) break;
         if (!range.bytes) range.first_bytes = weft_batch_bytes(&batch);
         range.limited = weft_batch_next_offset(&batch) > limit;
-        if (range.limited || rest.size < weft_batch_bytes(&batch)) break;
+        if (range.limited || bytes.size - range.bytes < weft_batch_bytes(&batch)) break;
         range.bytes += weft_batch_bytes(&batch);
         range.next_offset = weft_batch_next_offset(&batch);
     }

@@ -17,7 +17,7 @@
 #include <stdlib.h>
 
 #define S_KEY_BYTES 20
-#define S_FRAME_BYTES 10           // c6 + u32 before, ce + u32 behind
+#define S_FRAME_BYTES 10 // c6 + u32 before, ce + u32 behind
 #define S_SLOT_BYTES_MIN 4096
 #define S_FILE_BYTES_MAX (256 * 1024 * 1024)
 #define S_CLEAN_BYTES 12
@@ -25,12 +25,12 @@
 struct weft_checkpoint {
     const struct weft_disk *disk;
     char directory[256];
-    weft_map_t *entries;  // topic and partition to int64_t *
-    uint64_t generation;  // of the newest good slot; 0: none yet
-    int64_t slot_bytes;   // 0: the file was not written by this process
-    int slot;             // to be written next
+    weft_map_t *entries; // topic and partition to int64_t *
+    uint64_t generation; // of the newest good slot; 0: none yet
+    int64_t slot_bytes;  // 0: the file was not written by this process
+    int slot;            // to be written next
     bool changed;
-    bool broken;          // a sync failed: never written again
+    bool broken; // a sync failed: never written again
 };
 
 struct s_key {
@@ -126,7 +126,8 @@ static bool s_decode(weft_checkpoint_t *self, weft_slice_t slot)
         s_clear(self);
         self->generation = record.generation;
         for (size_t i = 0; i < record.entries_count; i++)
-            weft_checkpoint_set(self, record.entries[i].topic_id, record.entries[i].partition, record.entries[i].synced_end);
+            weft_checkpoint_set(self, record.entries[i].topic_id, record.entries[i].partition,
+                                record.entries[i].synced_end);
     }
     weft_codec_fini(&codec);
     return good;
@@ -140,10 +141,11 @@ static weft_err_t s_load(weft_checkpoint_t *self, weft_slice_t file, struct weft
     bool first = s_decode(self, weft_slice(file.data, half));
     bool second = s_decode(self, weft_slice(file.data + half, file.size - half));
     if (!first && !second)
-        return weft_error_set(error, WEFT_ERR_DAMAGED,
-                              "'%s/checkpoint' is damaged: neither of its two slots has a matching checksum; nothing was "
-                              "changed, restore this node's replicas from others",
-                              self->directory);
+        return weft_error_set(
+            error, WEFT_ERR_DAMAGED,
+            "'%s/checkpoint' is damaged: neither of its two slots has a matching checksum; nothing was "
+            "changed, restore this node's replicas from others",
+            self->directory);
     self->changed = false;
     return WEFT_OK;
 }
@@ -154,13 +156,15 @@ weft_err_t weft_checkpoint_open(const struct weft_disk *disk, const char *direct
     char path[WEFT_LOG_PATH_BYTES_MAX];
     weft_buf_t file;
     if (strlen(directory) >= sizeof((weft_checkpoint_t *) 0)->directory)
-        return weft_error_set(error, WEFT_ERR_INVALID_ARGUMENT, "the path '%.80s...' is too long for a data directory", directory);
+        return weft_error_set(error, WEFT_ERR_INVALID_ARGUMENT, "the path '%.80s...' is too long for a data directory",
+                              directory);
     weft_checkpoint_t *self = weft_calloc(1, sizeof *self);
     self->disk = disk;
     strcpy(self->directory, directory);
     self->entries = weft_map_new();
     weft_buf_init(&file);
-    weft_err_t err = weft_disk_read_file(disk, weft_log_path_named(path, directory, "checkpoint"), S_FILE_BYTES_MAX, &file);
+    weft_err_t err =
+        weft_disk_read_file(disk, weft_log_path_named(path, directory, "checkpoint"), S_FILE_BYTES_MAX, &file);
     if (err == WEFT_ERR_NOT_FOUND)
         err = WEFT_OK;
     else if (err)

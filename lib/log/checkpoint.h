@@ -14,13 +14,15 @@
 typedef struct weft_checkpoint weft_checkpoint_t;
 
 // Opens or creates `directory`/checkpoint. Both slots bad: DAMAGED with a sentence.
-WEFT_MUST_USE weft_err_t weft_checkpoint_open(const struct weft_disk *disk, const char *directory, weft_checkpoint_t **out, struct weft_error *error);
+WEFT_MUST_USE weft_err_t weft_checkpoint_open(const struct weft_disk *disk, const char *directory,
+                                              weft_checkpoint_t **out, struct weft_error *error);
 void weft_checkpoint_destroy(weft_checkpoint_t **self_p);
 
 int64_t weft_checkpoint_get(const weft_checkpoint_t *self, weft_id_t topic, uint32_t partition); // 0 if unknown
 void weft_checkpoint_set(weft_checkpoint_t *self, weft_id_t topic, uint32_t partition, int64_t synced_end); // in memory
 void weft_checkpoint_remove(weft_checkpoint_t *self, weft_id_t topic, uint32_t partition);
-WEFT_MUST_USE weft_err_t weft_checkpoint_write(weft_checkpoint_t *self); // writes the older slot and syncs it; no-op if nothing changed
+WEFT_MUST_USE weft_err_t
+weft_checkpoint_write(weft_checkpoint_t *self); // writes the older slot and syncs it; no-op if nothing changed
 
 WEFT_MUST_USE weft_err_t weft_checkpoint_mark_clean(weft_checkpoint_t *self);
 // Was the last stop clean? Removes the marker durably before it returns.

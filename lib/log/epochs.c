@@ -18,7 +18,8 @@ static void s_entry_write(uint8_t *at, const struct weft_log_epoch *entry)
 void weft_log_epochs_note(weft_log_t *self, int32_t epoch, int64_t start_offset)
 {
     if (epoch <= weft_log_last_epoch(self)) return;
-    if (self->epoch_count && start_offset <= self->epochs[self->epoch_count - 1].start_offset) return; // a damaged header
+    if (self->epoch_count && start_offset <= self->epochs[self->epoch_count - 1].start_offset)
+        return; // a damaged header
     if (self->epoch_count == self->epoch_capacity) {
         self->epoch_capacity = self->epoch_capacity ? self->epoch_capacity * 2 : 2;
         self->epochs = weft_realloc(self->epochs, self->epoch_capacity * sizeof *self->epochs);
@@ -47,8 +48,8 @@ weft_err_t weft_log_epochs_load(weft_log_t *self, bool *good)
     weft_buf_init(&bytes);
     self->epoch_count = 0;
     *good = true;
-    weft_err_t err = weft_disk_read_file(self->disk, weft_log_path_named(path, self->directory, "epochs"),
-                                         S_FILE_BYTES_MAX, &bytes);
+    weft_err_t err =
+        weft_disk_read_file(self->disk, weft_log_path_named(path, self->directory, "epochs"), S_FILE_BYTES_MAX, &bytes);
     if (err == WEFT_ERR_NOT_FOUND) return WEFT_OK;
     if (err == WEFT_ERR_TOO_LARGE) { // no file of ours: 4 million epochs
         *good = false;
@@ -59,8 +60,8 @@ weft_err_t weft_log_epochs_load(weft_log_t *self, bool *good)
         const uint8_t *entry = bytes.data + at;
         int32_t epoch = (int32_t) weft_get_u32(entry);
         int64_t start = (int64_t) weft_get_u64(entry + 4);
-        bool grows = self->epoch_count == 0 || (epoch > weft_log_last_epoch(self) &&
-                                                start > self->epochs[self->epoch_count - 1].start_offset);
+        bool grows = self->epoch_count == 0 ||
+                     (epoch > weft_log_last_epoch(self) && start > self->epochs[self->epoch_count - 1].start_offset);
         *good = weft_get_u32(entry + 12) == weft_crc32c(0, entry, 12) && grows && epoch >= 0 && start >= 0;
         if (*good) weft_log_epochs_note(self, epoch, start);
     }
@@ -83,8 +84,8 @@ weft_err_t weft_log_epochs_append(weft_log_t *self, int32_t epoch, int64_t start
     }
     // Behind the entries known in memory: one that a failed append left there is overwritten.
     self->epochs_dirty = true;
-    weft_err_t err = self->disk->ops->pwritev(self->epochs_file, &slice, 1,
-                                              (int64_t) self->epoch_count * S_ENTRY_BYTES);
+    weft_err_t err =
+        self->disk->ops->pwritev(self->epochs_file, &slice, 1, (int64_t) self->epoch_count * S_ENTRY_BYTES);
     if (!err) weft_log_epochs_note(self, epoch, start_offset);
     return err;
 }

@@ -26,7 +26,8 @@ struct weft_identity {
 static weft_err_t s_too_long(const char *directory, struct weft_error *error)
 {
     return weft_error_set(error, WEFT_ERR_INVALID_ARGUMENT,
-                          "the path '%.80s...' is too long for a data directory; use one of at most 160 bytes", directory);
+                          "the path '%.80s...' is too long for a data directory; use one of at most 160 bytes",
+                          directory);
 }
 
 // The process that holds the lock, as it wrote itself down; "another process" if that can't be read.
@@ -51,7 +52,8 @@ static weft_err_t s_lock(weft_identity_t *self, struct weft_error *error)
     weft_err_t err = self->disk->ops->lock(self->disk, path, &self->lock);
     if (err == WEFT_ERR_LOCKED) {
         s_holder(self->disk, path, holder, sizeof holder);
-        return weft_error_set(error, err, "the data directory '%s' is in use by %s; stop it, or choose another directory",
+        return weft_error_set(error, err,
+                              "the data directory '%s' is in use by %s; stop it, or choose another directory",
                               self->directory, holder);
     }
     if (err)
@@ -62,7 +64,8 @@ static weft_err_t s_lock(weft_identity_t *self, struct weft_error *error)
 
 // ---- the file
 
-static weft_err_t s_store(weft_identity_t *self, const struct weft_node_identity_record *record, struct weft_error *error)
+static weft_err_t s_store(weft_identity_t *self, const struct weft_node_identity_record *record,
+                          struct weft_error *error)
 {
     char path[WEFT_LOG_PATH_BYTES_MAX];
     uint8_t crc[S_CRC_BYTES] = {0xce};
@@ -80,10 +83,11 @@ static weft_err_t s_store(weft_identity_t *self, const struct weft_node_identity
 
 static weft_err_t s_damaged(const char *path, struct weft_error *error)
 {
-    return weft_error_set(error, WEFT_ERR_DAMAGED,
-                          "'%s' is damaged: its checksum does not match; nothing was changed, restore the file or give the "
-                          "node an empty data directory",
-                          path);
+    return weft_error_set(
+        error, WEFT_ERR_DAMAGED,
+        "'%s' is damaged: its checksum does not match; nothing was changed, restore the file or give the "
+        "node an empty data directory",
+        path);
 }
 
 static weft_err_t s_wrong_directory(const weft_identity_t *self, const struct weft_node_identity_record *found,
@@ -91,28 +95,31 @@ static weft_err_t s_wrong_directory(const weft_identity_t *self, const struct we
 {
     return weft_error_set(error, WEFT_ERR_WRONG_DIRECTORY,
                           "the data directory '%s' belongs to %.*s %d, not to %s %d; give this node its own directory",
-                          self->directory, (int) found->node.size, (const char *) found->node.data, (int) found->node_id,
-                          claim->node, (int) claim->node_id);
+                          self->directory, (int) found->node.size, (const char *) found->node.data,
+                          (int) found->node_id, claim->node, (int) claim->node_id);
 }
 
-static weft_err_t s_wrong_cluster(const weft_identity_t *self, weft_id_t theirs, weft_id_t ours, struct weft_error *error)
+static weft_err_t s_wrong_cluster(const weft_identity_t *self, weft_id_t theirs, weft_id_t ours,
+                                  struct weft_error *error)
 {
     char theirs_text[WEFT_ID_TEXT_BYTES], ours_text[WEFT_ID_TEXT_BYTES];
     weft_id_text(theirs, theirs_text);
     weft_id_text(ours, ours_text);
-    return weft_error_set(error, WEFT_ERR_WRONG_CLUSTER,
-                          "the data directory '%s' belongs to cluster %s, not to %s; point the node at its own cluster or give "
-                          "it an empty directory",
-                          self->directory, theirs_text, ours_text);
+    return weft_error_set(
+        error, WEFT_ERR_WRONG_CLUSTER,
+        "the data directory '%s' belongs to cluster %s, not to %s; point the node at its own cluster or give "
+        "it an empty directory",
+        self->directory, theirs_text, ours_text);
 }
 
 static weft_err_t s_check(weft_identity_t *self, const struct weft_node_identity_record *found,
                           const struct weft_identity_claim *claim, struct weft_error *error)
 {
     if (found->format == 0 || found->format > WEFT_STORAGE_FORMAT)
-        return weft_error_set(error, WEFT_ERR_WRONG_FORMAT,
-                              "the data directory '%s' has format %u, this build reads up to %d; start it with a newer build",
-                              self->directory, (unsigned) found->format, WEFT_STORAGE_FORMAT);
+        return weft_error_set(
+            error, WEFT_ERR_WRONG_FORMAT,
+            "the data directory '%s' has format %u, this build reads up to %d; start it with a newer build",
+            self->directory, (unsigned) found->format, WEFT_STORAGE_FORMAT);
     if (!weft_slice_is_text(found->node, claim->node) || found->node_id != claim->node_id)
         return s_wrong_directory(self, found, claim, error);
     if (!weft_id_is_zero(claim->cluster_id) && !weft_id_is_zero(found->cluster_id) &&
@@ -139,7 +146,8 @@ static weft_err_t s_parse(weft_identity_t *self, const char *path, weft_slice_t 
     return err;
 }
 
-static weft_err_t s_read_or_make(weft_identity_t *self, const struct weft_identity_claim *claim, struct weft_error *error)
+static weft_err_t s_read_or_make(weft_identity_t *self, const struct weft_identity_claim *claim,
+                                 struct weft_error *error)
 {
     char path[WEFT_LOG_PATH_BYTES_MAX];
     weft_buf_t bytes;

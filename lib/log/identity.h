@@ -16,11 +16,11 @@ typedef struct weft_identity weft_identity_t;
 
 /** Who opens it. */
 struct weft_identity_claim {
-    const char *node;      // "broker", "coordinator"
+    const char *node; // "broker", "coordinator"
     int32_t node_id;
-    weft_id_t cluster_id;  // zero: whichever it belongs to
-    weft_id_t directory_id;// random; taken only if the directory is new
-    int64_t now_ms;        // Unix time; likewise
+    weft_id_t cluster_id;   // zero: whichever it belongs to
+    weft_id_t directory_id; // random; taken only if the directory is new
+    int64_t now_ms;         // Unix time; likewise
 };
 
 /**
@@ -32,9 +32,9 @@ WEFT_MUST_USE weft_err_t weft_identity_open(const struct weft_disk *disk, const 
                                             struct weft_error *error);
 void weft_identity_destroy(weft_identity_t **self_p); // releases the lock
 
-weft_id_t weft_identity_cluster_id(const weft_identity_t *self);   // zero until joined
+weft_id_t weft_identity_cluster_id(const weft_identity_t *self); // zero until joined
 weft_id_t weft_identity_directory_id(const weft_identity_t *self);
-bool weft_identity_made(const weft_identity_t *self);              // this open made it
+bool weft_identity_made(const weft_identity_t *self); // this open made it
 const char *weft_identity_directory(const weft_identity_t *self);
 
 // Stores the cluster once joined; durable when it returns. The same again is no error; another is WRONG_CLUSTER. Blocks on the disk the first time.

@@ -84,7 +84,8 @@ static void s_batch(void *context, const struct weft_batch *batch, int64_t posit
 static void s_index_problem(struct s_inspection *self, const char *path, int64_t position, const char *what)
 {
     char sentence[512];
-    snprintf(sentence, sizeof sentence, "%s: byte %lld: %s; it is built again when needed", path, (long long) position, what);
+    snprintf(sentence, sizeof sentence, "%s: byte %lld: %s; it is built again when needed", path, (long long) position,
+             what);
     const struct weft_inspect_problem problem = {WEFT_PROBLEM_INDEX, path, position, -1, sentence};
     s_problem(self, &problem);
 }
@@ -124,7 +125,8 @@ static void s_index(struct s_segment *self, bool last)
     int64_t position = 0;
     size_t at = 0;
     struct weft_index_entry entry;
-    while (at + WEFT_INDEX_ENTRY_BYTES <= end && s_entry_good(self, bytes.data + at, &position)) at += WEFT_INDEX_ENTRY_BYTES;
+    while (at + WEFT_INDEX_ENTRY_BYTES <= end && s_entry_good(self, bytes.data + at, &position))
+        at += WEFT_INDEX_ENTRY_BYTES;
     bool of_tail = last && at + WEFT_INDEX_ENTRY_BYTES <= end &&
                    weft_index_entry_read(bytes.data + at, self->noted.base_offset, &entry) &&
                    entry.position >= self->noted.bytes; // of a batch that is torn, or was written since
@@ -138,8 +140,8 @@ static void s_stopped_short(struct s_segment *self, const struct weft_verify *ve
     int64_t rest = verify->file_bytes - verify->position;
     bool tail = last && rest >= 0;
     if (tail) self->of->report->tail_bytes += rest;
-    snprintf(sentence, sizeof sentence, "%s: byte %lld, where offset %lld is expected: %s (%lld bytes follow)", self->path,
-             (long long) verify->position, (long long) verify->offset, verify->reason, (long long) rest);
+    snprintf(sentence, sizeof sentence, "%s: byte %lld, where offset %lld is expected: %s (%lld bytes follow)",
+             self->path, (long long) verify->position, (long long) verify->offset, verify->reason, (long long) rest);
     const struct weft_inspect_problem problem = {tail ? WEFT_PROBLEM_TAIL : WEFT_PROBLEM_DAMAGE, self->path,
                                                  verify->position, verify->offset, sentence};
     s_problem(self->of, &problem);
@@ -159,7 +161,8 @@ static weft_err_t s_segment(struct s_inspection *self, const char *path, int64_t
     if (err) return s_read_error(self, err, path);
     weft_buf_init(&segment.bytes);
     weft_segment_init(&segment.noted, base);
-    struct weft_verify verify = {.file = segment.file, .offset = base, .epoch = *epoch, .each = s_batch, .context = &segment};
+    struct weft_verify verify = {
+        .file = segment.file, .offset = base, .epoch = *epoch, .each = s_batch, .context = &segment};
     self->report->segments++;
     err = weft_segment_verify(&verify);
     if (!err) err = segment.err;
@@ -181,8 +184,8 @@ static weft_err_t s_segment(struct s_inspection *self, const char *path, int64_t
 static void s_hole(struct s_inspection *self, const char *directory, int64_t end, int64_t next)
 {
     char sentence[512];
-    snprintf(sentence, sizeof sentence, "%s: offset %lld is expected next, but the next segment begins at %lld", directory,
-             (long long) end, (long long) next);
+    snprintf(sentence, sizeof sentence, "%s: offset %lld is expected next, but the next segment begins at %lld",
+             directory, (long long) end, (long long) next);
     const struct weft_inspect_problem problem = {WEFT_PROBLEM_DAMAGE, directory, -1, end, sentence};
     s_problem(self, &problem);
 }
@@ -242,9 +245,9 @@ static weft_err_t s_file(struct s_inspection *self, const char *path)
     int32_t epoch = -1;
     int64_t base, end = 0;
     if (!weft_log_name_parse(slash ? slash + 1 : path, ".log", &base))
-        return weft_error_set(self->error, WEFT_ERR_INVALID_ARGUMENT,
-                              "'%s' is no segment: those are named by 20 digits and .log; give a segment or a directory",
-                              path);
+        return weft_error_set(
+            self->error, WEFT_ERR_INVALID_ARGUMENT,
+            "'%s' is no segment: those are named by 20 digits and .log; give a segment or a directory", path);
     return s_segment(self, path, base, true, &epoch, &end);
 }
 

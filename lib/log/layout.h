@@ -40,7 +40,8 @@ static inline uint64_t weft_get_u64(const uint8_t *at)
 }
 
 // `directory`/`offset, 20 digits``suffix`. Returns `path`.
-const char *weft_log_path(char path[WEFT_LOG_PATH_BYTES_MAX], const char *directory, int64_t offset, const char *suffix);
+const char *weft_log_path(char path[WEFT_LOG_PATH_BYTES_MAX], const char *directory, int64_t offset,
+                          const char *suffix);
 // `directory`/`name`. Returns `path`.
 const char *weft_log_path_named(char path[WEFT_LOG_PATH_BYTES_MAX], const char *directory, const char *name);
 // Is `name` 20 digits and then `suffix`? Then *offset is the number.

@@ -19,18 +19,18 @@
 typedef struct weft_log weft_log_t;
 
 struct weft_log_config {
-    int64_t segment_bytes;        // roll at this size
-    int64_t segment_ms;           // or when the first record is this old; -1 never
-    int64_t retention_ms;         // -1 keep for ever
-    int64_t retention_bytes;      // -1 no limit
-    uint32_t index_interval_bytes;// one index entry at least every so many bytes
+    int64_t segment_bytes;         // roll at this size
+    int64_t segment_ms;            // or when the first record is this old; -1 never
+    int64_t retention_ms;          // -1 keep for ever
+    int64_t retention_bytes;       // -1 no limit
+    uint32_t index_interval_bytes; // one index entry at least every so many bytes
 };
 
 struct weft_log_recovery {
-    int64_t log_end;          // after recovery
-    int64_t cut_bytes;        // torn tail removed
-    int64_t indexes_rebuilt;  // count
-    int64_t verified_bytes;   // read and checked
+    int64_t log_end;         // after recovery
+    int64_t cut_bytes;       // torn tail removed
+    int64_t indexes_rebuilt; // count
+    int64_t verified_bytes;  // read and checked
 };
 
 /**
@@ -39,16 +39,17 @@ struct weft_log_recovery {
  * weft_log_close after a sync) is not read again beyond its last index entry.
  * Recovery takes a batch only at the expected offset with an epoch not below the last.
  */
-WEFT_MUST_USE weft_err_t weft_log_open(const struct weft_disk *disk, const char *directory, const struct weft_log_config *config,
-                                       int64_t synced_end, weft_log_t **out, struct weft_log_recovery *recovery, struct weft_error *error);
+WEFT_MUST_USE weft_err_t weft_log_open(const struct weft_disk *disk, const char *directory,
+                                       const struct weft_log_config *config, int64_t synced_end, weft_log_t **out,
+                                       struct weft_log_recovery *recovery, struct weft_error *error);
 // Closes files; does not sync.
 void weft_log_destroy(weft_log_t **self_p);
 void weft_log_configure(weft_log_t *self, const struct weft_log_config *config);
 
-int64_t weft_log_start(const weft_log_t *self);       // first offset kept
-int64_t weft_log_end(const weft_log_t *self);         // next offset to be written
-int32_t weft_log_last_epoch(const weft_log_t *self);  // of the last batch ever; -1 if none
-int64_t weft_log_bytes(const weft_log_t *self);       // of all segments
+int64_t weft_log_start(const weft_log_t *self);      // first offset kept
+int64_t weft_log_end(const weft_log_t *self);        // next offset to be written
+int32_t weft_log_last_epoch(const weft_log_t *self); // of the last batch ever; -1 if none
+int64_t weft_log_bytes(const weft_log_t *self);      // of all segments
 size_t weft_log_segment_count(const weft_log_t *self);
 int64_t weft_log_max_timestamp(const weft_log_t *self); // ms, -1 if empty
 
@@ -57,20 +58,22 @@ int64_t weft_log_max_timestamp(const weft_log_t *self); // ms, -1 if empty
  * payload NIL when `header` holds the whole batch. Written with one pwritev, not synced. May roll first: then *rolled is set (the caller takes its
  * session snapshot). Errors: DISK_FULL, DISK_FAILED: the log is as before.
  */
-WEFT_MUST_USE weft_err_t weft_log_append(weft_log_t *self, weft_slice_t header, weft_slice_t payload, const struct weft_batch *batch, bool *rolled);
+WEFT_MUST_USE weft_err_t weft_log_append(weft_log_t *self, weft_slice_t header, weft_slice_t payload,
+                                         const struct weft_batch *batch, bool *rolled);
 
 /**
  * Reads whole batches from the one that contains `offset`, at most bytes_max (but at least one batch, if at_least_one), none that ends above `limit`
  * (exclusive: a mark). The frame comes from `pool`. Nothing to read: empty frame, no error. OFFSET_OUT_OF_RANGE below start or above end.
  * Headers of what is returned are whole; CRCs are not checked here (the reader does).
  */
-WEFT_MUST_USE weft_err_t weft_log_read(weft_log_t *self, int64_t offset, size_t bytes_max, bool at_least_one, int64_t limit,
-                                       weft_frame_pool_t *pool, weft_frame_t *out);
+WEFT_MUST_USE weft_err_t weft_log_read(weft_log_t *self, int64_t offset, size_t bytes_max, bool at_least_one,
+                                       int64_t limit, weft_frame_pool_t *pool, weft_frame_t *out);
 // Bytes between `offset` and `limit`, a quick estimate from the index, for min_bytes; never 0 if there is a batch.
 int64_t weft_log_bytes_between(weft_log_t *self, int64_t offset, int64_t limit);
 
 /** First offset whose batch's max timestamp >= time_ms: offset and timestamp of the first such record; offset -1 if none. */
-WEFT_MUST_USE weft_err_t weft_log_offset_by_time(weft_log_t *self, int64_t time_ms, int64_t *offset, int64_t *timestamp_ms);
+WEFT_MUST_USE weft_err_t weft_log_offset_by_time(weft_log_t *self, int64_t time_ms, int64_t *offset,
+                                                 int64_t *timestamp_ms);
 
 /** KIP-101: the end offset of the largest epoch <= `epoch` in this log, and that epoch (-1, log start if none). */
 void weft_log_epoch_end(const weft_log_t *self, int32_t epoch, int32_t *found_epoch, int64_t *end_offset);
@@ -91,7 +94,8 @@ WEFT_MUST_USE weft_err_t weft_log_scan(weft_log_t *self, int64_t offset, weft_lo
 
 // ---- snapshots of what the caller derives from the log's prefix (producer sessions), kept beside the segments
 
-WEFT_MUST_USE weft_err_t weft_log_snapshot_put(weft_log_t *self, int64_t offset, weft_slice_t bytes); // state after all below `offset`; old ones are dropped
+WEFT_MUST_USE weft_err_t weft_log_snapshot_put(
+    weft_log_t *self, int64_t offset, weft_slice_t bytes); // state after all below `offset`; old ones are dropped
 // The newest snapshot at or below `offset` whose checksum is right; *at is its offset; NOT_FOUND if none (then replay from start).
 WEFT_MUST_USE weft_err_t weft_log_snapshot_get(weft_log_t *self, int64_t offset, int64_t *at, weft_buf_t *bytes);
 
@@ -101,18 +105,19 @@ WEFT_MUST_USE weft_err_t weft_log_snapshot_get(weft_log_t *self, int64_t offset,
 struct weft_log_sync {
     weft_file_t *files[8];
     size_t file_count;
-    int64_t end_offset;         // all below is synced once the job has run; may be less than the log's end: ask weft_log_dirty after done
-    uint32_t generation;        // of the log, for overlap with truncation
-    uint8_t directory_levels;   // how many levels of `directory`, from its end, to sync
-    bool directory_dirty;       // a file was created since the last sync
+    int64_t
+        end_offset; // all below is synced once the job has run; may be less than the log's end: ask weft_log_dirty after done
+    uint32_t generation;      // of the log, for overlap with truncation
+    uint8_t directory_levels; // how many levels of `directory`, from its end, to sync
+    bool directory_dirty;     // a file was created since the last sync
     char directory[256];
     const struct weft_disk *disk;
     weft_err_t result;
 };
 
 bool weft_log_dirty(const weft_log_t *self);
-bool weft_log_sync_begin(weft_log_t *self, struct weft_log_sync *job);      // false: nothing to sync
-void weft_log_sync_run(struct weft_log_sync *job);                          // any thread; blocks; sets result
+bool weft_log_sync_begin(weft_log_t *self, struct weft_log_sync *job); // false: nothing to sync
+void weft_log_sync_run(struct weft_log_sync *job);                     // any thread; blocks; sets result
 // Back on the log's thread: returns the new synced end, or breaks the log.
 WEFT_MUST_USE weft_err_t weft_log_sync_done(weft_log_t *self, struct weft_log_sync *job);
 // Gives a job up that can't come back (its log is gone, or the node dies): drops the files, says nothing to the log.

@@ -10,8 +10,10 @@
 static void s_gather(weft_buf_t *page, int64_t *since_bytes, int64_t interval_bytes, struct weft_segment *segment,
                      const struct weft_batch *batch)
 {
-    struct weft_index_entry entry = {batch->base_offset, segment->bytes, segment->max_timestamp_ms, batch->leader_epoch};
-    bool fits = entry.position <= WEFT_SEGMENT_BYTES_MAX && entry.offset - segment->base_offset <= WEFT_SEGMENT_BYTES_MAX;
+    struct weft_index_entry entry = {batch->base_offset, segment->bytes, segment->max_timestamp_ms,
+                                     batch->leader_epoch};
+    bool fits =
+        entry.position <= WEFT_SEGMENT_BYTES_MAX && entry.offset - segment->base_offset <= WEFT_SEGMENT_BYTES_MAX;
     if (segment->bytes && *since_bytes >= interval_bytes && fits) {
         weft_buf_reserve(page, WEFT_INDEX_ENTRY_BYTES);
         weft_index_entry_write(page->data + page->size, segment->base_offset, &entry);

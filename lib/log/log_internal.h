@@ -20,8 +20,8 @@ struct weft_log_epoch {
 
 /** A file, other than the active segment, that was written and not yet handed to a sync. */
 struct weft_log_pending {
-    weft_file_t *file;   // a reference of its own
-    int64_t end_offset;  // all below is synced once this and all older ones are; -1: says nothing
+    weft_file_t *file;  // a reference of its own
+    int64_t end_offset; // all below is synced once this and all older ones are; -1: says nothing
 };
 
 struct weft_log_cursor {
@@ -56,8 +56,8 @@ struct weft_log {
     size_t pending_count, pending_capacity;
     uint8_t directory_levels_dirty;   // 1: this directory; more: that many levels above as well
     uint8_t directory_levels_unknown; // since the start: to be synced along with the first sync
-    uint32_t sync_generation;       // a truncation makes older syncs say nothing about the end
-    int64_t cut_to, cut_from;       // the file `cut` stands until all below cut_from is synced; 0: no file
+    uint32_t sync_generation;         // a truncation makes older syncs say nothing about the end
+    int64_t cut_to, cut_from;         // the file `cut` stands until all below cut_from is synced; 0: no file
 
     struct weft_log_cursor cursors[WEFT_LOG_CURSORS];
     size_t cursor_next;
@@ -94,8 +94,8 @@ void weft_log_index_note(weft_log_t *self, struct weft_segment *segment, const s
 WEFT_MUST_USE weft_err_t weft_log_index_flush(weft_log_t *self, struct weft_segment *segment);
 WEFT_MUST_USE weft_err_t weft_log_index_seal(weft_log_t *self, struct weft_segment *segment);
 // The last entry that `want` allows; repairs the index when it is bad. segment->file is open after it.
-WEFT_MUST_USE weft_err_t weft_log_index_find(weft_log_t *self, struct weft_segment *segment, struct weft_index_want want,
-                                             struct weft_index_entry *entry);
+WEFT_MUST_USE weft_err_t weft_log_index_find(weft_log_t *self, struct weft_segment *segment,
+                                             struct weft_index_want want, struct weft_index_entry *entry);
 // Drops entries at or above `offset` and the page in memory; the file is cut and, if that changed it, synced.
 WEFT_MUST_USE weft_err_t weft_log_index_cut(weft_log_t *self, struct weft_segment *segment, int64_t offset);
 WEFT_MUST_USE weft_err_t weft_log_use(weft_log_t *self, struct weft_segment *segment); // opens its files for reading
@@ -106,14 +106,15 @@ WEFT_MUST_USE weft_err_t weft_log_epochs_load(weft_log_t *self, bool *good);
 // Is an epoch new with this batch? Then it is written (unsynced), before the batch.
 WEFT_MUST_USE weft_err_t weft_log_epochs_append(weft_log_t *self, int32_t epoch, int64_t start_offset);
 void weft_log_epochs_note(weft_log_t *self, int32_t epoch, int64_t start_offset); // memory only
-bool weft_log_epochs_cut(weft_log_t *self, int64_t offset);                        // memory only: drops what starts at or above
-int32_t weft_log_epoch_at(const weft_log_t *self, int64_t offset);                 // -1 if none
-WEFT_MUST_USE weft_err_t weft_log_epochs_store(weft_log_t *self);                  // replaces the file, durably
+bool weft_log_epochs_cut(weft_log_t *self, int64_t offset);        // memory only: drops what starts at or above
+int32_t weft_log_epoch_at(const weft_log_t *self, int64_t offset); // -1 if none
+WEFT_MUST_USE weft_err_t weft_log_epochs_store(weft_log_t *self);  // replaces the file, durably
 
 // ---- marks.c: files `start` and `cut`
 WEFT_MUST_USE weft_err_t weft_log_start_store(weft_log_t *self, int64_t offset); // sets start_offset
 WEFT_MUST_USE weft_err_t weft_log_cut_store(weft_log_t *self, int64_t to, int64_t from);
-WEFT_MUST_USE weft_err_t weft_log_mark_load(const struct weft_disk *disk, const char *directory, const char *name, int64_t values[2]);
+WEFT_MUST_USE weft_err_t weft_log_mark_load(const struct weft_disk *disk, const char *directory, const char *name,
+                                            int64_t values[2]);
 
 // ---- sync.c
 void weft_log_pending_add(weft_log_t *self, weft_file_t *file, int64_t end_offset); // takes a reference of its own

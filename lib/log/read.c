@@ -139,8 +139,7 @@ weft_err_t weft_log_read(weft_log_t *self, int64_t offset, size_t bytes_max, boo
     if (offset == weft_log_end(self) || offset >= limit || (bytes_max == 0 && !at_least_one)) return WEFT_OK;
     struct weft_segment *segment = weft_log_segment_of(self, offset);
     weft_err_t err = s_position(self, segment, offset, &position, &base_offset);
-    if (!err)
-        err = s_range_read(segment, position, base_offset, bytes_max, at_least_one, limit, pool, &frame, &range);
+    if (!err) err = s_range_read(segment, position, base_offset, bytes_max, at_least_one, limit, pool, &frame, &range);
     if (err) {
         weft_frame_drop(&frame);
         return err;
@@ -201,11 +200,13 @@ static weft_err_t s_record_by_time(weft_log_t *self, struct weft_segment *segmen
     weft_buf_init(&bytes);
     weft_buf_init(&scratch);
     weft_buf_reserve(&bytes, weft_batch_bytes(batch));
-    weft_err_t err = segment->file->disk->ops->pread(segment->file, bytes.data, weft_batch_bytes(batch), position, &got);
+    weft_err_t err =
+        segment->file->disk->ops->pread(segment->file, bytes.data, weft_batch_bytes(batch), position, &got);
     bytes.size = err ? 0 : got;
     struct weft_batch checked;
     if (!err) err = weft_batch_verify(weft_buf_slice(&bytes), &checked) ? WEFT_ERR_DAMAGED : WEFT_OK;
-    if (!err) err = weft_batch_payload(weft_buf_slice(&bytes), &checked, &scratch, &payload) ? WEFT_ERR_DAMAGED : WEFT_OK;
+    if (!err)
+        err = weft_batch_payload(weft_buf_slice(&bytes), &checked, &scratch, &payload) ? WEFT_ERR_DAMAGED : WEFT_OK;
     if (err) goto done;
 
     err = WEFT_ERR_NOT_FOUND;

@@ -15,16 +15,16 @@
 #include <stdlib.h>
 
 #define S_COPY_BYTES (1024 * 1024)
-#define S_DIRECTORY_LEVELS 3 // data directory / topic / partition
+#define S_DIRECTORY_LEVELS_MAX 4 // data directory / topics / topic / partition
 
 struct s_recovery {
     weft_log_t *log;
     struct weft_log_recovery *report;
     struct weft_error *error;
-    int64_t synced_end;  // as far as damage is called damage
-    int64_t *bases;      // of all segment files found, ascending
+    int64_t synced_end; // as far as damage is called damage
+    int64_t *bases;     // of all segment files found, ascending
     size_t base_count, base_capacity;
-    bool torn;           // the log's last segment has bytes behind its end
+    bool torn; // the log's last segment has bytes behind its end
     bool epochs_good, epochs_changed;
     bool unlinked;
 };
@@ -58,10 +58,11 @@ static weft_err_t s_list(struct s_recovery *self)
 
 static weft_err_t s_mark_damaged(struct s_recovery *self, const char *name)
 {
-    return weft_error_set(self->error, WEFT_ERR_DAMAGED,
-                          "'%s/%s' is damaged: 24 bytes with a matching checksum are expected; nothing was changed, restore "
-                          "this replica from another",
-                          self->log->directory, name);
+    return weft_error_set(
+        self->error, WEFT_ERR_DAMAGED,
+        "'%s/%s' is damaged: 24 bytes with a matching checksum are expected; nothing was changed, restore "
+        "this replica from another",
+        self->log->directory, name);
 }
 
 static weft_err_t s_marks(struct s_recovery *self)
@@ -79,7 +80,8 @@ static weft_err_t s_marks(struct s_recovery *self)
     if (!err) {
         log->cut_to = cut[0];
         log->cut_from = cut[1];
-        if (cut[0] < self->synced_end) self->synced_end = cut[0]; // what was recorded above may be from before the truncation
+        if (cut[0] < self->synced_end)
+            self->synced_end = cut[0]; // what was recorded above may be from before the truncation
     }
     err = weft_log_epochs_load(log, &self->epochs_good);
     return err ? s_disk_error(self, err, "reading the epochs of") : WEFT_OK;
@@ -89,11 +91,12 @@ static weft_err_t s_marks(struct s_recovery *self)
 
 static weft_err_t s_damaged(struct s_recovery *self, const struct weft_segment *segment, const char *reason)
 {
-    return weft_error_set(self->error, WEFT_ERR_DAMAGED,
-                          "'%s/%020lld.log' is damaged at byte %lld: offset %lld is expected there (the log was synced up to "
-                          "%lld), but %s; nothing was changed, restore this replica from another",
-                          self->log->directory, (long long) segment->base_offset, (long long) segment->bytes,
-                          (long long) segment->end_offset, (long long) self->synced_end, reason);
+    return weft_error_set(
+        self->error, WEFT_ERR_DAMAGED,
+        "'%s/%020lld.log' is damaged at byte %lld: offset %lld is expected there (the log was synced up to "
+        "%lld), but %s; nothing was changed, restore this replica from another",
+        self->log->directory, (long long) segment->base_offset, (long long) segment->bytes,
+        (long long) segment->end_offset, (long long) self->synced_end, reason);
 }
 
 // A batch that recovery has read: does the epochs file know its epoch?
@@ -285,10 +288,11 @@ static weft_err_t s_first_segment(struct s_recovery *self, size_t *first)
     if (self->base_count && self->bases[*first] <= start) return WEFT_OK;
     *first = self->base_count;
     if (self->synced_end <= start) return WEFT_OK;
-    return weft_error_set(self->error, WEFT_ERR_DAMAGED,
-                          "'%s' holds no segment with offset %lld, though the log was synced up to %lld; nothing was changed, "
-                          "restore this replica from another",
-                          self->log->directory, (long long) start, (long long) self->synced_end);
+    return weft_error_set(
+        self->error, WEFT_ERR_DAMAGED,
+        "'%s' holds no segment with offset %lld, though the log was synced up to %lld; nothing was changed, "
+        "restore this replica from another",
+        self->log->directory, (long long) start, (long long) self->synced_end);
 }
 
 static weft_err_t s_end(struct s_recovery *self)
@@ -438,6 +442,25 @@ static weft_err_t s_write_unsynced_again(struct s_recovery *self)
     return err;
 }
 
+// How many directories, from the log's own upwards, belong to the data directory: that is the one with the file `identity`. Above it is not ours.
+static uint8_t s_levels(const weft_log_t *log)
+{
+    char path[WEFT_LOG_PATH_BYTES_MAX], above[sizeof log->directory];
+    weft_file_t *file;
+    strcpy(above, log->directory);
+    for (uint8_t levels = 1; levels < S_DIRECTORY_LEVELS_MAX; levels++) {
+        weft_log_path_named(path, above, "identity");
+        if (!log->disk->ops->open(log->disk, path, WEFT_OPEN_READ, &file)) {
+            log->disk->ops->close(&file);
+            return levels;
+        }
+        char *slash = strrchr(above, '/');
+        if (!slash || slash == above) return levels;
+        *slash = '\0';
+    }
+    return S_DIRECTORY_LEVELS_MAX;
+}
+
 // What was recovered and not known to be synced goes with the first sync.
 static void s_mark_unsynced(struct s_recovery *self)
 {
@@ -446,7 +469,7 @@ static void s_mark_unsynced(struct s_recovery *self)
     log->synced_end = self->synced_end < active->end_offset ? self->synced_end : active->end_offset;
     // Nobody knows whether the entries in this directory, and its own in those above, ever reached the disk.
     log->directory_levels_dirty = 0;
-    log->directory_levels_unknown = S_DIRECTORY_LEVELS;
+    log->directory_levels_unknown = s_levels(log);
     if (active->end_offset <= log->synced_end) {
         weft_segment_close(active);
         return;

@@ -166,8 +166,8 @@ weft_err_t weft_segment_header(weft_slice_t bytes, struct weft_batch *batch)
 static weft_err_t s_window(struct weft_segment_walk *self)
 {
     int64_t inside = self->position - self->window_at;
-    if (self->window_size && inside >= 0 &&
-        inside + WEFT_BATCH_HEADER_BYTES <= (int64_t) self->window_size) return WEFT_OK;
+    if (self->window_size && inside >= 0 && inside + WEFT_BATCH_HEADER_BYTES <= (int64_t) self->window_size)
+        return WEFT_OK;
     self->window_size = 0;
     size_t want = sizeof self->window;
     if (self->end - self->position < (int64_t) want) want = (size_t) (self->end - self->position);

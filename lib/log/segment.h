@@ -29,32 +29,35 @@ struct weft_index_entry {
 
 struct weft_segment {
     int64_t base_offset;
-    int64_t end_offset;       // behind its last batch
+    int64_t end_offset; // behind its last batch
     int64_t bytes;
     int64_t max_timestamp_ms; // WEFT_TIME_NONE if empty
     int64_t first_timestamp_ms;
-    int64_t seen_ms;          // when retention first saw it with timestamps of the future; WEFT_TIME_NONE
-    int64_t index_count;      // entries in the index file
-    int64_t verified_from;    // position from which this start read it; -1: trusted
-    int32_t last_epoch;       // of its last batch; -1 if empty
+    int64_t seen_ms;       // when retention first saw it with timestamps of the future; WEFT_TIME_NONE
+    int64_t index_count;   // entries in the index file
+    int64_t verified_from; // position from which this start read it; -1: trusted
+    int32_t last_epoch;    // of its last batch; -1 if empty
     bool sealed;
-    bool dirty;               // written since the last sync began
-    bool index_bad;           // rebuilding it failed: searched from the beginning until the next start
-    weft_file_t *file;        // NULL: closed
+    bool dirty;        // written since the last sync began
+    bool index_bad;    // rebuilding it failed: searched from the beginning until the next start
+    weft_file_t *file; // NULL: closed
     weft_file_t *index_file;
 };
 
 void weft_segment_init(struct weft_segment *self, int64_t base_offset);
 void weft_segment_close(struct weft_segment *self);
-WEFT_MUST_USE weft_err_t weft_segment_open(struct weft_segment *self, const struct weft_disk *disk, const char *directory);
-WEFT_MUST_USE weft_err_t weft_segment_open_index(struct weft_segment *self, const struct weft_disk *disk, const char *directory);
+WEFT_MUST_USE weft_err_t weft_segment_open(struct weft_segment *self, const struct weft_disk *disk,
+                                           const char *directory);
+WEFT_MUST_USE weft_err_t weft_segment_open_index(struct weft_segment *self, const struct weft_disk *disk,
+                                                 const char *directory);
 // Takes note of a batch behind the last one.
 void weft_segment_note(struct weft_segment *self, const struct weft_batch *batch);
 
 void weft_index_entry_write(uint8_t *at, int64_t base_offset, const struct weft_index_entry *entry);
 bool weft_index_entry_read(const uint8_t *at, int64_t base_offset, struct weft_index_entry *entry); // false: CRC
 void weft_index_footer_write(uint8_t *at, const struct weft_segment *segment);
-bool weft_index_footer_read(const uint8_t *at, struct weft_segment *segment); // fills end, bytes, times, epoch; false: no footer
+bool weft_index_footer_read(const uint8_t *at,
+                            struct weft_segment *segment); // fills end, bytes, times, epoch; false: no footer
 
 /** What a search in an index looks for: the last entry for which the key is not beyond the bound. */
 struct weft_index_want {
@@ -74,8 +77,8 @@ struct weft_index_entry weft_index_origin(const struct weft_segment *segment);
  * Searches the index file. *index is the entry's number, -1 if the origin is the answer. A bad entry gives DAMAGED, unless `lenient`: then it counts as
  * beyond the bound, so that what is found is good though perhaps not the last.
  */
-WEFT_MUST_USE weft_err_t weft_index_search(const struct weft_segment *segment, const struct weft_index_want *want, bool lenient,
-                                           struct weft_index_entry *entry, int64_t *index);
+WEFT_MUST_USE weft_err_t weft_index_search(const struct weft_segment *segment, const struct weft_index_want *want,
+                                           bool lenient, struct weft_index_entry *entry, int64_t *index);
 
 /** Walk: batch headers one after the other, without their payloads. */
 struct weft_segment_walk {
@@ -98,13 +101,13 @@ WEFT_MUST_USE weft_err_t weft_segment_header(weft_slice_t bytes, struct weft_bat
 /** Verifies batches of a file from `position`: shape, CRC, expected offset, epoch. Calls `each` for every good one; stops at the first bad. */
 struct weft_verify {
     weft_file_t *file;
-    int64_t position;        // in: where to begin; out: behind the last good batch
-    int64_t offset;          // the same as an offset: what is expected next
-    int32_t epoch;           // none may be below
-    int64_t file_bytes;      // out
-    int64_t read_bytes;      // out: verified
-    char reason[160];        // out: why it stopped before the end of the file, else ""
-    bool zeros;              // out: it stopped where nothing but zeros follow in what was read
+    int64_t position;   // in: where to begin; out: behind the last good batch
+    int64_t offset;     // the same as an offset: what is expected next
+    int32_t epoch;      // none may be below
+    int64_t file_bytes; // out
+    int64_t read_bytes; // out: verified
+    char reason[160];   // out: why it stopped before the end of the file, else ""
+    bool zeros;         // out: it stopped where nothing but zeros follow in what was read
     void (*each)(void *context, const struct weft_batch *batch, int64_t position);
     void *context;
 };

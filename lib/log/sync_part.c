@@ -71,9 +71,7 @@ static void s_mail(struct weft_part *part, struct weft_mail *mail)
     self->requests[self->request_count++] = (struct s_request){mail->body, mail->body_free, mail->from, mail->number};
 }
 
-static void s_link(struct weft_part *part, weft_link_t link)
-{
-}
+static void s_link(struct weft_part *part, weft_link_t link) {}
 
 // ---- a round
 

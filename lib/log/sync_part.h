@@ -17,9 +17,9 @@ enum { WEFT_MAIL_SYNC = 0x5301, WEFT_MAIL_SYNCED = 0x5302 };
 
 struct weft_sync_job {
     struct weft_log_sync sync;
-    weft_id_t topic;         // for the checkpoint; zero: not recorded
+    weft_id_t topic; // for the checkpoint; zero: not recorded
     uint32_t partition;
-    void *owner;             // the sender's; untouched
+    void *owner; // the sender's; untouched
 };
 
 /*

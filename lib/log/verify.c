@@ -14,7 +14,7 @@
 struct s_window {
     weft_buf_t bytes; // file bytes from `at` on
     int64_t at;
-    bool last;        // they reach the end of the file
+    bool last; // they reach the end of the file
 };
 
 // Makes at least `want` bytes from `position` visible, or all that are left.
@@ -67,8 +67,8 @@ static bool s_refused(struct weft_verify *self, weft_slice_t bytes, struct weft_
     else if (batch->base_offset != self->offset)
         snprintf(reason, room, "a batch of offset %lld stands there", (long long) batch->base_offset);
     else if (batch->leader_epoch < self->epoch)
-        snprintf(reason, room, "the batch's leader epoch %d is below %d, which stands before it", (int) batch->leader_epoch,
-                 (int) self->epoch);
+        snprintf(reason, room, "the batch's leader epoch %d is below %d, which stands before it",
+                 (int) batch->leader_epoch, (int) self->epoch);
     else
         return false;
     return true;

@@ -57,8 +57,8 @@ static void s_append(struct run *self, int32_t epoch)
     weft_test_batch(&bytes, offset, epoch, 1, 200);
     weft_slice_t whole = weft_buf_slice(&bytes);
     assert_ok(weft_batch_read(whole, &batch));
-    weft_err_t err = weft_log_append(self->log, weft_slice(whole.data, 80), weft_slice(whole.data + 80, whole.size - 80), &batch,
-                                     &rolled);
+    weft_err_t err = weft_log_append(self->log, weft_slice(whole.data, 80),
+                                     weft_slice(whole.data + 80, whole.size - 80), &batch, &rolled);
     assert_true(offset < BATCHES_MAX);
     if (!err || self->maybe < 0) self->crcs[offset] = batch.crc;
     self->maybe = err == WEFT_ERR_DISK_FAILED ? offset : -1;
@@ -99,7 +99,8 @@ static void s_live(struct run *self)
         }
         if (i == 22 && !weft_log_trim(self->log, self->end / 2)) self->start = weft_log_start(self->log);
         if (i == 26) {
-            if (!weft_log_retain(self->log, 1000000, self->synced, &removed) && removed) self->start = weft_log_start(self->log);
+            if (!weft_log_retain(self->log, 1000000, self->synced, &removed) && removed)
+                self->start = weft_log_start(self->log);
         }
     }
     s_sync(self);
@@ -124,7 +125,8 @@ static void s_check(struct run *self, bool power_loss)
     int64_t end = weft_log_end(self->log);
     bool all_deleted = weft_log_start(self->log) == end;
     if (end < self->synced && !all_deleted) fail_msg("synced to %d, but ends at %d", (int) self->synced, (int) end);
-    if (end > self->end && end != self->maybe + 1) fail_msg("appended to %d, but ends at %d", (int) self->end, (int) end);
+    if (end > self->end && end != self->maybe + 1)
+        fail_msg("appended to %d, but ends at %d", (int) self->end, (int) end);
     assert_true(weft_log_start(self->log) >= self->start);
     assert_ok(weft_log_scan(self->log, weft_log_start(self->log), s_each, self));
     struct weft_log_sync job;
@@ -140,11 +142,8 @@ static bool s_sweep(const struct weft_fault *fault, bool power_loss, uint64_t *s
 {
     struct run self = {.maybe = -1};
     weft_rand_t rand;
-    self.config = (struct weft_log_config){.segment_bytes = 1500,
-                                           .segment_ms = -1,
-                                           .retention_ms = 100,
-                                           .retention_bytes = -1,
-                                           .index_interval_bytes = 1};
+    self.config = (struct weft_log_config){
+        .segment_bytes = 1500, .segment_ms = -1, .retention_ms = 100, .retention_bytes = -1, .index_interval_bytes = 1};
     weft_rand_init(&rand, fault->nth);
     self.crash = weft_crash_disk_new(fault->nth);
     self.fault = weft_fault_disk_new(weft_crash_disk_of(self.crash));
@@ -203,9 +202,7 @@ static void test_log_faults__a_write_stops_in_the_middle(void **state)
     }
 }
 
-static void s_silence(void *context, enum weft_trace_level level, const char *source, const char *line)
-{
-}
+static void s_silence(void *context, enum weft_trace_level level, const char *source, const char *line) {}
 
 int main(void)
 {

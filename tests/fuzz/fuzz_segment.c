@@ -17,11 +17,8 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static const struct weft_log_config s_config = {.segment_bytes = 600,
-                                                .segment_ms = -1,
-                                                .retention_ms = -1,
-                                                .retention_bytes = -1,
-                                                .index_interval_bytes = 100};
+static const struct weft_log_config s_config = {
+    .segment_bytes = 600, .segment_ms = -1, .retention_ms = -1, .retention_bytes = -1, .index_interval_bytes = 100};
 
 static const char *const s_files[] = {DIRECTORY "/00000000000000000000.log",
                                       DIRECTORY "/00000000000000000000.index",
@@ -177,9 +174,7 @@ static void s_others(const struct weft_disk *disk)
     if (!weft_identity_open(disk, "data", &claim, &identity, &error)) weft_identity_destroy(&identity);
 }
 
-static void s_silence(void *context, enum weft_trace_level level, const char *source, const char *line)
-{
-}
+static void s_silence(void *context, enum weft_trace_level level, const char *source, const char *line) {}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -21,9 +21,9 @@ struct s_node {
     bool locked;
     uint8_t *now, *kept;
     size_t now_bytes, kept_bytes;
-    size_t kept_high;    // `kept` is zero from here on
-    size_t capacity;     // of both
-    uint8_t *dirty;      // a byte a sector: now differs from kept
+    size_t kept_high;             // `kept` is zero from here on
+    size_t capacity;              // of both
+    uint8_t *dirty;               // a byte a sector: now differs from kept
     size_t dirty_low, dirty_high; // sectors that may be dirty
 };
 
@@ -550,7 +550,8 @@ static weft_err_t s_sync_directory(const struct weft_disk *disk, const char *pat
 {
     weft_crash_disk_t *self = s_owner(disk);
     const struct s_node *node = s_tree_get(&self->now, path);
-    if (!node || !node->directory) return *path && strcmp(path, "/") && strcmp(path, ".") ? WEFT_ERR_NOT_FOUND : WEFT_OK;
+    if (!node || !node->directory)
+        return *path && strcmp(path, "/") && strcmp(path, ".") ? WEFT_ERR_NOT_FOUND : WEFT_OK;
     self->stats.directory_syncs++;
     if (s_chance(self, self->faults.sync_eio)) return WEFT_ERR_DISK_FAILED;
     s_changes_keep(self, path);

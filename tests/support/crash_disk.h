@@ -24,7 +24,8 @@ typedef struct weft_crash_disk weft_crash_disk_t;
 
 /** Chances, per million calls; all 0 to begin with. */
 struct weft_crash_disk_faults {
-    uint32_t read_eio, write_eio, write_enospc, sync_eio, open_eio; // write: pwritev, truncate; open: also rename, unlink, mkdir
+    uint32_t read_eio, write_eio, write_enospc, sync_eio,
+        open_eio;        // write: pwritev, truncate; open: also rename, unlink, mkdir
     int64_t space_bytes; // of all files together: DISK_FULL beyond; 0: no limit
 };
 
@@ -44,7 +45,8 @@ void weft_crash_disk_crash(weft_crash_disk_t *self, weft_rand_t *rand);
 // kill -9: the page cache survives; handles die, locks go.
 void weft_crash_disk_kill(weft_crash_disk_t *self);
 // Rot: flips one random bit at rest, in a file whose path ends with `suffix` (NULL: any). False: there is no byte to flip. `path` (may be NULL) gets the victim.
-bool weft_crash_disk_flip(weft_crash_disk_t *self, weft_rand_t *rand, const char *suffix, char *path, size_t path_bytes);
+bool weft_crash_disk_flip(weft_crash_disk_t *self, weft_rand_t *rand, const char *suffix, char *path,
+                          size_t path_bytes);
 
 struct weft_crash_disk_stats weft_crash_disk_stats(const weft_crash_disk_t *self);
 

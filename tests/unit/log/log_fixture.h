@@ -27,7 +27,8 @@ struct fixture {
 static inline weft_err_t fixture_try_open(struct fixture *self, int64_t synced_end)
 {
     memset(&self->error, 0, sizeof self->error);
-    return weft_log_open(self->disk, FIXTURE_DIRECTORY, &self->config, synced_end, &self->log, &self->recovery, &self->error);
+    return weft_log_open(self->disk, FIXTURE_DIRECTORY, &self->config, synced_end, &self->log, &self->recovery,
+                         &self->error);
 }
 
 static inline void fixture_open(struct fixture *self, int64_t synced_end)
@@ -76,9 +77,9 @@ static inline weft_err_t fixture_try_append(struct fixture *self, int32_t epoch,
     weft_test_batch_make(&bytes, &how);
     weft_slice_t whole = weft_buf_slice(&bytes);
     assert_ok(weft_batch_read(whole, &batch));
-    weft_err_t err = weft_log_append(self->log, weft_slice(whole.data, WEFT_BATCH_HEADER_BYTES),
-                                     weft_slice(whole.data + WEFT_BATCH_HEADER_BYTES, whole.size - WEFT_BATCH_HEADER_BYTES),
-                                     &batch, rolled);
+    weft_err_t err = weft_log_append(
+        self->log, weft_slice(whole.data, WEFT_BATCH_HEADER_BYTES),
+        weft_slice(whole.data + WEFT_BATCH_HEADER_BYTES, whole.size - WEFT_BATCH_HEADER_BYTES), &batch, rolled);
     weft_buf_fini(&bytes);
     return err;
 }

@@ -30,11 +30,11 @@ struct model {
     weft_frame_pool_t *pool;
     struct model_batch *batches;
     size_t batch_count, batch_capacity;
-    int64_t start;       // lowest legal start of the log
-    int64_t synced;      // all below is promised to be there
+    int64_t start;  // lowest legal start of the log
+    int64_t synced; // all below is promised to be there
     int32_t epoch;
     int64_t clock_ms;
-    bool faulty;         // disk calls fail now and then
+    bool faulty;              // disk calls fail now and then
     struct model_batch maybe; // an append that failed; a start may find it all the same (DISK_FAILED: maybe applied)
     uint64_t steps, recoveries;
 };

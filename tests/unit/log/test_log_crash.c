@@ -37,7 +37,8 @@ static void s_faults(struct model *self, bool on)
 {
     struct weft_crash_disk_faults faults = {0};
     if (on && self->faulty)
-        faults = (struct weft_crash_disk_faults){.write_eio = 8000, .write_enospc = 8000, .sync_eio = 8000, .open_eio = 8000};
+        faults = (struct weft_crash_disk_faults){
+            .write_eio = 8000, .write_enospc = 8000, .sync_eio = 8000, .open_eio = 8000};
     weft_crash_disk_faults_set(self->crash, &faults);
 }
 
@@ -166,7 +167,7 @@ static void s_found(struct model *self, bool durable)
     expect(self, end <= s_end(self) || end == start);
     s_cut(self, end);
     if (durable) self->start = start; // else it may be a trim that failed half way, and lost later
-    if (s_end(self) != end) { // all was deleted and then lost: empty at its start
+    if (s_end(self) != end) {         // all was deleted and then lost: empty at its start
         expect(self, start == end);
         while (self->batch_count) weft_buf_fini(&self->batches[--self->batch_count].bytes);
         s_end_at(self, end);
@@ -229,9 +230,9 @@ static void s_append(struct model *self)
     weft_test_batch_make(&bytes, &how);
     weft_slice_t whole = weft_buf_slice(&bytes);
     expect(self, weft_batch_read(whole, &batch) == WEFT_OK);
-    weft_err_t err = weft_log_append(self->log, weft_slice(whole.data, WEFT_BATCH_HEADER_BYTES),
-                                     weft_slice(whole.data + WEFT_BATCH_HEADER_BYTES, whole.size - WEFT_BATCH_HEADER_BYTES),
-                                     &batch, &rolled);
+    weft_err_t err = weft_log_append(
+        self->log, weft_slice(whole.data, WEFT_BATCH_HEADER_BYTES),
+        weft_slice(whole.data + WEFT_BATCH_HEADER_BYTES, whole.size - WEFT_BATCH_HEADER_BYTES), &batch, &rolled);
     if (err) {
         expect(self, self->faulty);
         expect(self, weft_log_end(self->log) == batch.base_offset);
@@ -307,7 +308,8 @@ static void s_read(struct model *self)
     int64_t offset = start + (int64_t) s_below(self, (uint64_t) (end - start));
     int64_t limit = offset + (int64_t) s_below(self, 100);
     weft_frame_t frame;
-    weft_err_t err = weft_log_read(self->log, offset, 1 + s_below(self, 8000), s_below(self, 2), limit, self->pool, &frame);
+    weft_err_t err =
+        weft_log_read(self->log, offset, 1 + s_below(self, 8000), s_below(self, 2), limit, self->pool, &frame);
     expect(self, err == WEFT_OK);
     expect(self, s_same(self, offset, weft_frame_slice(&frame)) <= limit || frame.size == 0);
     weft_frame_drop(&frame);
@@ -358,17 +360,28 @@ void model_step(struct model *self)
         return;
     }
     uint64_t dice = s_below(self, 1000);
-    if (dice < 500) s_append(self);
-    else if (dice < 650) s_sync(self, s_below(self, 2));
-    else if (dice < 780) s_read(self);
-    else if (dice < 820) s_time(self);
-    else if (dice < 850) s_snapshot(self);
-    else if (dice < 880) s_truncate(self);
-    else if (dice < 910) s_trim(self);
-    else if (dice < 930) weft_log_idle(self->log);
-    else if (dice < 950) s_reopen(self);
-    else if (dice < 970) s_kill(self);
-    else model_crash(self);
+    if (dice < 500)
+        s_append(self);
+    else if (dice < 650)
+        s_sync(self, s_below(self, 2));
+    else if (dice < 780)
+        s_read(self);
+    else if (dice < 820)
+        s_time(self);
+    else if (dice < 850)
+        s_snapshot(self);
+    else if (dice < 880)
+        s_truncate(self);
+    else if (dice < 910)
+        s_trim(self);
+    else if (dice < 930)
+        weft_log_idle(self->log);
+    else if (dice < 950)
+        s_reopen(self);
+    else if (dice < 970)
+        s_kill(self);
+    else
+        model_crash(self);
     weft_log_check(self->log);
 }
 
@@ -428,9 +441,7 @@ static void test_log_crash__keeps_what_was_synced_when_disk_calls_fail(void **st
 }
 
 // Hundreds of faults would say hundreds of times what they are.
-static void s_silence(void *context, enum weft_trace_level level, const char *source, const char *line)
-{
-}
+static void s_silence(void *context, enum weft_trace_level level, const char *source, const char *line) {}
 
 int main(void)
 {

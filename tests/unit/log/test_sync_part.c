@@ -15,7 +15,7 @@ struct fixture {
     weft_crash_disk_t *crash;
     weft_fault_disk_t *fault;
     const struct weft_disk *disk;
-    struct weft_disk counted;       // the same, with a sync_all
+    struct weft_disk counted; // the same, with a sync_all
     struct weft_disk_ops counted_ops;
     struct weft_part *part;
     weft_log_t *logs[LOGS];
@@ -292,9 +292,7 @@ static void test_sync_part__requests_it_never_ran_are_freed_with_it(void **state
     self->part->ops->destroy(&self->part);
 }
 
-static void s_silence(void *context, enum weft_trace_level level, const char *source, const char *line)
-{
-}
+static void s_silence(void *context, enum weft_trace_level level, const char *source, const char *line) {}
 
 int main(void)
 {

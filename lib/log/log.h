@@ -2,7 +2,8 @@
 /**
  * Log: one partition's batches on disk. Append, read, truncate, trim, keep for a time; recover after any crash.
  *
- * A directory of segments. Each segment is batches, concatenated (a legal msgpack stream), with a sparse offset index and a sparse time index
+ * A directory of segments. Each segment is batches, concatenated (a legal msgpack stream), with a sparse offset index
+ * and a sparse time index
  * beside it, both rebuildable. File formats: docs/STORAGE.md. The log decides nothing: offsets and epochs come stamped in the batches.
  *
  * Single-threaded, but for weft_log_sync_run, which the sync part calls on its own thread.
@@ -34,7 +35,8 @@ struct weft_log_recovery {
 };
 
 /**
- * Opens or creates the log in `directory`. `synced_end` is what the data directory's checkpoint recorded (0 if it knows nothing): damage at or above that offset is a torn
+ * Opens or creates the log in `directory`. `synced_end` is what the data directory's checkpoint recorded (0 if it knows
+ * nothing): damage at or above that offset is a torn
  * tail and is cut; below it DAMAGED is returned, nothing is changed, and `error` names file, byte and offset. A clean log (stopped by
  * weft_log_close after a sync) is not read again beyond its last index entry.
  * Recovery takes a batch only at the expected offset with an epoch not below the last.
@@ -54,15 +56,18 @@ size_t weft_log_segment_count(const weft_log_t *self);
 int64_t weft_log_max_timestamp(const weft_log_t *self); // ms, -1 if empty
 
 /**
- * Appends one stamped batch, base_offset == weft_log_end(). `header` is its first 80 bytes, `payload` the rest: two slices, so that a shared frame needs no copy of its payload; pass
- * payload NIL when `header` holds the whole batch. Written with one pwritev, not synced. May roll first: then *rolled is set (the caller takes its
+ * Appends one stamped batch, base_offset == weft_log_end(). `header` is its first 80 bytes, `payload` the rest: two
+ * slices, so that a shared frame needs no copy of its payload; pass
+ * payload NIL when `header` holds the whole batch. Written with one pwritev, not synced. May roll first: then *rolled
+ * is set (the caller takes its
  * session snapshot). Errors: DISK_FULL, DISK_FAILED: the log is as before.
  */
 WEFT_MUST_USE weft_err_t weft_log_append(weft_log_t *self, weft_slice_t header, weft_slice_t payload,
                                          const struct weft_batch *batch, bool *rolled);
 
 /**
- * Reads whole batches from the one that contains `offset`, at most bytes_max (but at least one batch, if at_least_one), none that ends above `limit`
+ * Reads whole batches from the one that contains `offset`, at most bytes_max (but at least one batch, if at_least_one),
+ * none that ends above `limit`
  * (exclusive: a mark). The frame comes from `pool`. Nothing to read: empty frame, no error. OFFSET_OUT_OF_RANGE below start or above end.
  * Headers of what is returned are whole; CRCs are not checked here (the reader does).
  */
@@ -80,10 +85,16 @@ void weft_log_epoch_end(const weft_log_t *self, int32_t epoch, int32_t *found_ep
 
 /** Removes everything from `offset` on, on batch boundaries (a batch that straddles goes whole). Durable when it returns. */
 WEFT_MUST_USE weft_err_t weft_log_truncate(weft_log_t *self, int64_t offset);
-/** Delete-records: the log starts at `offset` (start <= offset <= end) from now on; whole segments below are removed. Durable when it returns. */
+/**
+ * Delete-records: the log starts at `offset` (start <= offset <= end) from now on; whole segments below are removed.
+ * Durable when it returns.
+ */
 WEFT_MUST_USE weft_err_t weft_log_trim(weft_log_t *self, int64_t offset);
-/** Retention: removes whole segments that are too old (by their max timestamp against now_ms; future timestamps never hold deletion back by more than
- *  the file's age) or too many bytes, none that reaches `limit`. *removed counts segments. The active segment is rolled if it is itself too old. */
+/**
+ * Retention: removes whole segments that are too old (by their max timestamp against now_ms; future timestamps never
+ * hold deletion back by more than
+ *  the file's age) or too many bytes, none that reaches `limit`. *removed counts segments. The active segment is rolled
+ * if it is itself too old. */
 WEFT_MUST_USE weft_err_t weft_log_retain(weft_log_t *self, int64_t now_ms, int64_t limit, size_t *removed);
 /** Closes the file descriptors of a log that is idle; they are opened again at need. */
 void weft_log_idle(weft_log_t *self);

@@ -2,8 +2,10 @@
 /**
  * Sync part: group commit for one data directory, on a thread of its own (DESIGN.md section 4).
  *
- * Parts that own logs post WEFT_MAIL_SYNC with a struct weft_sync_request; all that arrived by the start of a round is synced together (fdatasync a file; where very many files are dirty
- * the measured better way), then each request comes back as WEFT_MAIL_SYNCED to its sender, jobs' results filled in. Between rounds it writes the data directory's checkpoint (after the
+ * Parts that own logs post WEFT_MAIL_SYNC with a struct weft_sync_request; all that arrived by the start of a round is
+ * synced together (fdatasync a file; where very many files are dirty
+ * the measured better way), then each request comes back as WEFT_MAIL_SYNCED to its sender, jobs' results filled in.
+ * Between rounds it writes the data directory's checkpoint (after the
  * answers went out: it may lag). It is the only part that blocks.
  */
 #ifndef WEFT_LOG_SYNC_PART_H
@@ -32,7 +34,8 @@ struct weft_sync_request {
     struct weft_sync_job jobs[];
 };
 
-// The part takes over the checkpoint (may be NULL) and writes it at most every checkpoint_ms, and at its stop together with the clean marker (only if every sync succeeded).
+// The part takes over the checkpoint (may be NULL) and writes it at most every checkpoint_ms, and at its stop together
+// with the clean marker (only if every sync succeeded).
 // It stops only after all posted requests were answered; stop it after the parts that post to it.
 struct weft_part *weft_sync_part_new(const char *name, weft_checkpoint_t *checkpoint, int64_t checkpoint_ms);
 // Microseconds (port time) since its last round began, 0 if idle: the turn of the data directory for heartbeats. Any thread.

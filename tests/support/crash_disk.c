@@ -3,9 +3,9 @@
  * Two trees of names over counted nodes: `now` (what calls see) and `kept` (what survives power loss). A node holds its bytes twice, as read and as
  * kept, and a bitmap of the sectors in which they differ, so that a sync and a crash cost what was written since the last one. Every change of
  * a name is also put on a list; sync_directory applies those of its directory to `kept`, a crash applies some of them.
- * A tree is an array of entries sorted by path: listing a directory is a range.
  */
 #include "crash_disk.h"
+#include "crash_tree.h"
 
 #include "../../lib/base/assert.h"
 
@@ -13,41 +13,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define S_SECTOR 512
-
-struct s_node {
-    uint32_t references; // of trees, changes and open files
-    bool directory;
-    bool locked;
-    uint8_t *now, *kept;
-    size_t now_bytes, kept_bytes;
-    size_t kept_high;             // `kept` is zero from here on
-    size_t capacity;              // of both
-    uint8_t *dirty;               // a byte a sector: now differs from kept
-    size_t dirty_low, dirty_high; // sectors that may be dirty
-};
-
-struct s_entry {
-    char *path;
-    struct s_node *node;
-};
-
-struct s_tree {
-    struct s_entry *entries;
-    size_t count, capacity;
-};
-
 enum s_change_kind { S_CREATE, S_UNLINK, S_RENAME };
 
 struct s_change {
     enum s_change_kind kind;
     char *path, *to;
-    struct s_node *node;
+    struct weft_crash_node *node;
 };
 
 struct weft_crash_disk {
     struct weft_disk disk;
-    struct s_tree now, kept;
+    struct weft_crash_tree now, kept;
     struct s_change *changes;
     size_t change_count, change_capacity;
     struct weft_crash_disk_faults faults;
@@ -59,7 +35,7 @@ struct weft_crash_disk {
 struct s_file {
     struct weft_file base;
     weft_crash_disk_t *owner;
-    struct s_node *node;
+    struct weft_crash_node *node;
     uint32_t references;
     uint32_t life;
     bool locks;
@@ -75,166 +51,6 @@ static struct s_file *s_file(weft_file_t *file)
     return (struct s_file *) file;
 }
 
-// ---- nodes
-
-static struct s_node *s_node_new(bool directory)
-{
-    struct s_node *node = weft_calloc(1, sizeof *node);
-    node->directory = directory;
-    node->references = 1;
-    node->dirty_low = SIZE_MAX;
-    return node;
-}
-
-static struct s_node *s_node_ref(struct s_node *node)
-{
-    node->references++;
-    return node;
-}
-
-static void s_node_drop(struct s_node *node)
-{
-    if (--node->references) return;
-    free(node->now);
-    free(node->kept);
-    free(node->dirty);
-    free(node);
-}
-
-static void s_node_reserve(struct s_node *node, size_t bytes)
-{
-    if (bytes <= node->capacity) return;
-    size_t capacity = node->capacity ? node->capacity : S_SECTOR;
-    while (capacity < bytes) capacity *= 2;
-    node->now = weft_realloc(node->now, capacity);
-    node->kept = weft_realloc(node->kept, capacity);
-    node->dirty = weft_realloc(node->dirty, capacity / S_SECTOR);
-    memset(node->now + node->capacity, 0, capacity - node->capacity);
-    memset(node->kept + node->capacity, 0, capacity - node->capacity);
-    memset(node->dirty + node->capacity / S_SECTOR, 0, (capacity - node->capacity) / S_SECTOR);
-    node->capacity = capacity;
-}
-
-static void s_node_touch(struct s_node *node, size_t from, size_t to)
-{
-    if (from >= to) return;
-    size_t low = from / S_SECTOR, high = (to + S_SECTOR - 1) / S_SECTOR;
-    memset(node->dirty + low, 1, high - low);
-    if (low < node->dirty_low) node->dirty_low = low;
-    if (high > node->dirty_high) node->dirty_high = high;
-}
-
-static void s_node_clean(struct s_node *node)
-{
-    if (node->dirty_low < node->dirty_high)
-        memset(node->dirty + node->dirty_low, 0, node->dirty_high - node->dirty_low);
-    node->dirty_low = SIZE_MAX;
-    node->dirty_high = 0;
-}
-
-// Bytes behind the length are zero in both images, always: a file that grows again shows zeros there.
-static void s_node_resize(struct s_node *node, size_t bytes)
-{
-    s_node_reserve(node, bytes);
-    if (bytes < node->now_bytes) {
-        memset(node->now + bytes, 0, node->now_bytes - bytes);
-        s_node_touch(node, bytes, node->now_bytes);
-    }
-    node->now_bytes = bytes;
-}
-
-static void s_node_keep_sector(struct s_node *node, size_t sector)
-{
-    memcpy(node->kept + sector * S_SECTOR, node->now + sector * S_SECTOR, S_SECTOR);
-    if (node->kept_high < (sector + 1) * S_SECTOR) node->kept_high = (sector + 1) * S_SECTOR;
-}
-
-// A length on the platter frees what was behind it: never seen again.
-static void s_node_keep_length(struct s_node *node, size_t bytes)
-{
-    if (bytes < node->kept_high) {
-        memset(node->kept + bytes, 0, node->kept_high - bytes);
-        node->kept_high = bytes;
-    }
-    node->kept_bytes = bytes;
-}
-
-static void s_node_sync(struct s_node *node)
-{
-    for (size_t sector = node->dirty_low; sector < node->dirty_high; sector++)
-        if (node->dirty[sector]) s_node_keep_sector(node, sector);
-    s_node_keep_length(node, node->now_bytes);
-    s_node_clean(node);
-}
-
-// ---- trees
-
-static size_t s_tree_find(const struct s_tree *tree, const char *path, bool *found)
-{
-    size_t low = 0, high = tree->count;
-    *found = false;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        int order = strcmp(tree->entries[middle].path, path);
-        if (order == 0) {
-            *found = true;
-            return middle;
-        }
-        if (order < 0)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
-}
-
-static struct s_node *s_tree_get(const struct s_tree *tree, const char *path)
-{
-    bool found;
-    size_t at = s_tree_find(tree, path, &found);
-    return found ? tree->entries[at].node : NULL;
-}
-
-static void s_tree_remove(struct s_tree *tree, const char *path)
-{
-    bool found;
-    size_t at = s_tree_find(tree, path, &found);
-    if (!found) return;
-    s_node_drop(tree->entries[at].node);
-    free(tree->entries[at].path);
-    tree->count--;
-    memmove(tree->entries + at, tree->entries + at + 1, (tree->count - at) * sizeof *tree->entries);
-}
-
-static void s_tree_put(struct s_tree *tree, const char *path, struct s_node *node)
-{
-    bool found;
-    size_t at = s_tree_find(tree, path, &found);
-    s_node_ref(node);
-    if (found) {
-        s_node_drop(tree->entries[at].node);
-        tree->entries[at].node = node;
-        return;
-    }
-    if (tree->count == tree->capacity) {
-        tree->capacity = tree->capacity ? tree->capacity * 2 : 16;
-        tree->entries = weft_realloc(tree->entries, tree->capacity * sizeof *tree->entries);
-    }
-    memmove(tree->entries + at + 1, tree->entries + at, (tree->count - at) * sizeof *tree->entries);
-    tree->entries[at] = (struct s_entry){weft_strdup(path), node};
-    tree->count++;
-}
-
-static void s_tree_clear(struct s_tree *tree)
-{
-    for (size_t i = 0; i < tree->count; i++) {
-        s_node_drop(tree->entries[i].node);
-        free(tree->entries[i].path);
-    }
-    free(tree->entries);
-    *tree = (struct s_tree){NULL, 0, 0};
-}
-
 // Is `path` in the directory of `length` bytes, however deep?
 static bool s_below(const char *path, const char *directory, size_t length)
 {
@@ -247,19 +63,19 @@ static void s_change_free(struct s_change *change)
 {
     free(change->path);
     free(change->to);
-    s_node_drop(change->node);
+    weft_crash_node_drop(change->node);
 }
 
-static void s_change_apply(struct s_tree *kept, const struct s_change *change)
+static void s_change_apply(struct weft_crash_tree *kept, const struct s_change *change)
 {
     switch (change->kind) {
-    case S_CREATE: s_tree_put(kept, change->path, change->node); break;
+    case S_CREATE: weft_crash_tree_put(kept, change->path, change->node); break;
     case S_UNLINK:
-        if (s_tree_get(kept, change->path) == change->node) s_tree_remove(kept, change->path);
+        if (weft_crash_tree_get(kept, change->path) == change->node) weft_crash_tree_remove(kept, change->path);
         break;
     case S_RENAME:
-        if (s_tree_get(kept, change->path) == change->node) s_tree_remove(kept, change->path);
-        s_tree_put(kept, change->to, change->node);
+        if (weft_crash_tree_get(kept, change->path) == change->node) weft_crash_tree_remove(kept, change->path);
+        weft_crash_tree_put(kept, change->to, change->node);
         break;
     }
 }
@@ -271,14 +87,14 @@ static bool s_in_root(const char *path)
 }
 
 static void s_change_add(weft_crash_disk_t *self, enum s_change_kind kind, const char *path, const char *to,
-                         struct s_node *node)
+                         struct weft_crash_node *node)
 {
     if (self->change_count == self->change_capacity) {
         self->change_capacity = self->change_capacity ? self->change_capacity * 2 : 16;
         self->changes = weft_realloc(self->changes, self->change_capacity * sizeof *self->changes);
     }
     self->changes[self->change_count++] =
-        (struct s_change){kind, weft_strdup(path), to ? weft_strdup(to) : NULL, s_node_ref(node)};
+        (struct s_change){kind, weft_strdup(path), to ? weft_strdup(to) : NULL, weft_crash_node_ref(node)};
     if (!s_in_root(path)) return;
     s_change_apply(&self->kept, &self->changes[--self->change_count]);
     s_change_free(&self->changes[self->change_count]);
@@ -328,17 +144,17 @@ static bool s_parent_is_there(const weft_crash_disk_t *self, const char *path)
     const char *slash = strrchr(path, '/');
     if (!slash || slash == path) return true;
     char *parent = weft_slice_dup(weft_slice(path, (size_t) (slash - path)));
-    const struct s_node *node = s_tree_get(&self->now, parent);
+    const struct weft_crash_node *node = weft_crash_tree_get(&self->now, parent);
     free(parent);
     return node && node->directory;
 }
 
-static weft_file_t *s_handle(weft_crash_disk_t *self, struct s_node *node)
+static weft_file_t *s_handle(weft_crash_disk_t *self, struct weft_crash_node *node)
 {
     struct s_file *file = weft_calloc(1, sizeof *file);
     file->base.disk = &self->disk;
     file->owner = self;
-    file->node = s_node_ref(node);
+    file->node = weft_crash_node_ref(node);
     file->references = 1;
     file->life = self->life;
     return &file->base;
@@ -348,14 +164,14 @@ static weft_err_t s_open(const struct weft_disk *disk, const char *path, enum we
 {
     weft_crash_disk_t *self = s_owner(disk);
     if (s_chance(self, self->faults.open_eio)) return WEFT_ERR_DISK_FAILED;
-    struct s_node *node = s_tree_get(&self->now, path);
+    struct weft_crash_node *node = weft_crash_tree_get(&self->now, path);
     if (node && node->directory) return WEFT_ERR_DISK_FAILED;
     if (!node) {
         if (mode != WEFT_OPEN_CREATE || !s_parent_is_there(self, path)) return WEFT_ERR_NOT_FOUND;
-        node = s_node_new(false);
-        s_tree_put(&self->now, path, node);
+        node = weft_crash_node_new(false);
+        weft_crash_tree_put(&self->now, path, node);
         s_change_add(self, S_CREATE, path, NULL, node);
-        s_node_drop(node);
+        weft_crash_node_drop(node);
     }
     *out = s_handle(self, node);
     return WEFT_OK;
@@ -373,7 +189,7 @@ static void s_close(weft_file_t **file_p)
     *file_p = NULL;
     if (--file->references) return;
     if (file->locks && !s_dead(file)) file->node->locked = false;
-    s_node_drop(file->node);
+    weft_crash_node_drop(file->node);
     free(file);
 }
 
@@ -388,7 +204,7 @@ static weft_err_t s_pread(weft_file_t *handle, void *data, size_t size, int64_t 
     return WEFT_OK;
 }
 
-static weft_err_t s_grow(weft_crash_disk_t *self, struct s_node *node, size_t bytes)
+static weft_err_t s_grow(weft_crash_disk_t *self, struct weft_crash_node *node, size_t bytes)
 {
     int64_t more = bytes > node->now_bytes ? (int64_t) (bytes - node->now_bytes) : 0;
     if (self->faults.space_bytes && more && self->stats.bytes + more > self->faults.space_bytes)
@@ -396,12 +212,12 @@ static weft_err_t s_grow(weft_crash_disk_t *self, struct s_node *node, size_t by
     return WEFT_OK;
 }
 
-static void s_put(weft_crash_disk_t *self, struct s_node *node, weft_slice_t bytes, size_t at)
+static void s_put(weft_crash_disk_t *self, struct weft_crash_node *node, weft_slice_t bytes, size_t at)
 {
     if (!bytes.size) return;
-    s_node_reserve(node, at + bytes.size);
+    weft_crash_node_reserve(node, at + bytes.size);
     memcpy(node->now + at, bytes.data, bytes.size);
-    s_node_touch(node, at, at + bytes.size);
+    weft_crash_node_touch(node, at, at + bytes.size);
     if (at + bytes.size > node->now_bytes) {
         self->stats.bytes += (int64_t) (at + bytes.size - node->now_bytes);
         node->now_bytes = at + bytes.size;
@@ -446,7 +262,7 @@ static weft_err_t s_truncate(weft_file_t *handle, int64_t bytes)
     weft_err_t err = s_grow(self, file->node, (size_t) bytes);
     if (err) return err;
     self->stats.bytes += bytes - (int64_t) file->node->now_bytes;
-    s_node_resize(file->node, (size_t) bytes);
+    weft_crash_node_resize(file->node, (size_t) bytes);
     return WEFT_OK;
 }
 
@@ -456,12 +272,12 @@ static weft_err_t s_preallocate(weft_file_t *handle, int64_t bytes)
 }
 
 // What a failed sync did not write is clean from then on, and so never written.
-static void s_sync_half(weft_crash_disk_t *self, struct s_node *node)
+static void s_sync_half(weft_crash_disk_t *self, struct weft_crash_node *node)
 {
     for (size_t sector = node->dirty_low; sector < node->dirty_high; sector++)
-        if (node->dirty[sector] && weft_rand_below(&self->rand, 2)) s_node_keep_sector(node, sector);
-    if (weft_rand_below(&self->rand, 2)) s_node_keep_length(node, node->now_bytes);
-    s_node_clean(node);
+        if (node->dirty[sector] && weft_rand_below(&self->rand, 2)) weft_crash_node_keep_sector(node, sector);
+    if (weft_rand_below(&self->rand, 2)) weft_crash_node_keep_length(node, node->now_bytes);
+    weft_crash_node_clean(node);
 }
 
 static weft_err_t s_sync(weft_file_t *handle)
@@ -473,7 +289,7 @@ static weft_err_t s_sync(weft_file_t *handle)
         s_sync_half(file->owner, file->node);
         return WEFT_ERR_DISK_FAILED;
     }
-    s_node_sync(file->node);
+    weft_crash_node_sync(file->node);
     return WEFT_OK;
 }
 
@@ -481,27 +297,27 @@ static weft_err_t s_rename(const struct weft_disk *disk, const char *from, const
 {
     weft_crash_disk_t *self = s_owner(disk);
     if (s_chance(self, self->faults.open_eio)) return WEFT_ERR_DISK_FAILED;
-    struct s_node *node = s_tree_get(&self->now, from);
+    struct weft_crash_node *node = weft_crash_tree_get(&self->now, from);
     if (!node || !s_parent_is_there(self, to)) return WEFT_ERR_NOT_FOUND;
-    const struct s_node *old = s_tree_get(&self->now, to);
+    const struct weft_crash_node *old = weft_crash_tree_get(&self->now, to);
     if (old == node) return WEFT_OK;
     if (node->directory || (old && old->directory)) return WEFT_ERR_DISK_FAILED; // nobody needs it
     if (old) self->stats.bytes -= (int64_t) old->now_bytes;
     s_change_add(self, S_RENAME, from, to, node);
-    s_tree_put(&self->now, to, node);
-    s_tree_remove(&self->now, from);
+    weft_crash_tree_put(&self->now, to, node);
+    weft_crash_tree_remove(&self->now, from);
     return WEFT_OK;
 }
 
 static weft_err_t s_remove(weft_crash_disk_t *self, const char *path, bool directory)
 {
     if (s_chance(self, self->faults.open_eio)) return WEFT_ERR_DISK_FAILED;
-    struct s_node *node = s_tree_get(&self->now, path);
+    struct weft_crash_node *node = weft_crash_tree_get(&self->now, path);
     if (!node) return WEFT_ERR_NOT_FOUND;
     if (node->directory != directory) return WEFT_ERR_DISK_FAILED;
     s_change_add(self, S_UNLINK, path, NULL, node);
     self->stats.bytes -= (int64_t) node->now_bytes;
-    s_tree_remove(&self->now, path);
+    weft_crash_tree_remove(&self->now, path);
     return WEFT_OK;
 }
 
@@ -512,13 +328,13 @@ static weft_err_t s_unlink(const struct weft_disk *disk, const char *path)
 
 static weft_err_t s_mkdir_one(weft_crash_disk_t *self, const char *path)
 {
-    struct s_node *node = s_tree_get(&self->now, path);
+    struct weft_crash_node *node = weft_crash_tree_get(&self->now, path);
     if (node) return node->directory ? WEFT_OK : WEFT_ERR_DISK_FAILED;
     if (s_chance(self, self->faults.open_eio)) return WEFT_ERR_DISK_FAILED;
-    node = s_node_new(true);
-    s_tree_put(&self->now, path, node);
+    node = weft_crash_node_new(true);
+    weft_crash_tree_put(&self->now, path, node);
     s_change_add(self, S_CREATE, path, NULL, node);
-    s_node_drop(node);
+    weft_crash_node_drop(node);
     return WEFT_OK;
 }
 
@@ -549,7 +365,7 @@ static weft_err_t s_rmdir(const struct weft_disk *disk, const char *path)
 static weft_err_t s_sync_directory(const struct weft_disk *disk, const char *path)
 {
     weft_crash_disk_t *self = s_owner(disk);
-    const struct s_node *node = s_tree_get(&self->now, path);
+    const struct weft_crash_node *node = weft_crash_tree_get(&self->now, path);
     if (!node || !node->directory)
         return *path && strcmp(path, "/") && strcmp(path, ".") ? WEFT_ERR_NOT_FOUND : WEFT_OK;
     self->stats.directory_syncs++;
@@ -562,7 +378,7 @@ static weft_err_t s_list(const struct weft_disk *disk, const char *path, weft_di
 {
     weft_crash_disk_t *self = s_owner(disk);
     size_t length = strlen(path);
-    const struct s_node *node = s_tree_get(&self->now, path);
+    const struct weft_crash_node *node = weft_crash_tree_get(&self->now, path);
     if (!node || !node->directory) return WEFT_ERR_NOT_FOUND;
     if (s_chance(self, self->faults.read_eio)) return WEFT_ERR_DISK_FAILED;
     // Listed first: `each` may change the tree. Paths sort as names do, but for what stands below a directory, which is skipped.
@@ -570,7 +386,7 @@ static weft_err_t s_list(const struct weft_disk *disk, const char *path, weft_di
     bool *directories = weft_alloc(self->now.count + 1);
     size_t count = 0;
     for (size_t i = 0; i < self->now.count; i++) {
-        const struct s_entry *entry = &self->now.entries[i];
+        const struct weft_crash_entry *entry = &self->now.entries[i];
         if (!s_directly_in(entry->path, path, length)) continue;
         directories[count] = entry->node->directory;
         names[count++] = weft_strdup(entry->path + length + 1);
@@ -647,8 +463,8 @@ void weft_crash_disk_destroy(weft_crash_disk_t **self_p)
     *self_p = NULL;
     s_changes_clear(self);
     free(self->changes);
-    s_tree_clear(&self->now);
-    s_tree_clear(&self->kept);
+    weft_crash_tree_clear(&self->now);
+    weft_crash_tree_clear(&self->kept);
     free(self);
 }
 
@@ -684,7 +500,7 @@ static struct s_luck s_luck(weft_rand_t *rand)
     return luck;
 }
 
-static size_t s_crash_length(const struct s_node *node, weft_rand_t *rand)
+static size_t s_crash_length(const struct weft_crash_node *node, weft_rand_t *rand)
 {
     size_t low = node->kept_bytes < node->now_bytes ? node->kept_bytes : node->now_bytes;
     size_t high = node->kept_bytes < node->now_bytes ? node->now_bytes : node->kept_bytes;
@@ -695,25 +511,25 @@ static size_t s_crash_length(const struct s_node *node, weft_rand_t *rand)
     }
 }
 
-static void s_crash_sector(weft_crash_disk_t *self, struct s_node *node, size_t sector, const struct s_luck *luck,
-                           weft_rand_t *rand)
+static void s_crash_sector(weft_crash_disk_t *self, struct weft_crash_node *node, size_t sector,
+                           const struct s_luck *luck, weft_rand_t *rand)
 {
-    uint8_t *kept = node->kept + sector * S_SECTOR;
+    uint8_t *kept = node->kept + sector * WEFT_CRASH_SECTOR;
     if (weft_rand_chance(rand, luck->keep_per_million)) {
-        s_node_keep_sector(node, sector);
+        weft_crash_node_keep_sector(node, sector);
         return;
     }
     self->stats.sectors_lost++;
     // Never below what was synced before: a sector that was being overwritten is old or new; one that is new to the file may hold anything.
-    if (sector * S_SECTOR < node->kept_bytes || !weft_rand_chance(rand, luck->garbage_per_million)) return;
-    if (node->kept_high < (sector + 1) * S_SECTOR) node->kept_high = (sector + 1) * S_SECTOR;
-    for (size_t i = 0; i < S_SECTOR; i += 8) {
+    if (sector * WEFT_CRASH_SECTOR < node->kept_bytes || !weft_rand_chance(rand, luck->garbage_per_million)) return;
+    if (node->kept_high < (sector + 1) * WEFT_CRASH_SECTOR) node->kept_high = (sector + 1) * WEFT_CRASH_SECTOR;
+    for (size_t i = 0; i < WEFT_CRASH_SECTOR; i += 8) {
         uint64_t word = weft_rand_next(rand);
         memcpy(kept + i, &word, sizeof word);
     }
 }
 
-static void s_crash_node(weft_crash_disk_t *self, struct s_node *node, weft_rand_t *rand)
+static void s_crash_node(weft_crash_disk_t *self, struct weft_crash_node *node, weft_rand_t *rand)
 {
     if (node->directory) return;
     if (node->dirty_low < node->dirty_high || node->kept_bytes != node->now_bytes) {
@@ -721,9 +537,9 @@ static void s_crash_node(weft_crash_disk_t *self, struct s_node *node, weft_rand
         size_t length = s_crash_length(node, rand);
         for (size_t sector = node->dirty_low; sector < node->dirty_high; sector++)
             if (node->dirty[sector]) s_crash_sector(self, node, sector, &luck, rand);
-        s_node_keep_length(node, length);
+        weft_crash_node_keep_length(node, length);
     }
-    s_node_clean(node);
+    weft_crash_node_clean(node);
     if (node->capacity) memcpy(node->now, node->kept, node->capacity);
     node->now_bytes = node->kept_bytes;
 }
@@ -751,12 +567,12 @@ static void s_crash_orphans(weft_crash_disk_t *self)
         bool orphan = false;
         if (slash && slash != path) {
             char *parent = weft_slice_dup(weft_slice(path, (size_t) (slash - path)));
-            const struct s_node *node = s_tree_get(&self->kept, parent);
+            const struct weft_crash_node *node = weft_crash_tree_get(&self->kept, parent);
             orphan = !node || !node->directory;
             free(parent);
         }
         if (orphan)
-            s_tree_remove(&self->kept, path), i = 0;
+            weft_crash_tree_remove(&self->kept, path), i = 0;
         else
             i++;
     }
@@ -774,14 +590,14 @@ void weft_crash_disk_crash(weft_crash_disk_t *self, weft_rand_t *rand)
     self->stats.crashes++;
     s_crash_names(self, rand);
     s_crash_orphans(self);
-    s_tree_clear(&self->now);
+    weft_crash_tree_clear(&self->now);
     self->stats.bytes = 0;
     for (size_t i = 0; i < self->kept.count; i++) {
-        struct s_node *node = self->kept.entries[i].node;
+        struct weft_crash_node *node = self->kept.entries[i].node;
         s_crash_node(self, node, rand);
         node->locked = false;
         self->stats.bytes += (int64_t) node->now_bytes;
-        s_tree_put(&self->now, self->kept.entries[i].path, node);
+        weft_crash_tree_put(&self->now, self->kept.entries[i].path, node);
     }
 }
 
@@ -795,13 +611,13 @@ bool weft_crash_disk_flip(weft_crash_disk_t *self, weft_rand_t *rand, const char
 {
     size_t count = 0, chosen = 0;
     for (size_t i = 0; i < self->now.count; i++) {
-        const struct s_entry *entry = &self->now.entries[i];
+        const struct weft_crash_entry *entry = &self->now.entries[i];
         if (entry->node->directory || !entry->node->now_bytes || !s_ends_with(entry->path, suffix)) continue;
         count++;
         if (weft_rand_below(rand, count) == 0) chosen = i;
     }
     if (!count) return false;
-    struct s_node *node = self->now.entries[chosen].node;
+    struct weft_crash_node *node = self->now.entries[chosen].node;
     size_t at = (size_t) weft_rand_below(rand, node->now_bytes);
     uint8_t bit = (uint8_t) (1u << weft_rand_below(rand, 8));
     node->now[at] ^= bit;

@@ -3,7 +3,8 @@
  * Crash disk: a disk in memory that knows what was synced, and forgets the rest at a crash.
  *
  * For every file it keeps what reads see and what the platter holds; for every directory, the entries and the changes that were not made
- * durable. weft_crash_disk_crash keeps a random part of what was not synced: sectors of 512 bytes one by one (old, new, now and then garbage), a
+ * durable. weft_crash_disk_crash keeps a random part of what was not synced: sectors of 512 bytes one by one (old, new,
+ * now and then garbage), a
  * length between the old and the new, creates, renames and unlinks in order up to some point or each by its own luck. Renames are
  * atomic. Handles that were open at the crash answer DISK_FAILED from then on; closing them stays right.
  *
@@ -44,7 +45,8 @@ void weft_crash_disk_faults_set(weft_crash_disk_t *self, const struct weft_crash
 void weft_crash_disk_crash(weft_crash_disk_t *self, weft_rand_t *rand);
 // kill -9: the page cache survives; handles die, locks go.
 void weft_crash_disk_kill(weft_crash_disk_t *self);
-// Rot: flips one random bit at rest, in a file whose path ends with `suffix` (NULL: any). False: there is no byte to flip. `path` (may be NULL) gets the victim.
+// Rot: flips one random bit at rest, in a file whose path ends with `suffix` (NULL: any). False: there is no byte to
+// flip. `path` (may be NULL) gets the victim.
 bool weft_crash_disk_flip(weft_crash_disk_t *self, weft_rand_t *rand, const char *suffix, char *path,
                           size_t path_bytes);
 

@@ -168,14 +168,14 @@ static void test_checkpoint__the_clean_marker_is_taken_once(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(test_checkpoint__##name, s_setup, s_teardown)
     const struct CMUnitTest tests[] = {
-        TEST(knows_what_was_written_and_nothing_else),
-        TEST(writes_nothing_when_nothing_changed),
-        TEST(a_torn_slot_leaves_the_other),
-        TEST(survives_power_loss_at_any_write),
-        TEST(after_a_failed_sync_it_is_not_written_again),
-        TEST(the_clean_marker_is_taken_once),
+        cmocka_unit_test_setup_teardown(test_checkpoint__knows_what_was_written_and_nothing_else, s_setup, s_teardown),
+        cmocka_unit_test_setup_teardown(test_checkpoint__writes_nothing_when_nothing_changed, s_setup, s_teardown),
+        cmocka_unit_test_setup_teardown(test_checkpoint__a_torn_slot_leaves_the_other, s_setup, s_teardown),
+        cmocka_unit_test_setup_teardown(test_checkpoint__survives_power_loss_at_any_write, s_setup, s_teardown),
+        cmocka_unit_test_setup_teardown(test_checkpoint__after_a_failed_sync_it_is_not_written_again, s_setup,
+                                        s_teardown),
+        cmocka_unit_test_setup_teardown(test_checkpoint__the_clean_marker_is_taken_once, s_setup, s_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -165,14 +165,13 @@ static void test_identity__a_locked_directory_names_the_process(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(test_identity__##name, s_setup, s_teardown)
     const struct CMUnitTest tests[] = {
-        TEST(a_new_directory_is_made_and_known_again),
-        TEST(another_node_is_refused),
-        TEST(a_cluster_is_joined_once_for_ever),
-        TEST(a_newer_format_is_refused),
-        TEST(any_flipped_bit_is_damage),
-        TEST(a_locked_directory_names_the_process),
+        cmocka_unit_test_setup_teardown(test_identity__a_new_directory_is_made_and_known_again, s_setup, s_teardown),
+        cmocka_unit_test_setup_teardown(test_identity__another_node_is_refused, s_setup, s_teardown),
+        cmocka_unit_test_setup_teardown(test_identity__a_cluster_is_joined_once_for_ever, s_setup, s_teardown),
+        cmocka_unit_test_setup_teardown(test_identity__a_newer_format_is_refused, s_setup, s_teardown),
+        cmocka_unit_test_setup_teardown(test_identity__any_flipped_bit_is_damage, s_setup, s_teardown),
+        cmocka_unit_test_setup_teardown(test_identity__a_locked_directory_names_the_process, s_setup, s_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -126,12 +126,14 @@ static void test_inspect__refuses_what_is_no_segment(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(test_inspect__##name, fixture_setup, fixture_teardown)
     const struct CMUnitTest tests[] = {
-        TEST(shows_every_batch_of_a_tree_of_directories),
-        TEST(reads_one_segment_and_stops_when_told),
-        TEST(names_damage_holes_bad_indexes_and_tails),
-        TEST(refuses_what_is_no_segment),
+        cmocka_unit_test_setup_teardown(test_inspect__shows_every_batch_of_a_tree_of_directories, fixture_setup,
+                                        fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_inspect__reads_one_segment_and_stops_when_told, fixture_setup,
+                                        fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_inspect__names_damage_holes_bad_indexes_and_tails, fixture_setup,
+                                        fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_inspect__refuses_what_is_no_segment, fixture_setup, fixture_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

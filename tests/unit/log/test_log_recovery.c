@@ -300,22 +300,33 @@ static void test_log_recovery__a_truncation_lowers_what_the_checkpoint_may_deman
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(test_log_recovery__##name, fixture_setup, fixture_teardown)
     const struct CMUnitTest tests[] = {
-        TEST(torn_tail_is_cut_to_the_last_whole_batch),
-        TEST(a_batch_behind_a_hole_is_cut_and_never_comes_back),
-        TEST(damage_below_the_synced_end_is_refused_and_named),
-        TEST(a_log_shorter_than_what_was_synced_is_refused),
-        TEST(zeros_behind_the_end_are_no_damage),
-        TEST(a_batch_of_an_older_epoch_or_other_offset_ends_the_log),
-        TEST(a_missing_middle_segment_is_refused),
-        TEST(a_segment_under_a_wrong_name_is_refused),
-        TEST(lost_and_wrong_indexes_are_built_again),
-        TEST(damage_in_a_sealed_segment_is_not_served),
-        TEST(epochs_are_read_from_the_batches_when_their_file_is_bad),
-        TEST(a_clean_log_is_hardly_read),
-        TEST(damaged_marks_are_refused),
-        TEST(a_truncation_lowers_what_the_checkpoint_may_demand),
+        cmocka_unit_test_setup_teardown(test_log_recovery__torn_tail_is_cut_to_the_last_whole_batch, fixture_setup,
+                                        fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_log_recovery__a_batch_behind_a_hole_is_cut_and_never_comes_back,
+                                        fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_log_recovery__damage_below_the_synced_end_is_refused_and_named,
+                                        fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_log_recovery__a_log_shorter_than_what_was_synced_is_refused, fixture_setup,
+                                        fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_log_recovery__zeros_behind_the_end_are_no_damage, fixture_setup,
+                                        fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_log_recovery__a_batch_of_an_older_epoch_or_other_offset_ends_the_log,
+                                        fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_log_recovery__a_missing_middle_segment_is_refused, fixture_setup,
+                                        fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_log_recovery__a_segment_under_a_wrong_name_is_refused, fixture_setup,
+                                        fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_log_recovery__lost_and_wrong_indexes_are_built_again, fixture_setup,
+                                        fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_log_recovery__damage_in_a_sealed_segment_is_not_served, fixture_setup,
+                                        fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_log_recovery__epochs_are_read_from_the_batches_when_their_file_is_bad,
+                                        fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_log_recovery__a_clean_log_is_hardly_read, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_log_recovery__damaged_marks_are_refused, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_log_recovery__a_truncation_lowers_what_the_checkpoint_may_demand,
+                                        fixture_setup, fixture_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

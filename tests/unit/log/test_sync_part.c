@@ -296,15 +296,18 @@ static void s_silence(void *context, enum weft_trace_level level, const char *so
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(test_sync_part__##name, s_setup, s_teardown)
     const struct CMUnitTest tests[] = {
-        TEST(answers_all_that_arrived_before_the_round_in_order),
-        TEST(the_checkpoint_follows_after_a_while),
-        TEST(its_stop_leaves_checkpoint_and_clean_marker),
-        TEST(a_failed_sync_is_told_recorded_nowhere_and_not_clean),
-        TEST(very_many_files_are_synced_at_once_where_the_disk_can),
-        TEST(a_deleted_partition_leaves_the_checkpoint),
-        TEST(requests_it_never_ran_are_freed_with_it),
+        cmocka_unit_test_setup_teardown(test_sync_part__answers_all_that_arrived_before_the_round_in_order, s_setup,
+                                        s_teardown),
+        cmocka_unit_test_setup_teardown(test_sync_part__the_checkpoint_follows_after_a_while, s_setup, s_teardown),
+        cmocka_unit_test_setup_teardown(test_sync_part__its_stop_leaves_checkpoint_and_clean_marker, s_setup,
+                                        s_teardown),
+        cmocka_unit_test_setup_teardown(test_sync_part__a_failed_sync_is_told_recorded_nowhere_and_not_clean, s_setup,
+                                        s_teardown),
+        cmocka_unit_test_setup_teardown(test_sync_part__very_many_files_are_synced_at_once_where_the_disk_can, s_setup,
+                                        s_teardown),
+        cmocka_unit_test_setup_teardown(test_sync_part__a_deleted_partition_leaves_the_checkpoint, s_setup, s_teardown),
+        cmocka_unit_test_setup_teardown(test_sync_part__requests_it_never_ran_are_freed_with_it, s_setup, s_teardown),
     };
     weft_trace_sink_set(s_silence, NULL);
     return cmocka_run_group_tests(tests, NULL, NULL);

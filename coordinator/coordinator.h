@@ -93,6 +93,7 @@ typedef struct weft_coordinator {
     bool watching; // there were sessions at the last turn
     int64_t started_us, turned_us, scan_us;
     int64_t grace_until_us; // nobody is timed out before then
+    int64_t office_us;      // its command was lost to a full disk: when to propose it again; WEFT_TIME_NEVER
 } weft_coordinator_t;
 
 // ---- part.c

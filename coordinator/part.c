@@ -15,6 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define S_OFFICE_AGAIN_US 200000
+
 static weft_coordinator_t *s_self(struct weft_part *part)
 {
     return (weft_coordinator_t *) part;
@@ -119,6 +121,8 @@ static void s_on_lost(void *context, uint64_t token, weft_err_t code)
     if (!proposal) return;
     weft_counter_add(self->counters, WEFT_COUNT_LOST, 1);
     weft_coordinator_broker_lost(self, proposal);
+    if (proposal->command == WEFT_COMMAND_TOOK_OFFICE)
+        self->office_us = weft_port_now_us(&self->port) + S_OFFICE_AGAIN_US;
     const char *sentence = code == WEFT_ERR_DISK_FULL
                                ? "the coordinator's disk is full, nothing was changed; free space and try again"
                                : self->quorum->ops->failure(self->quorum);
@@ -128,6 +132,7 @@ static void s_on_lost(void *context, uint64_t token, weft_err_t code)
 
 static void s_propose_office(weft_coordinator_t *self)
 {
+    self->office_us = WEFT_TIME_NEVER;
     weft_buf_t command;
     weft_buf_init(&command);
     if (weft_id_is_zero(weft_cluster_id(self->cluster))) {
@@ -349,6 +354,8 @@ static int64_t s_turn(struct weft_part *part, int64_t now_us)
 {
     weft_coordinator_t *self = s_self(part);
     int64_t next_brokers = weft_coordinator_brokers_turn(self, now_us);
+    if (now_us >= self->office_us && self->quorum->ops->leads(self->quorum)) s_propose_office(self);
+    if (self->office_us < next_brokers) next_brokers = self->office_us;
     bool in_office = self->in_office;
     int64_t next_quorum = self->quorum->ops->turn(self->quorum, now_us);
     weft_coordinator_brokers_push(self, now_us);
@@ -414,6 +421,7 @@ weft_coordinator_t *weft_coordinator_new(void)
     self->proposals = weft_map_new();
     self->altering = weft_map_new();
     self->sessions = weft_map_new();
+    self->office_us = WEFT_TIME_NEVER;
     return self;
 }
 

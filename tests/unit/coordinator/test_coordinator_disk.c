@@ -159,6 +159,22 @@ static void test_coordinator_disk__a_full_disk_refuses_changes_until_there_is_sp
     assert_ok(s_create_topic(self, "orders", 1));
 }
 
+static void test_coordinator_disk__takes_office_once_a_full_disk_has_space(void **state)
+{
+    struct fixture *self = *state;
+    const struct weft_crash_disk_faults full = {.write_enospc = 1000000}, none = {0};
+    assert_ok(s_create(self));
+    weft_crash_disk_faults_set(self->disk, &full);
+    const struct weft_world *world = weft_fake_world_of(self->world);
+    world->ops->start(world->self);
+    weft_fake_world_advance(self->world, 2 * SECOND_US);
+    assert_err(s_register(self, 1, 1), WEFT_ERR_COORDINATOR_LOADING);
+    weft_crash_disk_faults_set(self->disk, &none);
+    weft_fake_world_advance(self->world, SECOND_US);
+    assert_ok(s_register(self, 1, 1));
+    assert_ok(s_create_topic(self, "orders", 1));
+}
+
 static void test_coordinator_disk__a_clean_stop_answers_what_it_took(void **state)
 {
     struct fixture *self = *state;
@@ -204,6 +220,7 @@ int main(void)
         TEST(test_coordinator_disk__a_failed_sync_ends_it),
         TEST(test_coordinator_disk__a_stuck_sync_ends_it_after_three_seconds),
         TEST(test_coordinator_disk__a_full_disk_refuses_changes_until_there_is_space),
+        TEST(test_coordinator_disk__takes_office_once_a_full_disk_has_space),
         TEST(test_coordinator_disk__a_clean_stop_answers_what_it_took),
         TEST(test_coordinator_disk__a_directory_is_one_coordinators),
     };

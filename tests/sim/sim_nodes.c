@@ -94,7 +94,8 @@ static void s_refused(struct sim_node *self, const struct weft_error *error)
     snprintf(self->refusal, sizeof self->refusal, "%s", error->text);
     sim_trace(owner->sim, self->name, "start refused: %s", error->text);
     owner->refused_starts++;
-    if (!owner->disk_faults) sim_history_violate(owner->history, "I9: %s does not start: %s", self->name, error->text);
+    if (owner->disk_faults == 0)
+        sim_history_violate(owner->history, "I9: %s does not start: %s", self->name, error->text);
     weft_crash_disk_kill(self->disk);
     s_gone(self, false);
     sim_node_start_after(self, 200000);
@@ -115,6 +116,7 @@ void sim_node_start(struct sim_node *self)
         return;
     }
     self->starts++;
+    self->disk_bad = false;
     self->refusal[0] = '\0';
     self->node = node;
     self->state = SIM_NODE_UP;
@@ -155,7 +157,8 @@ static void s_stop_step(void *context)
         sim_part_stop(sim, self->host, self->node->parts[self->stopping]);
     }
     if (sim_now_us(sim) > self->stop_deadline_us) {
-        if (!self->owner->disk_faults) sim_history_violate(self->owner->history, "O9: %s does not stop", self->name);
+        if (self->owner->disk_faults == 0)
+            sim_history_violate(self->owner->history, "O9: %s does not stop", self->name);
         sim_node_kill(self);
         return;
     }
@@ -172,6 +175,37 @@ void sim_node_stop(struct sim_node *self)
     self->stop_deadline_us = sim_now_us(self->owner->sim) + STOP_LIMIT_US;
     sim_part_stop(self->owner->sim, self->host, self->node->parts[0]);
     s_stop_step(self);
+}
+
+static void s_disk_good(void *context)
+{
+    struct sim_node *self = context;
+    weft_crash_disk_faults_set(self->disk, &(struct weft_crash_disk_faults){.read_eio = 0});
+    sim_trace(self->owner->sim, self->name, "disk works again");
+}
+
+void sim_node_disk_fault(struct sim_node *self, const struct weft_crash_disk_faults *faults, int64_t duration_us)
+{
+    sim_trace(self->owner->sim, self->name, "disk: write EIO %u, ENOSPC %u, sync EIO %u, open EIO %u, space %lld",
+              faults->write_eio, faults->write_enospc, faults->sync_eio, faults->open_eio,
+              (long long) faults->space_bytes);
+    self->owner->disk_faults++;
+    self->disk_bad = true;
+    weft_crash_disk_faults_set(self->disk, faults);
+    sim_at(self->owner->sim, sim_now_us(self->owner->sim) + duration_us, s_disk_good, self);
+}
+
+void sim_nodes_supervise(struct sim_nodes *self)
+{
+    for (size_t i = 0; i < self->count; i++) {
+        struct sim_node *node = &self->nodes[i];
+        char sentence[WEFT_ERROR_TEXT_BYTES_MAX];
+        if (node->state != SIM_NODE_UP) continue;
+        if (node->type->health(node->node, sentence, sizeof sentence) != WEFT_HEALTH_FAILED) continue;
+        sim_trace(self->sim, node->name, "failed: %s", sentence);
+        sim_node_kill(node);
+        sim_node_start_after(node, 100000);
+    }
 }
 
 bool sim_nodes_all_up(const struct sim_nodes *self)

@@ -27,6 +27,7 @@ struct sim_node {
     bool restart_wanted; // a start is planned
     struct sim_nodes *owner;
     uint32_t starts;
+    bool disk_bad;                           // its disk fails now and then, or did and the node wasn't started since
     char refusal[WEFT_ERROR_TEXT_BYTES_MAX]; // of the last start that failed, "" if it held
 };
 
@@ -37,7 +38,7 @@ struct sim_nodes {
     struct sim_node nodes[1 + SIM_BROKERS_MAX];
     uint32_t shards;
     uint32_t kills, power_losses, stops, refused_starts;
-    bool disk_faults; // starts may be refused because of them
+    uint32_t disk_faults; // begun; starts may be refused because of them, and stops may not end
 };
 
 void sim_nodes_init(struct sim_nodes *self, sim_t *sim, sim_history_t *history, size_t brokers, uint32_t shards);
@@ -49,6 +50,10 @@ void sim_node_start_after(struct sim_node *self, int64_t wait_us);
 void sim_node_kill(struct sim_node *self);      // kill -9
 void sim_node_power_off(struct sim_node *self); // and all that was not synced is in doubt
 void sim_node_stop(struct sim_node *self);      // SIGTERM: parts come to rest, one after the other
+// Its disk begins to fail as told, for a while; behind errors other than a full disk the node has to be started again.
+void sim_node_disk_fault(struct sim_node *self, const struct weft_crash_disk_faults *faults, int64_t duration_us);
+// What a supervisor does: a node whose health is FAILED ends its process and is started again.
+void sim_nodes_supervise(struct sim_nodes *self);
 bool sim_nodes_all_up(const struct sim_nodes *self);
 
 #endif

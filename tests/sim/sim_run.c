@@ -22,6 +22,7 @@ struct run {
     struct sim_config network;
     int64_t faults_end_us;
     uint32_t fault_wait_us; // mean time between two faults
+    bool disks_fail;
 };
 
 static const struct sim_config s_calm = {
@@ -39,6 +40,7 @@ static void s_plan_network(struct run *run)
     if (sim_chance(sim, 600000)) run->network.break_per_million = 1000;
     if (sim_chance(sim, 300000)) run->network.hang_per_million = 3000;
     if (sim_chance(sim, 500000)) run->network.pause_per_million = 500;
+    run->disks_fail = sim_chance(sim, 400000);
     run->fault_wait_us = sim_chance(sim, 300000) ? 300000 : 1500000;
 }
 
@@ -127,11 +129,45 @@ static void s_pause(struct run *run)
     sim_trace(run->sim, node->name, "paused for %lld us", (long long) duration);
 }
 
+// Errors are followed by a new start; a full disk is not: there writing goes on by itself.
+static void s_disk(struct run *run)
+{
+    sim_t *sim = run->sim;
+    struct sim_node *node = s_some_node(run);
+    if (node->disk_bad || node->state != SIM_NODE_UP) return;
+    struct weft_crash_disk_faults faults = {.read_eio = 0};
+    switch (sim_below(sim, 4)) {
+    case 0: faults.sync_eio = 200000; break;
+    case 1: faults.write_eio = 20000; break;
+    case 2: faults.write_enospc = 100000; break;
+    default: faults.space_bytes = weft_crash_disk_stats(node->disk).bytes + (int64_t) sim_below(sim, 20000); break;
+    }
+    sim_node_disk_fault(node, &faults, (int64_t) sim_below(sim, 2000000));
+}
+
+// The operator looks at nodes whose disk was bad.
+static void s_repair(struct run *run)
+{
+    for (size_t i = 0; i < run->nodes.count; i++) {
+        struct sim_node *node = &run->nodes.nodes[i];
+        if (!node->disk_bad || node->state != SIM_NODE_UP) continue;
+        if (sim_chance(run->sim, 300000))
+            sim_node_power_off(node);
+        else
+            sim_node_kill(node);
+        sim_node_start_after(node, s_downtime(run));
+    }
+}
+
 static void s_fault(struct run *run)
 {
     sim_t *sim = run->sim;
-    uint64_t kind = sim_below(sim, 100);
-    if (kind < 16)
+    uint64_t kind = sim_below(sim, run->disks_fail ? 125 : 100);
+    if (kind >= 115)
+        s_repair(run);
+    else if (kind >= 100)
+        s_disk(run);
+    else if (kind < 16)
         s_crash(run, false);
     else if (kind < 32)
         s_crash(run, true);
@@ -171,6 +207,7 @@ static void s_nemesis(void *context)
     struct run *run = context;
     if (sim_now_us(run->sim) >= run->faults_end_us) return;
     s_revive(run);
+    sim_nodes_supervise(&run->nodes);
     s_fault(run);
     sim_at(run->sim, sim_now_us(run->sim) + 1000 + (int64_t) sim_below(run->sim, 2 * run->fault_wait_us), s_nemesis,
            run);
@@ -229,11 +266,14 @@ static bool s_heal(struct run *run)
     run->clients.calm = true;
     sim_configure(run->sim, &s_calm);
     sim_heal(run->sim);
+    sim_run_until(run->sim, sim_now_us(run->sim) + 2 * SECOND); // the last bad disk works again
+    s_repair(run);
     s_revive(run);
     sim_producers_finish(&run->clients);
     int64_t limit = sim_now_us(run->sim) + HEAL_LIMIT;
     while (!sim_run_until_true(run->sim, sim_now_us(run->sim) + SECOND, s_settled, run)) {
         s_revive(run); // one that was stopping when faults stopped
+        sim_nodes_supervise(&run->nodes);
         sim_producers_finish(&run->clients);
         if (sim_now_us(run->sim) < limit) continue;
         sim_history_violate(run->history, "O9: %lld s after the last fault %s", (long long) (HEAL_LIMIT / SECOND),
@@ -333,11 +373,11 @@ static void s_summarize(const struct run *run, struct sim_result *out)
     out->virtual_us = sim_now_us(run->sim);
     snprintf(out->summary, sizeof out->summary,
              "%zu brokers, %llu sent, %llu acked, %llu maybe, %llu refused, %llu read, %llu duplicates, %u kills, "
-             "%u power losses, %u stops, %llu breaks, %.1f s",
+             "%u power losses, %u stops, %u disk faults, %llu breaks, %.1f s",
              run->nodes.count - 1, (unsigned long long) stats->sent, (unsigned long long) stats->acked,
              (unsigned long long) stats->maybe_applied, (unsigned long long) stats->not_applied,
              (unsigned long long) stats->read, (unsigned long long) stats->duplicates, run->nodes.kills,
-             run->nodes.power_losses, run->nodes.stops, (unsigned long long) world->broken,
+             run->nodes.power_losses, run->nodes.stops, run->nodes.disk_faults, (unsigned long long) world->broken,
              (double) out->virtual_us / 1e6);
 }
 

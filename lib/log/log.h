@@ -60,7 +60,8 @@ int64_t weft_log_max_timestamp(const weft_log_t *self); // ms, -1 if empty
  * slices, so that a shared frame needs no copy of its payload; pass
  * payload NIL when `header` holds the whole batch. Written with one pwritev, not synced. May roll first: then *rolled
  * is set (the caller takes its
- * session snapshot). Errors: DISK_FULL, DISK_FAILED: the log is as before.
+ * session snapshot). Errors: DISK_FULL, DISK_FAILED,
+ * STALE_EPOCH (older than the last batch's): the log is as before.
  */
 WEFT_MUST_USE weft_err_t weft_log_append(weft_log_t *self, weft_slice_t header, weft_slice_t payload,
                                          const struct weft_batch *batch, bool *rolled);
@@ -83,7 +84,8 @@ WEFT_MUST_USE weft_err_t weft_log_offset_by_time(weft_log_t *self, int64_t time_
 /** KIP-101: the end offset of the largest epoch <= `epoch` in this log, and that epoch (-1, log start if none). */
 void weft_log_epoch_end(const weft_log_t *self, int32_t epoch, int32_t *found_epoch, int64_t *end_offset);
 
-/** Removes everything from `offset` on, on batch boundaries (a batch that straddles goes whole). Durable when it returns. */
+/** Removes everything from `offset` on, on batch boundaries (a batch that straddles goes whole). Durable when it returns;
+ *  OFFSET_OUT_OF_RANGE below the start. A failure half-way breaks the log: open it again. */
 WEFT_MUST_USE weft_err_t weft_log_truncate(weft_log_t *self, int64_t offset);
 /**
  * Delete-records: the log starts at `offset` (start <= offset <= end) from now on; whole segments below are removed.

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define MISSING_GRACE_US 300000 // a person waits: shorter than for programs
+
 struct weft_admin_part {
     struct weft_part base;
     weft_port_t port;
@@ -32,6 +34,7 @@ weft_err_t weft_admin_part_new(const weft_options_t *options, weft_admin_part_t 
         return err;
     }
     self->base.ops = &s_ops;
+    self->view.missing_grace_us = MISSING_GRACE_US;
     snprintf(self->client, sizeof self->client, "%s", weft_options_text(options, "client"));
     int64_t timeout_us = weft_options_int(options, "request.timeout.ms") * 1000;
     weft_requests_init(
@@ -146,7 +149,7 @@ struct weft_call *weft_admin_part_begin(weft_admin_part_t *self, enum weft_call_
         found->wanted = true;
         // What was missing at the last call may have been created since; what is known may have been deleted.
         if (found->state == WEFT_VIEW_MISSING) found->state = WEFT_VIEW_ASKED;
-        if (found->state != WEFT_VIEW_KNOWN) weft_requests_refresh(&self->requests);
+        if (found->state != WEFT_VIEW_KNOWN) weft_requests_refresh_now(&self->requests);
         self->call.topic = found;
     } else if (to == WEFT_TO_LINK) {
         self->call.link = weft_view_link_to(&self->view, weft_text(endpoint));

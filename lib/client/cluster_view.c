@@ -63,6 +63,7 @@ static weft_err_t s_add_bootstrap(weft_view_t *self, weft_slice_t item, struct w
 weft_err_t weft_view_init(weft_view_t *self, const char *bootstrap, struct weft_error *error)
 {
     memset(self, 0, sizeof *self);
+    self->missing_grace_us = WEFT_VIEW_MISSING_GRACE_US;
     for (const char *at = bootstrap; *at;) {
         at += strspn(at, ", \t");
         size_t size = strcspn(at, ", \t");
@@ -285,7 +286,7 @@ void weft_view_apply(weft_view_t *self, const struct weft_metadata_reply *reply,
 bool weft_view_is_missing(const weft_view_t *self, const struct weft_view_topic *topic)
 {
     return topic->state == WEFT_VIEW_MISSING &&
-           weft_port_now_us(&self->port) - topic->missing_us >= WEFT_VIEW_MISSING_GRACE_US;
+           weft_port_now_us(&self->port) - topic->missing_us >= self->missing_grace_us;
 }
 
 void weft_view_redirect(weft_view_t *self, struct weft_view_topic *topic, int32_t partition, int32_t leader,

@@ -13,7 +13,7 @@
 #include <weft_gen/messages.h>
 
 #define WEFT_VIEW_BOOTSTRAP_MAX 16
-#define WEFT_VIEW_MISSING_GRACE_US 1500000 // a topic just created may not be known to every node yet
+#define WEFT_VIEW_MISSING_GRACE_US 1500000
 
 struct weft_view_link {
     char endpoint[WEFT_ENDPOINT_BYTES_MAX];
@@ -63,9 +63,10 @@ typedef struct weft_view {
     struct weft_view_link *coordinator; // best guess, NULL: none
     weft_id_t cluster_id;               // zero until known
     uint64_t version;
-    uint64_t updates;        // grows with every metadata reply
-    uint64_t updates_all;    // with every one that told of all topics
-    struct weft_error fatal; // WRONG_CLUSTER; code WEFT_OK while fine
+    uint64_t updates;         // grows with every metadata reply
+    uint64_t updates_all;     // with every one that told of all topics
+    int64_t missing_grace_us; // a topic just created may not be known to every node yet
+    struct weft_error fatal;  // WRONG_CLUSTER; code WEFT_OK while fine
 } weft_view_t;
 
 // bootstrap: endpoints, comma separated. INVALID_ENDPOINT with a sentence.

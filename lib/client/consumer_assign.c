@@ -204,7 +204,7 @@ static void s_replace(weft_consumer_part_t *self, struct weft_csubscription *sub
     self->look_after = self->view.updates_all;
     self->first_look = self->has_glob;
     self->unsettled = true;
-    weft_requests_refresh(&self->requests);
+    weft_requests_refresh_now(&self->requests);
 }
 
 weft_err_t weft_consumer_part_assign(weft_consumer_part_t *self, const struct weft_assignment *list, size_t count)

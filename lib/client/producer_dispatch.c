@@ -198,7 +198,8 @@ static void s_answered(struct weft_call *call, weft_err_t error, const char *tex
         text = why.text;
     }
     batch->last_error = error;
-    if (!header || weft_err_outcome(error) == WEFT_OUTCOME_MAYBE_APPLIED) batch->in_doubt = !weft_mutated("doubt_is_refusal");
+    if (!header || weft_err_outcome(error) == WEFT_OUTCOME_MAYBE_APPLIED)
+        batch->in_doubt = !weft_mutated("doubt_is_refusal");
     if (weft_err_outcome(error) == WEFT_OUTCOME_APPLIED)
         s_delivered(self, batch, -1); // an old duplicate
     else if (error == WEFT_ERR_OUT_OF_ORDER_SEQUENCE || error == WEFT_ERR_UNKNOWN_PRODUCER)

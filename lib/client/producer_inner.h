@@ -2,8 +2,8 @@
 /**
  * What the files of the producer part share: topics, partitions, batches.
  *
- * producer_part.c takes records in and closes batches, producer_dispatch.c sends them and hears the answers,
- * producer_report.c tells the program.
+ * producer_part.c takes records in and closes batches, producer_topic.c knows the topics, producer_dispatch.c sends
+ * them and hears the answers, producer_report.c tells the program.
  */
 #ifndef WEFT_CLIENT_PRODUCER_INNER_H
 #define WEFT_CLIENT_PRODUCER_INNER_H
@@ -134,7 +134,7 @@ struct weft_producer_part {
     size_t active_count, active_capacity;
     struct weft_pbatch *spare; // batches to use again, linked by next
     weft_buf_t *spare_buffers;
-    size_t spare_buffer_count;
+    size_t spare_buffer_count, spare_buffer_max; // as many as fit in buffer.bytes: fresh memory costs page faults
     size_t waiting_count, waiting_bytes;
     uint64_t reported_batches;
     bool wants_turn;
@@ -144,12 +144,22 @@ struct weft_producer_part {
     char text[WEFT_ERROR_TEXT_BYTES_MAX];
 };
 
-#define WEFT_PRODUCER_SPARE_BUFFERS 64
-
 // producer_part.c
 void weft_producer_close_batch(weft_producer_part_t *self, struct weft_ppartition *partition);
 void weft_producer_activate(weft_producer_part_t *self, struct weft_ppartition *partition);
+int32_t weft_producer_choose(weft_producer_part_t *self, weft_topic_t *topic, weft_slice_t key, weft_slice_t value);
+// The record is taken: into the open batch of its partition. bound: weft_record_bytes_bound of it.
+void weft_producer_append(weft_producer_part_t *self, struct weft_ppartition *partition, size_t bound, weft_slice_t key,
+                          weft_slice_t value, weft_slice_t headers, int64_t timestamp_ms, void *opaque,
+                          weft_delivery_t *delivery);
+
+// producer_topic.c
 void weft_producer_topic_updated(weft_producer_part_t *self, weft_topic_t *topic, int64_t now_us);
+void weft_producer_pend(weft_producer_part_t *self, weft_topic_t *topic, int32_t partition, weft_slice_t key,
+                        weft_slice_t value, weft_slice_t headers, int64_t timestamp_ms, void *opaque,
+                        weft_delivery_t *delivery);
+// error WEFT_OK: the partitions are known, the records go their way; else they are reported.
+void weft_producer_release_pending(weft_producer_part_t *self, weft_topic_t *topic, weft_err_t error, const char *text);
 
 // producer_dispatch.c
 int64_t weft_producer_partition_turn(weft_producer_part_t *self, struct weft_ppartition *partition, int64_t now_us);

@@ -70,7 +70,7 @@ void weft_producer_batch_put(weft_producer_part_t *self, struct weft_pbatch *bat
     weft_buf_t buffer;
     weft_buf_init(&buffer);
     if (weft_shared_reclaim(&batch->bytes, &buffer)) {
-        if (self->spare_buffer_count < WEFT_PRODUCER_SPARE_BUFFERS)
+        if (self->spare_buffer_count < self->spare_buffer_max)
             self->spare_buffers[self->spare_buffer_count++] = buffer;
         else
             weft_buf_fini(&buffer);

@@ -343,6 +343,13 @@ void weft_requests_refresh(weft_requests_t *self)
     self->metadata_wanted = true;
 }
 
+void weft_requests_refresh_now(weft_requests_t *self)
+{
+    self->metadata_wanted = true;
+    self->metadata_tries = 0;
+    self->metadata_us = 0;
+}
+
 static void s_metadata_send(weft_requests_t *self)
 {
     struct weft_metadata_request request;

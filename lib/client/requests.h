@@ -102,6 +102,8 @@ void weft_requests_cancel(weft_requests_t *self, struct weft_call *call);
 
 // Asks some node for metadata soon (spaced by the back-off).
 void weft_requests_refresh(weft_requests_t *self);
+// The same, but at once: something new is sought.
+void weft_requests_refresh_now(weft_requests_t *self);
 // Back-off before attempt `tries` (from 1): doubles from backoff_us to 20 times, with jitter of a quarter.
 int64_t weft_requests_backoff_us(weft_requests_t *self, uint32_t tries);
 

@@ -54,6 +54,15 @@ int64_t weft_checkpoint_get(const weft_checkpoint_t *self, weft_id_t topic, uint
     return end ? *end : 0;
 }
 
+int64_t weft_checkpoint_sole(const weft_checkpoint_t *self)
+{
+    weft_slice_t key;
+    void *value;
+    size_t cursor = 0;
+    if (weft_map_count(self->entries) != 1 || !weft_map_next(self->entries, &cursor, &key, &value)) return 0;
+    return *(const int64_t *) value;
+}
+
 void weft_checkpoint_set(weft_checkpoint_t *self, weft_id_t topic, uint32_t partition, int64_t synced_end)
 {
     struct s_key key = s_key(topic, partition);

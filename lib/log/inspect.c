@@ -3,6 +3,7 @@
 // partition; any other is searched for such. The last segment of a log may have a tail: what a crash leaves, or a running node is writing.
 #include "inspect.h"
 
+#include "checkpoint.h"
 #include "segment.h"
 
 #include <stdio.h>
@@ -15,6 +16,7 @@ struct s_inspection {
     const struct weft_inspect *how;
     struct weft_inspect_report *report;
     struct weft_error *error;
+    int64_t synced_end; // of the log looked at, as its data directory's checkpoint tells; 0: unknown
 };
 
 /** What stands in a directory. */
@@ -138,7 +140,7 @@ static void s_stopped_short(struct s_segment *self, const struct weft_verify *ve
 {
     char sentence[512];
     int64_t rest = verify->file_bytes - verify->position;
-    bool tail = last && rest >= 0;
+    bool tail = last && rest >= 0 && verify->offset >= self->of->synced_end;
     if (tail) self->of->report->tail_bytes += rest;
     snprintf(sentence, sizeof sentence, "%s: byte %lld, where offset %lld is expected: %s (%lld bytes follow)",
              self->path, (long long) verify->position, (long long) verify->offset, verify->reason, (long long) rest);
@@ -190,6 +192,40 @@ static void s_hole(struct s_inspection *self, const char *directory, int64_t end
     s_problem(self, &problem);
 }
 
+// Removes the last name of a path; false if there is none left.
+static bool s_up(char *path)
+{
+    char *slash = strrchr(path, '/');
+    if (!slash || slash == path) return false;
+    *slash = '\0';
+    return true;
+}
+
+/*
+ * What tells damage from a torn tail: the synced end in the checkpoint of the data directory above DATA/topics/ID/N, or above
+ * DATA/log, whose checkpoint has one entry. 0 where there is none (a copied directory), or it can't be read.
+ */
+static int64_t s_synced_end(struct s_inspection *self, const char *directory)
+{
+    char path[WEFT_LOG_PATH_BYTES_MAX], text[WEFT_ID_TEXT_BYTES] = "", *end;
+    weft_checkpoint_t *checkpoint = NULL;
+    weft_id_t topic = {{0}};
+    const char *name = strrchr(directory, '/');
+    unsigned long partition = strtoul(name ? name + 1 : directory, &end, 10);
+    snprintf(path, sizeof path, "%s", directory);
+    if (!s_up(path)) return 0;
+    if (*end == '\0') {
+        name = strrchr(path, '/');
+        snprintf(text, sizeof text, "%s", name ? name + 1 : path);
+        if (weft_id_parse(text, &topic) || !s_up(path) || !s_up(path)) return 0;
+    }
+    if (weft_checkpoint_open(self->disk, path, &checkpoint, NULL)) return 0;
+    int64_t synced =
+        *end == '\0' ? weft_checkpoint_get(checkpoint, topic, (uint32_t) partition) : weft_checkpoint_sole(checkpoint);
+    weft_checkpoint_destroy(&checkpoint);
+    return synced;
+}
+
 static weft_err_t s_partition(struct s_inspection *self, const char *directory, const struct s_listing *listing)
 {
     char path[WEFT_LOG_PATH_BYTES_MAX];
@@ -197,6 +233,7 @@ static weft_err_t s_partition(struct s_inspection *self, const char *directory, 
     int64_t end = 0;
     weft_err_t err = WEFT_OK;
     self->report->logs++;
+    self->synced_end = s_synced_end(self, directory);
     if (self->how->log) self->how->log(self->how->context, directory);
     for (size_t i = 0; i < listing->base_count && !err && !self->report->stopped; i++) {
         if (i && end != listing->bases[i]) s_hole(self, directory, end, listing->bases[i]);
@@ -248,13 +285,16 @@ static weft_err_t s_file(struct s_inspection *self, const char *path)
         return weft_error_set(
             self->error, WEFT_ERR_INVALID_ARGUMENT,
             "'%s' is no segment: those are named by 20 digits and .log; give a segment or a directory", path);
+    char directory[WEFT_LOG_PATH_BYTES_MAX];
+    snprintf(directory, sizeof directory, "%s", path);
+    if (strlen(path) < sizeof directory && s_up(directory)) self->synced_end = s_synced_end(self, directory);
     return s_segment(self, path, base, true, &epoch, &end);
 }
 
 weft_err_t weft_inspect_run(const struct weft_disk *disk, const char *path, const struct weft_inspect *inspect,
                             struct weft_inspect_report *report, struct weft_error *error)
 {
-    struct s_inspection self = {disk, inspect, report, error};
+    struct s_inspection self = {.disk = disk, .how = inspect, .report = report, .error = error};
     *report = (struct weft_inspect_report){0};
     return s_is_file(disk, path) ? s_file(&self, path) : s_directory(&self, path, 0);
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
-// weft bench limit: what this machine allows. The same bytes as produce and consume, over a bare DEALER/ROUTER pair on TCP loopback, checked on both sides
-// with CRC-32C and written with bare pwrite; fetched with bare pread; one frame to and fro; one fdatasync. One I/O thread a side, as the client and a broker of one
-// shard have. No protocol, no records walked, no offsets: the ceiling for the figures of the other benches.
+// weft bench limit: what this machine allows. The same bytes as produce and consume, over a bare DEALER/ROUTER pair on
+// TCP loopback, checked on both sides with CRC-32C and written with bare pwrite; fetched with bare pread; one frame to
+// and fro; one fdatasync. One I/O thread a side, as the client and a broker of one shard have. No protocol, no records
+// walked, no offsets: the ceiling for the figures of the other benches.
 #include "bench.h"
 
 #include "../lib/base/crc32c.h"

@@ -170,7 +170,6 @@ static int s_consume_run(struct bench *bench)
     weft_consumer_t *consumer = s_consumer(bench);
     if (!consumer) return CLI_FAILED;
     int64_t records = 0, started = 0, warm = bench->count / 10;
-    uint64_t bytes = 0;
     double cpu = 0;
     int status = CLI_DONE;
     while (records < bench->count && status == CLI_DONE) {
@@ -179,10 +178,7 @@ static int s_consume_run(struct bench *bench)
         if (weft_consumer_poll(consumer, 1000, &list) != WEFT_OK)
             status = cli_fail(bench->args, "%s", weft_consumer_error_text(consumer));
         if (!started && records >= warm) started = cli_now_us(), cpu = bench_cpu_seconds(), warm = records;
-        while (status == CLI_DONE && weft_records_next(list, &record)) {
-            records++;
-            bytes += record.value.size;
-        }
+        while (status == CLI_DONE && weft_records_next(list, &record)) records++;
         if (status == CLI_DONE && weft_consumer_at_end(consumer) && records < bench->count)
             status = cli_fail(bench->args, "topic '%s' holds %s records, fewer than --count %s", bench->topic,
                               cli_count_text(records), cli_count_text(bench->count));
@@ -216,8 +212,9 @@ static void s_on_report(void *context, const struct weft_report *report)
 }
 
 /*
- * One record at a time (rate 0), or at a fixed rate: then latency counts from the moment the record was due, not from when it could be sent, so that a stall counts for
- * every record it delayed (coordinated omission: Tene, "How NOT to measure latency").
+ * One record at a time (rate 0), or at a fixed rate: then latency counts from the moment the record was due, not from
+ * when it could be sent, so that a stall counts for every record it delayed (coordinated omission: Tene, "How NOT to
+ * measure latency").
  */
 static int s_latency_loop(struct bench *bench, weft_producer_t *producer, weft_topic_t *topic, struct timed *timed)
 {

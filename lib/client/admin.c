@@ -84,9 +84,12 @@ static weft_err_t s_say(weft_admin_t *self, weft_err_t error, const char *text)
 
 static weft_err_t s_run(weft_admin_t *self)
 {
+    // The part's clock stood still since its last turn; a wake() that comes here is told by the wait below.
+    if (self->driver->ops->run(self->driver, 0)) self->driver->ops->wake(self->driver);
     weft_admin_part_submit(self->part, self->timeout_us);
-    while (!weft_admin_part_is_done(self->part)) {
-        weft_err_t woken = self->driver->ops->run(self->driver, -1);
+    // The first turn does not wait: the part has to say when the new call is due.
+    for (int64_t wait_us = 0; !weft_admin_part_is_done(self->part); wait_us = -1) {
+        weft_err_t woken = self->driver->ops->run(self->driver, wait_us);
         if (!woken || weft_admin_part_is_done(self->part)) continue;
         weft_admin_part_cancel(self->part);
         return s_say(self, woken, weft_err_sentence(woken));

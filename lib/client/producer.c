@@ -104,6 +104,9 @@ void weft_producer_set_partitioner(weft_producer_t *self, weft_partitioner_fn *f
 static weft_err_t s_run(weft_producer_t *self, int64_t timeout_us)
 {
     weft_assert(!self->inside);
+    // What the part wished for at its last turn may be out of date: let it say again before anybody waits. Callers
+    // loop.
+    if (weft_producer_part_is_changed(self->part)) timeout_us = 0;
     self->inside = true;
     weft_err_t err = self->driver->ops->run(self->driver, timeout_us);
     self->inside = false;
@@ -178,20 +181,26 @@ static weft_err_t s_send(weft_producer_t *self, weft_topic_t *topic, int32_t par
     return err;
 }
 
+// A turn that does not wait, from inside send.
+static void s_turn(weft_producer_t *self)
+{
+    weft_err_t woken = s_run(self, 0);
+    if (woken) weft_producer_wake(self); // it was meant for a call that waits
+}
+
 weft_err_t weft_producer_send(weft_producer_t *self, weft_topic_t *topic, int32_t partition, weft_slice_t key,
                               weft_slice_t value, const struct weft_send_extra *extra)
 {
     if (__builtin_expect(self->closed, 0))
         return s_say(self, WEFT_ERR_LOCAL_CLOSED, weft_err_sentence(WEFT_ERR_LOCAL_CLOSED));
     int64_t now_ms = s_coarse_ms(CLOCK_REALTIME_COARSE);
+    if (__builtin_expect(now_ms != self->tick_ms, 0) && !self->inside) {
+        self->tick_ms = now_ms;
+        s_turn(self); // before the record is taken: the part's clock stood still since its last turn
+    }
     weft_err_t err = s_send(self, topic, partition, key, value, extra, now_ms);
     if (__builtin_expect(err != WEFT_OK, 0)) s_say(self, err, weft_producer_part_error_text(self->part));
-    if (__builtin_expect(now_ms != self->tick_ms || weft_producer_part_wants_turn(self->part) || err, 0) &&
-        !self->inside) {
-        self->tick_ms = now_ms;
-        weft_err_t woken = s_run(self, 0);
-        if (woken) weft_producer_wake(self); // it was meant for a call that waits
-    }
+    if (__builtin_expect(weft_producer_part_wants_turn(self->part) || err, 0) && !self->inside) s_turn(self);
     return err;
 }
 

@@ -137,7 +137,8 @@ struct weft_producer_part {
     size_t spare_buffer_count, spare_buffer_max; // as many as fit in buffer.bytes: fresh memory costs page faults
     size_t waiting_count, waiting_bytes;
     uint64_t reported_batches;
-    bool wants_turn;
+    bool wants_turn;  // there is something to do at once
+    bool changed;     // since the last turn: what that one wished for may be too late
     weft_err_t fatal; // PRODUCER_FENCED, WRONG_CLUSTER: nothing more is taken
     weft_err_t first_error;
     char first_error_text[WEFT_ERROR_TEXT_BYTES_MAX];

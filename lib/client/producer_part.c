@@ -235,6 +235,7 @@ void weft_producer_append(weft_producer_part_t *self, struct weft_ppartition *pa
         before = 0;
         partition->opened_us = weft_port_now_us(&self->port);
         weft_producer_activate(self, partition);
+        self->changed = true;
         if (!self->linger_us) self->wants_turn = true;
         // Room for the whole batch at once, where the last one was that large: growing would copy.
         weft_buf_reserve(&builder->buf, partition->open_bytes_before);
@@ -359,7 +360,7 @@ static void s_count_requests(weft_producer_part_t *self)
 static int64_t s_turn(struct weft_part *part, int64_t now_us)
 {
     weft_producer_part_t *self = (weft_producer_part_t *) part;
-    self->wants_turn = false;
+    self->wants_turn = self->changed = false;
     int64_t next_us = weft_requests_turn(&self->requests, now_us);
     if (self->batch_bytes > self->requests.batch_bytes_max) self->batch_bytes = self->requests.batch_bytes_max;
     if (self->view.fatal.code && !self->fatal) {
@@ -436,6 +437,11 @@ bool weft_producer_part_wants_turn(const weft_producer_part_t *self)
 {
     return self->wants_turn;
 }
+bool weft_producer_part_is_changed(const weft_producer_part_t *self)
+{
+    return self->changed || self->wants_turn;
+}
+
 size_t weft_producer_part_waiting_count(const weft_producer_part_t *self)
 {
     return self->waiting_count;

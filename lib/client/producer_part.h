@@ -49,6 +49,8 @@ WEFT_MUST_USE weft_err_t weft_producer_part_send(weft_producer_part_t *self, wef
 void weft_producer_part_flush(weft_producer_part_t *self); // closes every open batch; they leave as the windows allow
 void weft_producer_part_give_up(weft_producer_part_t *self, weft_err_t error); // reports all that waits as failed
 bool weft_producer_part_wants_turn(const weft_producer_part_t *self);          // something was closed that could leave
+// Something changed since the last turn, maybe only a timer: give a turn before waiting.
+bool weft_producer_part_is_changed(const weft_producer_part_t *self);
 size_t weft_producer_part_waiting_count(const weft_producer_part_t *self);
 size_t weft_producer_part_waiting_bytes(const weft_producer_part_t *self);
 uint64_t weft_producer_part_reported_batches(const weft_producer_part_t *self);

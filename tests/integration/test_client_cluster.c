@@ -161,7 +161,8 @@ static void test_client__records_keep_every_part(void **state)
     weft_headers_add(headers, "a", WEFT_SLICE_NIL);
     static uint8_t large[300000];
     memset(large, 'L', sizeof large);
-    struct weft_send_extra extra = {.headers = weft_headers_encoded(headers), .timestamp_ms = INT64_C(1700000000123)};
+    int64_t sent_ms = (int64_t) time(NULL) * 1000 - 3600123; // an hour ago: retention goes by the records' time
+    struct weft_send_extra extra = {.headers = weft_headers_encoded(headers), .timestamp_ms = sent_ms};
     assert_ok(weft_producer_send(producer, topic, 0, WEFT_SLICE_NIL, weft_bytes("", 0), &extra));
     assert_ok(weft_producer_send(producer, topic, 0, weft_bytes("", 0), WEFT_SLICE_NIL, NULL));
     assert_ok(weft_producer_send(producer, topic, 0, weft_text("k"), weft_bytes(large, sizeof large), NULL));
@@ -182,7 +183,7 @@ static void test_client__records_keep_every_part(void **state)
             if (record.offset == 0) {
                 assert_null(record.key.data);
                 assert_non_null(record.value.data);
-                assert_int_equal(record.timestamp_ms, INT64_C(1700000000123));
+                assert_int_equal(record.timestamp_ms, sent_ms);
                 assert_true(weft_headers_next(&rest, &name, &value));
                 assert_slice(value, "1");
                 assert_true(weft_headers_next(&rest, &name, &value));
@@ -262,10 +263,11 @@ static int64_t s_first_offset(weft_consumer_t *consumer, struct weft_position at
 static void test_client__begins_at_any_place(void **state)
 {
     s_create("places", 1);
+    int64_t base_ms = (int64_t) time(NULL) * 1000 - 60000; // of our days: retention goes by the records' time
     weft_producer_t *producer = s_producer("batch.bytes=1KiB", NULL, NULL);
     weft_topic_t *topic = s_topic(producer, "places");
     for (int i = 0; i < 1000; i++) {
-        struct weft_send_extra extra = {.timestamp_ms = 1000000 + i * 10};
+        struct weft_send_extra extra = {.timestamp_ms = base_ms + i * 10};
         assert_ok(weft_producer_send_wait(producer, topic, 0, WEFT_SLICE_NIL, weft_text("x"), &extra, 5000));
     }
     assert_ok(weft_producer_flush(producer, 10000));
@@ -279,7 +281,7 @@ static void test_client__begins_at_any_place(void **state)
     }
     assert_int_equal(s_first_offset(consumer, (struct weft_position){WEFT_FROM_EARLIEST, 0}), 0);
     assert_int_equal(s_first_offset(consumer, (struct weft_position){WEFT_FROM_OFFSET, 777}), 777);
-    assert_int_equal(s_first_offset(consumer, (struct weft_position){WEFT_FROM_TIME, 1000000 + 5551}), 556);
+    assert_int_equal(s_first_offset(consumer, (struct weft_position){WEFT_FROM_TIME, base_ms + 5551}), 556);
     // latest: nothing until something new comes
     assert_ok(weft_consumer_seek(consumer, "places", 0, (struct weft_position){WEFT_FROM_LATEST, 0}));
     struct weft_partition_position position = {.position = -1};
@@ -494,6 +496,25 @@ static void test_client__wake_ends_a_wait(void **state)
     weft_consumer_destroy(&consumer);
 }
 
+static void test_client__idle_time_does_not_count(void **state)
+{
+    s_create("idle", 1);
+    weft_admin_t *admin = NULL;
+    assert_ok(weft_admin_new((const char *[]){s_bootstrap, "request.timeout.ms=600", NULL}, &admin, NULL));
+    weft_producer_t *producer = s_producer("delivery.timeout.ms=600", "request.timeout.ms=500", NULL);
+    weft_topic_t *topic = s_topic(producer, "idle");
+    assert_ok(weft_producer_send(producer, topic, 0, WEFT_SLICE_NIL, weft_text("1"), NULL));
+    assert_ok(weft_producer_flush(producer, 10000));
+    struct weft_partition_marks marks;
+    assert_ok(weft_admin_partition_status(admin, "idle", 0, &marks));
+    usleep(900000); // this is what is tested: longer than both timeouts
+    assert_ok(weft_producer_send(producer, topic, 0, WEFT_SLICE_NIL, weft_text("2"), NULL));
+    assert_ok(weft_admin_partition_status(admin, "idle", 0, &marks));
+    assert_ok(weft_producer_flush(producer, 10000));
+    weft_producer_destroy(&producer);
+    weft_admin_destroy(&admin);
+}
+
 static void test_client__limits_are_known_before_sending(void **state)
 {
     s_create("limits", 1);
@@ -564,6 +585,7 @@ int main(void)
         cmocka_unit_test(test_client__admin_does_what_the_command_needs),
         cmocka_unit_test(test_client__a_topic_created_anew_is_not_taken_for_the_old_one),
         cmocka_unit_test(test_client__wake_ends_a_wait),
+        cmocka_unit_test(test_client__idle_time_does_not_count),
         cmocka_unit_test(test_client__limits_are_known_before_sending),
         cmocka_unit_test(test_client__a_wrong_setting_is_refused_with_a_sentence),
         cmocka_unit_test(test_client__nobody_there_ends_in_time),

@@ -143,12 +143,20 @@ static void s_try_later(weft_producer_part_t *self, struct weft_ppartition *part
     if (at_us > partition->retry_us) partition->retry_us = at_us;
 }
 
+static bool s_doubt_before(const struct weft_pbatch *batch)
+{
+    for (const struct weft_pbatch *before = batch->previous; before; before = before->previous)
+        if (s_unresolved(before)) return true;
+    return false;
+}
+
 // The broker misses sequences before this batch. Earlier ones unanswered: it overtook them. None: what was acknowledged
 // before it is gone there (acks leader and a failover, or the session expired).
 static void s_gap(weft_producer_part_t *self, struct weft_pbatch *batch, weft_err_t error, const char *text)
 {
     struct weft_ppartition *partition = batch->partition;
-    if (batch != partition->first) {
+    // Once the partition is broken what is not in doubt waits for the mending, which waits for this one: then it is judged like a head.
+    if (batch != partition->first && (!partition->broken || s_doubt_before(batch))) {
         // Not alone: the head is still on its way or waits for its turn. Then this one follows it.
         if (partition->first->state == WEFT_PBATCH_SENT)
             s_try_later(self, partition, weft_requests_backoff_us(&self->requests, 1));

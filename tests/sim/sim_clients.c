@@ -347,6 +347,25 @@ void sim_producers_finish(struct sim_clients *self)
     }
 }
 
+void sim_producers_trace(const struct sim_clients *self)
+{
+    for (int i = 0; i < self->producer_count; i++) {
+        const struct sim_producer *producer = &self->producers[i];
+        if (producer->part == NULL) continue;
+        sim_trace(self->sim, "producer", "writer %u: %llu records without an answer, %zu in the client",
+                  producer->writer, (unsigned long long) sim_history_unanswered(self->history, producer->writer),
+                  weft_producer_part_waiting_count(producer->part));
+        const char *name;
+        uint64_t value;
+        const weft_counters_t *counters = weft_producer_part_counters(producer->part);
+        for (size_t j = 0; j < counters->count; j++) {
+            name = counters->infos[j].name;
+            value = weft_counter_get(counters, j);
+            if (value > 0) sim_trace(self->sim, "producer", "    %s %llu", name, (unsigned long long) value);
+        }
+    }
+}
+
 bool sim_producers_done(const struct sim_clients *self)
 {
     for (int i = 0; i < self->producer_count; i++) {

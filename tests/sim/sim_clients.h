@@ -80,8 +80,9 @@ WEFT_MUST_USE weft_err_t sim_admin_offsets(struct sim_clients *self, int topic, 
 bool sim_clients_create_topics(struct sim_clients *self);
 
 void sim_producers_start(struct sim_clients *self);
-void sim_producer_kill(struct sim_producer *self);   // its process dies and comes again under another name
-void sim_producers_finish(struct sim_clients *self); // no new records; all are flushed
+void sim_producer_kill(struct sim_producer *self);        // its process dies and comes again under another name
+void sim_producers_finish(struct sim_clients *self);      // no new records; all are flushed
+void sim_producers_trace(const struct sim_clients *self); // who still waits for what
 bool sim_producers_done(const struct sim_clients *self);
 
 void sim_consumers_start(struct sim_clients *self);

@@ -116,7 +116,7 @@ void sim_node_start(struct sim_node *self)
         return;
     }
     self->starts++;
-    self->disk_bad = false;
+    self->disk_bad = self->disk_fails;
     self->refusal[0] = '\0';
     self->node = node;
     self->state = SIM_NODE_UP;
@@ -180,6 +180,7 @@ void sim_node_stop(struct sim_node *self)
 static void s_disk_good(void *context)
 {
     struct sim_node *self = context;
+    self->disk_fails = false;
     weft_crash_disk_faults_set(self->disk, &(struct weft_crash_disk_faults){.read_eio = 0});
     sim_trace(self->owner->sim, self->name, "disk works again");
 }
@@ -190,7 +191,7 @@ void sim_node_disk_fault(struct sim_node *self, const struct weft_crash_disk_fau
               faults->write_eio, faults->write_enospc, faults->sync_eio, faults->open_eio,
               (long long) faults->space_bytes);
     self->owner->disk_faults++;
-    self->disk_bad = true;
+    self->disk_bad = self->disk_fails = true;
     weft_crash_disk_faults_set(self->disk, faults);
     sim_at(self->owner->sim, sim_now_us(self->owner->sim) + duration_us, s_disk_good, self);
 }

@@ -27,7 +27,8 @@ struct sim_node {
     bool restart_wanted; // a start is planned
     struct sim_nodes *owner;
     uint32_t starts;
-    bool disk_bad;                           // its disk fails now and then, or did and the node wasn't started since
+    bool disk_fails;                         // now and then
+    bool disk_bad;                           // it does, or did and the node wasn't started since
     char refusal[WEFT_ERROR_TEXT_BYTES_MAX]; // of the last start that failed, "" if it held
 };
 

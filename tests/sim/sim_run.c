@@ -134,7 +134,7 @@ static void s_disk(struct run *run)
 {
     sim_t *sim = run->sim;
     struct sim_node *node = s_some_node(run);
-    if (node->disk_bad || node->state != SIM_NODE_UP) return;
+    if (node->disk_fails || node->state != SIM_NODE_UP) return;
     struct weft_crash_disk_faults faults = {.read_eio = 0};
     switch (sim_below(sim, 4)) {
     case 0: faults.sync_eio = 200000; break;
@@ -276,6 +276,7 @@ static bool s_heal(struct run *run)
         sim_nodes_supervise(&run->nodes);
         sim_producers_finish(&run->clients);
         if (sim_now_us(run->sim) < limit) continue;
+        sim_producers_trace(&run->clients);
         sim_history_violate(run->history, "O9: %lld s after the last fault %s", (long long) (HEAL_LIMIT / SECOND),
                             sim_nodes_all_up(&run->nodes) ? "producers still wait" : "a node is still down");
     }

@@ -22,24 +22,34 @@ static void s_request_free(void *body)
     free(request);
 }
 
-bool weft_shard_sync_post(weft_shard_t *shard)
+// A job for every dirty log. One holds few files: after many rolls the rest goes with the next, so that log stays dirty,
+// and as urgent as it was.
+static void s_begin_jobs(weft_shard_t *shard, struct weft_sync_request *request)
 {
     size_t dirty = shard->dirty.count;
-    if (dirty == 0) return false;
-    struct weft_sync_request *request = weft_calloc(1, sizeof *request + dirty * sizeof request->jobs[0]);
+    shard->dirty.count = 0;
     for (size_t i = 0; i < dirty; i++) {
         weft_partition_t *partition = shard->dirty.items[i];
-        partition->in_dirty = false;
         struct weft_sync_job *job = &request->jobs[request->job_count];
+        partition->in_dirty = false;
         if (!weft_log_sync_begin(partition->log, &job->sync)) continue;
         job->topic = partition->topic;
         job->partition = partition->number;
         job->owner = partition;
         partition->syncs_in_flight++;
         request->job_count++;
+        partition->in_dirty = weft_log_dirty(partition->log);
+        if (partition->in_dirty) shard->dirty.items[shard->dirty.count++] = partition;
     }
-    shard->dirty.count = 0;
-    shard->sync_urgent = false;
+    if (shard->dirty.count == 0) shard->sync_urgent = false;
+}
+
+bool weft_shard_sync_post(weft_shard_t *shard)
+{
+    size_t dirty = shard->dirty.count;
+    if (dirty == 0) return false;
+    struct weft_sync_request *request = weft_calloc(1, sizeof *request + dirty * sizeof request->jobs[0]);
+    s_begin_jobs(shard, request);
     if (request->job_count == 0) {
         s_request_free(request);
         return false;

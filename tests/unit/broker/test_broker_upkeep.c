@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: MPL-2.0
+// Group commit when many segments were rolled between two of them, and what retention and delete-records leave behind.
+#include "rig.h"
+
+#include "../../../lib/log/checkpoint.h"
+
+#define S_VALUE_BYTES 30000 // two to a segment of 64 KiB
+
+static int s_setup(void **state)
+{
+    static struct rig rig;
+    rig_begin(&rig);
+    rig_up(&rig, (const char *const[]){"retention.check.ms=100ms", NULL});
+    rig_topic_with(&rig, "orders", 10, 1, "segment.bytes", "65536");
+    *state = &rig;
+    return 0;
+}
+
+static int s_teardown(void **state)
+{
+    rig_end(*state);
+    return 0;
+}
+
+// One record, as large as said; the reply is not taken.
+static void s_send(struct rig *rig, bool durable, int32_t sequence)
+{
+    weft_buf_t batch;
+    weft_buf_init(&batch);
+    const struct weft_test_batch how = {.count = 1,
+                                        .value_bytes = S_VALUE_BYTES,
+                                        .timestamp_ms = WEFT_FAKE_WALL_MS,
+                                        .has_producer = true,
+                                        .producer_id = 7,
+                                        .base_sequence = sequence};
+    weft_test_batch_make(&batch, &how);
+    const struct rig_produce produce = {.topic = "orders", .not_durable = !durable};
+    rig_send_produce(rig, &produce, weft_buf_slice(&batch));
+    weft_buf_fini(&batch);
+}
+
+// Enough rolls that one sync job does not hold all files; nobody waits for their sync.
+static void s_roll_often(struct rig *rig)
+{
+    for (int32_t i = 0; i < 14; i++) {
+        s_send(rig, false, i);
+        assert_int_equal(rig_take_produced(rig).header.error, WEFT_OK);
+    }
+}
+
+// ---- group commit
+
+static void test_upkeep__durable_ack_comes_at_once_however_many_segments_were_rolled(void **state)
+{
+    struct rig *rig = *state;
+    s_roll_often(rig);
+    s_send(rig, true, 14);
+    weft_fake_world_settle(rig->world); // no time passes
+    struct weft_produce_reply reply = rig_take_produced(rig);
+    assert_int_equal(reply.header.error, WEFT_OK);
+    assert_int_equal(reply.offset, 14);
+    assert_true(weft_slice_is_text(reply.level, "durable"));
+}
+
+static void test_upkeep__clean_stop_syncs_every_rolled_segment(void **state)
+{
+    struct rig *rig = *state;
+    weft_checkpoint_t *checkpoint;
+    s_roll_often(rig);
+    rig_stop(rig);
+    assert_ok(weft_checkpoint_open(rig->disk, weft_test_path(rig->directory, "data"), &checkpoint, &rig->error));
+    assert_int_equal(weft_checkpoint_get(checkpoint, rig_id(10), 0), 14);
+    weft_checkpoint_destroy(&checkpoint);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, s_setup, s_teardown)
+        TEST(test_upkeep__durable_ack_comes_at_once_however_many_segments_were_rolled),
+        TEST(test_upkeep__clean_stop_syncs_every_rolled_segment),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -8,7 +8,9 @@ import contextlib
 import json
 import os
 import pathlib
+import random
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -29,21 +31,36 @@ def wait_until(condition, what, seconds=None):
     raise AssertionError(f"did not happen in time: {what}")
 
 
+def free_ports(count):
+    """The first of `count` ports in a row that nobody has: below those that the kernel gives out, so that it stays so over a restart."""
+    for _ in range(1000):
+        first = random.randrange(12000, 30000)
+        with contextlib.ExitStack() as stack:
+            try:
+                for port in range(first, first + count):
+                    stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return first
+    raise AssertionError(f"no {count} free ports in a row")
+
+
 class Up:
-    """A `weft up` process on free ports, its data in `directory`."""
+    """A `weft up` process on free ports, the same ones at every start, its data in `directory`."""
 
     def __init__(self, directory, *options):
         self.directory = pathlib.Path(directory)
         self.options = list(options)
         self.process = None
         self.endpoint = None
+        self.listen = f"tcp://127.0.0.1:{free_ports(8)}"
 
-    def start(self, listen=None):
+    def start(self):
         ready = self.directory / "ready"
         ready.unlink(missing_ok=True)
         trace = open(self.directory / "trace", "ab")
         self.process = subprocess.Popen(
-            [WEFT, "up", "--data", str(self.directory / "data"), "--listen", listen or "tcp://127.0.0.1:*", "--ready-file", str(ready), *self.options],
+            [WEFT, "up", "--data", str(self.directory / "data"), "--listen", self.listen, "--ready-file", str(ready), *self.options],
             stdout=trace, stderr=trace, stdin=subprocess.DEVNULL)
 
         def is_ready():

@@ -52,7 +52,7 @@ def test_crash__producer_goes_on_over_kill_minus_9_and_every_acknowledged_record
             feeder.stdin.flush()
             wait_until(lambda: len(acknowledged(path)) > 2000, "the first acknowledgements")
             node.kill()
-            node.start(listen=node.endpoint)
+            node.start()
             feeder.stdin.write(lines[half:].encode())
             feeder.stdin.close()
             feeder.wait(60)
@@ -88,7 +88,7 @@ def test_crash__what_a_dead_producer_heard_acknowledged_is_kept_again_and_again(
                     feeder.stdin.close()
             all_acks += acknowledged(path)
             first += 200000
-            node.start(listen=node.endpoint)
+            node.start()
         check(node, all_acks, first)
 
 
@@ -97,7 +97,7 @@ def test_crash__sigterm_is_a_clean_stop_and_the_next_start_is_quick():
         node.weft("topic", "create", "events", "--partitions", PARTITIONS)
         node.weft("produce", "events", "--acks", "leader", input="".join(f"{n}\n" for n in range(50000)))
         assert node.stop() == 0, node.trace()
-        node.start(listen=node.endpoint)
+        node.start()
         assert check(node, [], 50000) == 50000
 
 

@@ -7,7 +7,8 @@ static void s_print_event(const struct weft_consumer_event *event)
 {
     if (event->type == WEFT_EVENT_ASSIGNED)
         printf("%s/%d: from offset %lld\n", event->topic, event->partition, (long long) event->offset);
-    else fprintf(stderr, "%s/%d: %s\n", event->topic, event->partition, event->text);
+    else
+        fprintf(stderr, "%s/%d: %s\n", event->topic, event->partition, event->text);
 }
 
 int main(void)
@@ -18,7 +19,8 @@ int main(void)
         fprintf(stderr, "%s\n", error.text);
         return 1;
     }
-    const struct weft_assignment all = {.topic = "orders", .partition = WEFT_PARTITION_ALL, .at = {WEFT_FROM_EARLIEST, 0}};
+    const struct weft_assignment all = {
+        .topic = "orders", .partition = WEFT_PARTITION_ALL, .at = {WEFT_FROM_EARLIEST, 0}};
     weft_err_t err = weft_consumer_assign(consumer, &all, 1);
 
     size_t count = 0, bytes = 0;

@@ -31,7 +31,9 @@ int main(void)
 
     if (!err) err = weft_producer_topic(producer, "orders-copy", &to);
     // A glob: `orders` only, not `orders-copy`. [s] makes it one; a plain name would do here.
-    if (!err) err = weft_consumer_subscribe(consumer, (const char *[]){"order[s]"}, 1, (struct weft_position){WEFT_FROM_EARLIEST, 0});
+    if (!err)
+        err = weft_consumer_subscribe(consumer, (const char *[]){"order[s]"}, 1,
+                                      (struct weft_position){WEFT_FROM_EARLIEST, 0});
     if (!err) err = s_copy(consumer, producer, to, &count);
 
     if (err) fprintf(stderr, "%s: %s\n", weft_err_name(err), producer ? weft_producer_error_text(producer) : "");

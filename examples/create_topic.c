@@ -25,7 +25,8 @@ int main(void)
     if (!err) err = weft_admin_metadata(admin, topics, 2, false, &metadata);
     for (size_t t = 0; !err && t < metadata->topic_count; t++)
         for (size_t p = 0; p < metadata->topics[t].partition_count; p++)
-            printf("%s/%zu is led by broker %d\n", metadata->topics[t].name, p, metadata->topics[t].partitions[p].leader);
+            printf("%s/%zu is led by broker %d\n", metadata->topics[t].name, p,
+                   metadata->topics[t].partitions[p].leader);
     weft_metadata_destroy(&metadata);
 
     if (err) fprintf(stderr, "%s: %s\n", weft_err_name(err), weft_admin_error_text(admin));

@@ -26,7 +26,9 @@ int main(void)
         err = weft_producer_send(producer, orders, 0, weft_text("k"), weft_text("hello"), &extra);
         if (err) break;
         err = weft_delivery_wait(delivery, 10000); // drives the producer meanwhile
-        if (!err) printf("partition %d, offset %lld\n", weft_delivery_partition(delivery), (long long) weft_delivery_offset(delivery));
+        if (!err)
+            printf("partition %d, offset %lld\n", weft_delivery_partition(delivery),
+                   (long long) weft_delivery_offset(delivery));
         weft_delivery_destroy(&delivery);
     }
     weft_headers_destroy(&headers);

@@ -42,7 +42,8 @@ int main(void)
         snprintf(value, sizeof value, "{\"order\": %zu}", i);
         struct weft_send_extra extra = {.opaque = (void *) i};
         // Equal keys go to the same partition and stay in order. Waits only while the buffer is full.
-        err = weft_producer_send_wait(producer, orders, WEFT_PARTITION_AUTO, weft_text(key), weft_text(value), &extra, 10000);
+        err = weft_producer_send_wait(producer, orders, WEFT_PARTITION_AUTO, weft_text(key), weft_text(value), &extra,
+                                      10000);
     }
     if (!err) err = weft_producer_flush(producer, 30000); // everything is reported now
 

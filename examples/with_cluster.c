@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
-// with_cluster COMMAND...: starts a cluster inside this process, in a directory that is removed again, runs each COMMAND against it (WEFT_BOOTSTRAP), one after
-// the other, and stops. Fails with the first command that fails. It is how the tests run the examples, and an example itself.
+// with_cluster COMMAND...: starts a cluster inside this process, in a directory that is removed again, runs each
+// COMMAND against it (WEFT_BOOTSTRAP), one after the other, and stops. Fails with the first command that fails. It is
+// how the tests run the examples, and an example itself.
 #include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>

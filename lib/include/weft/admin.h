@@ -17,6 +17,10 @@
 
 #include <weft/record.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef struct weft_admin weft_admin_t;
 
 WEFT_EXPORT_CHECKED weft_err_t weft_admin_new(const char *const *settings, weft_admin_t **out,
@@ -204,5 +208,9 @@ typedef struct weft_node_hello {
 
 WEFT_EXPORT_CHECKED weft_err_t weft_admin_hello(weft_admin_t *self, const char *endpoint, weft_node_hello_t **out);
 WEFT_EXPORT void weft_node_hello_destroy(weft_node_hello_t **self_p);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -23,6 +23,10 @@
 
 #include <weft/record.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef struct weft_consumer weft_consumer_t;
 typedef struct weft_records weft_records_t; // what one poll returned; belongs to the consumer
 
@@ -128,5 +132,9 @@ WEFT_EXPORT void
 weft_consumer_wake(weft_consumer_t *self); // any thread, signal handlers: a waiting poll returns INTERRUPTED
 WEFT_EXPORT const char *weft_consumer_error_text(const weft_consumer_t *self);
 WEFT_EXPORT bool weft_consumer_counter(const weft_consumer_t *self, size_t index, const char **name, uint64_t *value);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

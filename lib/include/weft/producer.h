@@ -24,6 +24,10 @@
 
 #include <weft/record.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef struct weft_producer weft_producer_t;
 typedef struct weft_topic weft_topic_t;       // a topic of one producer, looked up once; lives as long as the producer
 typedef struct weft_delivery weft_delivery_t; // a future: the fate of one record
@@ -157,5 +161,9 @@ WEFT_EXPORT int32_t weft_delivery_partition(const weft_delivery_t *self);       
 WEFT_EXPORT int64_t weft_delivery_offset(const weft_delivery_t *self);                // -1 while not known
 /** Forgets the future; the record goes its way. Also allowed after the producer is gone. Accepts NULL. */
 WEFT_EXPORT void weft_delivery_destroy(weft_delivery_t **self_p);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -8,6 +8,10 @@
 #include <weft/export.h>
 #include <weft/types.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #define WEFT_PARTITION_AUTO (-1) // the partitioner chooses
 #define WEFT_PARTITION_ALL (-1)  // every partition of the topic, also those added later
 #define WEFT_TIMESTAMP_NOW INT64_C(0)
@@ -69,5 +73,9 @@ WEFT_EXPORT_CHECKED weft_err_t weft_position_parse(const char *text, struct weft
  */
 WEFT_EXPORT uint32_t weft_murmur2(weft_slice_t key);
 WEFT_EXPORT int32_t weft_partition_of_key(weft_slice_t key, int32_t partition_count);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -12,6 +12,10 @@
 #include <stdint.h>
 #include <string.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /** Borrowed bytes. data NULL means nil, where nil and empty differ (a record's key or value). */
 typedef struct weft_slice {
     const uint8_t *data;
@@ -43,5 +47,9 @@ struct weft_error {
     weft_err_t code;
     char text[WEFT_ERROR_TEXT_BYTES_MAX]; // one sentence, always terminated, cut if longer
 };
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

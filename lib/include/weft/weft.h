@@ -17,7 +17,15 @@
 #include <weft/record.h>
 #include <weft/types.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /** "0.1.0": of the library that is running. */
 WEFT_EXPORT const char *weft_version(void);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -146,13 +146,15 @@ static void s_take_away(weft_consumer_part_t *self)
 {
     for (size_t i = self->partition_count; i-- > 0;) {
         struct weft_cpartition *partition = self->partitions[i];
-        if (partition->topic->state == WEFT_VIEW_KNOWN) continue;
-        if (!weft_view_is_missing(&self->view, partition->topic)) {
+        bool known = partition->topic->state == WEFT_VIEW_KNOWN;
+        if (known && partition->index < partition->topic->partition_count) continue;
+        if (!known && !weft_view_is_missing(&self->view, partition->topic)) {
             self->unsettled = true;
             continue;
         }
         weft_consumer_tell(self, WEFT_EVENT_REVOKED, partition->topic, partition->index, partition->position, -1,
-                           WEFT_ERR_UNKNOWN_TOPIC, "the topic was deleted");
+                           WEFT_ERR_UNKNOWN_TOPIC,
+                           known ? "the topic was replaced by one with fewer partitions" : "the topic was deleted");
         s_remove(self, i);
     }
 }

@@ -35,12 +35,32 @@ void weft_consumer_stop_partition(weft_consumer_part_t *self, struct weft_cparti
     weft_consumer_tell(self, type, partition->topic, partition->index, offset, -1, error, text);
 }
 
+// The log that the ends were told of is no more: they are learnt anew.
+static void s_forget_ends(struct weft_cpartition *partition)
+{
+    partition->end = partition->end_at_start = partition->log_start = -1;
+}
+
 static void s_read_from(struct weft_cpartition *partition, int64_t offset)
 {
     partition->state = WEFT_CSTATE_READ;
     partition->position = partition->fetch_offset = offset;
     partition->fetch_epoch = -1;
     partition->caught_up = false;
+}
+
+void weft_consumer_begin_anew(weft_consumer_part_t *self, struct weft_cpartition *partition)
+{
+    int64_t from = partition->position;
+    const char *text = weft_err_sentence(WEFT_ERR_TOPIC_REPLACED);
+    s_forget_ends(partition);
+    if (self->reset == WEFT_CONSUMER_RESET_ERROR) {
+        weft_consumer_stop_partition(self, partition, WEFT_EVENT_STOPPED, from, WEFT_ERR_TOPIC_REPLACED, text);
+        return;
+    }
+    weft_consumer_tell(self, WEFT_EVENT_RESET, partition->topic, partition->index, from, 0, WEFT_ERR_TOPIC_REPLACED,
+                       text);
+    weft_consumer_move(self, partition, (struct weft_position){.from = WEFT_FROM_EARLIEST});
 }
 
 void weft_consumer_move(weft_consumer_part_t *self, struct weft_cpartition *partition, struct weft_position at)
@@ -81,6 +101,7 @@ static void s_reset(weft_consumer_part_t *self, struct weft_cpartition *partitio
                                                                                                : WEFT_FROM_LATEST};
     partition->resetting = true;
     partition->error = error;
+    s_forget_ends(partition);
 }
 
 static void s_try_later(weft_consumer_part_t *self, struct weft_cpartition *partition, int64_t least_us)
@@ -205,6 +226,7 @@ static void s_diverged(weft_consumer_part_t *self, struct weft_cpartition *parti
         return;
     }
     weft_consumer_drop_chunks(self, partition);
+    s_forget_ends(partition);
     int64_t from = partition->position;
     if (from <= end) { // nothing that was handed out is lost
         s_read_from(partition, from);
@@ -321,7 +343,9 @@ static weft_err_t s_ask_data(weft_consumer_part_t *self, struct weft_cpartition 
 
 static bool s_has_room(const weft_consumer_part_t *self, const struct weft_cpartition *partition)
 {
-    if (self->held_bytes && self->held_bytes + self->fetch_bytes > self->buffer_bytes) return false;
+    // What paused partitions hold may fill the budget for as long as the program likes: beside it one fetch goes on.
+    bool only_paused = self->held_bytes == self->paused_bytes;
+    if (!only_paused && self->held_bytes + self->fetch_bytes > self->buffer_bytes) return false;
     if (partition->chunk_count < 2) return true; // one being read, one waiting; more only within a fair share
     return partition->queued_bytes + self->fetch_bytes <= self->buffer_bytes / self->partition_count;
 }
@@ -350,6 +374,9 @@ static int64_t s_partition_turn(weft_consumer_part_t *self, struct weft_cpartiti
 int64_t weft_consumer_fetch_turn(weft_consumer_part_t *self, int64_t now_us)
 {
     int64_t next_us = WEFT_TIME_NEVER;
+    self->paused_bytes = 0;
+    for (size_t i = 0; i < self->partition_count; i++)
+        if (self->partitions[i]->paused) self->paused_bytes += self->partitions[i]->queued_bytes;
     for (size_t i = 0; i < self->partition_count; i++) {
         struct weft_cpartition *partition = self->partitions[(self->turn + i) % self->partition_count];
         int64_t at_us = s_partition_turn(self, partition, now_us);

@@ -120,6 +120,7 @@ struct weft_consumer_part {
     struct weft_cchunk *spent;        // no more to be read, freed by the next poll
     uint64_t serial, poll_serial;     // of the last chunk; of the last one in this poll
     size_t held_bytes;                // of all chunks, and what is asked for
+    size_t paused_bytes;              // of them, of paused partitions; as of the last turn
     // reading
     struct weft_cchunk *reading; // NULL: between two chunks
     bool in_batch;
@@ -127,6 +128,7 @@ struct weft_consumer_part {
     weft_record_iter_t iter;
     weft_buf_t *scratch; // inflated batches of this poll; the last one used may be the current batch
     size_t scratch_count, scratch_used;
+    size_t scratch_bytes; // inflated in this poll
     bool in_scratch;
     // events, a ring
     struct weft_cevent *events;
@@ -149,6 +151,8 @@ struct weft_cpartition *weft_consumer_find(const weft_consumer_part_t *self, con
 int64_t weft_consumer_fetch_turn(weft_consumer_part_t *self, int64_t now_us);
 // Moves a partition to a place: forgets what was fetched and asked for.
 void weft_consumer_move(weft_consumer_part_t *self, struct weft_cpartition *partition, struct weft_position at);
+// Its topic was deleted and created again: offsets of the old one mean nothing.
+void weft_consumer_begin_anew(weft_consumer_part_t *self, struct weft_cpartition *partition);
 void weft_consumer_stop_partition(weft_consumer_part_t *self, struct weft_cpartition *partition,
                                   enum weft_consumer_event_type type, int64_t offset, weft_err_t error,
                                   const char *text);

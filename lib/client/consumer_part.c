@@ -115,21 +115,11 @@ static void s_link_down(struct weft_part *part, weft_link_t link)
     weft_requests_link_down(&((weft_consumer_part_t *) part)->requests, link);
 }
 
-// A topic that was deleted and created again: offsets of the old one mean nothing.
+// Topics that were deleted and created again.
 static void s_begin_anew(weft_consumer_part_t *self)
 {
-    for (size_t i = 0; i < self->partition_count; i++) {
-        struct weft_cpartition *partition = self->partitions[i];
-        if (!partition->topic->replaced) continue;
-        int64_t from = partition->position;
-        weft_consumer_tell(self, WEFT_EVENT_RESET, partition->topic, partition->index, from, 0, WEFT_ERR_TOPIC_REPLACED,
-                           weft_err_sentence(WEFT_ERR_TOPIC_REPLACED));
-        if (self->reset == WEFT_CONSUMER_RESET_ERROR)
-            weft_consumer_stop_partition(self, partition, WEFT_EVENT_STOPPED, from, WEFT_ERR_TOPIC_REPLACED,
-                                         weft_err_sentence(WEFT_ERR_TOPIC_REPLACED));
-        else
-            weft_consumer_move(self, partition, (struct weft_position){.from = WEFT_FROM_EARLIEST});
-    }
+    for (size_t i = 0; i < self->partition_count; i++)
+        if (self->partitions[i]->topic->replaced) weft_consumer_begin_anew(self, self->partitions[i]);
     for (size_t i = 0; i < self->view.topic_count; i++) self->view.topics[i]->replaced = false;
 }
 

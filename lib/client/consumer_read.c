@@ -86,6 +86,7 @@ bool weft_consumer_part_begin_poll(weft_consumer_part_t *self)
         self->scratch[0] = current;
     }
     self->scratch_used = keep ? 1 : 0;
+    self->scratch_bytes = keep ? self->batch.raw_bytes : 0;
     self->poll_serial = self->serial;
     return s_next_chunk(self) != NULL;
 }
@@ -121,6 +122,20 @@ static void s_tell_gap(weft_consumer_part_t *self, struct weft_cpartition *parti
     partition->position = self->batch.base_offset;
 }
 
+// All inflated batches of a poll live until the next one: when they would be more than the budget, this poll ends.
+static bool s_ends_poll(weft_consumer_part_t *self)
+{
+    self->in_scratch = (self->batch.attributes & WEFT_BATCH_ATTR_CODEC_MASK) != 0;
+    if (!self->in_scratch) return false;
+    bool ends = self->scratch_used && self->scratch_bytes + self->batch.raw_bytes > self->buffer_bytes;
+    if (ends) {
+        self->poll_serial = 0;
+        self->reading = NULL;
+    } else
+        self->scratch_bytes += self->batch.raw_bytes;
+    return ends;
+}
+
 // The next batch of the chunk being read: opened, or passed, or its partition stopped.
 static void s_open_batch(weft_consumer_part_t *self, struct weft_cchunk *chunk)
 {
@@ -136,9 +151,9 @@ static void s_open_batch(weft_consumer_part_t *self, struct weft_cchunk *chunk)
         chunk->at += bytes.size;
         return;
     }
+    if (s_ends_poll(self)) return;
     if (self->check_crc && !(self->batch.attributes & WEFT_BATCH_ATTR_CRC_ABSENT))
         err = weft_batch_verify(bytes, &self->batch);
-    self->in_scratch = (self->batch.attributes & WEFT_BATCH_ATTR_CODEC_MASK) != 0;
     weft_slice_t payload;
     if (!err) err = weft_batch_payload(bytes, &self->batch, self->in_scratch ? s_scratch(self) : NULL, &payload);
     if (err) {

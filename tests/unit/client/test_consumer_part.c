@@ -461,6 +461,117 @@ static void test_consumer__stays_within_its_byte_budget_and_watches(void **state
     s_close(&self);
 }
 
+// A batch with values of `value_bytes`, for the byte budget.
+static void s_large_batch(struct fixture *self, int64_t base_offset, uint32_t count, size_t value_bytes,
+                          enum weft_codec codec)
+{
+    weft_buf_t batch;
+    weft_buf_init(&batch);
+    weft_test_batch_make(&batch, &(struct weft_test_batch){.base_offset = base_offset,
+                                                           .leader_epoch = 3,
+                                                           .count = count,
+                                                           .value_bytes = value_bytes,
+                                                           .timestamp_ms = 1000,
+                                                           .codec = codec});
+    weft_buf_append(&self->batches, batch.data, batch.size);
+    weft_buf_fini(&batch);
+}
+
+static void test_consumer__paused_partitions_do_not_starve_the_others(void **state)
+{
+    struct fixture self;
+    s_open(&self, 5, (const char *const[]){"buffer.bytes=4MiB", "fetch.bytes=1MiB", NULL});
+    s_assign(&self, WEFT_PARTITION_ALL, WEFT_FROM_OFFSET, 0);
+    assert_int_equal(self.peer.call_count, 4); // the budget is asked for
+    bool paused[5] = {false};
+    for (int i = 0; i < 4; i++) {
+        const struct peer_call *call = peer_take(&self.peer, WEFT_API_FETCH);
+        s_large_batch(&self, 0, 1, (1 << 20) - 200, WEFT_CODEC_NONE);
+        paused[call->partition] = true;
+        assert_ok(weft_consumer_part_pause(self.part, "orders", (int32_t) call->partition, true));
+        s_answer(&self, call, 1);
+    }
+    s_advance_ms(&self, 100); // all that is held belongs to paused partitions
+    assert_int_equal(s_read(&self, 0), 0);
+    s_advance_ms(&self, 100);
+    const struct peer_call *call = peer_take(&self.peer, WEFT_API_FETCH);
+    assert_false(paused[call->partition]);
+    assert_int_equal(self.peer.call_count, 0);
+    s_large_batch(&self, 0, 1, 1000, WEFT_CODEC_NONE);
+    s_answer(&self, call, 1);
+    assert_int_equal(s_read(&self, 0), 1);
+    s_close(&self);
+}
+
+static void test_consumer__a_poll_inflates_no_more_than_the_budget(void **state)
+{
+    struct fixture self;
+    s_open(&self, 1, (const char *const[]){"buffer.bytes=1MiB", "fetch.bytes=64KiB", NULL});
+    s_assign(&self, 0, WEFT_FROM_OFFSET, 0);
+    for (int64_t i = 0; i < 8; i++) s_large_batch(&self, i * 2, 2, 200000, WEFT_CODEC_ZSTD); // 3.2 MB in some hundred
+    s_answer(&self, peer_take(&self.peer, WEFT_API_FETCH), 16);
+    int64_t count = 0, polls = 0;
+    for (; count < 16; polls++) {
+        int64_t got = s_read(&self, count);
+        assert_true(got > 0 && got <= 6); // 1.2 MB at most: one batch beyond a full budget is never opened
+        count += got;
+    }
+    assert_true(polls >= 4);
+    s_close(&self);
+}
+
+static void test_consumer__a_replaced_topic_with_less_comes_to_its_end(void **state)
+{
+    struct fixture self;
+    s_open(&self, 2, (const char *const[]){"metadata.ms=1s", NULL});
+    s_assign(&self, WEFT_PARTITION_ALL, WEFT_FROM_OFFSET, 0);
+    for (int i = 0; i < 2; i++) {
+        const struct peer_call *call = peer_take(&self.peer, WEFT_API_FETCH);
+        s_batch(&self, 0, 5, WEFT_CODEC_NONE);
+        s_answer(&self, call, 100);
+    }
+    s_turn(&self);
+    for (int i = 0; i < 2; i++) (void) peer_take(&self.peer, WEFT_API_FETCH); // never answered
+    self.peer.topic_id.bytes[0] = 9;
+    self.peer.partitions = 1;
+    self.peer.version++;
+    s_advance_ms(&self, 3000);
+    const struct weft_consumer_event event = s_event(&self, WEFT_EVENT_REVOKED);
+    assert_int_equal(event.partition, 1);
+    peer_offset(&self.peer, peer_take(&self.peer, WEFT_API_LIST_OFFSETS), 0);
+    s_turn(&self);
+    const struct peer_call *call = peer_take(&self.peer, WEFT_API_FETCH);
+    s_batch(&self, 0, 2, WEFT_CODEC_NONE);
+    s_answer(&self, call, 2);
+    assert_int_equal(s_read(&self, 0), 2);
+    struct weft_partition_position position;
+    assert_true(weft_consumer_part_position(self.part, 0, &position));
+    assert_int_equal(position.lag, 0);
+    assert_false(weft_consumer_part_position(self.part, 1, &position));
+    assert_true(weft_consumer_part_at_end(self.part)); // of the new topic: 100 was the old one's
+    s_close(&self);
+}
+
+static void test_consumer__a_shorter_log_comes_to_its_end(void **state)
+{
+    struct fixture self;
+    s_open(&self, 1, NULL);
+    s_assign(&self, 0, WEFT_FROM_OFFSET, 0);
+    const struct peer_call *call = peer_take(&self.peer, WEFT_API_FETCH);
+    s_batch(&self, 0, 10, WEFT_CODEC_NONE);
+    s_answer(&self, call, 20);
+    assert_int_equal(s_read(&self, 0), 10);
+    s_turn(&self);
+    peer_diverged(&self.peer, peer_take(&self.peer, WEFT_API_FETCH), 5);
+    s_turn(&self);
+    call = peer_take(&self.peer, WEFT_API_FETCH);
+    s_batch(&self, 5, 3, WEFT_CODEC_NONE);
+    s_answer(&self, call, 8);
+    assert_int_equal(s_read(&self, 5), 3);
+    assert_true(weft_consumer_part_at_end(self.part)); // 20 is gone
+    s_close(&self);
+}
+
 static void test_consumer__wrong_arguments_are_refused_whole(void **state)
 {
     struct fixture self;
@@ -510,6 +621,10 @@ int main(void)
         cmocka_unit_test(test_consumer__pause_holds_what_was_fetched),
         cmocka_unit_test(test_consumer__seek_forgets_what_was_fetched),
         cmocka_unit_test(test_consumer__stays_within_its_byte_budget_and_watches),
+        cmocka_unit_test(test_consumer__paused_partitions_do_not_starve_the_others),
+        cmocka_unit_test(test_consumer__a_poll_inflates_no_more_than_the_budget),
+        cmocka_unit_test(test_consumer__a_replaced_topic_with_less_comes_to_its_end),
+        cmocka_unit_test(test_consumer__a_shorter_log_comes_to_its_end),
         cmocka_unit_test(test_consumer__wrong_arguments_are_refused_whole),
         cmocka_unit_test(test_consumer__an_answer_that_reaches_nothing_is_no_endless_loop),
     };

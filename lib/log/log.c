@@ -220,8 +220,10 @@ static bool s_must_roll(const weft_log_t *self, const struct weft_segment *activ
     if (active->bytes == 0) return false;
     if (active->bytes + (int64_t) weft_batch_bytes(batch) > self->config.segment_bytes) return true;
     if (weft_batch_next_offset(batch) - active->base_offset > WEFT_SEGMENT_BYTES_MAX) return true;
-    return self->config.segment_ms >= 0 &&
-           batch->max_timestamp_ms - active->first_timestamp_ms >= self->config.segment_ms;
+    // Times are the producers': their distance may not fit into 63 bits.
+    int64_t first = active->first_timestamp_ms;
+    return self->config.segment_ms >= 0 && batch->max_timestamp_ms > first &&
+           (uint64_t) batch->max_timestamp_ms - (uint64_t) first >= (uint64_t) self->config.segment_ms;
 }
 
 /*

@@ -196,7 +196,6 @@ static weft_err_t s_record_by_time(weft_log_t *self, struct weft_segment *segmen
     weft_buf_t bytes, scratch;
     weft_slice_t payload;
     size_t got;
-    bool append_time = batch->attributes & WEFT_BATCH_ATTR_LOG_APPEND_TIME;
     weft_buf_init(&bytes);
     weft_buf_init(&scratch);
     weft_buf_reserve(&bytes, weft_batch_bytes(batch));
@@ -213,7 +212,7 @@ static weft_err_t s_record_by_time(weft_log_t *self, struct weft_segment *segmen
     weft_record_iter_init(&records, payload);
     while (err && weft_record_iter_next(&records, &record, NULL)) {
         int64_t at = checked.base_offset + record.offset_delta;
-        int64_t time = append_time ? checked.max_timestamp_ms : checked.base_timestamp_ms + record.timestamp_delta_ms;
+        int64_t time = weft_record_timestamp_ms(&checked, &record);
         if (time < time_ms || at < self->start_offset) continue;
         *offset = at;
         *timestamp_ms = time;

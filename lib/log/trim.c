@@ -170,9 +170,13 @@ static bool s_too_old(weft_log_t *self, struct weft_segment *segment, int64_t no
 {
     if (self->config.retention_ms < 0 || segment->bytes == 0) return false;
     int64_t newest = segment->max_timestamp_ms;
-    // Timestamps of the future count from when they were first seen here.
-    if (newest > now_ms && segment->seen_ms == WEFT_TIME_NONE) segment->seen_ms = now_ms;
-    if (segment->seen_ms != WEFT_TIME_NONE && segment->seen_ms < newest) newest = segment->seen_ms;
+    // Timestamps of the future count from when they were first seen here, for as long as they are of the future: where the
+    // clock was only behind, and has been set right, they count as they are.
+    if (newest <= now_ms)
+        segment->seen_ms = WEFT_TIME_NONE;
+    else if (segment->seen_ms == WEFT_TIME_NONE)
+        segment->seen_ms = now_ms;
+    if (segment->seen_ms != WEFT_TIME_NONE) newest = segment->seen_ms;
     return now_ms >= newest && (uint64_t) now_ms - (uint64_t) newest > (uint64_t) self->config.retention_ms;
 }
 

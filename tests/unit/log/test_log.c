@@ -290,6 +290,47 @@ static void test_log__timestamps_of_the_future_hold_deletion_back_by_retention_o
     assert_true(removed > 0);
 }
 
+// Times are the producers' to give.
+static void test_log__any_time_that_a_producer_gives_is_taken(void **state)
+{
+    struct fixture *self = *state;
+    bool rolled;
+    size_t removed;
+    int64_t offset, timestamp_ms;
+    self->config.segment_ms = 1000;
+    weft_log_configure(self->log, &self->config);
+    assert_ok(fixture_try_append(self, 1, 1, 20, INT64_MIN, &rolled));
+    assert_ok(fixture_try_append(self, 1, 1, 20, INT64_MAX, &rolled));
+    assert_true(rolled);
+    assert_ok(fixture_try_append(self, 1, 1, 20, -5, &rolled));
+    assert_false(rolled);
+    assert_ok(weft_log_retain(self->log, 1000, 3, &removed));
+    assert_ok(weft_log_offset_by_time(self->log, INT64_MAX, &offset, &timestamp_ms));
+    assert_int_equal(offset, 1);
+    assert_int_equal(timestamp_ms, INT64_MAX);
+    assert_ok(weft_log_offset_by_time(self->log, INT64_MIN, &offset, &timestamp_ms));
+    assert_int_equal(offset, 0);
+    fixture_reopen(self, 0);
+    assert_int_equal(fixture_read_all(self), 3);
+}
+
+// A machine whose clock was behind when it started: what was written before looks as if it came from the future.
+static void test_log__clock_that_was_behind_for_a_while_deletes_nothing_early(void **state)
+{
+    struct fixture *self = *state;
+    size_t removed;
+    bool rolled;
+    self->config.segment_bytes = 1000;
+    self->config.retention_ms = 10000;
+    weft_log_configure(self->log, &self->config);
+    for (int i = 0; i < 10; i++) assert_ok(fixture_try_append(self, 1, 1, 300, 1000000, &rolled));
+    assert_ok(weft_log_retain(self->log, 10, 10, &removed));      // long before all was written
+    assert_ok(weft_log_retain(self->log, 1000500, 10, &removed)); // the clock was set right
+    assert_int_equal(removed, 0);
+    assert_ok(weft_log_retain(self->log, 1010500, 10, &removed));
+    assert_true(removed > 0);
+}
+
 static weft_err_t s_count(void *context, const struct weft_batch *batch)
 {
     int64_t *expected = context;
@@ -418,6 +459,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_log__retains_by_time_and_by_bytes_but_nothing_above_the_limit,
                                         fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_log__timestamps_of_the_future_hold_deletion_back_by_retention_only,
+                                        fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_log__any_time_that_a_producer_gives_is_taken, fixture_setup,
+                                        fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_log__clock_that_was_behind_for_a_while_deletes_nothing_early,
                                         fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_log__scans_headers_in_order_and_stops_at_an_error, fixture_setup,
                                         fixture_teardown),

@@ -13,6 +13,7 @@
 #include <czmq.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 struct s_line {
     unsigned number;
@@ -171,7 +172,11 @@ weft_err_t weft_options_file_read(const char *path, weft_options_pair_fn *pair, 
     char shown[128];
     weft_buf_t text;
     weft_buf_init(&text);
-    weft_err_t err = weft_disk_read_file(weft_disk_posix(), path, WEFT_OPTIONS_FILE_BYTES_MAX, &text);
+    weft_err_t err = WEFT_ERR_DISK_FAILED;
+    struct stat what;
+    if (stat(path, &what) != 0 ||
+        S_ISREG(what.st_mode)) // a pipe or device has no size: it would pass for an empty file
+        err = weft_disk_read_file(weft_disk_posix(), path, WEFT_OPTIONS_FILE_BYTES_MAX, &text);
     weft_options_printable(path, shown, sizeof(shown));
     if (err == WEFT_ERR_NOT_FOUND) {
         weft_error_set(error, err, "There is no configuration file '%s'; check the path.", shown);

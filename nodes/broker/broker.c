@@ -235,6 +235,21 @@ static weft_err_t s_add_shard(struct weft_broker *self, const weft_world_t *worl
 
 // ---- create
 
+// What is no endpoint at all is told at once; a broker that looks for its coordinator says so every now and then only.
+static weft_err_t s_check_coordinators(const char *list, struct weft_error *error)
+{
+    for (list += strspn(list, ", "); *list != '\0'; list += strspn(list, ", ")) {
+        size_t size = strcspn(list, ", ");
+        const char *transport = strstr(list, "://");
+        if (transport == NULL || (size_t) (transport - list) + 3 >= size)
+            return weft_error_set(error, WEFT_ERR_INVALID_OPTION,
+                                  "coordinators: '%.*s' is no endpoint; write tcp://HOST:PORT or ipc://PATH",
+                                  (int) (size < 80 ? size : 80), list);
+        list += size;
+    }
+    return WEFT_OK;
+}
+
 static weft_err_t s_check_options(const weft_options_t *options, struct weft_error *error)
 {
     const char *listen = weft_options_text(options, "listen");
@@ -244,7 +259,7 @@ static weft_err_t s_check_options(const weft_options_t *options, struct weft_err
     if (strlen(weft_options_text(options, "data")) > S_DATA_BYTES_MAX)
         return weft_error_set(error, WEFT_ERR_INVALID_OPTION,
                               "data: the path is longer than %d bytes; use a shorter one", S_DATA_BYTES_MAX);
-    if (port > 0 && port + shards - 1 > 65535)
+    if (port > 0 && shards > 1 && port + shards - 1 > 65535) // of one shard the socket tells
         return weft_error_set(error, WEFT_ERR_INVALID_OPTION,
                               "listen: %ld shards need the ports %ld to %ld, and 65535 is the last", shards, port,
                               port + shards - 1);
@@ -255,7 +270,7 @@ static weft_err_t s_check_options(const weft_options_t *options, struct weft_err
     if (strspn(weft_options_text(options, "coordinators"), ", ") == strlen(weft_options_text(options, "coordinators")))
         return weft_error_set(error, WEFT_ERR_INVALID_OPTION,
                               "coordinators: give the endpoint of at least one coordinator");
-    return WEFT_OK;
+    return s_check_coordinators(weft_options_text(options, "coordinators"), error);
 }
 
 static struct weft_broker *s_new(const weft_world_t *world, const weft_options_t *options)

@@ -62,6 +62,18 @@ static weft_err_t s_check(const weft_partition_t *partition, const struct weft_w
     return s_check_epoch(partition, fetch, end_offset);
 }
 
+// After a clean stop a log is opened without reading all of it: damage shows when somebody comes by.
+static void s_refuse_damaged(weft_partition_t *partition, const struct weft_asker *asker, int64_t offset)
+{
+    weft_shard_t *self = partition->shard;
+    weft_error_set(&self->error, WEFT_ERR_DAMAGED,
+                   "%s is damaged at or behind offset %lld, in %s; nothing was changed. 'weft log verify' shows the "
+                   "place; restore the directory, or read on behind it.",
+                   partition->name, (long long) offset, partition->directory);
+    weft_broker_notice_set(&self->shared->notice, self->error.text);
+    weft_shard_refuse(self, asker, WEFT_ERR_DAMAGED, self->error.text);
+}
+
 // Data that the peer's budget has no room for is not read.
 static void s_send_data(weft_partition_t *partition, const struct weft_asker *asker,
                         const struct weft_wait_fetch *fetch, int64_t have_bytes)
@@ -84,7 +96,10 @@ static void s_send_data(weft_partition_t *partition, const struct weft_asker *as
     }
     if (code != WEFT_OK) {
         weft_partition_disk(partition, code, "read");
-        weft_shard_refuse(self, asker, code == WEFT_ERR_DAMAGED ? code : WEFT_ERR_DISK_FAILED, NULL);
+        if (code == WEFT_ERR_DAMAGED)
+            s_refuse_damaged(partition, asker, fetch->offset);
+        else
+            weft_shard_refuse(self, asker, WEFT_ERR_DISK_FAILED, NULL);
         return;
     }
     if (data.size != 0) weft_counter_add(self->counters, WEFT_COUNT_FETCH_BATCH_REPLIES, 1);

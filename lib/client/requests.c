@@ -91,6 +91,7 @@ uint64_t weft_requests_id(weft_requests_t *self, struct weft_call *call)
     call->attempts = 0;
     call->last_error = WEFT_OK;
     call->last_text[0] = 0;
+    call->doubtful = false;
     call->avoid = NULL;
     return call->id;
 }
@@ -240,10 +241,13 @@ static void s_make_due(weft_requests_t *self)
 
 // ---- what an attempt's failure means
 
+// text NULL: what was the matter before still is.
 static void s_retry(weft_requests_t *self, struct weft_call *call, weft_err_t error, const char *text, int64_t wait_us)
 {
-    call->last_error = error;
-    snprintf(call->last_text, sizeof call->last_text, "%s", text);
+    if (text) {
+        call->last_error = error;
+        snprintf(call->last_text, sizeof call->last_text, "%s", text);
+    }
     call->state = WEFT_CALL_QUEUED;
     call->retry_us = weft_port_now_us(&self->port) + wait_us;
     s_check_by(self, call->retry_us < call->deadline_us ? call->retry_us : call->deadline_us);
@@ -252,6 +256,7 @@ static void s_retry(weft_requests_t *self, struct weft_call *call, weft_err_t er
 static void s_attempt_failed(weft_requests_t *self, struct weft_call *call, weft_err_t error)
 {
     const char *text = weft_err_sentence(error);
+    call->doubtful = true;
     call->avoid = call->link;
     if (call != &self->metadata) weft_requests_refresh(self);
     if (call->manual) {
@@ -291,6 +296,7 @@ static void s_refused(weft_requests_t *self, struct weft_call *call, weft_err_t 
     else
         snprintf(text, sizeof text, "%s", weft_err_sentence(error));
     bool redirected = s_learn(self, call, error, header);
+    if (weft_err_outcome(error) != WEFT_OUTCOME_NOT_APPLIED) call->doubtful = true;
     enum weft_err_class class = weft_err_class(error);
     // That a topic is unknown is the answer an automatic call asked for, unless the node may just lag: one more is
     // asked.
@@ -302,7 +308,8 @@ static void s_refused(weft_requests_t *self, struct weft_call *call, weft_err_t 
     int64_t wait = weft_requests_backoff_us(self, call->attempts);
     if (redirected && call->attempts <= REDIRECTS_AT_ONCE) wait = 0;
     if ((int64_t) header->retry_ms * 1000 > wait) wait = (int64_t) header->retry_ms * 1000;
-    s_retry(self, call, error, text, wait);
+    bool on_the_way = redirected && call->last_text[0]; // to where the last refusal came from
+    s_retry(self, call, error, on_the_way ? NULL : text, wait);
     if (wait == 0) s_advance(self, call, weft_port_now_us(&self->port));
 }
 
@@ -473,6 +480,8 @@ static void s_why_over(const weft_requests_t *self, const struct weft_call *call
     if (!call->attempts && !call->last_text[0])
         snprintf(text, bytes, "no connection to %s%s; is a node running there? (weft up starts one)", where,
                  call->to != WEFT_TO_LINK && self->view->bootstrap_count > 1 ? " or another bootstrap endpoint" : "");
+    else if (error == call->last_error && call->last_text[0])
+        snprintf(text, bytes, "%s", call->last_text);
     else
         snprintf(text, bytes, "%s%s%s", weft_err_sentence(error), call->last_text[0] ? " Last: " : "", call->last_text);
 }
@@ -487,7 +496,9 @@ static void s_sweep_one(weft_requests_t *self, struct weft_call *call, int64_t n
     if (call->state == WEFT_CALL_SENT) s_check_by(self, call->sent_us + call->attempt_us);
     if (call->manual || call->state == WEFT_CALL_IDLE) return;
     if (now_us >= call->deadline_us) {
-        weft_err_t error = call->attempts ? WEFT_ERR_LOCAL_TIMED_OUT : call->last_error;
+        // Refused each time: the refusal says more than that time is over, and that nothing was changed.
+        bool in_doubt = call->doubtful || call->state == WEFT_CALL_SENT;
+        weft_err_t error = call->attempts && in_doubt ? WEFT_ERR_LOCAL_TIMED_OUT : call->last_error;
         char text[WEFT_ERROR_TEXT_BYTES_MAX];
         s_why_over(self, call, error, text, sizeof text);
         s_finish(self, call, error, text, NULL, NULL);

@@ -45,6 +45,7 @@ struct weft_call {
     uint64_t id;
     enum weft_call_state state;
     bool manual;
+    bool doubtful; // an attempt got no answer, or one that does not rule out that it was applied
     uint32_t attempts;
     int64_t sent_us;
     int64_t retry_us; // queued: not before

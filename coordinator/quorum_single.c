@@ -63,8 +63,10 @@ void weft_quorum_single_fail(struct weft_quorum_single *self, weft_err_t code, c
 
 static void s_disk_full(struct weft_quorum_single *self)
 {
-    weft_trace(WEFT_TRACE_WARN, self->name, "the disk of %s is full: changes are refused until space is free",
-               self->directory);
+    if (!self->disk_full)
+        weft_trace(WEFT_TRACE_WARN, self->name, "the disk of %s is full: changes are refused until space is free",
+                   self->directory);
+    self->disk_full = true;
     weft_quorum_queue_t lost = {0};
     weft_quorum_queue_take_unwritten(&self->queue, &lost);
     s_lose(self, &lost, WEFT_ERR_DISK_FULL);
@@ -125,6 +127,9 @@ static void s_flush(struct weft_quorum_single *self)
         } else if (err) {
             weft_quorum_single_fail(self, err, "writing the log failed");
         } else {
+            if (self->disk_full)
+                weft_trace(WEFT_TRACE_INFO, self->name, "the disk of %s has space again", self->directory);
+            self->disk_full = false;
             for (size_t i = 0; i < count; i++)
                 weft_quorum_queue_at(&self->queue, self->queue.written + i)->index = last + i + 1;
             self->queue.written += count;

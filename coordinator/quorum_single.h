@@ -30,6 +30,7 @@ struct weft_quorum_single {
     enum weft_quorum_state state;
     struct weft_error failure;
     bool stopping;
+    bool disk_full; // the last append met one
     weft_log_t *log;
     weft_frame_pool_t *pool;
     int32_t term; // leader epoch of the batches of this run

@@ -91,6 +91,7 @@ void weft_frame_init_buf(weft_frame_t *self, weft_buf_t *buf)
 struct s_buffer {
     struct weft_frame_pool *pool;
     struct s_buffer *next; // in the list of free ones
+    size_t capacity;       // more than buffer_bytes: made for one frame, never kept
     _Alignas(16) uint8_t bytes[];
 };
 
@@ -102,6 +103,7 @@ struct weft_frame_pool {
     struct s_buffer *free_list;
     size_t buffer_bytes, free_count, keep_count_max;
     size_t users; // the owner and every buffer outside
+    size_t outside_bytes;
 };
 
 weft_frame_pool_t *weft_frame_pool_new(size_t buffer_bytes, size_t keep_count_max)
@@ -128,7 +130,8 @@ static void s_release(weft_frame_pool_t *self, struct s_buffer *buffer)
 {
     struct s_buffer *unwanted = NULL;
     pthread_mutex_lock(&self->lock);
-    if (buffer && self->free_count < self->keep_count_max) {
+    if (buffer) self->outside_bytes -= buffer->capacity;
+    if (buffer && buffer->capacity == self->buffer_bytes && self->free_count < self->keep_count_max) {
         buffer->next = self->free_list;
         self->free_list = buffer;
         self->free_count++;
@@ -169,29 +172,28 @@ static const struct weft_frame_ops s_pool_ops = {.move = NULL, .drop = s_pool_dr
 
 void weft_frame_pool_take(weft_frame_pool_t *self, size_t size, weft_frame_t *out)
 {
-    if (size > self->buffer_bytes) {
-        weft_frame_init_heap(out, size);
-        return;
-    }
+    size_t capacity = size > self->buffer_bytes ? size : self->buffer_bytes;
     pthread_mutex_lock(&self->lock);
-    struct s_buffer *buffer = self->free_list;
+    struct s_buffer *buffer = capacity == self->buffer_bytes ? self->free_list : NULL;
     if (buffer) {
         self->free_list = buffer->next;
         self->free_count--;
     }
     self->users++;
+    self->outside_bytes += capacity;
     pthread_mutex_unlock(&self->lock);
-    if (!buffer) buffer = weft_alloc(sizeof *buffer + self->buffer_bytes);
+    if (!buffer) buffer = weft_alloc(sizeof *buffer + capacity);
     buffer->pool = self;
     buffer->next = NULL;
+    buffer->capacity = capacity;
     *out = (weft_frame_t){.ops = &s_pool_ops, .data = buffer->bytes, .size = size, .shared = false};
     s_keep(out, buffer);
 }
 
-size_t weft_frame_pool_outside(weft_frame_pool_t *self)
+size_t weft_frame_pool_outside_bytes(weft_frame_pool_t *self)
 {
     pthread_mutex_lock(&self->lock);
-    size_t outside = self->users - 1;
+    size_t outside_bytes = self->outside_bytes;
     pthread_mutex_unlock(&self->lock);
-    return outside;
+    return outside_bytes;
 }

@@ -49,10 +49,10 @@ typedef struct weft_frame_pool weft_frame_pool_t;
 
 weft_frame_pool_t *weft_frame_pool_new(size_t buffer_bytes, size_t keep_count_max);
 void weft_frame_pool_destroy(weft_frame_pool_t **self_p);
-// A frame of `size` bytes, from the pool if size <= buffer_bytes, else from the heap.
+// A frame of `size` bytes, from the pool if size <= buffer_bytes, else made for it alone (counted all the same).
 void weft_frame_pool_take(weft_frame_pool_t *self, size_t size, weft_frame_t *out);
-// Buffers taken from the pool that have not come back: what the transport still holds.
-size_t weft_frame_pool_outside(weft_frame_pool_t *self);
+// Memory of all frames that were taken and have not come back: what the transport still holds.
+size_t weft_frame_pool_outside_bytes(weft_frame_pool_t *self);
 // Shortens a frame after a short read: size only, the memory stays.
 void weft_frame_shorten(weft_frame_t *self, size_t size);
 

@@ -131,16 +131,19 @@ bool weft_shard_overloaded(const weft_shard_t *self)
     return weft_waits_bytes(&self->waits) >= self->bytes_max;
 }
 
+// One reply always goes out: who asks for more than the budget would be sent away for ever.
 bool weft_shard_frames_full(weft_shard_t *self, size_t bytes_more)
 {
-    size_t out_bytes = weft_frame_pool_outside(self->small_frames) * WEFT_SHARD_SMALL_FRAME_BYTES +
-                       weft_frame_pool_outside(self->large_frames) * WEFT_SHARD_LARGE_FRAME_BYTES;
-    return weft_waits_bytes(&self->waits) + out_bytes + bytes_more > self->bytes_max;
+    size_t out_bytes =
+        weft_frame_pool_outside_bytes(self->small_frames) + weft_frame_pool_outside_bytes(self->large_frames);
+    return out_bytes > 0 && weft_waits_bytes(&self->waits) + out_bytes + bytes_more > self->bytes_max;
 }
 
+// Likewise, and as the transport sees it.
 bool weft_shard_peer_full(weft_shard_t *self, const struct weft_peer *peer, size_t bytes_more)
 {
-    return self->port.ops->peer_outstanding_bytes(self->port.world, peer) + bytes_more > self->peer_bytes_max;
+    size_t out_bytes = self->port.ops->peer_outstanding_bytes(self->port.world, peer);
+    return out_bytes > 0 && out_bytes + bytes_more > self->peer_bytes_max;
 }
 
 // ---- targets

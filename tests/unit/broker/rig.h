@@ -389,7 +389,7 @@ struct rig_fetch {
     int64_t offset;
     bool has_epoch;
     int32_t epoch;
-    uint32_t max_wait_ms, min_bytes;
+    uint32_t max_wait_ms, min_bytes, max_bytes; // max_bytes 0: the default
     bool watch, durable;
     uint8_t peer;
 };
@@ -405,6 +405,7 @@ static inline void rig_send_fetch(struct rig *rig, const struct rig_fetch *how)
     if (how->has_epoch) request.epoch = how->epoch;
     request.max_wait_ms = how->max_wait_ms;
     if (how->min_bytes != 0) request.min_bytes = how->min_bytes;
+    if (how->max_bytes != 0) request.max_bytes = how->max_bytes;
     if (how->watch) request.max_bytes = 0;
     if (how->durable) request.read = weft_slice_text("durable");
     weft_buf_clear(&rig->buf);

@@ -201,6 +201,26 @@ static void test_fetch__nothing_is_read_for_a_peer_that_takes_nothing_off(void *
     assert_int_equal(records, 3);
 }
 
+static void test_fetch__more_than_the_budget_is_sent_to_a_peer_that_owes_nothing(void **state)
+{
+    struct rig *rig = *state;
+    uint32_t records;
+    weft_buf_t batch;
+    rig_stop(rig);
+    rig_up(rig, (const char *const[]){"peer.bytes=1MiB", "shard.bytes=1MiB", NULL});
+    weft_buf_init(&batch);
+    const struct weft_test_batch how = {.count = 1, .value_bytes = 600000, .timestamp_ms = WEFT_FAKE_WALL_MS};
+    for (int i = 0; i < 3; i++) {
+        weft_test_batch_make(&batch, &how);
+        rig_send_produce(rig, &s_all, weft_buf_slice(&batch));
+        assert_int_equal(rig_take_produced(rig).header.error, WEFT_OK);
+    }
+    rig_send_fetch(rig, &(struct rig_fetch){.topic = "orders", .offset = 0, .max_bytes = 4 << 20});
+    assert_int_equal(rig_take_fetched(rig, &records).header.error, WEFT_OK);
+    assert_int_equal(records, 3);
+    weft_buf_fini(&batch);
+}
+
 static void test_fetch__parked_ones_are_bounded(void **state)
 {
     struct rig *rig = *state;
@@ -304,6 +324,7 @@ int main(void)
         TEST(test_fetch__out_of_range_tells_the_range),
         TEST(test_fetch__diverged_reader_is_told_where_the_common_part_ends),
         TEST(test_fetch__nothing_is_read_for_a_peer_that_takes_nothing_off),
+        TEST(test_fetch__more_than_the_budget_is_sent_to_a_peer_that_owes_nothing),
         TEST(test_fetch__parked_ones_are_bounded),
         TEST(test_list_offsets__by_name_and_by_time),
         TEST(test_delete_records__moves_the_start_and_never_passes_the_watermark),

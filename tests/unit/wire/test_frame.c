@@ -87,7 +87,8 @@ static void test_frame__pool_gives_buffers_again(void **state)
     weft_frame_pool_take(pool, 10, &frames[1]);
     assert_ptr_equal(frames[0].data, seen[1]);
     assert_ptr_equal(frames[1].data, seen[0]);
-    weft_frame_pool_take(pool, 1001, &frames[2]); // larger than its buffers: from the heap
+    weft_frame_pool_take(pool, 1001, &frames[2]); // larger than its buffers: made for it
+    assert_int_equal(weft_frame_pool_outside_bytes(pool), 3001);
     memset(frames[2].data, 7, 1001);
     weft_frame_pool_destroy(&pool);
     assert_null(pool);

@@ -153,13 +153,20 @@ static weft_err_t s_send(weft_requests_t *self, struct weft_call *call, struct w
     return WEFT_OK;
 }
 
+// A link that was just opened is worth the wait: whoever named it would only name it again.
+static bool s_is_near(const weft_requests_t *self, const struct weft_view_link *link)
+{
+    return link->up || weft_port_now_us(&self->port) - link->changed_us <= self->config.backoff_us;
+}
+
 static struct weft_view_link *s_target(weft_requests_t *self, struct weft_call *call)
 {
     switch (call->to) {
     case WEFT_TO_LEADER: return weft_view_leader(call->topic, call->partition);
     case WEFT_TO_LINK: return call->link;
     case WEFT_TO_COORDINATOR:
-        if (self->view->coordinator && self->view->coordinator->up && self->view->coordinator != call->avoid)
+        if (self->view->coordinator && self->view->coordinator != call->avoid &&
+            s_is_near(self, self->view->coordinator))
             return self->view->coordinator;
         return weft_view_any(self->view, call->avoid);
     case WEFT_TO_ANY: break;
@@ -233,7 +240,8 @@ static void s_make_due(weft_requests_t *self)
 {
     for (size_t i = 0; i < self->slot_count; i++) {
         struct weft_call *call = self->slots[i];
-        if (call && call->state == WEFT_CALL_QUEUED && call->last_error == WEFT_ERR_LOCAL_NOT_CONNECTED)
+        if (call && call->state == WEFT_CALL_QUEUED &&
+            (call->last_error == WEFT_ERR_LOCAL_NOT_CONNECTED || call->last_error == WEFT_ERR_NOT_COORDINATOR))
             call->retry_us = 0;
     }
     self->check_us = 0;

@@ -332,10 +332,13 @@ def test_disk__a_full_one_refuses_writes_serves_reads_and_goes_on_by_itself():
                     status = weft_json("node", "status", bootstrap=first.endpoint)
                     assert status["counters"]["partitions_disk_full_count"] == 1, status
                     assert first.weft("consume", "orders", "--from", "earliest", "--exit-at-end", "--format", "%o\\n").stdout.count("\n") == len(acknowledged)
-
-                    refusals = [first.weft("topic", "create", f"new-{turn}-{n}", "--timeout", "300ms", status=None) for n in range(15)]  # small: the first may find room
-                    failed = [done.stderr for done in refusals if done.returncode != 0]
-                    assert failed and any("full" in text for text in failed), failed[:3] or "no creation was refused"
+                    with Peer(peer.ask("metadata")["coordinators"][0]) as coordinator:
+                        replies = [coordinator.ask("topic_create", topic=f"new-{turn}-{n}", partitions=20) for n in range(30)]  # the first may find room
+                        refused(replies[-1], "DISK_FULL")
+                        known = {topic["name"] for topic in coordinator.ask("metadata")["topics"]}
+                        assert known >= {f"new-{turn}-{n}" for n, reply in enumerate(replies) if reply["error"] == 0}
+                        assert not known & {f"new-{turn}-{n}" for n, reply in enumerate(replies) if reply["error"] != 0}
+                    told("topic", "create", "refused", "--bootstrap", first.endpoint, "--partitions", 20, "--timeout", "2s", words=["disk is full"])
                     (place / "filler").unlink()
                     wait_until(lambda: produce(peer, 3000 + turn)["error"] == 0, "writing goes on by itself")
                     wait_until(lambda: weft("topic", "create", f"later-{turn}", bootstrap=first.endpoint, status=None).returncode == 0, "topics can be created again")

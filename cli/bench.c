@@ -20,7 +20,10 @@
     }
 
 const struct cli_option bench_limit_options[] = {
-    BENCH_SIZES, {"--dir", "DIR", NULL, false, "Where the file is written [TMPDIR or /tmp]."}, {0}};
+    BENCH_SIZES,
+    {"--dir", "DIR", NULL, false, "Where the file is written [TMPDIR or /tmp]."},
+    {"--overwrite", NULL, NULL, false, "Write over the same 256 MiB again and again: warm pages, as no log has them."},
+    {0}};
 
 const struct cli_option bench_options[] = {
     BENCH_SIZES,

@@ -14,8 +14,10 @@
 #include <unistd.h>
 #include <zmq.h>
 
-#define LIMIT_FILE_BYTES_MAX (INT64_C(1) << 30) // the file is overwritten from its start beyond this
+#define LIMIT_FILE_BYTES_MAX \
+    (INT64_C(256) << 20) // a new file is begun here, as a log begins a new segment; the old one goes
 #define LIMIT_FETCH_BYTES (1 << 20)
+#define LIMIT_FETCH_FILE_BYTES (INT64_C(128) << 20)
 #define LIMIT_FETCH_IN_FLIGHT 2
 
 enum { LIMIT_PRODUCE = 'p', LIMIT_FETCH = 'f', LIMIT_ECHO = 'e', LIMIT_END = 'x' };
@@ -23,11 +25,23 @@ enum { LIMIT_PRODUCE = 'p', LIMIT_FETCH = 'f', LIMIT_ECHO = 'e', LIMIT_END = 'x'
 struct limit_server {
     void *context, *socket;
     char endpoint[256];
+    char path[300];
     int file;
     int64_t at, file_bytes;
+    bool overwrite;
     uint64_t bad;
     pthread_t thread;
 };
+
+// A log never writes over what it wrote: pages are always fresh.
+static void s_roll(struct limit_server *self)
+{
+    close(self->file);
+    unlink(self->path);
+    self->file = open(self->path, O_RDWR | O_CREAT | O_EXCL, 0600);
+    if (self->file < 0) self->bad++;
+    self->at = self->file_bytes = 0;
+}
 
 static void s_serve_produce(struct limit_server *self, zmq_msg_t *data)
 {
@@ -35,10 +49,23 @@ static void s_serve_produce(struct limit_server *self, zmq_msg_t *data)
     uint32_t crc;
     memcpy(&crc, zmq_msg_data(data), sizeof crc);
     if (weft_crc32c(0, (uint8_t *) zmq_msg_data(data) + 4, size - 4) != crc) self->bad++;
-    if (self->at + (int64_t) size > LIMIT_FILE_BYTES_MAX) self->at = 0;
+    if (self->at + (int64_t) size > LIMIT_FILE_BYTES_MAX) {
+        if (self->overwrite)
+            self->at = 0;
+        else
+            s_roll(self);
+    }
     if (pwrite(self->file, zmq_msg_data(data), size, self->at) != (ssize_t) size) self->bad++;
     self->at += (int64_t) size;
     if (self->at > self->file_bytes) self->file_bytes = self->at;
+}
+
+// There must be something to fetch, also when the file was begun just now.
+static void s_grow(struct limit_server *self)
+{
+    static const uint8_t piece[LIMIT_FETCH_BYTES];
+    if (pwrite(self->file, piece, sizeof piece, self->file_bytes) != (ssize_t) sizeof piece) self->bad++;
+    self->file_bytes += (int64_t) sizeof piece;
 }
 
 static void s_free(void *data, void *hint)
@@ -48,6 +75,7 @@ static void s_free(void *data, void *hint)
 
 static void s_serve_fetch(struct limit_server *self, zmq_msg_t *reply)
 {
+    while (self->file_bytes < LIMIT_FETCH_FILE_BYTES) s_grow(self);
     if (self->at + LIMIT_FETCH_BYTES > self->file_bytes) self->at = 0;
     void *buffer = weft_alloc(LIMIT_FETCH_BYTES);
     if (pread(self->file, buffer, LIMIT_FETCH_BYTES, self->at) != LIMIT_FETCH_BYTES) self->bad++;
@@ -84,7 +112,6 @@ struct limit {
     struct bench *bench;
     struct limit_server server;
     void *context, *socket;
-    char path[300];
 };
 
 static void s_unbounded(void *socket)
@@ -98,13 +125,14 @@ static void s_unbounded(void *socket)
 static bool s_open(struct limit *self)
 {
     const char *directory = getenv("TMPDIR");
-    snprintf(self->path, sizeof self->path, "%s/weft-bench-limit.XXXXXX",
+    snprintf(self->server.path, sizeof self->server.path, "%s/weft-bench-limit.XXXXXX",
              cli_get(self->bench->args, "--dir") ? cli_get(self->bench->args, "--dir")
              : directory                         ? directory
                                                  : "/tmp");
-    self->server.file = mkstemp(self->path);
+    self->server.file = mkstemp(self->server.path);
     if (self->server.file < 0) {
-        cli_fail(self->bench->args, "can't make a file in the directory of %s; name another with --dir", self->path);
+        cli_fail(self->bench->args, "can't make a file in the directory of %s; name another with --dir",
+                 self->server.path);
         return false;
     }
     self->server.context = zmq_ctx_new();
@@ -157,7 +185,7 @@ static void s_close(struct limit *self)
     zmq_close(self->server.socket);
     zmq_ctx_term(self->server.context);
     close(self->server.file);
-    unlink(self->path);
+    unlink(self->server.path);
 }
 
 static void s_keep(void *data, void *hint) {}
@@ -244,7 +272,7 @@ static int s_limit(const struct cli_args *args)
 {
     struct bench bench;
     if (!bench_parse(&bench, args)) return CLI_USAGE;
-    struct limit self = {.bench = &bench};
+    struct limit self = {.bench = &bench, .server.overwrite = cli_has(args, "--overwrite")};
     if (!s_open(&self)) return CLI_FAILED;
     weft_histogram_t *echo = weft_histogram_new(), *sync = weft_histogram_new();
     // A record of R bytes takes R + 6 in a batch, as Weft encodes it: [delta, nil, bin, nil].
@@ -255,10 +283,10 @@ static int s_limit(const struct cli_args *args)
     double fetched = s_fetch(&self, bench.seconds / 2) / (double) bench.batch_bytes * records_per_batch;
     s_echo(&self, bench.seconds / 4, echo);
     s_close(&self);
-    self.server.file = open(self.path, O_RDWR | O_CREAT, 0600);
+    self.server.file = open(self.server.path, O_RDWR | O_CREAT, 0600);
     s_sync(&self, bench.seconds / 8, sync);
     close(self.server.file);
-    unlink(self.path);
+    unlink(self.server.path);
     if (cli_json(args)) {
         cli_json_t json;
         bench_json_begin(&bench, &json, "limit");

@@ -73,7 +73,8 @@ static weft_err_t s_load_sessions(weft_partition_t *self)
     weft_buf_init(&bytes);
     int64_t at;
     if (weft_log_snapshot_get(self->log, weft_log_end(self->log), &at, &bytes) == WEFT_OK) {
-        if (weft_sessions_decode(sessions, weft_buf_slice(&bytes)) == WEFT_OK && at > from)
+        // One below the start is of no use: batches behind it are gone, and their retries would be taken for new.
+        if (at >= from && weft_sessions_decode(sessions, weft_buf_slice(&bytes)) == WEFT_OK)
             from = self->snapshot_at = at;
     }
     weft_buf_fini(&bytes);
@@ -341,13 +342,22 @@ void weft_partition_snapshot(weft_partition_t *self, int64_t offset)
                    weft_err_name(code));
 }
 
+void weft_partition_trimmed(weft_partition_t *self)
+{
+    int64_t start = weft_log_start(self->log);
+    if (start == weft_replica_log_start(self->replica)) return;
+    // The batches that the sessions would be rebuilt from are gone (rule 15).
+    if (self->snapshot_at < start && weft_sessions_count(weft_replica_sessions(self->replica)) != 0)
+        weft_partition_snapshot(self, weft_log_end(self->log));
+    weft_replica_trimmed(self->replica, start);
+    weft_partition_effects(self);
+    s_wake(self); // fetches below the new start are out of range now
+}
+
 weft_err_t weft_partition_trim(weft_partition_t *self, int64_t offset)
 {
     weft_err_t code = weft_log_trim(self->log, offset);
     if (code != WEFT_OK && code != WEFT_ERR_OFFSET_OUT_OF_RANGE) weft_partition_disk(self, code, "delete-records");
-    if (code != WEFT_OK) return code;
-    weft_replica_trimmed(self->replica, weft_log_start(self->log));
-    weft_partition_effects(self);
-    s_wake(self); // fetches below the new start are out of range now
-    return WEFT_OK;
+    weft_partition_trimmed(self); // the start may have moved all the same
+    return code;
 }

@@ -72,8 +72,10 @@ void weft_partition_dirty(weft_partition_t *self, bool urgent);
 void weft_partition_disk(weft_partition_t *self, weft_err_t code, const char *doing);
 // Snapshot of the sessions as they are after all records below `offset`; done already: nothing.
 void weft_partition_snapshot(weft_partition_t *self, int64_t offset);
-// The log starts at `offset` now.
+// The log starts at `offset` from now on. Errors as of weft_log_trim, and as there it may have moved all the same.
 WEFT_MUST_USE weft_err_t weft_partition_trim(weft_partition_t *self, int64_t offset);
+// Takes up where the log starts by now.
+void weft_partition_trimmed(weft_partition_t *self);
 
 // ---- partition_sync.c
 

@@ -104,15 +104,11 @@ static void s_retain(weft_partition_t *partition)
 {
     weft_shard_t *shard = partition->shard;
     size_t removed = 0;
-    int64_t start = weft_log_start(partition->log);
     weft_err_t code = weft_log_retain(partition->log, weft_port_wall_ms(&shard->port),
                                       weft_replica_committed(partition->replica), &removed);
     if (code != WEFT_OK) weft_partition_disk(partition, code, "retention");
     weft_counter_add(shard->counters, WEFT_COUNT_SEGMENTS_REMOVED, removed);
-    if (weft_log_start(partition->log) != start) {
-        weft_replica_trimmed(partition->replica, weft_log_start(partition->log));
-        weft_partition_effects(partition);
-    }
+    weft_partition_trimmed(partition);
 }
 
 static void s_upkeep(weft_partition_t *partition, int64_t now_us)

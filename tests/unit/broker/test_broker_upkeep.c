@@ -73,12 +73,71 @@ static void test_upkeep__clean_stop_syncs_every_rolled_segment(void **state)
     weft_checkpoint_destroy(&checkpoint);
 }
 
+// ---- sessions of records that are gone
+
+static void s_delete_all(struct rig *rig)
+{
+    struct weft_delete_records_request request;
+    struct weft_delete_records_reply reply;
+    weft_delete_records_request_init(&request);
+    request.topic = weft_slice_text("orders");
+    request.before_offset = -1;
+    weft_buf_clear(&rig->buf);
+    weft_delete_records_request_encode(&request, &rig->buf);
+    weft_fake_world_request(rig->world, 0, 1, false, weft_buf_slice(&rig->buf), WEFT_SLICE_NIL, false);
+    assert_ok(weft_delete_records_reply_decode(
+        &rig->codec, weft_buf_slice(&weft_fake_world_take_reply(rig->world)->header), &reply, &rig->error));
+    assert_int_equal(reply.header.error, WEFT_OK);
+}
+
+// After a kill: the producer of records 0 to `count` - 1 goes on as if nothing had been.
+static void s_check_session(struct rig *rig, int32_t count)
+{
+    s_send(rig, true, count - 1);
+    struct weft_produce_reply reply = rig_take_produced(rig);
+    assert_int_equal(reply.header.error, WEFT_OK);
+    assert_true(reply.duplicate);
+    assert_int_equal(reply.offset, count - 1);
+    s_send(rig, true, count);
+    reply = rig_take_produced(rig);
+    assert_int_equal(reply.header.error, WEFT_OK);
+    assert_int_equal(reply.offset, count);
+}
+
+static void test_upkeep__producer_is_known_when_its_records_were_deleted(void **state)
+{
+    struct rig *rig = *state;
+    for (int32_t i = 0; i < 5; i++) {
+        s_send(rig, true, i);
+        assert_int_equal(rig_take_produced(rig).offset, i);
+    }
+    s_delete_all(rig);
+    rig_kill(rig);
+    rig_up(rig, NULL);
+    s_check_session(rig, 5);
+}
+
+static void test_upkeep__producer_is_known_when_its_records_were_too_old(void **state)
+{
+    struct rig *rig = *state;
+    s_send(rig, true, 0);
+    assert_int_equal(rig_take_produced(rig).offset, 0);
+    rig_alter(rig, rig_id(10), "retention.ms", "1000");
+    rig_advance(rig, 5000);
+    assert_true(rig_counter(rig, WEFT_COUNT_SEGMENTS_REMOVED) > 0);
+    rig_kill(rig);
+    rig_up(rig, NULL);
+    s_check_session(rig, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, s_setup, s_teardown)
         TEST(test_upkeep__durable_ack_comes_at_once_however_many_segments_were_rolled),
         TEST(test_upkeep__clean_stop_syncs_every_rolled_segment),
+        TEST(test_upkeep__producer_is_known_when_its_records_were_deleted),
+        TEST(test_upkeep__producer_is_known_when_its_records_were_too_old),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

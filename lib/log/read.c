@@ -72,13 +72,14 @@ static bool s_header(const uint8_t *at, struct weft_batch *batch)
     return weft_batch_bytes(batch) <= WEFT_BATCH_BYTES_MAX;
 }
 
-// Whole batches at the front of `bytes`, the first at `offset`, none that ends above `limit`.
-static struct s_range s_whole(weft_slice_t bytes, int64_t offset, int64_t limit)
+// Whole batches at the front of `bytes`, the first at `offset`, none that ends above `limit`. One that says it ends above the segment's `end` lies.
+static struct s_range s_whole(weft_slice_t bytes, int64_t offset, int64_t limit, int64_t end)
 {
     struct s_range range = {.next_offset = offset};
     struct weft_batch batch;
     while (bytes.size - range.bytes >= WEFT_BATCH_HEADER_BYTES) {
-        range.damaged = !s_header(bytes.data + range.bytes, &batch) || batch.base_offset != range.next_offset;
+        range.damaged = !s_header(bytes.data + range.bytes, &batch) || batch.base_offset != range.next_offset ||
+                        weft_batch_next_offset(&batch) > end;
         if (range.damaged) break;
         if (!range.bytes) range.first_bytes = weft_batch_bytes(&batch);
         range.limited = weft_batch_next_offset(&batch) > limit;
@@ -115,7 +116,7 @@ static weft_err_t s_range_read(struct weft_segment *segment, int64_t position, i
     if (size < WEFT_BATCH_HEADER_BYTES) size = left < WEFT_BATCH_HEADER_BYTES ? left : WEFT_BATCH_HEADER_BYTES;
     weft_err_t err = s_fill(segment, position, size, pool, out);
     if (err) return err;
-    *range = s_whole(weft_frame_slice(out), offset, limit);
+    *range = s_whole(weft_frame_slice(out), offset, limit, segment->end_offset);
     if (range->bytes > bytes_max && !at_least_one) range->bytes = 0;
     bool one_too_large = !range->bytes && !range->limited && !range->damaged && range->first_bytes > size;
     if (!one_too_large || !at_least_one) return range->damaged && !range->bytes ? WEFT_ERR_DAMAGED : WEFT_OK;
@@ -124,7 +125,7 @@ static weft_err_t s_range_read(struct weft_segment *segment, int64_t position, i
     weft_frame_drop(out);
     if (size > left) return WEFT_ERR_DAMAGED;
     err = s_fill(segment, position, size, pool, out);
-    if (!err) *range = s_whole(weft_frame_slice(out), offset, limit);
+    if (!err) *range = s_whole(weft_frame_slice(out), offset, limit, segment->end_offset);
     return err;
 }
 

@@ -230,6 +230,20 @@ static void test_log_recovery__damage_in_a_sealed_segment_is_not_served(void **s
     s_refused(self, end, ".log'", "byte 0");
 }
 
+// Taken for one that ends above the limit it would be answered with nothing, for ever.
+static void test_log_recovery__a_batch_that_reaches_beyond_its_segment_is_damage(void **state)
+{
+    struct fixture *self = *state;
+    char name[64];
+    s_segments(self);
+    int64_t end = weft_log_end(self->log), second;
+    s_second(self, ".log", name, sizeof name);
+    second = atoll(name);
+    fixture_overwrite(self, name, 26, "x"); // the first byte of last_offset_delta
+    weft_frame_t frame;
+    assert_err(weft_log_read(self->log, second, 10000, true, end, self->pool, &frame), WEFT_ERR_DAMAGED);
+}
+
 static void test_log_recovery__epochs_are_read_from_the_batches_when_their_file_is_bad(void **state)
 {
     struct fixture *self = *state;
@@ -319,6 +333,8 @@ int main(void)
                                         fixture_teardown),
         cmocka_unit_test_setup_teardown(test_log_recovery__lost_and_wrong_indexes_are_built_again, fixture_setup,
                                         fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_log_recovery__a_batch_that_reaches_beyond_its_segment_is_damage,
+                                        fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_log_recovery__damage_in_a_sealed_segment_is_not_served, fixture_setup,
                                         fixture_teardown),
         cmocka_unit_test_setup_teardown(test_log_recovery__epochs_are_read_from_the_batches_when_their_file_is_bad,

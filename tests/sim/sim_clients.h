@@ -43,6 +43,8 @@ struct sim_consumer {
     int topic;
     bool durable, final;                  // final: its reading is the last word (sim_history_final_*)
     int64_t expected[SIM_PARTITIONS_MAX]; // next offset, -1: not known
+    int32_t rotten;                       // what this broker holds may be damaged: 0, none
+    bool stopped[SIM_PARTITIONS_MAX];     // because of that
     int64_t goal[SIM_PARTITIONS_MAX];     // where it is done
 };
 

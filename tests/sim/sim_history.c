@@ -108,6 +108,11 @@ void sim_history_partition(sim_history_t *self, int topic, int partition, int32_
     self->partitions[topic][partition].retained = retained;
 }
 
+int32_t sim_history_broker(const sim_history_t *self, int topic, int partition)
+{
+    return self->partitions[topic][partition].broker;
+}
+
 void sim_history_power_lost(sim_history_t *self, int32_t broker, int64_t now_us)
 {
     size_t *count = &self->power_count[broker];

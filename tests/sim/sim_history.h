@@ -52,6 +52,7 @@ const struct sim_history_stats *sim_history_stats(const sim_history_t *self);
 
 // Set-up: who leads a partition (for ever: one replica), and whether retention may delete from it.
 void sim_history_partition(sim_history_t *self, int topic, int partition, int32_t broker, bool retained);
+int32_t sim_history_broker(const sim_history_t *self, int topic, int partition);
 void sim_history_power_lost(sim_history_t *self, int32_t broker, int64_t now_us);
 
 // ---- producers

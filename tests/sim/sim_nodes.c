@@ -16,7 +16,8 @@
 
 void sim_nodes_endpoint(const struct sim_nodes *self, size_t node, char out[WEFT_ENDPOINT_BYTES_MAX])
 {
-    snprintf(out, WEFT_ENDPOINT_BYTES_MAX, "tcp://%s:9650", self->nodes[node].name);
+    const char *format = self->inproc ? "inproc://%s" : "tcp://%s:9650";
+    snprintf(out, WEFT_ENDPOINT_BYTES_MAX, format, self->nodes[node].name);
 }
 
 static void s_add(struct sim_nodes *self, const struct weft_node_type *type, int32_t id)

@@ -38,6 +38,7 @@ struct sim_nodes {
     size_t count; // [0]: the coordinator
     struct sim_node nodes[1 + SIM_BROKERS_MAX];
     uint32_t shards;
+    bool inproc; // endpoints of inproc: receivers share the senders' memory
     uint32_t kills, power_losses, stops, refused_starts;
     uint32_t disk_faults; // begun; starts may be refused because of them, and stops may not end
 };

@@ -54,6 +54,18 @@ int64_t weft_checkpoint_get(const weft_checkpoint_t *self, weft_id_t topic, uint
     return end ? *end : 0;
 }
 
+bool weft_checkpoint_next(const weft_checkpoint_t *self, size_t *cursor, weft_id_t *topic, uint32_t *partition,
+                          int64_t *synced_end)
+{
+    weft_slice_t key;
+    void *value;
+    if (!weft_map_next(self->entries, cursor, &key, &value)) return false;
+    *topic = weft_id_of_slice(weft_slice(key.data, 16));
+    *partition = weft_get_u32(key.data + 16);
+    *synced_end = *(const int64_t *) value;
+    return true;
+}
+
 int64_t weft_checkpoint_sole(const weft_checkpoint_t *self)
 {
     weft_slice_t key;
@@ -99,18 +111,13 @@ static void s_clear(weft_checkpoint_t *self)
 static void s_encode(const weft_checkpoint_t *self, uint64_t generation, weft_buf_t *out)
 {
     struct weft_checkpoint_record record;
-    weft_slice_t key;
-    void *value;
     uint8_t frame[5] = {0xc6};
     weft_checkpoint_record_init(&record);
     record.generation = generation;
     record.entries = weft_alloc(weft_map_count(self->entries) * sizeof *record.entries);
-    for (size_t i = 0; weft_map_next(self->entries, &i, &key, &value);) {
-        struct weft_checkpoint_entry *entry = &record.entries[record.entries_count++];
-        entry->topic_id = weft_id_of_slice(weft_slice(key.data, 16));
-        entry->partition = weft_get_u32(key.data + 16);
-        entry->synced_end = *(const int64_t *) value;
-    }
+    struct weft_checkpoint_entry entry;
+    for (size_t i = 0; weft_checkpoint_next(self, &i, &entry.topic_id, &entry.partition, &entry.synced_end);)
+        record.entries[record.entries_count++] = entry;
     weft_buf_append(out, frame, sizeof frame);
     weft_checkpoint_record_encode(&record, out);
     free(record.entries);

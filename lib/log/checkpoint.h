@@ -19,6 +19,9 @@ WEFT_MUST_USE weft_err_t weft_checkpoint_open(const struct weft_disk *disk, cons
 void weft_checkpoint_destroy(weft_checkpoint_t **self_p);
 
 int64_t weft_checkpoint_get(const weft_checkpoint_t *self, weft_id_t topic, uint32_t partition); // 0 if unknown
+// Walks all entries, in no order: *cursor is 0 at first. False at the end.
+bool weft_checkpoint_next(const weft_checkpoint_t *self, size_t *cursor, weft_id_t *topic, uint32_t *partition,
+                          int64_t *synced_end);
 // The synced end of a checkpoint that has one entry (a coordinator's), 0 if it has none or several.
 int64_t weft_checkpoint_sole(const weft_checkpoint_t *self);
 void weft_checkpoint_set(weft_checkpoint_t *self, weft_id_t topic, uint32_t partition, int64_t synced_end); // in memory

@@ -53,12 +53,18 @@ static int s_compare_found(const void *a, const void *b)
     return order != 0 ? order : (x->partition > y->partition) - (x->partition < y->partition);
 }
 
+// Among the first `count`, which are sorted.
+static const struct weft_broker_found *s_find_found(const struct weft_broker *self, size_t count, weft_id_t topic,
+                                                    uint32_t partition)
+{
+    if (count == 0) return NULL;
+    const struct weft_broker_found wanted = {.topic = topic, .partition = partition};
+    return bsearch(&wanted, self->found, count, sizeof self->found[0], s_compare_found);
+}
+
 int64_t weft_broker_found_end(const struct weft_broker *self, weft_id_t topic, uint32_t partition)
 {
-    if (self->found_count == 0) return 0;
-    const struct weft_broker_found wanted = {.topic = topic, .partition = partition};
-    const struct weft_broker_found *found =
-        bsearch(&wanted, self->found, self->found_count, sizeof self->found[0], s_compare_found);
+    const struct weft_broker_found *found = s_find_found(self, self->found_count, topic, partition);
     return found != NULL ? found->synced_end : 0;
 }
 
@@ -124,6 +130,13 @@ struct s_listing {
     weft_id_t topic;
 };
 
+static void s_add_found(struct weft_broker *self, const struct weft_broker_found *found)
+{
+    if ((self->found_count & (self->found_count + 1)) == 0) // grows when a power of two, less one, is full
+        self->found = weft_realloc(self->found, 2 * (self->found_count + 1) * sizeof self->found[0]);
+    self->found[self->found_count++] = *found;
+}
+
 static void s_on_partition(void *context, const char *name, bool is_directory)
 {
     struct s_listing *listing = context;
@@ -131,13 +144,12 @@ static void s_on_partition(void *context, const char *name, bool is_directory)
     char *end;
     unsigned long number = strtoul(name, &end, 10);
     if (!is_directory || *name < '0' || *name > '9' || *end != '\0' || number >= WEFT_PARTITIONS_MAX) return;
-    if ((self->found_count & (self->found_count + 1)) == 0) // grows when a power of two, less one, is full
-        self->found = weft_realloc(self->found, 2 * (self->found_count + 1) * sizeof self->found[0]);
-    self->found[self->found_count++] = (struct weft_broker_found){
+    const struct weft_broker_found found = {
         .topic = listing->topic,
         .partition = (uint32_t) number,
         .synced_end = weft_checkpoint_get(listing->checkpoint, listing->topic, (uint32_t) number),
     };
+    s_add_found(self, &found);
 }
 
 static void s_on_topic(void *context, const char *name, bool is_directory)
@@ -151,6 +163,20 @@ static void s_on_topic(void *context, const char *name, bool is_directory)
         weft_trace(WEFT_TRACE_WARN, listing->broker->base.name, "%s can't be listed (%s)", directory,
                    weft_err_name(code));
     free(directory);
+}
+
+static void s_sort_found(struct weft_broker *self)
+{
+    if (self->found_count > 1) qsort(self->found, self->found_count, sizeof self->found[0], s_compare_found);
+}
+
+// What was synced and has no directory any more is not to be begun anew in silence (I9).
+static void s_add_missing(struct weft_broker *self, const weft_checkpoint_t *checkpoint)
+{
+    size_t sorted = self->found_count, cursor = 0;
+    struct weft_broker_found entry = {.missing = true};
+    while (weft_checkpoint_next(checkpoint, &cursor, &entry.topic, &entry.partition, &entry.synced_end))
+        if (s_find_found(self, sorted, entry.topic, entry.partition) == NULL) s_add_found(self, &entry);
 }
 
 static weft_err_t s_list_stored(struct weft_broker *self, weft_checkpoint_t *checkpoint, struct weft_error *error)
@@ -167,7 +193,9 @@ static weft_err_t s_list_stored(struct weft_broker *self, weft_checkpoint_t *che
         weft_error_set(error, code, "the directory %s can't be made or listed: %s", directory, weft_err_sentence(code));
     free(directory);
     if (code != WEFT_OK) return code;
-    if (self->found_count > 1) qsort(self->found, self->found_count, sizeof self->found[0], s_compare_found);
+    s_sort_found(self);
+    s_add_missing(self, checkpoint);
+    s_sort_found(self);
     return WEFT_OK;
 }
 

@@ -32,11 +32,12 @@ struct weft_broker_joined {
     weft_id_t incarnation;
 };
 
-/** A partition that was in the data directory at the start, with the synced end that the checkpoint recorded for it. */
+/** A partition that was in the data directory at the start, or in its checkpoint, with the synced end recorded there. */
 struct weft_broker_found {
     weft_id_t topic;
     uint32_t partition;
     int64_t synced_end;
+    bool missing; // it has no directory: opened, it is damaged
 };
 
 /** What went wrong first in one part, for weft_node.health: written once by its part, read by any thread. */

@@ -188,6 +188,10 @@ static void s_check_found(weft_shard_t *self)
             weft_shard_remove_data(self, found->topic, found->partition);
             continue;
         }
+        if (found->missing) { // nothing is left of it but its entry in the checkpoint
+            weft_shard_sync_forget(self, found->topic, found->partition);
+            continue;
+        }
         char *directory = weft_broker_directory(self->broker, found->topic, found->partition);
         weft_counter_add(self->counters, WEFT_COUNT_ORPHANS, 1);
         weft_trace(WEFT_TRACE_WARN, self->name,

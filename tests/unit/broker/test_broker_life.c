@@ -387,6 +387,27 @@ static void test_life__damaged_partition_is_named_and_the_others_serve(void **st
     assert_int_equal(rig_produce_records(rig, &other, 1).offset, 0);
 }
 
+static void test_life__directory_that_is_gone_is_named_and_not_begun_anew(void **state)
+{
+    struct rig *rig = *state;
+    char path[WEFT_TEST_PATH_BYTES], id[WEFT_ID_TEXT_BYTES], sentence[WEFT_ERROR_TEXT_BYTES_MAX];
+    for (int i = 0; i < 3; i++) rig_produce_records(rig, &s_all, 2);
+    rig_stop(rig);
+    weft_id_text(rig_id(10), id);
+    snprintf(path, sizeof path, "%s/data/topics/%s", rig->directory, id);
+    assert_ok(weft_disk_remove_tree(rig->disk, path));
+    rig_up(rig, NULL);
+    assert_int_equal(rig_produce_records(rig, &s_all, 1).header.error, WEFT_ERR_DAMAGED);
+    assert_int_equal(rig_health(rig, sentence), WEFT_HEALTH_DEGRADED);
+    assert_non_null(strstr(sentence, "orders/0"));
+    // Its topic deleted, it is forgotten for good.
+    rig_delete(rig, rig_id(10));
+    rig_stop(rig);
+    rig_up(rig, NULL);
+    assert_int_equal(rig_counter(rig, WEFT_COUNT_ORPHANS), 0);
+    assert_int_equal(rig_health(rig, sentence), WEFT_HEALTH_SERVING);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -409,6 +430,7 @@ int main(void)
         TEST(test_life__log_that_could_not_be_made_is_tried_again),
         TEST(test_life__failed_sync_gives_the_partition_up_and_acknowledges_nothing),
         TEST(test_life__damaged_partition_is_named_and_the_others_serve),
+        TEST(test_life__directory_that_is_gone_is_named_and_not_begun_anew),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

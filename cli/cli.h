@@ -2,8 +2,9 @@
 /**
  * The weft command: verbs described once.
  *
- * Each verb is a constant table (words, arguments, options, docs, function). Parsing, --help, the manual pages and the bash completion all read the
- * same tables, so they can't disagree. Exit status: 0 done, 1 failed (one sentence on stderr that says what to do), 2 usage.
+ * Each verb is a constant table (words, arguments, options, docs, function). Parsing, --help, the manual pages and the
+ * bash completion all read the same tables, so they can't disagree. Exit status: 0 done, 1 failed (one sentence on
+ * stderr that says what to do), 2 usage.
  */
 #ifndef WEFT_CLI_CLI_H
 #define WEFT_CLI_CLI_H
@@ -13,7 +14,7 @@
 
 #include <stdio.h>
 
-enum { CLI_DONE = 0, CLI_FAILED = 1, CLI_USAGE = 2 };
+enum { CLI_DONE = 0, CLI_FAILED = 1, CLI_USAGE = 2, CLI_INTERRUPTED = 130, CLI_READER_LEFT = 141 }; // as a shell has it
 
 #define CLI_OPTIONS_MAX 32
 #define CLI_REPEAT_MAX 256
@@ -75,6 +76,11 @@ weft_slice_t cli_unescape(const char *text);
 // Prints "weft VERB: sentence" to stderr; returns CLI_FAILED or CLI_USAGE.
 int cli_fail(const struct cli_args *args, const char *format, ...) __attribute__((format(printf, 2, 3)));
 int cli_usage(const struct cli_args *args, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+// Whoever read our output is gone (`weft consume orders | head -1`): known before the next write fails.
+bool cli_reader_left(void);
+// The process's exit status: `status`, unless standard output could not be written. Said, but for a reader that left.
+int cli_end(int status);
 
 bool cli_colour(FILE *stream); // a terminal, and NO_COLOR is not set
 

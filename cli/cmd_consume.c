@@ -113,8 +113,16 @@ static void s_events(struct consume *self)
     struct weft_consumer_event event;
     while (weft_consumer_event(self->consumer, &event)) {
         if (event.type == WEFT_EVENT_ASSIGNED) continue;
-        cli_fail(self->args, "%s", event.text);
-        bool stops = event.type == WEFT_EVENT_STOPPED || event.type == WEFT_EVENT_BAD_BATCH;
+        if (event.partition < 0)
+            cli_fail(self->args, "%s", event.text);
+        else
+            cli_fail(self->args, "%s/%d at offset %" PRId64 ": %s", event.topic, event.partition, event.from_offset,
+                     event.text);
+        // A run that shall end must not call what is left the whole.
+        bool ends = cli_has(self->args, "--exit-at-end") || self->count_max >= 0;
+        bool stops = event.type == WEFT_EVENT_STOPPED || event.type == WEFT_EVENT_BAD_BATCH ||
+                     (event.type == WEFT_EVENT_DIVERGED && event.offset < 0) ||
+                     (event.type == WEFT_EVENT_REVOKED && ends);
         if (stops && self->fatal == WEFT_OK) self->fatal = event.error != WEFT_OK ? event.error : WEFT_ERR_INTERNAL;
     }
 }
@@ -133,14 +141,13 @@ static int s_loop(struct consume *self)
             self->count++;
             self->bytes += (int64_t) (record.key.size + record.value.size);
         }
-        if (ferror(stdout)) return CLI_FAILED; // the reader went away
         s_events(self);
         if (self->count == self->count_max) return CLI_DONE;
         if (exit_at_end && weft_consumer_at_end(self->consumer)) return self->fatal == WEFT_OK ? CLI_DONE : CLI_FAILED;
         if (self->fatal != WEFT_OK) return CLI_FAILED;
-        fflush(stdout);
+        if (fflush(stdout) != 0 || ferror(stdout) || cli_reader_left()) return CLI_READER_LEFT;
     }
-    return 130;
+    return CLI_INTERRUPTED;
 }
 
 static bool s_is_glob(const char *topic)

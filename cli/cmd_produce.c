@@ -15,6 +15,9 @@
 #define PRODUCE_READ_BYTES (1 << 18)
 #define PRODUCE_RECORD_BYTES_MAX (8 << 20)
 #define PRODUCE_POLL_MS 5
+#define PRODUCE_WAIT_MS 200         // between two looks at signals and silence
+#define PRODUCE_SILENT_US 5000000   // then it is said that nothing is acknowledged
+#define PRODUCE_INTERRUPTED_MS 2000 // what is under way may take so long then
 
 static const struct cli_option s_options[] = {
     {"--key-separator", "C", NULL, false, "What stands between key and value; a record without it has no key."},
@@ -43,11 +46,29 @@ struct produce {
     char first_text[WEFT_ERROR_TEXT_BYTES_MAX];
     struct cli_progress progress;
     int64_t started_us;
+    int64_t heard_us; // when nothing waited, or the last report
+    bool told_silent;
 };
+
+// A cluster that is away is waited for as long as delivery.timeout.ms says: not without a word.
+static void s_watch_silence(struct produce *self)
+{
+    int64_t now = cli_now_us();
+    size_t waiting = weft_producer_waiting_count(self->producer);
+    if (waiting == 0) self->heard_us = now;
+    if (self->told_silent || now - self->heard_us < PRODUCE_SILENT_US) return;
+    self->told_silent = true;
+    cli_progress_end(&self->progress);
+    cli_fail(self->args, "nothing was acknowledged for %d s, %s record%s wait; trying for %s (delivery.timeout.ms)",
+             PRODUCE_SILENT_US / 1000000, cli_count_text((int64_t) waiting), waiting == 1 ? "" : "s",
+             weft_producer_option_text(self->producer, "delivery.timeout.ms"));
+}
 
 static void s_on_batch(void *context, const struct weft_batch_report *report)
 {
     struct produce *self = context;
+    self->heard_us = cli_now_us();
+    self->told_silent = false;
     if (report->error != WEFT_OK) {
         self->failed += report->count;
         if (self->first_error == WEFT_OK) {
@@ -74,8 +95,12 @@ static bool s_send(struct produce *self, const uint8_t *data, size_t size)
         }
     }
     if (self->empty_is_nil && value.size == 0) value = WEFT_SLICE_NIL;
-    weft_err_t err =
-        weft_producer_send_wait(self->producer, self->topic, self->partition, key, value, &self->extra, -1);
+    weft_err_t err;
+    while ((err = weft_producer_send_wait(self->producer, self->topic, self->partition, key, value, &self->extra,
+                                          PRODUCE_WAIT_MS)) == WEFT_ERR_LOCAL_QUEUE_FULL) {
+        if (cli_interrupted() || self->first_error != WEFT_OK) return false;
+        s_watch_silence(self);
+    }
     if (err != WEFT_OK) {
         if (!cli_interrupted())
             cli_fail(self->args, "record %" PRId64 ": %s", self->sent + 1, weft_producer_error_text(self->producer));
@@ -120,6 +145,7 @@ static bool s_pump(struct produce *self)
         struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
         if (poll(&input, 1, self->sent == self->delivered + self->failed ? 200 : PRODUCE_POLL_MS) <= 0) {
             weft_producer_poll(self->producer, 0);
+            s_watch_silence(self);
             continue;
         }
         weft_buf_reserve(&buf, PRODUCE_READ_BYTES);
@@ -139,9 +165,24 @@ static bool s_pump(struct produce *self)
     return good;
 }
 
+// Every record has its fate after delivery.timeout.ms: until then, but not for long once it was interrupted.
+static weft_err_t s_flush(struct produce *self)
+{
+    int64_t patience_ms = weft_producer_option_int(self->producer, "delivery.timeout.ms") + 10000;
+    int64_t until_us = cli_now_us() + patience_ms * 1000;
+    bool interrupted = false;
+    for (;;) {
+        weft_err_t err = weft_producer_flush(self->producer, PRODUCE_WAIT_MS);
+        if (weft_producer_waiting_count(self->producer) == 0 || cli_now_us() >= until_us) return err;
+        s_watch_silence(self);
+        if (!interrupted && cli_interrupted()) until_us = cli_now_us() + PRODUCE_INTERRUPTED_MS * 1000;
+        interrupted = cli_interrupted();
+    }
+}
+
 static int s_finish(struct produce *self, bool good)
 {
-    weft_err_t err = weft_producer_flush(self->producer, cli_interrupted() ? 2000 : 150000);
+    weft_err_t err = s_flush(self);
     double seconds = (double) (cli_now_us() - self->started_us) / 1e6;
     bool quiet = strcmp(cli_get(self->args, "--acks"), "none") == 0;
     cli_progress_end(&self->progress);
@@ -169,7 +210,7 @@ static int s_finish(struct produce *self, bool good)
     if (!cli_json(self->args) && !self->print_acks)
         fprintf(stderr, "%s %s record%s to '%s' in %.2f s\n", quiet ? "sent" : "delivered", cli_count_text(self->sent),
                 self->sent == 1 ? "" : "s", self->args->arguments[0], seconds);
-    return cli_interrupted() ? 130 : CLI_DONE;
+    return cli_interrupted() ? CLI_INTERRUPTED : CLI_DONE;
 }
 
 static bool s_headers(struct produce *self)
@@ -240,7 +281,7 @@ static int s_produce(const struct cli_args *args)
         status = s_open(&self);
         if (status == CLI_DONE) {
             cli_catch_signals();
-            self.started_us = cli_now_us();
+            self.started_us = self.heard_us = cli_now_us();
             cli_progress_begin(&self.progress, "produced", 0);
             status = s_finish(&self, s_pump(&self));
         }

@@ -128,7 +128,8 @@ static void s_manual_verb(const struct cli_verb *verb, FILE *stream)
         s_roff_text(stream, verb->examples);
         fputs(".fi\n", stream);
     }
-    fputs(".SH EXIT STATUS\n0 done, 1 failed (one sentence on stderr that says what to do), 2 usage.\n.SH SEE "
+    fputs(".SH EXIT STATUS\n0 done, 1 failed (one sentence on stderr that says what to do), 2 usage,\n130 interrupted, "
+          "141 who read its output left.\n.SH SEE "
           "ALSO\n.BR weft (1)\n",
           stream);
 }
@@ -157,7 +158,9 @@ int cli_manual(const char *words, FILE *stream)
     fputs(".SH ENVIRONMENT\n.TP\n.B WEFT_BOOTSTRAP\nEndpoints of any nodes, comma separated.\n.TP\n.B NO_COLOR\nNo "
           "colour, even on a terminal.\n",
           stream);
-    fputs(".SH EXIT STATUS\n0 done, 1 failed (one sentence on stderr that says what to do), 2 usage.\n", stream);
+    fputs(".SH EXIT STATUS\n0 done, 1 failed (one sentence on stderr that says what to do), 2 usage,\n130 interrupted, "
+          "141 who read its output left.\n",
+          stream);
     return CLI_DONE;
 }
 

@@ -2,7 +2,9 @@
 // What people and scripts see: error sentences, tables, JSON, progress.
 #include "cli.h"
 
+#include <errno.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -17,8 +19,8 @@ static int s_complain(const struct cli_args *args, int status, const char *forma
     vfprintf(stderr, format, list);
     fputc('\n', stderr);
     if (status == CLI_USAGE)
-        fprintf(stderr, "usage: weft %s %s... ('weft %s --help' tells all)\n", args->verb->words, args->verb->arguments,
-                args->verb->words);
+        fprintf(stderr, "usage: weft %s%s%s [options] ('weft %s --help' tells all)\n", args->verb->words,
+                *args->verb->arguments ? " " : "", args->verb->arguments, args->verb->words);
     return status;
 }
 
@@ -38,6 +40,21 @@ int cli_usage(const struct cli_args *args, const char *format, ...)
     int status = s_complain(args, CLI_USAGE, format, list);
     va_end(list);
     return status;
+}
+
+bool cli_reader_left(void)
+{
+    struct pollfd out = {.fd = STDOUT_FILENO};
+    return poll(&out, 1, 0) == 1 && (out.revents & POLLERR) != 0;
+}
+
+int cli_end(int status)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout)) return status;
+    int why = errno;
+    if (why == EPIPE || cli_reader_left()) return CLI_READER_LEFT;
+    fprintf(stderr, "weft: standard output can't be written: %s\n", strerror(why));
+    return CLI_FAILED;
 }
 
 bool cli_colour(FILE *stream)

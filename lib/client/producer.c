@@ -15,6 +15,8 @@
 #include <stdlib.h>
 #include <time.h>
 
+#define LEAVING_POLL_US 2000 // the transport does not tell when it is through
+
 struct weft_producer {
     weft_producer_part_t *part; // belongs to the driver
     struct weft_driver *driver;
@@ -246,6 +248,13 @@ static weft_err_t s_flush(weft_producer_t *self, int timeout_ms)
                      weft_producer_part_waiting_count(self->part));
             return WEFT_ERR_LOCAL_TIMED_OUT;
         }
+    }
+    while (weft_producer_part_leaving_bytes(self->part)) {
+        int64_t left_us = s_left_us(deadline_us);
+        weft_err_t woken = s_run(self, left_us < 0 || left_us > LEAVING_POLL_US ? LEAVING_POLL_US : left_us);
+        if (woken || !left_us)
+            return s_say(self, woken ? woken : WEFT_ERR_LOCAL_TIMED_OUT,
+                         "records sent with acks none have not all left");
     }
     return weft_producer_part_take_first_error(self->part, self->text, sizeof self->text);
 }

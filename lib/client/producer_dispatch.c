@@ -155,7 +155,8 @@ static bool s_doubt_before(const struct weft_pbatch *batch)
 static void s_gap(weft_producer_part_t *self, struct weft_pbatch *batch, weft_err_t error, const char *text)
 {
     struct weft_ppartition *partition = batch->partition;
-    // Once the partition is broken what is not in doubt waits for the mending, which waits for this one: then it is judged like a head.
+    // Once the partition is broken what is not in doubt waits for the mending, which waits for this one: then it is
+    // judged like a head.
     if (batch != partition->first && (!partition->broken || s_doubt_before(batch))) {
         // Not alone: the head is still on its way or waits for its turn. Then this one follows it.
         if (partition->first->state == WEFT_PBATCH_SENT)
@@ -269,6 +270,8 @@ static int64_t s_dispatch(weft_producer_part_t *self, struct weft_ppartition *pa
 {
     if (partition->retry_us > now_us) return partition->retry_us;
     if (partition->broken && partition->first) s_mend(self, partition);
+    // Without answers the transport's queue is all there is to push back on the program.
+    if (weft_producer_part_leaving_bytes(self) > self->buffer_bytes) return now_us + BLOCKED_US;
     uint32_t window = self->in_flight_max;
     if (window > self->requests.session_window) window = self->requests.session_window;
     for (struct weft_pbatch *batch = partition->first, *next; batch && partition->in_flight < window; batch = next) {

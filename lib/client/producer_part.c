@@ -450,6 +450,14 @@ size_t weft_producer_part_waiting_bytes(const weft_producer_part_t *self)
 {
     return self->waiting_bytes;
 }
+size_t weft_producer_part_leaving_bytes(const weft_producer_part_t *self)
+{
+    size_t bytes = 0;
+    if (self->answered || !self->started || !self->port.ops->link_outstanding_bytes) return 0;
+    for (size_t i = 0; i < self->view.link_count; i++)
+        bytes += self->port.ops->link_outstanding_bytes(self->port.world, self->view.links[i]->link);
+    return bytes;
+}
 uint64_t weft_producer_part_reported_batches(const weft_producer_part_t *self)
 {
     return self->reported_batches;

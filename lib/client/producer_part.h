@@ -53,6 +53,8 @@ bool weft_producer_part_wants_turn(const weft_producer_part_t *self);          /
 bool weft_producer_part_is_changed(const weft_producer_part_t *self);
 size_t weft_producer_part_waiting_count(const weft_producer_part_t *self);
 size_t weft_producer_part_waiting_bytes(const weft_producer_part_t *self);
+// With acks none: reported, but still with the transport. What is left of it when the program ends is lost.
+size_t weft_producer_part_leaving_bytes(const weft_producer_part_t *self);
 uint64_t weft_producer_part_reported_batches(const weft_producer_part_t *self);
 weft_err_t weft_producer_part_take_first_error(weft_producer_part_t *self, char *text,
                                                size_t text_bytes); // since the last take

@@ -114,6 +114,13 @@ static size_t s_peer_outstanding(void *world, const struct weft_peer *peer)
     return self->router != NULL ? weft_router_outstanding(self->router, peer) : 0;
 }
 
+static size_t s_link_outstanding(void *world, weft_link_t id)
+{
+    weft_loop_t *self = world;
+    struct weft_loop_link *link = weft_loop_link_find(self, id);
+    return link != NULL ? weft_account_bytes(weft_dealer_account(link->dealer)) : 0;
+}
+
 static void s_post(void *world, weft_part_id_t to, const struct weft_mail *mail)
 {
     weft_loop_t *self = world;
@@ -144,6 +151,7 @@ const struct weft_port_ops weft_loop_port_ops = {
     .send = s_send,
     .reply = weft_loop_reply,
     .peer_outstanding_bytes = s_peer_outstanding,
+    .link_outstanding_bytes = s_link_outstanding,
     .post = s_post,
     .self_id = s_self_id,
     .counters = s_counters,

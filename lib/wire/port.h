@@ -104,6 +104,8 @@ struct weft_port_ops {
                         weft_frame_t *data);
     // queued for it and not yet taken by the transport
     size_t (*peer_outstanding_bytes)(void *world, const struct weft_peer *peer);
+    // Sent over the link and not yet taken by the transport; 0 for a link that is gone. NULL where nothing is ever queued.
+    size_t (*link_outstanding_bytes)(void *world, weft_link_t link);
     // Mail to another part of this process. Consumes the body. Never blocks; delivery is in order per pair.
     void (*post)(void *world, weft_part_id_t to, const struct weft_mail *mail);
     weft_part_id_t (*self_id)(void *world);

@@ -56,6 +56,13 @@ def test_cli__binary_values_headers_compression_and_empty_values_survive():
         node.weft("produce", "bytes", "--acks", "none", input="three\n")
 
 
+def test_cli__what_is_sent_without_acknowledgement_has_left_when_produce_ends():
+    with up() as node:
+        node.weft("topic", "create", "logs")
+        node.weft("produce", "logs", "--acks", "none", input="".join(f"{n}\n" for n in range(300000)))
+        assert node.weft("consume", "logs", "--count", 300000).stdout.count("\n") == 300000
+
+
 def test_cli__offsets_times_partitions_and_patterns_choose_what_is_read():
     with up() as node:
         node.weft("topic", "create", "log.a")

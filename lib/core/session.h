@@ -2,8 +2,9 @@
 /**
  * Producer sessions of one partition: what makes retries safe (I3; REPLICATION.md rules 15 to 17; KIP-98, KIP-360).
  *
- * Pure state, a function of the log's prefix: apply every batch in order and the same table results. It remembers of each producer id its epoch and the last
- * WEFT_SESSION_WINDOW batches (first and last sequence, base offset). Sequences wrap at 2^31.
+ * Pure state, a function of the log's prefix: apply every batch in order and the same table results. It remembers of
+ * each producer id its epoch and the last WEFT_SESSION_WINDOW batches (first and last sequence, base offset). Sequences
+ * wrap at 2^31.
  */
 #ifndef WEFT_CORE_SESSION_H
 #define WEFT_CORE_SESSION_H
@@ -28,16 +29,19 @@ void weft_sessions_destroy(weft_sessions_t **self_p);
 void weft_sessions_clear(weft_sessions_t *self);
 
 // A batch without producer id is always NEXT.
-enum weft_session_verdict weft_sessions_judge(const weft_sessions_t *self, const struct weft_batch *batch, int64_t *base_offset, int64_t *end_offset);
+enum weft_session_verdict weft_sessions_judge(const weft_sessions_t *self, const struct weft_batch *batch,
+                                              int64_t *base_offset, int64_t *end_offset);
 // After the batch was appended (or met in replay: then what it continues may be gone, and it begins anew).
 void weft_sessions_apply(weft_sessions_t *self, const struct weft_batch *batch);
-// Drops sessions that nothing was applied to for expiry_ms, measured between calls of this function by a clock that never falls. Not by the batches' timestamps: those are the
-// producers', and old ones (imported history) would end a session in mid-stream. A session counts as active at its load.
+// Drops sessions that nothing was applied to for expiry_ms, measured between calls of this function by a clock that
+// never falls. Not by the batches' timestamps: those are the producers', and old ones (imported history) would end a
+// session in mid-stream. A session counts as active at its load.
 void weft_sessions_expire(weft_sessions_t *self, int64_t now_ms);
 size_t weft_sessions_count(const weft_sessions_t *self);
 
 void weft_sessions_encode(const weft_sessions_t *self, weft_buf_t *out); // msgpack; same state, same bytes
-WEFT_MUST_USE weft_err_t weft_sessions_decode(weft_sessions_t *self, weft_slice_t bytes); // replaces; BAD_FRAME leaves it cleared
+// Replaces what is there; BAD_FRAME leaves it cleared.
+WEFT_MUST_USE weft_err_t weft_sessions_decode(weft_sessions_t *self, weft_slice_t bytes);
 void weft_sessions_check(const weft_sessions_t *self);
 
 #endif

@@ -2,8 +2,9 @@
 /**
  * Waiters: produce requests that wait for one mark of one replica to pass their end offset. Used by replica only.
  *
- * Appends come in the order of offsets, so they wait in a ring and leave at its front. Duplicates (REPLICATION.md rule 15) wait for an offset from the past: they are rare and wait
- * in a heap, so that a client that sends nothing else can't make the others pay.
+ * Appends come in the order of offsets, so they wait in a ring and leave at its front. Duplicates (REPLICATION.md rule
+ * 15) wait for an offset from the past: they are rare and wait in a heap, so that a client that sends nothing else
+ * can't make the others pay.
  */
 #ifndef WEFT_CORE_WAITERS_H
 #define WEFT_CORE_WAITERS_H

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
 /*
- * The file `checkpoint`: two slots of equal size, the first half of the file and the second. A slot is a legal msgpack stream: the checkpoint record
- * as bin32 (c6), then the CRC-32C of all before it in the slot as uint32 (ce), then zeros. The good slot with the higher generation counts; a
- * write goes to the other, so that a torn one leaves what was. When a slot gets too small the whole file is replaced, and so it is by the first write
- * after a start: what was read then may stand in the page cache alone, if the last process's sync failed.
+ * The file `checkpoint`: two slots of equal size, the first half of the file and the second. A slot is a legal msgpack
+ * stream: the checkpoint record as bin32 (c6), then the CRC-32C of all before it in the slot as uint32 (ce), then
+ * zeros. The good slot with the higher generation counts; a write goes to the other, so that a torn one leaves what
+ * was. When a slot gets too small the whole file is replaced, and so it is by the first write after a start: what was
+ * read then may stand in the page cache alone, if the last process's sync failed.
  */
 #include "checkpoint.h"
 

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MPL-2.0
 /**
- * Checkpoint: the synced end of every partition of a data directory, itself synced (REPLICATION.md rule 9), and the clean marker.
+ * Checkpoint: the synced end of every partition of a data directory, itself synced (REPLICATION.md rule 9), and the
+ * clean marker.
  *
- * It tells a torn tail (above: cut) from damage (below: refused). It may lag what was really synced, never lead it. One file, CRC protected, written in
- * two alternating slots so that a torn write leaves the other. A partition is named by topic id and number.
- * The clean marker is written after the last sync of a clean stop and durably removed before anything is served (rule 2).
+ * It tells a torn tail (above: cut) from damage (below: refused). It may lag what was really synced, never lead it. One
+ * file, CRC protected, written in two alternating slots so that a torn write leaves the other. A partition is named by
+ * topic id and number. The clean marker is written after the last sync of a clean stop and durably removed before
+ * anything is served (rule 2).
  */
 #ifndef WEFT_LOG_CHECKPOINT_H
 #define WEFT_LOG_CHECKPOINT_H

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
-// Epoch starts (KIP-101): file `epochs`, entries of 16 bytes, appended before the first batch of an epoch and synced together with it. What stands
-// behind the log's end after a crash is dropped; what recovery reads of the batches is noted again; a file that contradicts the log is built anew.
+// Epoch starts (KIP-101): file `epochs`, entries of 16 bytes, appended before the first batch of an epoch and synced
+// together with it. What stands behind the log's end after a crash is dropped; what recovery reads of the batches is
+// noted again; a file that contradicts the log is built anew.
 #include "log_internal.h"
 
 #include "../base/crc32c.h"

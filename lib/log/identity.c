@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
-// The file `identity` is a legal msgpack stream of two values: the node_identity record, then the CRC-32C of its bytes as uint32 (ce).
+// The file `identity` is a legal msgpack stream of two values: the node_identity record, then the CRC-32C of its bytes
+// as uint32 (ce).
 #include "identity.h"
 
 #include "../base/crc32c.h"
@@ -186,7 +187,8 @@ static weft_err_t s_make_directory(weft_identity_t *self, struct weft_error *err
     return WEFT_OK;
 }
 
-// The directory's own entry, for one that was just made. Above it is the installation's business, and may not be readable.
+// The directory's own entry, for one that was just made. Above it is the installation's business, and may not be
+// readable.
 static void s_sync_parent(const weft_identity_t *self)
 {
     char *parent = weft_strdup(self->directory);

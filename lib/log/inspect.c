@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
-// Reads what recovery would read, and all of it: every segment from its first byte with weft_segment_verify. A directory with segment files in it is a
-// partition; any other is searched for such. The last segment of a log may have a tail: what a crash leaves, or a running node is writing.
+// Reads what recovery would read, and all of it: every segment from its first byte with weft_segment_verify. A
+// directory with segment files in it is a partition; any other is searched for such. The last segment of a log may have
+// a tail: what a crash leaves, or a running node is writing.
 #include "inspect.h"
 
 #include "checkpoint.h"
@@ -202,8 +203,8 @@ static bool s_up(char *path)
 }
 
 /*
- * What tells damage from a torn tail: the synced end in the checkpoint of the data directory above DATA/topics/ID/N, or above
- * DATA/log, whose checkpoint has one entry. 0 where there is none (a copied directory), or it can't be read.
+ * What tells damage from a torn tail: the synced end in the checkpoint of the data directory above DATA/topics/ID/N, or
+ * above DATA/log, whose checkpoint has one entry. 0 where there is none (a copied directory), or it can't be read.
  */
 static int64_t s_synced_end(struct s_inspection *self, const char *directory)
 {

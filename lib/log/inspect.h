@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 /**
- * Inspect: reads segments offline, for `weft log dump` and `weft log verify`. Never writes, takes no lock: on a running node's directory it shows
- * what stood there at the moment of reading, and the last batches may look torn.
+ * Inspect: reads segments offline, for `weft log dump` and `weft log verify`. Never writes, takes no lock: on a running
+ * node's directory it shows what stood there at the moment of reading, and the last batches may look torn.
  */
 #ifndef WEFT_LOG_INSPECT_H
 #define WEFT_LOG_INSPECT_H
@@ -10,7 +10,8 @@
 #include "../wire/batch.h"
 
 enum weft_problem {
-    WEFT_PROBLEM_TAIL, // bytes behind the last whole batch of a log: what a crash leaves; recovery cuts it if it was never synced
+    // Bytes behind the last whole batch of a log: what a crash leaves; recovery cuts it if it was never synced.
+    WEFT_PROBLEM_TAIL,
     WEFT_PROBLEM_DAMAGE, // a batch that should be there is not
     WEFT_PROBLEM_INDEX,  // an index that recovery would build again
     WEFT_PROBLEM_FILE    // a file that can't be read or is not what its name says
@@ -47,8 +48,8 @@ struct weft_inspect_report {
 };
 
 /**
- * `path` is a segment file, a partition directory, or any directory above such. Problems are no error: they are told and counted. Errors: NOT_FOUND,
- * DISK_FAILED, INVALID_ARGUMENT (a file that is no segment), with a sentence.
+ * `path` is a segment file, a partition directory, or any directory above such. Problems are no error: they are told
+ * and counted. Errors: NOT_FOUND, DISK_FAILED, INVALID_ARGUMENT (a file that is no segment), with a sentence.
  */
 WEFT_MUST_USE weft_err_t weft_inspect_run(const struct weft_disk *disk, const char *path,
                                           const struct weft_inspect *inspect, struct weft_inspect_report *report,

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
-// A log is a list of segments in memory; offsets and sizes live there, bytes in the files. What an append does to the disk is one pwritev into
-// the active segment (and, when an epoch begins, one entry in `epochs`, before it); index entries gather in memory and go out 170 at a time,
-// because they can be had again from the batches. Files are opened at need.
+// A log is a list of segments in memory; offsets and sizes live there, bytes in the files. What an append does to the
+// disk is one pwritev into the active segment (and, when an epoch begins, one entry in `epochs`, before it); index
+// entries gather in memory and go out 170 at a time, because they can be had again from the batches. Files are opened
+// at need.
 #include "log_internal.h"
 
 #include "../base/assert.h"
@@ -195,7 +196,8 @@ weft_err_t weft_log_unlink(weft_log_t *self, int64_t offset, const char *suffix)
     return err == WEFT_ERR_NOT_FOUND ? WEFT_OK : err;
 }
 
-// The new file first: if that fails nothing has changed. What fails of the old one's index afterwards is had again at need.
+// The new file first: if that fails nothing has changed. What fails of the old one's index afterwards is had again at
+// need.
 weft_err_t weft_log_roll(weft_log_t *self)
 {
     int64_t end = weft_log_end(self);
@@ -227,8 +229,8 @@ static bool s_must_roll(const weft_log_t *self, const struct weft_segment *activ
 }
 
 /*
- * Cuts off what a failed write may have left. Only then may anything be written behind the end again; and the cut must reach the disk, as a sync
- * meanwhile may have taken the leftovers there.
+ * Cuts off what a failed write may have left. Only then may anything be written behind the end again; and the cut must
+ * reach the disk, as a sync meanwhile may have taken the leftovers there.
  */
 static weft_err_t s_mend(weft_log_t *self, struct weft_segment *active)
 {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
-// The sparse index of a log's segments: gathered while appending, written 170 entries at a time, searched in memory and file, and built again from
-// the batch headers when an entry turns out bad. An index never decides what the log holds; it only says where to begin looking.
+// The sparse index of a log's segments: gathered while appending, written 170 entries at a time, searched in memory and
+// file, and built again from the batch headers when an entry turns out bad. An index never decides what the log holds;
+// it only says where to begin looking.
 #include "log_internal.h"
 
 #include "../base/assert.h"

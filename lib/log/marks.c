@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
-// Two small files of 24 bytes: `start` (delete-records and retention: the log begins there whatever files are left) and `cut` (a truncation is under
-// way, or was, and the checkpoint may still hold a synced end from before it). Both are replaced durably before what they announce.
+// Two small files of 24 bytes: `start` (delete-records and retention: the log begins there whatever files are left) and
+// `cut` (a truncation is under way, or was, and the checkpoint may still hold a synced end from before it). Both are
+// replaced durably before what they announce.
 #include "log_internal.h"
 
 #include "../base/crc32c.h"
@@ -26,8 +27,8 @@ static weft_err_t s_store(weft_log_t *self, const char *name, int64_t first, int
 }
 
 /*
- * When it fails the new file may be in its place all the same, and a start would go by it: then the log does so from now on. When that can't be
- * found out the log is given up.
+ * When it fails the new file may be in its place all the same, and a start would go by it: then the log does so from
+ * now on. When that can't be found out the log is given up.
  */
 weft_err_t weft_log_start_store(weft_log_t *self, int64_t offset)
 {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
-// Reading. A range is read straight into the frame that leaves, then cut to whole batches by walking their headers in it: one pread, no copy. Where a
-// read ended is remembered, so that a reader that goes on needs no search; offsets, not readers, are the key, so nobody has to say who he is.
+// Reading. A range is read straight into the frame that leaves, then cut to whole batches by walking their headers in
+// it: one pread, no copy. Where a read ended is remembered, so that a reader that goes on needs no search; offsets, not
+// readers, are the key, so nobody has to say who he is.
 #include "log_internal.h"
 
 #include "../base/assert.h"
@@ -60,8 +61,9 @@ struct s_range {
 };
 
 /*
- * The four fields that a range is cut by, and the bytes that announce them. A full weft_batch_read of each header made reading small batches three times
- * slower; that a batch stands at exactly the expected offset says as much, and whoever reads the batch checks all of it.
+ * The four fields that a range is cut by, and the bytes that announce them. A full weft_batch_read of each header made
+ * reading small batches three times slower; that a batch stands at exactly the expected offset says as much, and
+ * whoever reads the batch checks all of it.
  */
 static bool s_header(const uint8_t *at, struct weft_batch *batch)
 {
@@ -72,7 +74,8 @@ static bool s_header(const uint8_t *at, struct weft_batch *batch)
     return weft_batch_bytes(batch) <= WEFT_BATCH_BYTES_MAX;
 }
 
-// Whole batches at the front of `bytes`, the first at `offset`, none that ends above `limit`. One that says it ends above the segment's `end` lies.
+// Whole batches at the front of `bytes`, the first at `offset`, none that ends above `limit`. One that says it ends
+// above the segment's `end` lies.
 static struct s_range s_whole(weft_slice_t bytes, int64_t offset, int64_t limit, int64_t end)
 {
     struct s_range range = {.next_offset = offset};

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MPL-2.0
 /*
- * Recovery, in two phases (REPLICATION.md rules 9, 10, 13, 14). The first only reads: it finds where the log ends, or that it is damaged, and then nothing
- * was changed. The second makes the files agree with that, durably, before anything may be appended: what was cut can never be taken for records later.
+ * Recovery, in two phases (REPLICATION.md rules 9, 10, 13, 14). The first only reads: it finds where the log ends, or
+ * that it is damaged, and then nothing was changed. The second makes the files agree with that, durably, before
+ * anything may be appended: what was cut can never be taken for records later.
  *
- * What is read: a sealed segment that ends at or below the synced end is trusted by its index footer and its size. Any other is verified, byte by
- * byte, from its last index entry below the synced end. The first thing that is no batch at the expected offset ends the log: below
- * the synced end that is damage, above it a torn tail, and whatever stands behind it goes, whole batches too.
+ * What is read: a sealed segment that ends at or below the synced end is trusted by its index footer and its size. Any
+ * other is verified, byte by byte, from its last index entry below the synced end. The first thing that is no batch at
+ * the expected offset ends the log: below the synced end that is damage, above it a torn tail, and whatever stands
+ * behind it goes, whole batches too.
  */
 #include "log_internal.h"
 
@@ -245,8 +247,8 @@ static void s_sealed(struct s_recovery *self, struct weft_segment *segment, bool
 }
 
 /*
- * One segment, the last in the list: *next is the file in which the log goes on, base_count if it ends here. That is the one that begins where this one
- * ends; others in between are left over from a roll that failed.
+ * One segment, the last in the list: *next is the file in which the log goes on, base_count if it ends here. That is
+ * the one that begins where this one ends; others in between are left over from a roll that failed.
  */
 static weft_err_t s_segment(struct s_recovery *self, size_t *next)
 {
@@ -380,7 +382,8 @@ static weft_err_t s_fix_active(struct s_recovery *self)
     struct weft_segment *active = weft_log_active(log);
     weft_err_t err = WEFT_OK;
     int64_t index_bytes;
-    // A truncation that was cut short may be seen here and not be on the disk: what it took away must not come back either.
+    // A truncation that was cut short may be seen here and not be on the disk: what it took away must not come back
+    // either.
     if (self->torn || log->cut_from) {
         err = log->disk->ops->truncate(active->file, active->bytes);
         if (!err) err = log->disk->ops->sync(active->file);
@@ -399,9 +402,9 @@ static weft_err_t s_fix_active(struct s_recovery *self)
 }
 
 /*
- * Bytes that nobody knows to be synced are written again, as they were read. They may stand in the page cache alone: after an fdatasync that failed, Linux
- * calls such pages clean, and the sync of a later process would succeed without writing them (REPLICATION.md rule 11). Written again
- * they are dirty, and the first sync means what it says.
+ * Bytes that nobody knows to be synced are written again, as they were read. They may stand in the page cache alone:
+ * after an fdatasync that failed, Linux calls such pages clean, and the sync of a later process would succeed without
+ * writing them (REPLICATION.md rule 11). Written again they are dirty, and the first sync means what it says.
  */
 static weft_err_t s_write_again(struct weft_segment *segment, weft_buf_t *scratch)
 {
@@ -442,7 +445,8 @@ static weft_err_t s_write_unsynced_again(struct s_recovery *self)
     return err;
 }
 
-// How many directories, from the log's own upwards, belong to the data directory: that is the one with the file `identity`. Above it is not ours.
+// How many directories, from the log's own upwards, belong to the data directory: that is the one with the file
+// `identity`. Above it is not ours.
 static uint8_t s_levels(const weft_log_t *log)
 {
     char path[WEFT_LOG_PATH_BYTES_MAX], above[sizeof log->directory];

@@ -2,11 +2,11 @@
 /**
  * Segment: one file of batches and its sparse index. Internal to lib/log.
  *
- * The index is one file of fixed entries that serves both searches: an entry names a batch by offset and position, and holds the largest
- * timestamp of all batches before it in the segment, which never falls: so the same binary search answers "where is offset n" and
- * "where does time t begin". A sealed segment's index ends with a footer: what a start needs to know without reading the segment.
- * Every entry carries a CRC that is seeded with the segment's base offset, so that neither torn pages nor another segment's
- * entries are ever taken for its own. Layouts: docs/STORAGE.md.
+ * The index is one file of fixed entries that serves both searches: an entry names a batch by offset and position, and
+ * holds the largest timestamp of all batches before it in the segment, which never falls: so the same binary search
+ * answers "where is offset n" and "where does time t begin". A sealed segment's index ends with a footer: what a start
+ * needs to know without reading the segment. Every entry carries a CRC that is seeded with the segment's base offset,
+ * so that neither torn pages nor another segment's entries are ever taken for its own. Layouts: docs/STORAGE.md.
  */
 #ifndef WEFT_LOG_SEGMENT_H
 #define WEFT_LOG_SEGMENT_H
@@ -74,8 +74,8 @@ static inline bool weft_index_before(const struct weft_index_want *want, const s
 struct weft_index_entry weft_index_origin(const struct weft_segment *segment);
 
 /**
- * Searches the index file. *index is the entry's number, -1 if the origin is the answer. A bad entry gives DAMAGED, unless `lenient`: then it counts as
- * beyond the bound, so that what is found is good though perhaps not the last.
+ * Searches the index file. *index is the entry's number, -1 if the origin is the answer. A bad entry gives DAMAGED,
+ * unless `lenient`: then it counts as beyond the bound, so that what is found is good though perhaps not the last.
  */
 WEFT_MUST_USE weft_err_t weft_index_search(const struct weft_segment *segment, const struct weft_index_want *want,
                                            bool lenient, struct weft_index_entry *entry, int64_t *index);
@@ -91,14 +91,18 @@ struct weft_segment_walk {
 };
 
 void weft_segment_walk_init(struct weft_segment_walk *self, weft_file_t *file, int64_t position, int64_t end);
-// The header at self->position, which is left where it is. NOT_FOUND at the end; DAMAGED when no whole batch stands there.
+// The header at self->position, which is left where it is. NOT_FOUND at the end; DAMAGED when no whole batch stands
+// there.
 WEFT_MUST_USE weft_err_t weft_segment_walk_peek(struct weft_segment_walk *self, struct weft_batch *batch);
 // The same, and goes on behind the batch.
 WEFT_MUST_USE weft_err_t weft_segment_walk_next(struct weft_segment_walk *self, struct weft_batch *batch);
 // A header within bounds: shape, format, size limit; the payload may lie beyond `bytes`.
 WEFT_MUST_USE weft_err_t weft_segment_header(weft_slice_t bytes, struct weft_batch *batch);
 
-/** Verifies batches of a file from `position`: shape, CRC, expected offset, epoch. Calls `each` for every good one; stops at the first bad. */
+/**
+ * Verifies batches of a file from `position`: shape, CRC, expected offset, epoch. Calls `each` for every good one;
+ * stops at the first bad.
+ */
 struct weft_verify {
     weft_file_t *file;
     int64_t position;   // in: where to begin; out: behind the last good batch

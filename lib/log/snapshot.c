@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
-// Snapshots of what is derived from the log's prefix: files `<offset>.sessions`. They can be had again by replay, so writing one does not wait for the
-// disk: it is renamed into place and goes with the next sync. The two newest are kept, so that a torn one leaves the other.
-// One above the end belongs to a history that was cut off and is removed durably before anything is appended.
+// Snapshots of what is derived from the log's prefix: files `<offset>.sessions`. They can be had again by replay, so
+// writing one does not wait for the disk: it is renamed into place and goes with the next sync. The two newest are
+// kept, so that a torn one leaves the other. One above the end belongs to a history that was cut off and is removed
+// durably before anything is appended.
 #include "log_internal.h"
 
 #include "../base/crc32c.h"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
-// Group commit, the log's half. begin() hands out references to every file written since the last one, oldest first; the sync part blocks on them; done()
-// moves the synced end. Syncs may overlap: each covers what was written before it began. A truncation syncs for itself and makes older syncs
-// say nothing about the end (their bytes may be gone).
+// Group commit, the log's half. begin() hands out references to every file written since the last one, oldest first;
+// the sync part blocks on them; done() moves the synced end. Syncs may overlap: each covers what was written before it
+// began. A truncation syncs for itself and makes older syncs say nothing about the end (their bytes may be gone).
 #include "log_internal.h"
 
 #include "../base/assert.h"

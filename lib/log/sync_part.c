@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 /*
- * A round is what one turn drained: all its requests are synced together and then answered, in the order in which they came. Files are synced one by one,
- * unless there are so many that one syncfs of the whole file system is quicker. After a failure nothing is recorded in the checkpoint any more and
- * the stop is not clean: the directory is given up (REPLICATION.md rule 11), by those who get the answers.
+ * A round is what one turn drained: all its requests are synced together and then answered, in the order in which they
+ * came. Files are synced one by one, unless there are so many that one syncfs of the whole file system is quicker.
+ * After a failure nothing is recorded in the checkpoint any more and the stop is not clean: the directory is given up
+ * (REPLICATION.md rule 11), by those who get the answers.
  */
 #include "sync_part.h"
 
@@ -15,9 +16,9 @@
 #include <string.h>
 
 /*
- * Measured on ext4 (virtio disk), 4 KiB written to each file: fdatasync one by one takes 1.3 ms for 8 files, 5.2 ms for 32, 12 ms for 64, 30 ms
- * for 128; one syncfs 0.3, 0.9, 1.7 and 3.6 ms. But syncfs also waits for what others wrote to that file system, so it has
- * to be worth it several times over.
+ * Measured on ext4 (virtio disk), 4 KiB written to each file: fdatasync one by one takes 1.3 ms for 8 files, 5.2 ms for
+ * 32, 12 ms for 64, 30 ms for 128; one syncfs 0.3, 0.9, 1.7 and 3.6 ms. But syncfs also waits for what others wrote to
+ * that file system, so it has to be worth it several times over.
  */
 #define S_FILES_ONE_BY_ONE_MAX 32
 

@@ -25,7 +25,8 @@ struct weft_sync_job {
 };
 
 /*
- * A job without files and with end_offset -1 has nothing to sync: it removes its partition from the checkpoint (the topic was deleted).
+ * A job without files and with end_offset -1 has nothing to sync: it removes its partition from the checkpoint (the
+ * topic was deleted).
  */
 
 /** Body of both mails; allocated by the sender, comes back to it, freed by it. */
@@ -38,7 +39,8 @@ struct weft_sync_request {
 // with the clean marker (only if every sync succeeded).
 // It stops only after all posted requests were answered; stop it after the parts that post to it.
 struct weft_part *weft_sync_part_new(const char *name, weft_checkpoint_t *checkpoint, int64_t checkpoint_ms);
-// Microseconds (port time) since its last round began, 0 if idle: the turn of the data directory for heartbeats. Any thread.
+// Microseconds (port time) since its last round began, 0 if idle: the turn of the data directory for heartbeats. Any
+// thread.
 int64_t weft_sync_part_busy_us(const struct weft_part *self, int64_t now_us);
 
 #endif

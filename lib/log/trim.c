@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
 /*
- * Taking away: from the end (truncate) and from the beginning (trim, retain). Both first write durably what they are about to do, then do it:
- * file `start` makes segments below it garbage wherever a crash leaves them; file `cut` says that the checkpoint's synced end may be from before the
- * truncation, so that what is missing above it is no damage. A crash between any two steps leaves the log as before, as after, or (truncate) cut
- * somewhere between, with the same bytes below.
+ * Taking away: from the end (truncate) and from the beginning (trim, retain). Both first write durably what they are
+ * about to do, then do it: file `start` makes segments below it garbage wherever a crash leaves them; file `cut` says
+ * that the checkpoint's synced end may be from before the truncation, so that what is missing above it is no damage. A
+ * crash between any two steps leaves the log as before, as after, or (truncate) cut somewhere between, with the same
+ * bytes below.
  */
 #include "log_internal.h"
 
@@ -170,8 +171,8 @@ static bool s_too_old(weft_log_t *self, struct weft_segment *segment, int64_t no
 {
     if (self->config.retention_ms < 0 || segment->bytes == 0) return false;
     int64_t newest = segment->max_timestamp_ms;
-    // Timestamps of the future count from when they were first seen here, for as long as they are of the future: where the
-    // clock was only behind, and has been set right, they count as they are.
+    // Timestamps of the future count from when they were first seen here, for as long as they are of the future: where
+    // the clock was only behind, and has been set right, they count as they are.
     if (newest <= now_ms)
         segment->seen_ms = WEFT_TIME_NONE;
     else if (segment->seen_ms == WEFT_TIME_NONE)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
-// Verification: every byte from a position to the end of a file, read once through a window that grows to the largest batch met (bounded by
-// WEFT_BATCH_BYTES_MAX). The same for recovery, `weft log verify` and the fuzzer: content is judged here and nowhere else.
+// Verification: every byte from a position to the end of a file, read once through a window that grows to the largest
+// batch met (bounded by WEFT_BATCH_BYTES_MAX). The same for recovery, `weft log verify` and the fuzzer: content is
+// judged here and nowhere else.
 #include "segment.h"
 
 #include "../base/mutate.h"
@@ -48,7 +49,8 @@ static bool s_zeros(weft_slice_t bytes)
     return true;
 }
 
-// Is the batch at the front of `bytes` not to be taken? Then self->reason says why. `bytes` holds the batch whole or ends with the file.
+// Is the batch at the front of `bytes` not to be taken? Then self->reason says why. `bytes` holds the batch whole or
+// ends with the file.
 static bool s_refused(struct weft_verify *self, weft_slice_t bytes, struct weft_batch *batch)
 {
     char *reason = self->reason;

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MPL-2.0
 /*
- * Decoding: the guard walks the bytes, msgpack-c makes objects of them in a zone that is reused, the tables say what goes where. A key is looked
- * for first where the encoder would have put it, so that our own messages cost one comparison a key. The struct is built in
- * the arena and copied out at the end: a refused message leaves the caller's struct as it was.
+ * Decoding: the guard walks the bytes, msgpack-c makes objects of them in a zone that is reused, the tables say what
+ * goes where. A key is looked for first where the encoder would have put it, so that our own messages cost one
+ * comparison a key. The struct is built in the arena and copied out at the end: a refused message leaves the caller's
+ * struct as it was.
  *
- * Encoding: msgpack_packer writes into the buffer; a map's pairs are counted first, because fields equal to their default are left out.
+ * Encoding: msgpack_packer writes into the buffer; a map's pairs are counted first, because fields equal to their
+ * default are left out.
  */
 #include "codec.h"
 
@@ -501,7 +503,8 @@ void weft_shape_encode(const struct weft_shape *shape, const void *self, const s
     s_encode_map(&packer, shape, self, head);
 }
 
-// A reply that refuses: the header with name and sentence, and what else was set on purpose (DIVERGED tells where the common part ends).
+// A reply that refuses: the header with name and sentence, and what else was set on purpose (DIVERGED tells where the
+// common part ends).
 static void s_encode_refusal(msgpack_packer *packer, const struct weft_shape *shape, const void *reply)
 {
     struct weft_reply_header header = *(const struct weft_reply_header *) reply;

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MPL-2.0
 /**
- * Codec: message headers, commands and records, between msgpack maps and C structs, from tables that schemas/generate.py makes.
+ * Codec: message headers, commands and records, between msgpack maps and C structs, from tables that
+ * schemas/generate.py makes.
  *
- * Callers use the generated functions (<weft_gen/messages.h>, <weft_gen/commands.h>, <weft_gen/records.h>); this is what stands behind them.
- * The rules are those of docs/PROTOCOL.md: unknown keys are ignored, absent (or nil) keys have their defaults, of a key that stands
- * twice the last counts, integers of any width are taken, str and bin stand for each other.
+ * Callers use the generated functions (<weft_gen/messages.h>, <weft_gen/commands.h>, <weft_gen/records.h>); this is
+ * what stands behind them. The rules are those of docs/PROTOCOL.md: unknown keys are ignored, absent (or nil) keys have
+ * their defaults, of a key that stands twice the last counts, integers of any width are taken, str and bin stand for
+ * each other.
  */
 #ifndef WEFT_WIRE_CODEC_H
 #define WEFT_WIRE_CODEC_H
@@ -12,8 +14,8 @@
 #include "guard.h"
 
 /**
- * What a decode needs for its arrays: they live until the next decode with the same codec, strings point into the decoded bytes.
- * One thread at a time.
+ * What a decode needs for its arrays: they live until the next decode with the same codec, strings point into the
+ * decoded bytes. One thread at a time.
  */
 typedef struct weft_message_codec {
     weft_arena_t arena;
@@ -71,7 +73,8 @@ struct weft_shape {
 
 // Sets every field to its default; without one: 0, false, zero id, nil, empty array.
 void weft_shape_init(const struct weft_shape *shape, void *out);
-// BAD_FRAME (by the guard) or INVALID_REQUEST, with a sentence that names the field, what was given and what is allowed; *out is written only on success.
+// BAD_FRAME (by the guard) or INVALID_REQUEST, with a sentence that names the field, what was given and what is
+// allowed; *out is written only on success.
 WEFT_MUST_USE weft_err_t weft_shape_decode(weft_codec_t *codec, const struct weft_shape *shape, weft_slice_t bytes,
                                            const struct weft_guard_limits *limits, void *out, struct weft_error *error);
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 /*
- * The guard is one walk (walk.c) over the whole value, then a look whether anything follows. What passes can be handed to msgpack-c: its
- * counts are true, so what it reserves is at most a small multiple of the bytes received.
+ * The guard is one walk (walk.c) over the whole value, then a look whether anything follows. What passes can be handed
+ * to msgpack-c: its counts are true, so what it reserves is at most a small multiple of the bytes received.
  */
 #include "guard.h"
 

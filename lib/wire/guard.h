@@ -2,8 +2,9 @@
 /**
  * Guard: one walk over received msgpack before anything decodes it (I8).
  *
- * Accepts exactly one msgpack value that fills the bytes, whose every count fits in the bytes that remain and in the limits, whose depth is bounded.
- * msgpack-c 4.0.0 reserves 8 GiB for the five bytes dd 0f ff ff ff; behind the guard it can't.
+ * Accepts exactly one msgpack value that fills the bytes, whose every count fits in the bytes that remain and in the
+ * limits, whose depth is bounded. msgpack-c 4.0.0 reserves 8 GiB for the five bytes dd 0f ff ff ff; behind the guard it
+ * can't.
  */
 #ifndef WEFT_WIRE_GUARD_H
 #define WEFT_WIRE_GUARD_H

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
 /*
- * The header of a request, on the path of every message: one walk guards the bytes and picks out `api`, `id` and `must` on the way,
- * without msgpack-c and without an allocation. The fields are decoded later, by whoever knows the message.
+ * The header of a request, on the path of every message: one walk guards the bytes and picks out `api`, `id` and `must`
+ * on the way, without msgpack-c and without an allocation. The fields are decoded later, by whoever knows the message.
  *
- * The id is taken as soon as it is met, so that even a header that turns out to be broken behind it is refused under its id.
+ * The id is taken as soon as it is met, so that even a header that turns out to be broken behind it is refused under
+ * its id.
  */
 #include "walk.h"
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 /*
- * A msgpack head is one byte, then up to eight of a length or number, big endian. A count is believed only if so many values can
- * still follow (an element takes at least one byte, a pair two), so no reader behind the walk can be made to reserve more than a small
- * multiple of what was really sent. Nesting is followed with a stack of what remains at each depth, not by recursion.
+ * A msgpack head is one byte, then up to eight of a length or number, big endian. A count is believed only if so many
+ * values can still follow (an element takes at least one byte, a pair two), so no reader behind the walk can be made to
+ * reserve more than a small multiple of what was really sent. Nesting is followed with a stack of what remains at each
+ * depth, not by recursion.
  */
 #include "walk.h"
 

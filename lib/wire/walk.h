@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
 /**
- * Walk: a bounded reader of msgpack heads over bytes that nobody has checked; the guard and the request header are built on it.
+ * Walk: a bounded reader of msgpack heads over bytes that nobody has checked; the guard and the request header are
+ * built on it.
  *
- * Allocates nothing, reads nothing behind the end, and refuses counts and sizes that lie before anybody can believe them.
+ * Allocates nothing, reads nothing behind the end, and refuses counts and sizes that lie before anybody can believe
+ * them.
  */
 #ifndef WEFT_WIRE_WALK_H
 #define WEFT_WIRE_WALK_H

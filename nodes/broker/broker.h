@@ -32,7 +32,9 @@ struct weft_broker_joined {
     weft_id_t incarnation;
 };
 
-/** A partition that was in the data directory at the start, or in its checkpoint, with the synced end recorded there. */
+/**
+ * A partition that was in the data directory at the start, or in its checkpoint, with the synced end recorded there.
+ */
 struct weft_broker_found {
     weft_id_t topic;
     uint32_t partition;

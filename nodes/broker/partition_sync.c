@@ -22,8 +22,8 @@ static void s_request_free(void *body)
     free(request);
 }
 
-// A job for every dirty log. One holds few files: after many rolls the rest goes with the next, so that log stays dirty,
-// and as urgent as it was.
+// A job for every dirty log. One holds few files: after many rolls the rest goes with the next, so that log stays
+// dirty, and as urgent as it was.
 static void s_begin_jobs(weft_shard_t *shard, struct weft_sync_request *request)
 {
     size_t dirty = shard->dirty.count;

@@ -52,8 +52,8 @@ static void s_in_scratch(weft_shard_t *self, struct s_incoming *in)
     in->payload = WEFT_SLICE_NIL;
 }
 
-// What is compressed is looked into as well: a batch that does not inflate, or not to what it says, would stop every consumer behind it, and a
-// topic's largest record would bind only those who don't compress.
+// What is compressed is looked into as well: a batch that does not inflate, or not to what it says, would stop every
+// consumer behind it, and a topic's largest record would bind only those who don't compress.
 static weft_err_t s_look_inside(weft_shard_t *self, const struct weft_topic_settings *settings, weft_slice_t bytes,
                                 const struct weft_batch *batch)
 {

@@ -70,7 +70,9 @@ void weft_producer_destroy(weft_producer_t **self_p)
     *self_p = NULL;
     weft_assert(!self->inside);
     self->inside = true;
-    if (!self->closed) weft_producer_part_give_up(self->part, WEFT_ERR_LOCAL_CLOSED);
+    bool closed = self->closed;
+    self->closed = true; // a report that sends again would wait for ever
+    if (!closed) weft_producer_part_give_up(self->part, WEFT_ERR_LOCAL_CLOSED);
     self->driver->ops->destroy(&self->driver);
     weft_options_destroy(&self->options);
     free(self);

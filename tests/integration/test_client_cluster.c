@@ -574,6 +574,35 @@ static void test_client__nobody_there_ends_in_time(void **state)
     weft_delivery_destroy(&delivery); // after the producer is fine
 }
 
+struct last_words {
+    weft_producer_t *producer;
+    weft_topic_t *topic;
+    int reports;
+    weft_err_t error, again;
+};
+
+static void s_send_from_report(void *context, const struct weft_report *report)
+{
+    struct last_words *self = context;
+    self->reports++;
+    self->error = report->error;
+    self->again = weft_producer_send(self->producer, self->topic, 0, WEFT_SLICE_NIL, weft_text("again"), NULL);
+}
+
+static void test_client__destroy_reports_what_waits_and_takes_nothing_more(void **state)
+{
+    struct last_words words = {.again = WEFT_OK};
+    assert_ok(weft_producer_new((const char *[]){"bootstrap=tcp://127.0.0.1:1", NULL}, &words.producer, NULL));
+    words.topic = s_topic(words.producer, "any");
+    weft_producer_on_report(words.producer, s_send_from_report, &words);
+    assert_ok(weft_producer_send(words.producer, words.topic, 0, WEFT_SLICE_NIL, weft_text("x"), NULL));
+    weft_producer_t *producer = words.producer;
+    weft_producer_destroy(&producer);
+    assert_int_equal(words.reports, 1);
+    assert_err(words.error, WEFT_ERR_LOCAL_CLOSED);
+    assert_err(words.again, WEFT_ERR_LOCAL_CLOSED); // else it would never be reported
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -589,6 +618,7 @@ int main(void)
         cmocka_unit_test(test_client__limits_are_known_before_sending),
         cmocka_unit_test(test_client__a_wrong_setting_is_refused_with_a_sentence),
         cmocka_unit_test(test_client__nobody_there_ends_in_time),
+        cmocka_unit_test(test_client__destroy_reports_what_waits_and_takes_nothing_more),
         cmocka_unit_test(test_client__a_restart_in_the_middle_loses_and_doubles_nothing),
         cmocka_unit_test(test_client__a_consumer_lives_through_a_restart),
     };

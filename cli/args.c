@@ -105,6 +105,14 @@ static int s_unknown_option(const struct cli_args *args, const char *given, size
     return cli_usage(args, "there is no option %s; 'weft %s --help' lists them", name, args->verb->words);
 }
 
+static int s_give(struct cli_args *args, const struct cli_option *option, const char *value)
+{
+    if (args->given_count == CLI_REPEAT_MAX) return cli_usage(args, "more than %d options were given", CLI_REPEAT_MAX);
+    args->given[args->given_count].option = option;
+    args->given[args->given_count++].value = value;
+    return CLI_DONE;
+}
+
 // One option at argv[*at]; moves *at past its value.
 static int s_parse_option(struct cli_args *args, int argc, char **argv, int *at)
 {
@@ -122,10 +130,7 @@ static int s_parse_option(struct cli_args *args, int argc, char **argv, int *at)
             return cli_usage(args, "%s takes a value: %s %s", option->name, option->name, option->value);
     } else if (given[size] == '=')
         return cli_usage(args, "%s takes no value", option->name);
-    if (args->given_count == CLI_REPEAT_MAX) return cli_usage(args, "more than %d options were given", CLI_REPEAT_MAX);
-    args->given[args->given_count].option = option;
-    args->given[args->given_count++].value = value;
-    return CLI_DONE;
+    return s_give(args, option, value);
 }
 
 int cli_parse(int argc, char **argv, struct cli_args *out)
@@ -143,7 +148,8 @@ int cli_parse(int argc, char **argv, struct cli_args *out)
             int status = s_parse_option(out, argc, argv, &at);
             if (status != CLI_DONE) return status;
         } else if (!options_end && strcmp(argv[at], "-h") == 0) {
-            out->given[out->given_count++].option = &s_option_help;
+            int status = s_give(out, &s_option_help, "");
+            if (status != CLI_DONE) return status;
         } else {
             if (out->argument_count == CLI_REPEAT_MAX)
                 return cli_usage(out, "more than %d arguments were given", CLI_REPEAT_MAX);

@@ -9,7 +9,7 @@
 
 #include <weft/weft.h>
 
-#define CLI_SETTINGS_MAX 64
+#define CLI_SETTINGS_MAX (CLI_REPEAT_MAX + 16) // every --set, and what the verb adds
 
 /** "key=value" settings, NULL at the end, owned. */
 struct cli_settings {

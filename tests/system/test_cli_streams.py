@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 
-from harness import WEFT, DEADLINE_S, run, up
+from harness import WEFT, DEADLINE_S, run, up, weft
 
 READER_LEFT = 141
 INTERRUPTED = 130
@@ -99,6 +99,12 @@ def test_cli__produce_tells_what_was_not_delivered_in_time():
         status, said = finish(process)
         assert status == 1 and "1 of 2 records were not acknowledged" in said, (status, said)
         process.stdout.close()
+
+
+def test_cli__too_many_options_are_refused():
+    for arguments in (("version", *["-h"] * 5000), ("consume", "orders", *["--set", "reset=latest"] * 300)):
+        done = weft(*arguments, bootstrap="tcp://127.0.0.1:1", status=2)
+        assert "more than 256 options were given" in done.stderr, done.stderr
 
 
 def test_cli__a_topic_that_is_deleted_is_not_called_read_to_its_end():

@@ -3,6 +3,7 @@
 #include "sim_run.h"
 
 #include "sim_clients.h"
+#include "sim_stranger.h"
 #include "sim_wrap.h"
 
 #include "../../lib/base/assert.h"
@@ -24,7 +25,8 @@ struct run {
     uint32_t fault_wait_us; // mean time between two faults
     bool disks_fail;
     int32_t rotten; // the broker where it did, 0: none yet
-    bool rots;      // in the end a bit flips on a disk at rest
+    bool has_stranger;
+    bool rots; // in the end a bit flips on a disk at rest
 };
 
 static const struct sim_config s_calm = {
@@ -240,6 +242,7 @@ static bool s_load(struct run *run)
     sim_configure(run->sim, &run->network);
     sim_producers_start(&run->clients);
     sim_consumers_start(&run->clients);
+    if (run->has_stranger) sim_stranger_start(&run->clients);
     run->faults_end_us = sim_now_us(run->sim) + 4 * SECOND + (int64_t) sim_below(run->sim, 8 * SECOND);
     sim_at(run->sim, sim_now_us(run->sim) + 500000, s_nemesis, run);
     sim_run_until_true(run->sim, run->faults_end_us, s_bad_or_over, run);
@@ -454,6 +457,7 @@ void sim_run_seed(uint64_t seed, bool trace, struct sim_result *out)
     weft_rand_init(&extra, seed ^ 0x5eed);
     run.nodes.inproc = weft_rand_chance(&extra, 200000);
     run.rots = weft_rand_chance(&extra, 100000);
+    run.has_stranger = weft_rand_chance(&extra, 200000);
     sim_clients_init(&run.clients, run.sim, run.history, &run.nodes);
     s_plan_clients(&run);
     if (s_start(&run) && s_load(&run) && s_heal(&run)) (void) (run.rots ? s_verify_rotten(&run) : s_verify(&run));

@@ -232,6 +232,7 @@ double bench_cpu_seconds(void)
 
 bool bench_goes_on(const struct bench *self, int64_t done, int64_t started_us)
 {
+    if (cli_interrupted()) return false;
     if (self->count) return done < self->count;
     return (double) (cli_now_us() - started_us) / 1e6 < self->seconds;
 }

@@ -135,6 +135,7 @@ static bool s_open(struct limit *self)
                  self->server.path);
         return false;
     }
+    unlink(self->server.path); // gone however this ends
     self->server.context = zmq_ctx_new();
     self->server.socket = zmq_socket(self->server.context, ZMQ_ROUTER);
     s_unbounded(self->server.socket);
@@ -184,8 +185,6 @@ static void s_close(struct limit *self)
     zmq_ctx_term(self->context);
     zmq_close(self->server.socket);
     zmq_ctx_term(self->server.context);
-    close(self->server.file);
-    unlink(self->server.path);
 }
 
 static void s_keep(void *data, void *hint) {}
@@ -283,10 +282,8 @@ static int s_limit(const struct cli_args *args)
     double fetched = s_fetch(&self, bench.seconds / 2) / (double) bench.batch_bytes * records_per_batch;
     s_echo(&self, bench.seconds / 4, echo);
     s_close(&self);
-    self.server.file = open(self.server.path, O_RDWR | O_CREAT, 0600);
-    s_sync(&self, bench.seconds / 8, sync);
+    if (ftruncate(self.server.file, 0) == 0) s_sync(&self, bench.seconds / 8, sync);
     close(self.server.file);
-    unlink(self.server.path);
     if (cli_json(args)) {
         cli_json_t json;
         bench_json_begin(&bench, &json, "limit");

@@ -41,7 +41,7 @@ static int64_t s_send_all(struct bench *bench, weft_producer_t *producer, weft_t
     cli_progress_begin(&progress, "produced", bench->count);
     int64_t sent = 0, started = cli_now_us();
     char text[32];
-    for (; (sent & 1023) || bench_goes_on(bench, sent, started); sent++) {
+    for (; ((sent & 1023) && !cli_interrupted()) || bench_goes_on(bench, sent, started); sent++) {
         s_pace(bench, producer, sent, started);
         weft_err_t err = weft_producer_send_wait(producer, topic, WEFT_PARTITION_AUTO, bench_key(bench, text),
                                                  bench_value(bench), NULL, 60000);
@@ -76,6 +76,7 @@ static weft_topic_t *s_topic(struct bench *bench, weft_producer_t *producer)
 static void s_print_rate(struct bench *bench, const char *name, int64_t records, double seconds, double cpu_s,
                          const weft_histogram_t *latency)
 {
+    if (cli_interrupted()) return; // half a run is no result
     double rate = (double) records / seconds;
     if (cli_json(bench->args)) {
         cli_json_t json;
@@ -172,7 +173,7 @@ static int s_consume_run(struct bench *bench)
     int64_t records = 0, started = 0, warm = bench->count / 10;
     double cpu = 0;
     int status = CLI_DONE;
-    while (records < bench->count && status == CLI_DONE) {
+    while (records < bench->count && status == CLI_DONE && !cli_interrupted()) {
         weft_records_t *list = NULL;
         struct weft_record_view record;
         if (weft_consumer_poll(consumer, 1000, &list) != WEFT_OK)
@@ -249,7 +250,9 @@ static int s_latency_run(struct bench *bench)
     weft_histogram_destroy(&timed.latency);
     timed.latency = weft_histogram_new();
     if (status == CLI_DONE) status = s_latency_loop(bench, producer, topic, &timed);
-    if (status == CLI_DONE && cli_json(bench->args)) {
+    if (cli_interrupted()) {
+        status = CLI_INTERRUPTED;
+    } else if (status == CLI_DONE && cli_json(bench->args)) {
         cli_json_t json;
         bench_json_begin(bench, &json, "latency");
         cli_json_int(&json, "rate", bench->rate);
@@ -271,11 +274,12 @@ static int s_with_cluster(const struct cli_args *args, int (*fill)(struct bench 
 {
     struct bench bench;
     if (!bench_parse(&bench, args)) return CLI_USAGE;
+    cli_catch_signals(); // the topic and the directory that it makes are taken away again
     int status = bench_open(&bench);
     if (status == CLI_DONE && fill && bench.topic_created) status = fill(&bench);
     if (status == CLI_DONE) status = run(&bench);
     bench_close(&bench);
-    return status;
+    return cli_interrupted() ? CLI_INTERRUPTED : status;
 }
 
 static int s_produce(const struct cli_args *args)

@@ -4,8 +4,9 @@
 import os
 import signal
 import subprocess
+import tempfile
 
-from harness import WEFT, DEADLINE_S, run, up, weft
+from harness import WEFT, DEADLINE_S, run, up, wait_until, weft, weft_json
 
 READER_LEFT = 141
 INTERRUPTED = 130
@@ -99,6 +100,25 @@ def test_cli__produce_tells_what_was_not_delivered_in_time():
         status, said = finish(process)
         assert status == 1 and "1 of 2 records were not acknowledged" in said, (status, said)
         process.stdout.close()
+
+
+def test_cli__an_interrupted_bench_leaves_nothing_behind():
+    with up() as node, tempfile.TemporaryDirectory() as directory:
+        # limit unlinks its file at once, and is not asked to end: whatever signal ends it leaves nothing
+        for arguments, status in ((("consume", "--count", 10**9), INTERRUPTED), (("produce", "--seconds", 600), INTERRUPTED),
+                                  (("latency", "--seconds", 600, "--rate", 2), INTERRUPTED),
+                                  (("produce", "--embedded", "--seconds", 600, "--dir", directory), INTERRUPTED),
+                                  (("limit", "--seconds", 600, "--dir", directory), -signal.SIGINT)):
+            process = start(node, "bench", *arguments, stdout=subprocess.PIPE)
+            made = (lambda: os.listdir(directory)) if "--embedded" in arguments else (lambda: weft_json("topic", "list", bootstrap=node.endpoint))
+            if arguments[0] == "limit":
+                made = lambda: os.path.exists(f"/proc/{process.pid}/task") and len(os.listdir(f"/proc/{process.pid}/task")) > 3
+            wait_until(made, "the bench runs")
+            process.send_signal(signal.SIGINT)
+            got, said = finish(process)
+            assert got == status and process.stdout.read() == b"", (arguments, got, said)
+            process.stdout.close()
+            assert weft_json("topic", "list", bootstrap=node.endpoint) == [] and os.listdir(directory) == [], arguments
 
 
 def test_cli__too_many_options_are_refused():

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
-// Parsing by table: the longest verb whose words match, then its options in any place, then its arguments. Whatever does not fit is
-// answered with what was given, what is allowed and the nearest thing that exists.
+// Parsing by table: the longest verb whose words match, then its options in any place, then its arguments. Whatever
+// does not fit is answered with what was given, what is allowed and the nearest thing that exists.
 #include "cli.h"
 
 #include "../lib/base/options.h"

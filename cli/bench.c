@@ -72,7 +72,8 @@ bool bench_parse(struct bench *self, const struct cli_args *args)
     self->durable = self->acks && strcmp(self->acks, "all") == 0 && !cli_has(args, "--no-durable");
     if (args->verb == &cli_verb_bench_consume && !self->count) self->count = 5000000;
     self->pool = weft_alloc(BENCH_POOL_BYTES + BENCH_RECORD_BYTES_MAX);
-    // Text-like content: words of a small alphabet repeat, so that compression has something to find, but not everything.
+    // Text-like content: words of a small alphabet repeat, so that compression has something to find, but not
+    // everything.
     for (size_t i = 0; i < BENCH_POOL_BYTES + BENCH_RECORD_BYTES_MAX; i++)
         self->pool[i] = (uint8_t) ("etaoinshrdlu 0123"[s_random(self) % 17]);
     return true;

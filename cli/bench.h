@@ -2,8 +2,8 @@
 /**
  * What the benches share: options, the cluster they run against, the records they send, how results are printed.
  *
- * `limit` moves the same bytes over bare sockets and writes them with bare pwrite; the other benches are to be read as ratios to it, from the same
- * machine and run. A run has a warm-up that does not count.
+ * `limit` moves the same bytes over bare sockets and writes them with bare pwrite; the other benches are to be read as
+ * ratios to it, from the same machine and run. A run has a warm-up that does not count.
  */
 #ifndef WEFT_CLI_BENCH_H
 #define WEFT_CLI_BENCH_H

@@ -58,7 +58,8 @@ struct cli_args {
 
 // ---- args.c
 
-// Finds the verb and parses; on a usage error prints it and returns CLI_USAGE; prints help itself for --help (then *verb_p is NULL and the result CLI_DONE).
+// Finds the verb and parses; on a usage error prints it and returns CLI_USAGE; prints help itself for --help (then
+// *verb_p is NULL and the result CLI_DONE).
 int cli_parse(int argc, char **argv, struct cli_args *out);
 const char *cli_get(const struct cli_args *args, const char *option); // last value, its default, or NULL
 bool cli_has(const struct cli_args *args, const char *option);        // given at all

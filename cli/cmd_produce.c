@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
-// weft produce: records from standard input, one a line (or another delimiter), key before value where a separator is given.
+// weft produce: records from standard input, one a line (or another delimiter), key before value where a separator is
+// given.
 //
-// Input is read in large pieces and cut in place; the producer copies each record once, into its batch. Reports are taken a batch at a time. A terminal or a
-// slow pipe is waited for with poll(2), so that lingering batches leave and answers are heard meanwhile.
+// Input is read in large pieces and cut in place; the producer copies each record once, into its batch. Reports are
+// taken a batch at a time. A terminal or a slow pipe is waited for with poll(2), so that lingering batches leave and
+// answers are heard meanwhile.
 #include "connect.h"
 
 #include <errno.h>

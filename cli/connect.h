@@ -26,7 +26,8 @@ weft_admin_t *cli_admin_new(const struct cli_args *args);
 // Prints the admin's last error as the verb's sentence; returns CLI_FAILED.
 int cli_admin_fail(const struct cli_args *args, weft_admin_t *admin, weft_err_t code);
 
-// Number of partitions of a topic; else prints the server's sentence, which knows the nearest name, and returns CLI_FAILED.
+// Number of partitions of a topic; else prints the server's sentence, which knows the nearest name, and returns
+// CLI_FAILED.
 int cli_topic_partitions(const struct cli_args *args, const char *topic, uint32_t *partitions);
 
 // "2026-11-22T10:00:00.123Z", in a static buffer; "-" for negative times.

@@ -128,7 +128,8 @@ static int s_main(int argc, char **argv)
 }
 
 // Batches and frames of 64 KiB to a few MiB come and go all the time. By default glibc gives such memory back to the
-// kernel and faults it in again, page by page: measured, a quarter of the produce rate. Kept are at most 64 MiB an arena.
+// kernel and faults it in again, page by page: measured, a quarter of the produce rate. Kept are at most 64 MiB an
+// arena.
 static void s_keep_memory(void)
 {
     mallopt(M_MMAP_THRESHOLD, 32 << 20);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
-// The client's driver (lib/client/driver.h) over lib/net: one context with one I/O thread, one loop, the client's part. It stands outside
-// both layers, which don't know of each other; libweft is where they meet.
+// The client's driver (lib/client/driver.h) over lib/net: one context with one I/O thread, one loop, the client's part.
+// It stands outside both layers, which don't know of each other; libweft is where they meet.
 #include "client/driver.h"
 #include "net/loop.h"
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
-// Endpoints are computed first (embedded.h has the rule), then the coordinator starts, then the brokers, which are told its endpoint
-// as it was really bound.
+// Endpoints are computed first (embedded.h has the rule), then the coordinator starts, then the brokers, which are told
+// its endpoint as it was really bound.
 #include "host.h"
 
 #include <stdio.h>

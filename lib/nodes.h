@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 /**
- * The types of nodes that this library knows. A new type is added to the table in nodes.c and is then known to the command, to
- * weft_node_start and to the CZMQ actor.
+ * The types of nodes that this library knows. A new type is added to the table in nodes.c and is then known to the
+ * command, to weft_node_start and to the CZMQ actor.
  */
 #ifndef WEFT_NODES_H
 #define WEFT_NODES_H

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
-// The ipc lock is an flock on "<path>.lock": the kernel lets go of it however its holder ends. The file is unlinked by its holder
-// only, and a new holder makes sure that the file it locked still has its name, so that two can't hold two files of one name.
-// A socket that answers on the path without a lock (some other program's) is in use as well.
+// The ipc lock is an flock on "<path>.lock": the kernel lets go of it however its holder ends. The file is unlinked by
+// its holder only, and a new holder makes sure that the file it locked still has its name, so that two can't hold two
+// files of one name. A socket that answers on the path without a lock (some other program's) is in use as well.
 #include "endpoint.h"
 
 #include <errno.h>

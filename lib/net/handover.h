@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 /**
- * Handover: what libzmq passes from thread to thread is synchronised by its own atomics, which ThreadSanitizer can't see because Debian's
- * library is not built with it. These two tell it, in such builds only; elsewhere they are nothing.
+ * Handover: what libzmq passes from thread to thread is synchronised by its own atomics, which ThreadSanitizer can't
+ * see because Debian's library is not built with it. These two tell it, in such builds only; elsewhere they are
+ * nothing.
  */
 #ifndef WEFT_NET_HANDOVER_H
 #define WEFT_NET_HANDOVER_H

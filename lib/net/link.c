@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MPL-2.0
-// States: DOWN, RISING (handshake done, the pipe not yet seen by our socket), UP. The monitor tells of handshakes and losses; a link
-// is called up only once its socket really takes messages, so that the first send after link_up is never refused.
+// States: DOWN, RISING (handshake done, the pipe not yet seen by our socket), UP. The monitor tells of handshakes and
+// losses; a link is called up only once its socket really takes messages, so that the first send after link_up is never
+// refused.
 //
-// inproc has neither handshakes nor monitor events: such a link rises when it is made, and its loss is seen by a send that
-// finds no pipe. libzmq accepts an inproc connection before its server is bound, and queues for it.
+// inproc has neither handshakes nor monitor events: such a link rises when it is made, and its loss is seen by a send
+// that finds no pipe. libzmq accepts an inproc connection before its server is bound, and queues for it.
 //
-// libzmq reconnects after a lost connection but not after a protocol error (a frame beyond MAXMSGSIZE, another protocol on that
-// port): then the session ends without a word. A link that isn't up again S_REVIVE_US after a loss is made anew.
+// libzmq reconnects after a lost connection but not after a protocol error (a frame beyond MAXMSGSIZE, another protocol
+// on that port): then the session ends without a word. A link that isn't up again S_REVIVE_US after a loss is made
+// anew.
 #include "link.h"
 
 #include "../base/trace.h"

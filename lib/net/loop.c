@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
-// Waiting on ZeroMQ sockets without zmq_poll: a socket's ZMQ_FD is edge-like, it tells of new commands from the I/O thread and not of
-// messages that are there. So each socket has `ready`, true until a receive found nothing, and again after every call that may have
-// taken in commands (a send, a look at ZMQ_EVENTS). Only sockets that are not ready are waited on; that rule stands here, once.
+// Waiting on ZeroMQ sockets without zmq_poll: a socket's ZMQ_FD is edge-like, it tells of new commands from the I/O
+// thread and not of messages that are there. So each socket has `ready`, true until a receive found nothing, and again
+// after every call that may have taken in commands (a send, a look at ZMQ_EVENTS). Only sockets that are not ready are
+// waited on; that rule stands here, once.
 //
 // Sends wait in `outbox` until turn() returned: nothing leaves before what it promises is true (STYLE.md, sentence 2).
 #include "loop_self.h"
@@ -147,7 +148,8 @@ static bool s_is_closing(weft_loop_t *self, weft_link_t id)
     return self->links_closing && weft_loop_link_find(self, id)->closing;
 }
 
-// Delivers at most one turn's worth from one socket; returns whether anything came, and clears *ready when the socket is empty.
+// Delivers at most one turn's worth from one socket; returns whether anything came, and clears *ready when the socket
+// is empty.
 static bool s_drain(weft_loop_t *self, struct weft_loop_link *link, bool *ready)
 {
     size_t count = 0, bytes = 0;
@@ -255,7 +257,8 @@ static bool s_drain_all(weft_loop_t *self)
 
 // ---- waiting
 
-// polls: [0] the mailbox, [1] the ROUTER and [2] its monitor (fd -1 if none), then for each link its DEALER and its monitor.
+// polls: [0] the mailbox, [1] the ROUTER and [2] its monitor (fd -1 if none), then for each link its DEALER and its
+// monitor.
 #define S_POLLS_FIXED 3
 
 static void s_polls_renew(weft_loop_t *self)

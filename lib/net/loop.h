@@ -3,8 +3,9 @@
  * Loop: runs one part (wire/port.h) over real sockets, on whatever thread calls weft_loop_run.
  *
  * The runtime gives every part a thread and a loop; a client drives its loop on its caller's thread. A turn: wait until
- * there is something to do, deliver what has arrived (bounded, fair between sockets and mail), call turn(), let out what the part
- * sent meanwhile. While messages keep coming a turn costs one poll(2) and libzmq's own work, no system call a message.
+ * there is something to do, deliver what has arrived (bounded, fair between sockets and mail), call turn(), let out
+ * what the part sent meanwhile. While messages keep coming a turn costs one poll(2) and libzmq's own work, no system
+ * call a message.
  *
  * One thread at a time; calls from different threads need a barrier between them (a lock, a join), as ZeroMQ's
  * sockets do. weft_loop_wake and weft_net_post are for any thread.
@@ -37,10 +38,12 @@ enum weft_loop_counter {
     WEFT_LOOP_COUNTERS
 };
 
-// Takes ownership of the part, also on failure. Binds its ROUTER if how->listen says so. Errors: ENDPOINT_IN_USE, INVALID_ENDPOINT, TOO_LARGE.
+// Takes ownership of the part, also on failure. Binds its ROUTER if how->listen says so. Errors: ENDPOINT_IN_USE,
+// INVALID_ENDPOINT, TOO_LARGE.
 WEFT_MUST_USE weft_err_t weft_loop_new(weft_net_t *net, const struct weft_world_part *how, struct weft_part *part,
                                        weft_loop_t **out, char *bound, struct weft_error *error);
-// Closes the sockets (what was sent goes on leaving within their linger) and destroys the part. Later mail to it is freed.
+// Closes the sockets (what was sent goes on leaving within their linger) and destroys the part. Later mail to it is
+// freed.
 void weft_loop_destroy(weft_loop_t **self_p);
 // The first half of destroy: closes sockets and mailbox, keeps the part, which must not be run again.
 void weft_loop_close(weft_loop_t *self);
@@ -53,15 +56,15 @@ const weft_counters_t *weft_loop_counters(const weft_loop_t *self); // any threa
 // Calls the part's start(), once; the first run does it if nobody did.
 void weft_loop_start(weft_loop_t *self);
 /*
- * At least one turn. Drains first; if that was nothing, waits up to timeout_us (0: not at all, negative: for ever), and at most until the
- * time that the last turn() returned, then drains again. Returns INTERRUPTED if weft_loop_wake was called
- * since the last run, else WEFT_OK.
+ * At least one turn. Drains first; if that was nothing, waits up to timeout_us (0: not at all, negative: for ever), and
+ * at most until the time that the last turn() returned, then drains again. Returns INTERRUPTED if weft_loop_wake was
+ * called since the last run, else WEFT_OK.
  */
 weft_err_t weft_loop_run(weft_loop_t *self, int64_t timeout_us);
 // Ends the wait of weft_loop_run, or prevents the next one. Any thread; async-signal-safe.
 void weft_loop_wake(weft_loop_t *self);
-// A descriptor that polls readable whenever weft_loop_run(0) has something to do, for a loop inside another one. From the first call on,
-// each run costs a few system calls more. -1: the process has no descriptor left.
+// A descriptor that polls readable whenever weft_loop_run(0) has something to do, for a loop inside another one. From
+// the first call on, each run costs a few system calls more. -1: the process has no descriptor left.
 int weft_loop_fd(weft_loop_t *self);
 
 #endif

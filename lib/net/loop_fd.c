@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
-// A loop inside another. The number given out stays the same for life: an outer epoll set that holds a timer for the deadline and an
-// inner epoll set over all that the loop waits on; the inner one is made anew when links come and go (a closed socket's descriptor
-// may live on in libzmq, so it can't be left to leave by itself).
-// Sockets that are `ready` with a silent descriptor (see loop.c) are covered by arming the timer at once after the turn.
+// A loop inside another. The number given out stays the same for life: an outer epoll set that holds a timer for the
+// deadline and an inner epoll set over all that the loop waits on; the inner one is made anew when links come and go (a
+// closed socket's descriptor may live on in libzmq, so it can't be left to leave by itself). Sockets that are `ready`
+// with a silent descriptor (see loop.c) are covered by arming the timer at once after the turn.
 #include "loop_self.h"
 
 #include <sys/epoll.h>

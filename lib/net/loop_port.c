@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
-// What a part may ask of its loop. Sends are only noted here (outbox.h) and leave after the turn; budgets are checked at once, on the
-// account of the destination, which counts what was noted as well. A destination with nothing outstanding takes one message of any size.
+// What a part may ask of its loop. Sends are only noted here (outbox.h) and leave after the turn; budgets are checked
+// at once, on the account of the destination, which counts what was noted as well. A destination with nothing
+// outstanding takes one message of any size.
 #include "loop_self.h"
 
 #include "../base/assert.h"

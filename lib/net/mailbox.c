@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
-// Two vectors under one lock: senders append to one, the receiver takes it whole and leaves the emptied other in its place.
-// No allocation a mail once the vectors have grown, and the receiver holds the lock for a pointer swap only. `sleeping` lives
-// under the same lock, so a wake-up can neither be lost nor be doubled.
-// Why a lock: measured on 2 cores, 25 to 45 ns a mail with one sender and 25 to 30 ns with two, all included; a lock-free list
-// (Vyukov's, one allocation a mail) took 31 to 86 and 33 to 74 ns with a receiver that spins and never sleeps.
+// Two vectors under one lock: senders append to one, the receiver takes it whole and leaves the emptied other in its
+// place. No allocation a mail once the vectors have grown, and the receiver holds the lock for a pointer swap only.
+// `sleeping` lives under the same lock, so a wake-up can neither be lost nor be doubled. Why a lock: measured on 2
+// cores, 25 to 45 ns a mail with one sender and 25 to 30 ns with two, all included; a lock-free list (Vyukov's, one
+// allocation a mail) took 31 to 86 and 33 to 74 ns with a receiver that spins and never sleeps.
 #include "mailbox.h"
 
 #include "../base/assert.h"

@@ -2,9 +2,9 @@
 /**
  * Mailbox: where mail for one part waits, and what wakes the part's thread.
  *
- * Any thread puts; one thread takes, all at once. Order is kept for each pair of sender and receiver (for all senders, in fact).
- * The receiver is woken through an eventfd, and only when it said that it sleeps, so a busy receiver costs its senders
- * no system call.
+ * Any thread puts; one thread takes, all at once. Order is kept for each pair of sender and receiver (for all senders,
+ * in fact). The receiver is woken through an eventfd, and only when it said that it sleeps, so a busy receiver costs
+ * its senders no system call.
  */
 #ifndef WEFT_NET_MAILBOX_H
 #define WEFT_NET_MAILBOX_H

@@ -28,8 +28,8 @@ void weft_net_destroy(weft_net_t **self_p);
 
 // Connections accepted by all ROUTERs of this net: one in or out; the new number. Any thread.
 size_t weft_net_connections_add(weft_net_t *self, int change);
-// Above it no more are accepted: half of the open files that this process may have, so that a flood of connections can't take
-// the other half from the logs; at most 10,000.
+// Above it no more are accepted: half of the open files that this process may have, so that a flood of connections
+// can't take the other half from the logs; at most 10,000.
 size_t weft_net_connections_max(const weft_net_t *self);
 
 void *weft_net_zmq(const weft_net_t *self);

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
-// One counted block a message, on the frame that leaves last: the header if it stands alone (its bytes follow the block), else
-// the data frame. Frames of one connection are released in order, so the last one's release tells of both.
+// One counted block a message, on the frame that leaves last: the header if it stands alone (its bytes follow the
+// block), else the data frame. Frames of one connection are released in order, so the last one's release tells of both.
 //
-// An account is one atomic: bit 63 is the owner's share, below it the sum of (bytes + 1) over the outstanding messages. It is zero
-// exactly when neither owner nor messages remain, so whoever brings it to zero frees it, without a second counter.
+// An account is one atomic: bit 63 is the owner's share, below it the sum of (bytes + 1) over the outstanding messages.
+// It is zero exactly when neither owner nor messages remain, so whoever brings it to zero frees it, without a second
+// counter.
 #include "outgoing.h"
 
 #include "../base/assert.h"

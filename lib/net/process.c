@@ -54,7 +54,8 @@ static bool s_serve(const struct weft_node *node, char *sentence, size_t sentenc
     for (;;) {
         enum weft_health health = node->type->health(node, sentence, sentence_bytes);
         if (health == WEFT_HEALTH_FAILED) return false;
-        // One that lost a partition or its coordinator serves all the same: whoever waits for the line must not wait for ever.
+        // One that lost a partition or its coordinator serves all the same: whoever waits for the line must not wait
+        // for ever.
         if (!told && (health == WEFT_HEALTH_SERVING || health == WEFT_HEALTH_DEGRADED)) {
             printf("%s serves %s\n", node->name, node->endpoint);
             fflush(stdout);

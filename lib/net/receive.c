@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
-// A received frame is the zmq_msg_t itself, kept in weft_frame's storage and moved by zmq_msg_move. Small messages keep their bytes
-// inside the zmq_msg_t, so `data` is read again after each move.
-// libzmq makes a message readable only once all of its parts are there, so past the first frame EAGAIN can't come.
+// A received frame is the zmq_msg_t itself, kept in weft_frame's storage and moved by zmq_msg_move. Small messages keep
+// their bytes inside the zmq_msg_t, so `data` is read again after each move. libzmq makes a message readable only once
+// all of its parts are there, so past the first frame EAGAIN can't come.
 #include "receive.h"
 
 #include "handover.h"

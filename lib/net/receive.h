@@ -2,8 +2,8 @@
 /**
  * Receiving: takes one message off a socket without blocking and without copying, whatever its shape.
  *
- * Legal shapes behind the routing id: [header], [header][data], each with or without an empty delimiter frame before it. Anything
- * longer is taken off the socket in bounded portions and reported once as malformed.
+ * Legal shapes behind the routing id: [header], [header][data], each with or without an empty delimiter frame before
+ * it. Anything longer is taken off the socket in bounded portions and reported once as malformed.
  */
 #ifndef WEFT_NET_RECEIVE_H
 #define WEFT_NET_RECEIVE_H

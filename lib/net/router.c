@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
-// Accounts are looked up by routing id. A reply burst goes to one peer mostly, so the last one is remembered. Idle entries are swept
-// when the table has doubled since the last sweep: a constant cost a reply however many peers come and go.
+// Accounts are looked up by routing id. A reply burst goes to one peer mostly, so the last one is remembered. Idle
+// entries are swept when the table has doubled since the last sweep: a constant cost a reply however many peers come
+// and go.
 #include "router.h"
 
 #include "../base/map.h"

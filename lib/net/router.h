@@ -2,8 +2,8 @@
 /**
  * Router: the ROUTER socket of a part, and the account of every peer that has replies outstanding.
  *
- * It lets no more in over tcp while the net has too many connections (weft_net_connections_max): newcomers wait in the kernel, those
- * that are connected go on.
+ * It lets no more in over tcp while the net has too many connections (weft_net_connections_max): newcomers wait in the
+ * kernel, those that are connected go on.
  *
  * The table of accounts is bounded: a peer is in it only while bytes for it are outstanding (and until the next sweep).
  */
@@ -26,7 +26,8 @@ void weft_router_destroy(weft_router_t **self_p);
 
 int weft_router_fd(const weft_router_t *self);
 int weft_router_monitor_fd(const weft_router_t *self); // -1: inproc, nothing to watch
-// Counts connections, holds newcomers and lets them in again. To be called when the monitor's fd was readable and at watch_us.
+// Counts connections, holds newcomers and lets them in again. To be called when the monitor's fd was readable and at
+// watch_us.
 void weft_router_watch(weft_router_t *self, int64_t now_us);
 int64_t weft_router_watch_us(const weft_router_t *self); // WEFT_TIME_NEVER while it lets newcomers in
 // Connections that came in, and that ended for whatever reason, up to the last watch. Over inproc none are counted.

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
-// A part's thread goes through s_phase: RUNNING, STOPPING (stop() was called, turns go on until stopped()), RESTED (no more turns, the
-// thread ends). The builder's thread asks by `asked` and a wake, the part's thread answers by `phase` under one lock and a condition;
-// both are cold paths. Parts are destroyed by the builder's thread after their threads were joined.
+// A part's thread goes through s_phase: RUNNING, STOPPING (stop() was called, turns go on until stopped()), RESTED (no
+// more turns, the thread ends). The builder's thread asks by `asked` and a wake, the part's thread answers by `phase`
+// under one lock and a condition; both are cold paths. Parts are destroyed by the builder's thread after their threads
+// were joined.
 #include "runtime.h"
 
 #include "../base/assert.h"
@@ -236,8 +237,8 @@ weft_err_t weft_runtime_stop_parts(weft_runtime_t *self, const weft_part_id_t *p
         if (thread != NULL && !s_stop_thread(thread, deadline)) cleanly = false;
     }
     if (self->stuck) return WEFT_ERR_LOCAL_TIMED_OUT;
-    // The last replies are on their way. A libzmq client drops what it has not read when it sees the connection close, so they
-    // get a moment before that.
+    // The last replies are on their way. A libzmq client drops what it has not read when it sees the connection close,
+    // so they get a moment before that.
     nanosleep(&(const struct timespec){.tv_nsec = S_PARTING_MS * 1000000}, NULL);
     for (size_t i = 0; i < count; i++) {
         struct s_thread *thread = s_find(self, parts[i]);

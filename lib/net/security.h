@@ -3,8 +3,9 @@
  * Security: what the socket factory asks before a socket is bound or connected.
  *
  * There is one implementation today, weft_security_none(): nobody is asked who they are, the principal of every peer is
- * "anonymous". CURVE (keys on both ends, one ZAP handler a context that maps a client's key to a principal) is another table of the
- * same shape: `begin` starts its ZAP handler, `server` and `client` set the keys on a socket that is not yet bound or connected.
+ * "anonymous". CURVE (keys on both ends, one ZAP handler a context that maps a client's key to a principal) is another
+ * table of the same shape: `begin` starts its ZAP handler, `server` and `client` set the keys on a socket that is not
+ * yet bound or connected.
  */
 #ifndef WEFT_NET_SECURITY_H
 #define WEFT_NET_SECURITY_H

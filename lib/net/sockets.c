@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
-// Two kinds of sockets exist: a ROUTER that serves and a DEALER for each endpoint that this part talks to. The tables below hold
-// what they have in common and what differs; ZEROMQ.md has the experiments behind the values.
+// Two kinds of sockets exist: a ROUTER that serves and a DEALER for each endpoint that this part talks to. The tables
+// below hold what they have in common and what differs; ZEROMQ.md has the experiments behind the values.
 #include "sockets.h"
 
 #include "../base/assert.h"
@@ -35,8 +35,8 @@ static const struct s_option s_router[] = {
     {ZMQ_ROUTER_MANDATORY, 1},
     // The first SYN storm of a restarted cluster is longer than libzmq's 100.
     {ZMQ_BACKLOG, 1024},
-    // A peer whose machine vanished leaves no FIN; keepalive frees its connection. Peers may be any implementation of ZMTP,
-    // so the server sends no ZMTP heartbeats by itself (it answers theirs).
+    // A peer whose machine vanished leaves no FIN; keepalive frees its connection. Peers may be any implementation of
+    // ZMTP, so the server sends no ZMTP heartbeats by itself (it answers theirs).
     {ZMQ_TCP_KEEPALIVE, 1},
     {ZMQ_TCP_KEEPALIVE_IDLE, 15},
     {ZMQ_TCP_KEEPALIVE_INTVL, 5},
@@ -87,7 +87,8 @@ static weft_err_t s_new(weft_net_t *net, int type, const char *endpoint, size_t 
     return WEFT_OK;
 }
 
-// The PAIR that receives the events of a socket. They are few; no mark, because libzmq's I/O thread blocks on a full one.
+// The PAIR that receives the events of a socket. They are few; no mark, because libzmq's I/O thread blocks on a full
+// one.
 void *weft_socket_monitor(weft_net_t *net, void *socket, int events)
 {
     static _Atomic uint64_t s_next = 1;
@@ -230,8 +231,8 @@ fail_socket:
     return err;
 }
 
-// Unbinds and waits until the listener is really closed (libzmq does it later, on an I/O thread): until then the endpoint is not free, and
-// an ipc path would be unlinked under whoever binds it next.
+// Unbinds and waits until the listener is really closed (libzmq does it later, on an I/O thread): until then the
+// endpoint is not free, and an ipc path would be unlinked under whoever binds it next.
 static void s_unbind(weft_net_t *net, void *socket, const char *endpoint)
 {
     void *pair =
@@ -264,8 +265,8 @@ void weft_socket_close_dealer(void **socket_p, void **monitor_p)
     *socket_p = NULL;
 }
 
-// A packet filter on the listening socket that passes nothing: the kernel drops each SYN, and the newcomer's kernel repeats it.
-// (Unbinding would end the connections that are there: in libzmq they belong to their listener.)
+// A packet filter on the listening socket that passes nothing: the kernel drops each SYN, and the newcomer's kernel
+// repeats it. (Unbinding would end the connections that are there: in libzmq they belong to their listener.)
 void weft_socket_hold_newcomers(const struct weft_bound *bound, bool hold)
 {
     if (bound->listen_fd < 0) return;

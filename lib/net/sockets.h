@@ -22,8 +22,8 @@ struct weft_bound {
     int listen_fd; // libzmq's, of a tcp listener: for its kernel options only; -1: none
 };
 
-// A ROUTER bound to how->listen, and the PAIR that reports its connections (NULL: inproc, nothing to report). Errors: INVALID_ENDPOINT,
-// ENDPOINT_IN_USE with a sentence.
+// A ROUTER bound to how->listen, and the PAIR that reports its connections (NULL: inproc, nothing to report). Errors:
+// INVALID_ENDPOINT, ENDPOINT_IN_USE with a sentence.
 WEFT_MUST_USE weft_err_t weft_socket_router(weft_net_t *net, const struct weft_world_part *how, void **out,
                                             void **monitor, struct weft_bound *bound, struct weft_error *error);
 // A DEALER connected to the endpoint, and the PAIR that reports what becomes of its connection (ZMQ_EVENT_*).
@@ -33,7 +33,8 @@ WEFT_MUST_USE weft_err_t weft_socket_dealer(weft_net_t *net, const char *endpoin
 void weft_socket_close_router(weft_net_t *net, void **socket_p, void **monitor_p, struct weft_bound *bound);
 void weft_socket_close_dealer(void **socket_p, void **monitor_p);
 
-// The PAIR that receives what becomes of a socket's connections (ZMQ_EVENT_* bits), instead of any earlier one; NULL: no socket left.
+// The PAIR that receives what becomes of a socket's connections (ZMQ_EVENT_* bits), instead of any earlier one; NULL:
+// no socket left.
 void *weft_socket_monitor(weft_net_t *net, void *socket, int events);
 // The next event and its value; 0: none now.
 int weft_socket_monitor_next(void *monitor, int *value);

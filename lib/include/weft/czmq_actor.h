@@ -7,9 +7,9 @@
  *     zstr_send(broker, "HEALTH");                    // -> "serving" | "starting" | ..., and a sentence
  *     zactor_destroy(&broker);                        // stops it cleanly
  *
- * Commands: "HEALTH" answers [health][sentence]; "ENDPOINT" answers [endpoint]; "COUNTERS" answers [source name value] strings, one
- * frame each; "$TERM" stops the node; anything else answers ["ERROR"][sentence]. A node that could not start
- * answers HEALTH with "failed" and the reason, until it is destroyed.
+ * Commands: "HEALTH" answers [health][sentence]; "ENDPOINT" answers [endpoint]; "COUNTERS" answers [source name value]
+ * strings, one frame each; "$TERM" stops the node; anything else answers ["ERROR"][sentence]. A node that could not
+ * start answers HEALTH with "failed" and the reason, until it is destroyed.
  */
 #ifndef WEFT_CZMQ_ACTOR_H
 #define WEFT_CZMQ_ACTOR_H

@@ -8,9 +8,10 @@
  *     ... clients: "bootstrap=" weft_embedded_endpoint(cluster)
  *     weft_embedded_stop(&cluster);
  *
- * Endpoints, all from `listen`, S shards a broker. tcp://HOST:P: broker 1 has the ports P to P+S-1, the coordinator P+S, broker 2
- * P+S+1 and so on, S ports each. tcp://HOST:*: free ports for all. ipc://PATH and inproc://NAME: broker 1 has it, the coordinator
- * "-coordinator" behind it, broker K "-broker-K". Data: DIR/coordinator-1, DIR/broker-K. It takes no signals.
+ * Endpoints, all from `listen`, S shards a broker. tcp://HOST:P: broker 1 has the ports P to P+S-1, the coordinator
+ * P+S, broker 2 P+S+1 and so on, S ports each. tcp://HOST:*: free ports for all. ipc://PATH and inproc://NAME: broker 1
+ * has it, the coordinator "-coordinator" behind it, broker K "-broker-K". Data: DIR/coordinator-1, DIR/broker-K. It
+ * takes no signals.
  */
 #ifndef WEFT_EMBEDDED_H
 #define WEFT_EMBEDDED_H
@@ -32,8 +33,8 @@ struct weft_embedded_options {
 typedef struct weft_embedded weft_embedded_t;
 
 /**
- * Starts all nodes and waits until they serve. Refused, nothing left running: as weft_node_start; LOCAL_TIMED_OUT if they do not
- * serve within ready_ms; each with a sentence in `error` (may be NULL).
+ * Starts all nodes and waits until they serve. Refused, nothing left running: as weft_node_start; LOCAL_TIMED_OUT if
+ * they do not serve within ready_ms; each with a sentence in `error` (may be NULL).
  */
 WEFT_EXPORT_CHECKED weft_err_t weft_embedded_start(const struct weft_embedded_options *options, weft_embedded_t **out,
                                                    struct weft_error *error);

@@ -32,15 +32,17 @@ WEFT_EXPORT const char *weft_health_name(enum weft_health health); // "serving"
 typedef struct weft_hosted_node weft_hosted_node_t;
 
 /**
- * settings: "key=value" strings, NULL at the end (NULL allowed: all defaults); docs/CONFIG.md lists them. Returns when the node's
- * endpoints are bound and its threads run; it may still be starting (health). Refused, nothing left behind: INVALID_OPTION,
- * INVALID_ENDPOINT, ENDPOINT_IN_USE, LOCKED, WRONG_DIRECTORY, WRONG_FORMAT, ... with a sentence in `error` (may be NULL).
+ * settings: "key=value" strings, NULL at the end (NULL allowed: all defaults); docs/CONFIG.md lists them. Returns when
+ * the node's endpoints are bound and its threads run; it may still be starting (health). Refused, nothing left behind:
+ * INVALID_OPTION, INVALID_ENDPOINT, ENDPOINT_IN_USE, LOCKED, WRONG_DIRECTORY, WRONG_FORMAT, ... with a sentence in
+ * `error` (may be NULL).
  */
 WEFT_EXPORT_CHECKED weft_err_t weft_node_start(const char *type, const char *const *settings, weft_hosted_node_t **out,
                                                struct weft_error *error);
 /**
- * Stops cleanly: what was acknowledged is kept, what was answered still leaves. Blocks up to the node's setting stop.ms.
- * LOCAL_TIMED_OUT: it did not come to rest in that time; nothing acknowledged is lost, the next start recovers. Nulls the pointer.
+ * Stops cleanly: what was acknowledged is kept, what was answered still leaves. Blocks up to the node's setting
+ * stop.ms. LOCAL_TIMED_OUT: it did not come to rest in that time; nothing acknowledged is lost, the next start
+ * recovers. Nulls the pointer.
  */
 WEFT_EXPORT weft_err_t weft_node_stop(weft_hosted_node_t **self_p);
 

@@ -140,7 +140,7 @@ static void s_wait_serving(const struct weft_node *node)
     char sentence[WEFT_ERROR_TEXT_BYTES_MAX];
     for (int i = 0; i < S_PATIENCE_MS; i++) {
         if (node->type->health(node, sentence, sizeof sentence) == WEFT_HEALTH_SERVING) return;
-        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL); // polls a condition with a deadline
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL); // allow-sleep: pace of a deadline
     }
     fail_msg("%s does not serve: %s", node->name, sentence);
 }
@@ -198,7 +198,7 @@ static void s_create_topic(struct s_cluster *self)
         assert_true(s_receive(self->dealer, &header, &data));
         assert_ok(weft_reply_header_decode(&self->codec, weft_buf_slice(&header), &fetched, &self->error));
         if (fetched.error == WEFT_OK) return;
-        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL); // allow-sleep: pace of a deadline
     }
     fail_msg("the topic is not led");
 }

@@ -477,7 +477,7 @@ static void test_client__a_topic_created_anew_is_not_taken_for_the_old_one(void 
 
 static void *s_wake_soon(void *consumer)
 {
-    usleep(50000); // not to synchronise: either order of wake and poll must work
+    usleep(50000); // allow-sleep: not to synchronise, either order of wake and poll must work
     weft_consumer_wake(consumer);
     return NULL;
 }
@@ -507,7 +507,7 @@ static void test_client__idle_time_does_not_count(void **state)
     assert_ok(weft_producer_flush(producer, 10000));
     struct weft_partition_marks marks;
     assert_ok(weft_admin_partition_status(admin, "idle", 0, &marks));
-    usleep(900000); // this is what is tested: longer than both timeouts
+    usleep(900000); // allow-sleep: this is what is tested, longer than both timeouts
     assert_ok(weft_producer_send(producer, topic, 0, WEFT_SLICE_NIL, weft_text("2"), NULL));
     assert_ok(weft_admin_partition_status(admin, "idle", 0, &marks));
     assert_ok(weft_producer_flush(producer, 10000));

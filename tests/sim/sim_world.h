@@ -3,13 +3,15 @@
  * Simulated world: runs parts (lib/wire/port.h) of many hosts in one thread, from one seed, in virtual time.
  *
  * What it takes from the real world, and what it makes worse:
- * - Links are ZMTP over TCP as lib/net uses it: refused while not connected, in order within a connection, no loss but with the connection; then what was
- *   under way is gone, sends in between vanish, and the link comes back by itself. Order breaks only across reconnects. "inproc://" endpoints hand over the sender's own
- *   memory, marked shared.
+ * - Links are ZMTP over TCP as lib/net uses it: refused while not connected, in order within a connection, no loss but
+ * with the connection; then what was
+ *   under way is gone, sends in between vanish, and the link comes back by itself. Order breaks only across reconnects.
+ *   "inproc://" endpoints hand over the sender's own memory, marked shared.
  * - A cut holds back what flows in one direction; it arrives late when healed soon, and costs the connection when not.
  * - Mail between parts of one host arrives in order, soon.
- * - A sync part (by its name: it ends with "sync") is slow like a disk: a sync happens at the start or the end of its time.
- * - Parts and hosts can be paused (SIGSTOP, a long page fault), hosts killed (the peers are told) or cut from power (they aren't), clocks jump.
+ * - A sync part (by its name: it ends with "sync") is slow like a disk: a sync happens at the start or the end of its
+ * time. - Parts and hosts can be paused (SIGSTOP, a long page fault), hosts killed (the peers are told) or cut from
+ * power (they aren't), clocks jump.
  *
  * Same seed, same binary: same history; sim_digest says so. Nothing here is thread-safe.
  */

@@ -114,7 +114,7 @@ struct weft_view_link *weft_view_link_to(weft_view_t *self, weft_slice_t endpoin
     memcpy(link->endpoint, endpoint.data, endpoint.size);
     weft_err_t err = self->port.ops->link_open(self->port.world, link->endpoint, &link->link);
     if (err) {
-        weft_trace(WEFT_TRACE_WARN, "client", "no link to %s: %s", link->endpoint, weft_err_sentence(err));
+        weft_trace(WEFT_TRACE_DEBUG, "client", "no link to %s: %s", link->endpoint, weft_err_name(err));
         free(link);
         return NULL;
     }

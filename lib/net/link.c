@@ -44,8 +44,11 @@ static weft_err_t s_open(weft_dealer_t *self)
     self->state = self->inproc ? S_RISING : S_DOWN;
     self->revive_us = WEFT_TIME_NEVER;
     self->lost = false;
-    return weft_socket_dealer(self->net, self->endpoint, self->frame_bytes_max, &self->receiver.socket, &self->monitor,
-                              NULL);
+    struct weft_error error = {.code = WEFT_OK};
+    weft_err_t err = weft_socket_dealer(self->net, self->endpoint, self->frame_bytes_max, &self->receiver.socket,
+                                        &self->monitor, &error);
+    if (err != WEFT_OK) weft_trace(WEFT_TRACE_WARN, "net", "%s", error.text); // the port's error has no sentence
+    return err;
 }
 
 weft_err_t weft_dealer_new(weft_net_t *net, const char *endpoint, size_t frame_bytes_max, weft_dealer_t **out)
@@ -146,10 +149,7 @@ static enum weft_link_event s_fall(weft_dealer_t *self, int64_t now_us)
 static void s_renew(weft_dealer_t *self, int64_t now_us)
 {
     weft_socket_close_dealer(&self->receiver.socket, &self->monitor);
-    if (s_open(self) != WEFT_OK) {
-        self->revive_us = now_us + S_REVIVE_US;
-        weft_trace(WEFT_TRACE_WARN, "net", "no socket for %s now; trying again", self->endpoint);
-    }
+    if (s_open(self) != WEFT_OK) self->revive_us = now_us + S_REVIVE_US; // tried again
     self->renewed = true;
 }
 

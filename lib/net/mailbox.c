@@ -33,10 +33,11 @@ struct weft_mailbox {
 
 weft_mailbox_t *weft_mailbox_new(void)
 {
+    int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (fd < 0) return NULL;
     weft_mailbox_t *self = weft_calloc(1, sizeof *self);
     pthread_mutex_init(&self->lock, NULL);
-    self->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    weft_assert(self->fd >= 0);
+    self->fd = fd;
     return self;
 }
 

@@ -13,7 +13,7 @@
 
 typedef struct weft_mailbox weft_mailbox_t;
 
-weft_mailbox_t *weft_mailbox_new(void);
+weft_mailbox_t *weft_mailbox_new(void);             // NULL: the process has no descriptor left
 void weft_mailbox_destroy(weft_mailbox_t **self_p); // frees the bodies that nobody took
 
 // ---- any thread

@@ -99,6 +99,9 @@ weft_err_t weft_net_mailbox_add(weft_net_t *self, weft_part_id_t *id, weft_mailb
                               WEFT_NET_PARTS_MAX);
     }
     weft_mailbox_t *mailbox = weft_mailbox_new();
+    if (mailbox == NULL) // the slot stays empty
+        return weft_error_set(error, WEFT_ERR_TOO_LARGE,
+                              "no descriptor left for a part: raise the limit of open files (ulimit -n)");
     atomic_store_explicit(&self->mailboxes[slot], mailbox, memory_order_release);
     *id = slot + 1;
     *out = mailbox;

@@ -4,6 +4,7 @@
 #include "lib/net/mailbox.h"
 
 #include <poll.h>
+#include <sys/resource.h>
 
 #define SENDERS 4
 #define MAILS 20000
@@ -107,9 +108,21 @@ static void test_net__frees_the_body_of_mail_to_nobody(void **state)
     weft_net_destroy(&net);
 }
 
+static void test_mailbox__without_a_descriptor_there_is_none(void **state)
+{
+    struct rlimit before, none;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    none = (struct rlimit){.rlim_cur = 0, .rlim_max = before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    weft_mailbox_t *mailbox = weft_mailbox_new();
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_null(mailbox);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_mailbox__without_a_descriptor_there_is_none),
         cmocka_unit_test(test_mailbox__keeps_the_order_of_each_sender_under_threads),
         cmocka_unit_test(test_mailbox__wake_ends_one_sleep_and_is_told_once),
         cmocka_unit_test(test_mailbox__frees_bodies_that_nobody_took_and_leaves_refused_ones),

@@ -125,8 +125,7 @@ static bool s_create_topic(struct sim_clients *self, const struct sim_topic *top
     return false;
 }
 
-// Who leads the topic's partitions: told to the history. False: not all have a leader yet.
-static bool s_learn_leaders(struct sim_clients *self, int index)
+bool sim_clients_learn(struct sim_clients *self, int index)
 {
     struct weft_call *call = sim_admin_begin(self, WEFT_TO_ANY, NULL, 0);
     struct weft_metadata_request request;
@@ -156,7 +155,7 @@ bool sim_clients_create_topics(struct sim_clients *self)
     for (int i = 0; i < self->topic_count; i++) {
         if (!s_create_topic(self, &self->topics[i])) return false;
         int tries = 0;
-        while (!s_learn_leaders(self, i)) {
+        while (!sim_clients_learn(self, i)) {
             if (++tries == 50) return false;
             sim_run_until(self->sim, sim_now_us(self->sim) + 100000);
         }
@@ -213,7 +212,7 @@ static void s_report(void *context, const struct weft_report *report)
     struct sim_producer *self = context;
     struct sim_record *record = report->opaque;
     if (report->error == WEFT_OK) {
-        sim_history_acked(self->owner->history, record, report->offset);
+        sim_history_acked(self->owner->history, record, report->offset, sim_now_us(self->owner->sim));
     } else {
         sim_trace(self->owner->sim, "producer", "record %u of writer %u: %s (%s)", record->sequence, record->producer,
                   weft_err_name(report->error), report->text);

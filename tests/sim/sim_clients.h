@@ -53,7 +53,7 @@ struct sim_clients {
     sim_history_t *history;
     struct sim_nodes *nodes;
     struct sim_topic topics[SIM_TOPICS_MAX];
-    int topic_count;
+    int topic_count, stable_count; // the topics behind the stable ones are deleted and made again
     struct sim_producer producers[SIM_PRODUCERS_MAX];
     int producer_count;
     struct sim_consumer consumers[SIM_CONSUMERS_MAX];
@@ -80,6 +80,8 @@ WEFT_MUST_USE weft_err_t sim_admin_offsets(struct sim_clients *self, int topic, 
                                            int64_t *start, int64_t *end);
 // Creates the topics of the plan and learns who leads their partitions.
 bool sim_clients_create_topics(struct sim_clients *self);
+// Who leads the partitions of one topic: told to the history. False: not all have a leader yet.
+bool sim_clients_learn(struct sim_clients *self, int topic);
 
 void sim_producers_start(struct sim_clients *self);
 void sim_producer_kill(struct sim_producer *self);        // its process dies and comes again under another name

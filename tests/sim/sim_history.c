@@ -46,6 +46,8 @@ struct sim_history {
     char violation[1024];
     bool violated;
     struct partition partitions[SIM_TOPICS_MAX][SIM_PARTITIONS_MAX];
+    bool fickle[SIM_TOPICS_MAX];
+    int64_t topic_deleted_us[SIM_TOPICS_MAX]; // last asked for; -1: never
     int64_t power_us[SIM_BROKERS_MAX + 1][POWER_MAX];
     size_t power_count[SIM_BROKERS_MAX + 1];
     struct writer *writers;
@@ -106,6 +108,17 @@ void sim_history_partition(sim_history_t *self, int topic, int partition, int32_
     weft_assert(broker >= 1 && broker <= SIM_BROKERS_MAX);
     self->partitions[topic][partition].broker = broker;
     self->partitions[topic][partition].retained = retained;
+}
+
+void sim_history_fickle(sim_history_t *self, int topic)
+{
+    self->fickle[topic] = true;
+    self->topic_deleted_us[topic] = -1;
+}
+
+void sim_history_topic_deleted(sim_history_t *self, int topic, int64_t asked_us)
+{
+    self->topic_deleted_us[topic] = asked_us;
 }
 
 int32_t sim_history_broker(const sim_history_t *self, int topic, int partition)
@@ -197,6 +210,7 @@ static bool s_excused(const sim_history_t *self, const struct sim_record *record
 static void s_learn(sim_history_t *self, const char *who, struct sim_record *record, int64_t offset,
                     enum sim_promise promise)
 {
+    if (self->fickle[record->topic]) return;
     if (offset < 0 || offset > 100000000) {
         sim_history_violate(self, "I2: %s names offset %lld", who, (long long) offset);
         return;
@@ -280,11 +294,12 @@ static bool s_answer(sim_history_t *self, struct sim_record *record, enum sim_fa
     return true;
 }
 
-void sim_history_acked(sim_history_t *self, struct sim_record *record, int64_t offset)
+void sim_history_acked(sim_history_t *self, struct sim_record *record, int64_t offset, int64_t now_us)
 {
     if (!s_answer(self, record, SIM_ACKED)) return;
     self->stats.acked++;
     record->offset = offset;
+    record->acked_us = now_us;
     enum sim_promise promise = self->writers[record->producer].how.promise;
     if (promise == SIM_PROMISE_NONE) return;
     char who[64];
@@ -402,6 +417,13 @@ void sim_history_final_record(sim_history_t *self, int topic, const struct weft_
     s_slot(at, view->offset)->final = record;
     if (record->final_count++ > 0) self->stats.duplicates++;
     s_final_order(self, record);
+    bool promised = record->fate == SIM_ACKED && self->writers[record->producer].how.promise != SIM_PROMISE_NONE;
+    if (self->fickle[topic] && promised && record->acked_us < self->topic_deleted_us[topic]) {
+        sim_history_violate(self,
+                            "record %u of writer %u was acknowledged in a topic that was deleted, and stands at offset "
+                            "%lld of the one after it",
+                            record->sequence, record->producer, (long long) view->offset);
+    }
     if (record->fate == SIM_NOT_APPLIED) {
         sim_history_violate(self,
                             "record %u of writer %u was reported as surely not written, and stands at offset %lld",

@@ -27,7 +27,7 @@ struct sim_record {
     uint8_t topic, partition;
     enum sim_fate fate;
     uint32_t value_bytes;
-    int64_t sent_us, offset;
+    int64_t sent_us, acked_us, offset;
     uint32_t final_count; // times it stands in the final log
 };
 
@@ -53,6 +53,9 @@ const struct sim_history_stats *sim_history_stats(const sim_history_t *self);
 // Set-up: who leads a partition (for ever: one replica), and whether retention may delete from it.
 void sim_history_partition(sim_history_t *self, int topic, int partition, int32_t broker, bool retained);
 int32_t sim_history_broker(const sim_history_t *self, int topic, int partition);
+// The topic is deleted and made again: no truth is kept, but what was acknowledged before a deletion was asked for must not be there in the end.
+void sim_history_fickle(sim_history_t *self, int topic);
+void sim_history_topic_deleted(sim_history_t *self, int topic, int64_t asked_us); // surely
 void sim_history_power_lost(sim_history_t *self, int32_t broker, int64_t now_us);
 
 // ---- producers
@@ -62,7 +65,7 @@ uint32_t sim_history_writer(sim_history_t *self, const struct sim_writer *writer
 struct sim_record *sim_history_send(sim_history_t *self, uint32_t producer, int topic, int partition,
                                     uint32_t value_bytes, int64_t now_us, weft_buf_t *value);
 void sim_history_unsend(sim_history_t *self, struct sim_record *record); // it was not taken
-void sim_history_acked(sim_history_t *self, struct sim_record *record, int64_t offset);
+void sim_history_acked(sim_history_t *self, struct sim_record *record, int64_t offset, int64_t now_us);
 void sim_history_failed(sim_history_t *self, struct sim_record *record, bool maybe_applied);
 void sim_history_abandon(sim_history_t *self,
                          uint32_t producer); // its process died: whatever has no answer may be applied

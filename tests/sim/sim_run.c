@@ -2,6 +2,7 @@
 // The phases of a history and the faults in it. All choices come from the simulation's own randomness: the seed is the history.
 #include "sim_run.h"
 
+#include "sim_churn.h"
 #include "sim_clients.h"
 #include "sim_stranger.h"
 #include "sim_wrap.h"
@@ -25,7 +26,8 @@ struct run {
     uint32_t fault_wait_us; // mean time between two faults
     bool disks_fail;
     int32_t rotten; // the broker where it did, 0: none yet
-    bool has_stranger;
+    struct sim_churn churn;
+    bool has_churn, has_stranger;
     bool rots; // in the end a bit flips on a disk at rest
 };
 
@@ -59,8 +61,19 @@ static void s_plan_clients(struct run *run)
         topic->partitions = 1 + (int) sim_below(sim, 3);
         topic->retained = sim_chance(sim, 200000);
     }
+    clients->stable_count = clients->topic_count;
     clients->producer_count = 1 + (int) sim_below(sim, 4);
     clients->consumer_count = 1 + (int) sim_below(sim, 3);
+}
+
+static void s_plan_churn(struct run *run)
+{
+    struct sim_clients *clients = &run->clients;
+    struct sim_topic *topic = &clients->topics[clients->topic_count];
+    snprintf(topic->name, sizeof topic->name, "churn");
+    topic->partitions = 2;
+    topic->retained = false;
+    sim_history_fickle(run->history, clients->topic_count++);
 }
 
 // ---- faults
@@ -242,6 +255,7 @@ static bool s_load(struct run *run)
     sim_configure(run->sim, &run->network);
     sim_producers_start(&run->clients);
     sim_consumers_start(&run->clients);
+    if (run->has_churn) sim_churn_start(&run->churn, &run->clients, run->clients.stable_count);
     if (run->has_stranger) sim_stranger_start(&run->clients);
     run->faults_end_us = sim_now_us(run->sim) + 4 * SECOND + (int64_t) sim_below(run->sim, 8 * SECOND);
     sim_at(run->sim, sim_now_us(run->sim) + 500000, s_nemesis, run);
@@ -274,6 +288,7 @@ static bool s_heal(struct run *run)
     sim_run_until(run->sim, sim_now_us(run->sim) + 2 * SECOND); // the last bad disk works again
     s_repair(run);
     s_revive(run);
+    if (run->has_churn) sim_churn_settle(&run->churn);
     sim_producers_finish(&run->clients);
     int64_t limit = sim_now_us(run->sim) + HEAL_LIMIT;
     while (!sim_run_until_true(run->sim, sim_now_us(run->sim) + SECOND, s_settled, run)) {
@@ -457,9 +472,11 @@ void sim_run_seed(uint64_t seed, bool trace, struct sim_result *out)
     weft_rand_init(&extra, seed ^ 0x5eed);
     run.nodes.inproc = weft_rand_chance(&extra, 200000);
     run.rots = weft_rand_chance(&extra, 100000);
+    run.has_churn = weft_rand_chance(&extra, 250000);
     run.has_stranger = weft_rand_chance(&extra, 200000);
     sim_clients_init(&run.clients, run.sim, run.history, &run.nodes);
     s_plan_clients(&run);
+    if (run.has_churn) s_plan_churn(&run);
     if (s_start(&run) && s_load(&run) && s_heal(&run)) (void) (run.rots ? s_verify_rotten(&run) : s_verify(&run));
     memset(out, 0, sizeof *out);
     s_summarize(&run, out);

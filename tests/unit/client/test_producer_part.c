@@ -406,6 +406,29 @@ static void test_producer__nothing_new_is_sent_while_something_is_in_doubt(void 
     s_close(&self);
 }
 
+// What was acknowledged before both is lost at the broker: the head is surely not written, the one behind it is in doubt, and both are gaps.
+static void test_producer__doubt_behind_a_lost_head_ends(void **state)
+{
+    struct fixture self;
+    s_open(&self, 1, (const char *const[]){"in.flight=2", NULL});
+    s_send_batch(&self, 1);
+    s_send_batch(&self, 2);
+    peer_refuse(&self.peer, peer_take(&self.peer, WEFT_API_PRODUCE), WEFT_ERR_DISK_FULL, NULL, 0);
+    peer_refuse(&self.peer, peer_take(&self.peer, WEFT_API_PRODUCE), WEFT_ERR_TIMED_OUT, NULL, 0);
+    s_advance_ms(&self, 500);
+    peer_refuse(&self.peer, peer_take(&self.peer, WEFT_API_PRODUCE), WEFT_ERR_OUT_OF_ORDER_SEQUENCE, NULL, 0);
+    peer_refuse(&self.peer, peer_take(&self.peer, WEFT_API_PRODUCE), WEFT_ERR_OUT_OF_ORDER_SEQUENCE, NULL, 0);
+    s_advance_ms(&self, 500);
+    assert_int_equal(self.failed, 1); // the second, maybe applied
+    const struct peer_call *call = peer_take(&self.peer, WEFT_API_PRODUCE);
+    assert_int_equal(call->batch.producer_epoch, 1);
+    assert_int_equal(call->batch.base_sequence, 0);
+    peer_produced(&self.peer, call, 0, false);
+    assert_int_equal(self.delivered, 1);
+    assert_int_equal(self.peer.call_count, 0);
+    s_close(&self);
+}
+
 static void test_producer__an_expired_session_goes_on_unless_in_doubt(void **state)
 {
     struct fixture self;
@@ -620,6 +643,7 @@ int main(void)
         cmocka_unit_test(test_producer__time_over_without_a_sending_was_not_applied),
         cmocka_unit_test(test_producer__after_giving_up_the_next_epoch_begins_at_0),
         cmocka_unit_test(test_producer__nothing_new_is_sent_while_something_is_in_doubt),
+        cmocka_unit_test(test_producer__doubt_behind_a_lost_head_ends),
         cmocka_unit_test(test_producer__an_expired_session_goes_on_unless_in_doubt),
         cmocka_unit_test(test_producer__a_fence_is_the_end),
         cmocka_unit_test(test_producer__a_permanent_refusal_fails_only_its_batch),

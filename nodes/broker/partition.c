@@ -86,6 +86,7 @@ static void s_take_up(weft_partition_t *self, const struct weft_log_recovery *re
 {
     weft_shard_t *shard = self->shard;
     self->state = WEFT_PARTITION_OPEN;
+    weft_partition_used(self);
     weft_counter_add(shard->counters, WEFT_COUNT_TORN_BYTES, (uint64_t) recovery->cut_bytes);
     weft_trace(recovery->cut_bytes != 0 ? WEFT_TRACE_INFO : WEFT_TRACE_DEBUG, shard->name,
                "%s opened: offsets %lld to %lld, torn tail of %lld bytes cut", self->name,
@@ -198,6 +199,7 @@ void weft_partition_destroy(weft_partition_t **self_p)
     weft_partition_list_remove(&shard->unopened, self);
     weft_partition_list_remove(&shard->dirty, self);
     weft_partition_list_remove(&shard->woken, self);
+    weft_partition_unuse(self);
     while (self->fetches.head != NULL) {
         struct weft_wait *wait = self->fetches.head;
         weft_wait_list_remove(&self->fetches, wait);

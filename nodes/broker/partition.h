@@ -36,12 +36,13 @@ struct weft_partition {
     weft_replica_t *replica;
     struct weft_wait_list fetches;
     uint32_t syncs_in_flight;
-    bool in_unopened, in_dirty, in_woken;
+    bool in_unopened, in_dirty, in_woken, in_used;
     bool leads, disk_full, disk_failed, delete_data;
-    int64_t snapshot_at; // offset of the newest snapshot of the sessions, -1: none
-    int64_t used_us;     // last request
-    int64_t retain_us;   // when retention is due
-    int64_t retry_us;    // REFUSED: when to try again
+    int64_t snapshot_at;                        // offset of the newest snapshot of the sessions, -1: none
+    int64_t used_us;                            // last request
+    weft_partition_t *used_before, *used_after; // among those that may hold descriptors; in_used
+    int64_t retain_us;                          // when retention is due
+    int64_t retry_us;                           // REFUSED: when to try again
 };
 
 // A new one, in the shard's lists; opened later by weft_partition_open.
@@ -76,6 +77,19 @@ void weft_partition_snapshot(weft_partition_t *self, int64_t offset);
 WEFT_MUST_USE weft_err_t weft_partition_trim(weft_partition_t *self, int64_t offset);
 // Takes up where the log starts by now.
 void weft_partition_trimmed(weft_partition_t *self);
+
+// ---- partition_files.c
+
+// How many logs a shard may have open: its share of the process's descriptors.
+size_t weft_shard_open_max(size_t shard_count);
+// Closes what was not used for longest until one more log may be opened. False: all of it waits for its sync first.
+bool weft_shard_make_room(weft_shard_t *shard);
+// Its log is about to be used.
+void weft_partition_used(weft_partition_t *self);
+// Closes the files of its log, if that is synced.
+void weft_partition_idle(weft_partition_t *self);
+// It has no log any more.
+void weft_partition_unuse(weft_partition_t *self);
 
 // ---- partition_sync.c
 

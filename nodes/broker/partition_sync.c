@@ -121,8 +121,7 @@ static void s_upkeep(weft_partition_t *partition, int64_t now_us)
         s_retain(partition);
     }
     if (weft_log_dirty(partition->log)) weft_partition_dirty(partition, false);
-    if (!partition->in_dirty && partition->syncs_in_flight == 0 && now_us - partition->used_us > S_IDLE_US)
-        weft_log_idle(partition->log);
+    if (now_us - partition->used_us > S_IDLE_US) weft_partition_idle(partition);
 }
 
 bool weft_shard_sweep(weft_shard_t *shard, int64_t now_us)

@@ -181,6 +181,11 @@ weft_partition_t *weft_shard_led_partition(weft_shard_t *self, const struct weft
         return NULL;
     }
     weft_partition_t *partition = topic->partitions[target->partition];
+    if (partition != NULL && !partition->in_used && !weft_shard_make_room(self)) {
+        weft_shard_refuse(self, asker, WEFT_ERR_OVERLOADED,
+                          "More partitions are in use than this broker may keep open; come back after retry_ms.");
+        return NULL;
+    }
     if (partition != NULL && partition->state == WEFT_PARTITION_WAITING) weft_partition_open(partition);
     if (partition != NULL && partition->state == WEFT_PARTITION_REFUSED) {
         weft_shard_refuse(self, asker, partition->refusal, partition->refusal_text);
@@ -190,7 +195,7 @@ weft_partition_t *weft_shard_led_partition(weft_shard_t *self, const struct weft
         weft_shard_refuse_moved(self, asker, WEFT_ERR_NOT_LEADER, topic->id, target->partition);
         return NULL;
     }
-    partition->used_us = weft_port_now_us(&self->port);
+    weft_partition_used(partition);
     return partition;
 }
 
@@ -325,7 +330,7 @@ static bool s_open_some(weft_shard_t *self)
 {
     for (size_t i = 0; i < S_OPENS_A_TURN && self->unopened.count > 0; i++) {
         weft_partition_t *partition = self->unopened.items[self->unopened.count - 1];
-        if (self->stopping) return false;
+        if (self->stopping || !weft_shard_make_room(self)) return false; // the next sync makes room
         weft_partition_open(partition);
     }
     return self->unopened.count > 0;
@@ -370,11 +375,11 @@ static bool s_stopped(struct weft_part *part)
 {
     weft_shard_t *self = s_self(part);
     if (self->syncs_in_flight > 0) return false;
-    if (!self->snapshots_taken) { // nothing is appended any more
-        self->snapshots_taken = true;
-        for (size_t i = 0; i < self->all.count; i++) s_rest(self->all.items[i]);
-    }
+    // Nothing is appended any more. A snapshot is an open file until its sync: so many at a time.
+    for (size_t i = self->used_max / 2; i > 0 && self->rest_at < self->all.count; i--)
+        s_rest(self->all.items[self->rest_at++]);
     if (self->dirty.count > 0 && weft_shard_sync_post(self)) return false;
+    if (self->rest_at < self->all.count) return false;
     s_time_out(self, WEFT_TIME_NEVER); // who still waits for a mark waits for other replicas: maybe applied
     return true;
 }
@@ -446,6 +451,7 @@ struct weft_part *weft_shard_new(struct weft_broker *broker, size_t number)
     self->topics_by_name = weft_map_new();
     weft_waits_init(&self->waits);
     self->sweep_at = SIZE_MAX;
+    self->used_max = weft_shard_open_max(broker->shard_count);
     weft_codec_init(&self->codec);
     weft_buf_init(&self->reply);
     weft_buf_init(&self->scratch);

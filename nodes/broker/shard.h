@@ -57,6 +57,8 @@ typedef struct weft_shard {
     bool found_checked;                  // data without a topic was looked for
     weft_map_t *topics, *topics_by_name; // struct weft_shard_topic, owned by `topics`
     struct weft_partition_list all, unopened, dirty, woken;
+    weft_partition_t *used_first, *used_last; // may hold descriptors, the longest unused first
+    size_t used_count, used_max;
     weft_waits_t waits;
     size_t fetches_parked, produces_waiting;
     size_t syncs_in_flight;
@@ -65,7 +67,8 @@ typedef struct weft_shard {
     int64_t started_us;
     int64_t sweep_us; // when next
     size_t sweep_at;  // position in `all`; SIZE_MAX: no sweep under way
-    bool stopping, snapshots_taken;
+    bool stopping;
+    size_t rest_at; // a stop: the partitions before it in `all` were put to rest
     // Reused buffers.
     weft_codec_t codec;
     weft_buf_t reply, scratch;

@@ -4,6 +4,8 @@
 
 #include "../../../lib/log/checkpoint.h"
 
+#include <sys/resource.h>
+
 #define S_VALUE_BYTES 30000 // two to a segment of 64 KiB
 
 static int s_setup(void **state)
@@ -130,6 +132,33 @@ static void test_upkeep__producer_is_known_when_its_records_were_too_old(void **
     s_check_session(rig, 1);
 }
 
+// ---- descriptors
+
+static void test_upkeep__more_partitions_than_descriptors_are_served(void **state)
+{
+    struct rig *rig = *state;
+    struct rlimit before, few;
+    rig_stop(rig);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    few = before;
+    few.rlim_cur = 48;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    rig_up(rig, NULL);
+    rig_topic(rig, "many", 11, 64);
+    for (int64_t round = 0; round < 3; round++) {
+        for (uint32_t i = 0; i < 64; i++) {
+            const struct rig_produce produce = {.topic = "many", .partition = i};
+            assert_int_equal(rig_produce_records(rig, &produce, 1).offset, round);
+        }
+        rig_advance(rig, 5000);
+    }
+    assert_int_equal(rig_counter(rig, WEFT_COUNT_DISK_FAILURES), 0);
+    rig_stop(rig);
+    rig_up(rig, NULL);
+    assert_true(rig->clean);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -138,6 +167,7 @@ int main(void)
         TEST(test_upkeep__clean_stop_syncs_every_rolled_segment),
         TEST(test_upkeep__producer_is_known_when_its_records_were_deleted),
         TEST(test_upkeep__producer_is_known_when_its_records_were_too_old),
+        TEST(test_upkeep__more_partitions_than_descriptors_are_served),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

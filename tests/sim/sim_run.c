@@ -313,6 +313,7 @@ static bool s_goals(struct run *run, int64_t starts[][SIM_PARTITIONS_MAX], int64
         for (int p = 0; p < clients->topics[t].partitions; p++) {
             int64_t durable_end = -1;
             weft_err_t err = WEFT_OK;
+            ends[t][p] = 0; // not the same as durable_end: it is asked at least once
             for (int tries = 0; err == WEFT_OK && durable_end != ends[t][p] && tries < 100; tries++) {
                 if (tries > 0)
                     sim_run_until(run->sim, sim_now_us(run->sim) + 100000); // what asked for no answer still comes

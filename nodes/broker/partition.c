@@ -223,9 +223,12 @@ void weft_partition_close(weft_partition_t **self_p, weft_err_t code, bool delet
     if (self->state == WEFT_PARTITION_OPEN) {
         struct weft_replica_assignment nobody = self->assignment;
         nobody.leader = -1;
-        nobody.leader_epoch++;
-        nobody.partition_epoch++;
-        weft_partition_assign(self, &nobody); // fails what waits for a mark: it may have been written
+        nobody.leader_epoch = nobody.partition_epoch = INT32_MAX; // above whatever is in force
+        weft_partition_assign(self, &nobody);                // fails what waits for a mark: it may have been written
+        if (weft_replica_waiter_count(self->replica) != 0) { // the last epoch there is was in force
+            weft_replica_disk_failed(self->replica);
+            weft_partition_effects(self);
+        }
     }
     if (self->disk_full) weft_shard_gauge(shard, WEFT_COUNT_PARTITIONS_DISK_FULL, -1);
     if (self->state == WEFT_PARTITION_REFUSED || self->disk_failed)

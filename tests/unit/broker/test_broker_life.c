@@ -218,6 +218,40 @@ static void test_life__delete_while_a_sync_is_under_way_fails_its_waiters(void *
     weft_buf_fini(&batch);
 }
 
+// Epochs come from a coordinator: also the last one there is must leave nobody behind who waits for a partition that is
+// gone.
+static void test_life__delete_in_the_last_epoch_fails_its_waiters(void **state)
+{
+    struct rig *rig = *state;
+    struct weft_partition_changed_command command;
+    weft_part_id_t sync = rig->node->parts[rig->node->part_count - 1];
+    struct weft_cluster_partition *partition = weft_cluster_topic(rig->cluster, rig_id(10))->partitions;
+    int32_t self = 1;
+    weft_partition_changed_command_init(&command);
+    command.topic_id = rig_id(10);
+    command.partition_epoch = partition->partition_epoch;
+    command.leader = self;
+    command.isr = &self;
+    command.isr_count = 1;
+    weft_buf_clear(&rig->buf);
+    weft_partition_changed_command_encode(&command, &rig->buf);
+    rig_commit(rig);
+    partition->leader_epoch = INT32_MAX;
+    rig_push(rig, 0, true);
+    weft_fake_world_hold(rig->world, sync, true);
+    weft_buf_t batch;
+    weft_buf_init(&batch);
+    rig_batch(&batch, 1, -1, 0);
+    rig_send_produce(rig, &s_all, weft_buf_slice(&batch));
+    assert_null(weft_fake_world_take_reply(rig->world));
+    rig_delete(rig, rig_id(10));
+    assert_int_equal(weft_err_outcome(rig_take_produced(rig).header.error), WEFT_OUTCOME_MAYBE_APPLIED);
+    weft_fake_world_hold(rig->world, sync, false);
+    rig_advance(rig, 60000); // its time would be up
+    assert_null(weft_fake_world_take_reply(rig->world));
+    weft_buf_fini(&batch);
+}
+
 static void test_life__topic_deleted_while_down_is_removed_at_the_start(void **state)
 {
     struct rig *rig = *state;
@@ -422,6 +456,7 @@ int main(void)
         TEST_DOWN(test_life__each_shard_holds_its_partitions_and_names_the_others),
         TEST(test_life__deleted_topic_is_gone_with_its_data),
         TEST(test_life__delete_while_a_sync_is_under_way_fails_its_waiters),
+        TEST(test_life__delete_in_the_last_epoch_fails_its_waiters),
         TEST(test_life__topic_deleted_while_down_is_removed_at_the_start),
         TEST(test_life__data_that_nobody_knows_is_left_alone_and_counted),
         TEST(test_life__partitions_added_and_configuration_take_effect_live),

@@ -2,8 +2,8 @@
 /*
  * A round is what one turn drained: all its requests are synced together and then answered, in the order in which they
  * came. Files are synced one by one, unless there are so many that one syncfs of the whole file system is quicker.
- * After a failure nothing is recorded in the checkpoint any more and the stop is not clean: the directory is given up
- * (REPLICATION.md rule 11), by those who get the answers.
+ * After a failed sync the directory is given up (REPLICATION.md rule 11): every later job fails untried, nothing is
+ * recorded in the checkpoint any more, and the stop is not clean.
  */
 #include "sync_part.h"
 
@@ -38,7 +38,8 @@ struct s_part {
     int64_t checkpoint_due_us; // WEFT_TIME_NEVER: nothing to write
     struct s_request *requests;
     size_t request_count, request_capacity;
-    bool failed;
+    bool failed;   // no checkpoint any more
+    bool given_up; // a sync failed: no file of this directory is synced any more
     bool stopping, stopped;
     _Atomic int64_t round_began_us; // -1: idle
 };
@@ -93,7 +94,9 @@ static bool s_many_files(const struct s_part *self, const struct weft_log_sync *
 static void s_run_job(struct s_part *self, struct weft_sync_job *job, bool all_synced, weft_err_t all_result)
 {
     bool removal = job->sync.file_count == 0 && job->sync.end_offset < 0;
-    if (removal || (all_synced && all_result))
+    if (self->given_up && !removal)
+        job->sync.result = WEFT_ERR_DISK_FAILED;
+    else if (removal || (all_synced && all_result))
         job->sync.result = removal ? WEFT_OK : all_result;
     else if (all_synced)
         job->sync.result = WEFT_OK;
@@ -103,7 +106,8 @@ static void s_run_job(struct s_part *self, struct weft_sync_job *job, bool all_s
     if (job->sync.result && !self->failed)
         weft_trace(WEFT_TRACE_ERROR, self->name, "a sync of %s failed: %s", job->sync.directory,
                    weft_err_name(job->sync.result));
-    self->failed |= job->sync.result != WEFT_OK;
+    self->given_up |= job->sync.result != WEFT_OK;
+    self->failed |= self->given_up;
     if (self->failed || !self->checkpoint || weft_id_is_zero(job->topic)) return;
     if (removal)
         weft_checkpoint_remove(self->checkpoint, job->topic, job->partition);

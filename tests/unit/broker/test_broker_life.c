@@ -371,7 +371,7 @@ static void test_life__log_that_could_not_be_made_is_tried_again(void **state)
     weft_fault_disk_destroy(&faults);
 }
 
-static void test_life__failed_sync_gives_the_partition_up_and_acknowledges_nothing(void **state)
+static void test_life__failed_sync_gives_the_directory_up_and_acknowledges_nothing(void **state)
 {
     struct rig *rig = *state;
     char sentence[WEFT_ERROR_TEXT_BYTES_MAX];
@@ -390,7 +390,7 @@ static void test_life__failed_sync_gives_the_partition_up_and_acknowledges_nothi
     assert_int_equal(rig_health(rig, sentence), WEFT_HEALTH_DEGRADED);
     assert_non_null(strstr(sentence, "orders/0"));
     const struct rig_produce other = {.topic = "other"};
-    assert_int_equal(rig_produce_records(rig, &other, 1).offset, 0);
+    assert_int_equal(rig_produce_records(rig, &other, 1).header.error, WEFT_ERR_DISK_FAILED);
     rig_stop(rig);
     rig->disk = weft_disk_posix();
     weft_fault_disk_destroy(&faults);
@@ -463,7 +463,7 @@ int main(void)
         TEST(test_life__retention_removes_segments_and_moves_the_start),
         TEST(test_life__full_disk_is_told_and_passes_by_itself),
         TEST(test_life__log_that_could_not_be_made_is_tried_again),
-        TEST(test_life__failed_sync_gives_the_partition_up_and_acknowledges_nothing),
+        TEST(test_life__failed_sync_gives_the_directory_up_and_acknowledges_nothing),
         TEST(test_life__damaged_partition_is_named_and_the_others_serve),
         TEST(test_life__directory_that_is_gone_is_named_and_not_begun_anew),
     };

@@ -12,6 +12,7 @@
 #include "log_internal.h"
 
 #include "../base/assert.h"
+#include "../base/mutate.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -266,7 +267,8 @@ static weft_err_t s_segment(struct s_recovery *self, size_t *next)
     bool had_none = segment->index_count == 0 && log->index_page.size;
     if (!trusted && (had_none || (!last && segment->end_offset <= self->synced_end))) self->report->indexes_rebuilt++;
     if (!trusted && verify.reason[0]) {
-        if (segment->end_offset < self->synced_end) return s_damaged(self, segment, verify.reason);
+        bool damage = segment->end_offset < self->synced_end && !weft_mutated("damage_cut_as_torn");
+        if (damage) return s_damaged(self, segment, verify.reason);
         if (!verify.zeros) self->report->cut_bytes += verify.file_bytes - segment->bytes;
         self->torn = true;
         return WEFT_OK;
@@ -301,6 +303,7 @@ static weft_err_t s_end(struct s_recovery *self)
 {
     weft_log_t *log = self->log;
     int64_t end = log->segment_count ? weft_log_end(log) : log->start_offset;
+    if (weft_mutated("damage_cut_as_torn")) return WEFT_OK;
     if (end < self->synced_end && log->start_offset < self->synced_end)
         return s_damaged(self, weft_log_active(log), "the file ends");
     if (end < log->start_offset) { // all that is left was deleted: begin empty where the log is said to start

@@ -235,7 +235,7 @@ static void s_play(const struct options *options, struct totals *totals)
 // ---- the hunt for planted bugs
 
 #ifdef WEFT_MUTATIONS
-#define HUNT_SEEDS_MAX 400 // every one is found within these
+#define HUNT_SEEDS_MAX 1500 // every one is found within these
 
 static int s_hunt(const struct options *given)
 {

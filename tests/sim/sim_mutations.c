@@ -14,6 +14,8 @@ const char *const sim_mutations[] = {
     "rolled_segment_not_synced", // log: only the newest file of a group commit is synced
     "directory_not_synced",      // log: a new segment's name is not made durable
     "checkpoint_runs_ahead",     // log: the checkpoint records more than was synced (rule 9)
+    "failed_sync_forgotten",     // log: what a failed sync was to write counts as written (rule 11)
+    "damage_cut_as_torn",        // log: what is damaged below the synced end is cut, without a word (rule 9)
     "torn_batch_taken",          // log: recovery does not look at checksums
     "durable_read_of_undurable", // broker: read durable shows what is only committed (rule 18)
     "sessions_not_replayed",     // broker: after a start it knows the producers of the last snapshot only

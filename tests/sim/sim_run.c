@@ -119,6 +119,27 @@ static void s_power_cut(struct run *run) // everywhere at once
     }
 }
 
+static void s_power_off_due(void *context)
+{
+    struct sim_node *node = context;
+    if (node->state == SIM_NODE_DOWN) return;
+    sim_node_power_off(node);
+    sim_node_start_after(node, 100000);
+}
+
+// Clients lose their connections, send again what had no answer, and then the power goes: nothing may have been promised too early (rule 15).
+static void s_break(struct run *run)
+{
+    struct sim_node *node = s_some_node(run);
+    for (int i = 0; i < run->clients.producer_count; i++) {
+        sim_break(run->sim, node->host, run->clients.producers[i].host);
+    }
+    bool and_power = node->id > 0 && sim_chance(run->sim, 400000);
+    if (and_power) {
+        sim_at(run->sim, sim_now_us(run->sim) + (int64_t) sim_below(run->sim, 120000), s_power_off_due, node);
+    }
+}
+
 static void s_stop(struct run *run)
 {
     struct sim_node *node = s_some_node(run);
@@ -197,7 +218,7 @@ static void s_fault(struct run *run)
     else if (kind < 68)
         sim_heal(sim);
     else if (kind < 76)
-        sim_break(sim, s_some_host(run), s_some_host(run));
+        s_break(run);
     else if (kind < 84)
         s_pause(run);
     else if (kind < 88)
@@ -350,7 +371,7 @@ static void s_rot(struct run *run)
     char path[256];
     struct sim_node *victim = &run->nodes.nodes[1 + sim_below(run->sim, run->nodes.count - 1)];
     const char *suffix = sim_chance(run->sim, 700000) ? ".log" : NULL;
-    for (uint64_t flips = 1 + sim_below(run->sim, 3); flips > 0; flips--) {
+    for (uint64_t flips = 1 + sim_below(run->sim, 12); flips > 0; flips--) {
         if (!weft_crash_disk_flip(victim->disk, sim_rand(run->sim), suffix, path, sizeof path)) break;
         sim_trace(run->sim, victim->name, "a bit flips in %s", path);
     }
@@ -472,7 +493,7 @@ void sim_run_seed(uint64_t seed, bool trace, struct sim_result *out)
     weft_rand_t extra; // what came to the plan later draws from its own sequence: seeds.txt keeps its histories
     weft_rand_init(&extra, seed ^ 0x5eed);
     run.nodes.inproc = weft_rand_chance(&extra, 200000);
-    run.rots = weft_rand_chance(&extra, 100000);
+    run.rots = weft_rand_chance(&extra, 200000);
     run.has_churn = weft_rand_chance(&extra, 250000);
     run.has_stranger = weft_rand_chance(&extra, 200000);
     sim_clients_init(&run.clients, run.sim, run.history, &run.nodes);

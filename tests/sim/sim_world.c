@@ -467,6 +467,10 @@ void sim_host_kill(sim_t *self, sim_host_t index, bool silent)
 {
     struct sim_host *host = &self->hosts[index];
     for (size_t i = 0; i < host->slot_count; i++) s_slot_kill(host->slots[i], silent);
+    for (size_t i = 0; i < self->event_count; i++) { // its mail goes with it: bodies may hold files of its disk
+        struct sim_event *event = &self->heap[i];
+        if (event->type == SIM_EVENT_MAIL && event->slot->host == index) s_mail_drop(&event->mail);
+    }
     free(host->slots);
     host->slots = NULL;
     host->slot_count = 0;

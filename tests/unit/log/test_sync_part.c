@@ -211,7 +211,7 @@ static void test_sync_part__a_failed_sync_is_told_recorded_nowhere_and_not_clean
     size_t good;
     bool clean;
     for (size_t i = 0; i < 4; i++) s_append(self, i);
-    const struct weft_fault fault = {.kinds = WEFT_FAULT_SYNC, .nth = 2, .times = 1, .err = WEFT_ERR_DISK_FAILED};
+    const struct weft_fault fault = {.kinds = WEFT_FAULT_SYNC, .nth = 3, .times = 1, .err = WEFT_ERR_DISK_FAILED};
     for (size_t i = 0; i < 4; i++) s_request(self, i, 1);
     weft_fault_disk_arm(self->fault, &fault);
     self->part->ops->turn(self->part, 1000);

@@ -34,7 +34,7 @@ static void s_record_json(cli_json_t *json, const struct weft_batch *batch, cons
 {
     cli_json_open(json, NULL, '{');
     cli_json_int(json, "offset", batch->base_offset + record->offset_delta);
-    cli_json_int(json, "timestamp_ms", batch->base_timestamp_ms + record->timestamp_delta_ms);
+    cli_json_int(json, "timestamp_ms", weft_record_timestamp_ms(batch, record));
     cli_json_slice(json, "key", record->key);
     cli_json_slice(json, "value", record->value);
     cli_json_close(json, '}');

@@ -217,9 +217,7 @@ bool weft_consumer_part_next(weft_consumer_part_t *self, struct weft_record_view
         record->partition = partition->index;
         record->leader_epoch = self->batch.leader_epoch;
         record->offset = offset;
-        record->timestamp_ms = self->batch.attributes & WEFT_BATCH_ATTR_LOG_APPEND_TIME
-                                   ? self->batch.max_timestamp_ms
-                                   : self->batch.base_timestamp_ms + found.timestamp_delta_ms;
+        record->timestamp_ms = weft_record_timestamp_ms(&self->batch, &found);
         record->key = found.key;
         record->value = found.value;
         record->headers = found.headers;

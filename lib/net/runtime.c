@@ -207,12 +207,14 @@ static void s_ask(struct s_thread *thread, enum s_asked what)
 }
 
 // True: the part is at rest by itself. Its thread has ended or is about to, unless it is stuck (phase tells).
-static bool s_stop_thread(struct s_thread *thread, int64_t deadline_us)
+static bool s_stop_thread(struct s_thread *thread, int64_t deadline_us, bool abandon)
 {
     if (thread->phase == S_ADDED) return true;
-    s_ask(thread, S_STOP);
-    if (s_wait_rested(thread, deadline_us)) return thread->rested_cleanly;
-    weft_trace(WEFT_TRACE_WARN, weft_loop_name(thread->loop), "did not come to rest in its time; ended as it is");
+    if (!abandon) {
+        s_ask(thread, S_STOP);
+        if (s_wait_rested(thread, deadline_us)) return thread->rested_cleanly;
+        weft_trace(WEFT_TRACE_WARN, weft_loop_name(thread->loop), "did not come to rest in its time; ended as it is");
+    }
     s_ask(thread, S_ABANDON);
     if (!s_wait_rested(thread, s_clock_us() + S_STUCK_GRACE_US)) {
         weft_trace(WEFT_TRACE_ERROR, weft_loop_name(thread->loop),
@@ -234,7 +236,8 @@ weft_err_t weft_runtime_stop_parts(weft_runtime_t *self, const weft_part_id_t *p
     bool cleanly = true;
     for (size_t i = 0; i < count; i++) {
         struct s_thread *thread = s_find(self, parts[i]);
-        if (thread != NULL && !s_stop_thread(thread, deadline)) cleanly = false;
+        // Behind a part that was abandoned none may call the stop a clean one: the sync part would mark it so.
+        if (thread != NULL && !s_stop_thread(thread, deadline, !cleanly)) cleanly = false;
     }
     if (self->stuck) return WEFT_ERR_LOCAL_TIMED_OUT;
     // The last replies are on their way. A libzmq client drops what it has not read when it sees the connection close,

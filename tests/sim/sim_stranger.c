@@ -146,8 +146,7 @@ static void s_update(struct sim_stranger *self) // commands that no coordinator 
 static void s_compose(struct sim_stranger *self)
 {
     static const char *const lies[] = {"\xdd\x0f\xff\xff\xff", "\xdf\xff\xff\xff\xff\xa1x", "\xc6\xff\xff\xff\xff",
-                                       "\x81\xa3"
-                                       "api\xdb\xff\xff\xff\xff"};
+                                       "\x81\xa3\x61pi\xdb\xff\xff\xff\xff"};
     weft_buf_clear(&self->header);
     weft_buf_clear(&self->data);
     switch (s_below(self, 9)) {

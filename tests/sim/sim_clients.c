@@ -103,9 +103,11 @@ weft_err_t sim_admin_offsets(struct sim_clients *self, int topic, int partition,
 
 static bool s_create_topic(struct sim_clients *self, const struct sim_topic *topic)
 {
+    const char *segment_bytes = sim_chance(self->sim, 700000) ? "65536" : "1MiB";
+    const char *segment_ms = sim_chance(self->sim, 500000) ? "2s" : "1h";
     struct weft_config_entry config[3] = {
-        {weft_slice_text("segment.bytes"), weft_slice_text(sim_chance(self->sim, 700000) ? "65536" : "1MiB")},
-        {weft_slice_text("segment.ms"), weft_slice_text(sim_chance(self->sim, 500000) ? "2s" : "1h")},
+        {weft_slice_text("segment.bytes"), weft_slice_text(segment_bytes)},
+        {weft_slice_text("segment.ms"), weft_slice_text(segment_ms)},
         {weft_slice_text("retention.bytes"), weft_slice_text(topic->retained ? "100000" : "-1")}};
     for (int tries = 0; tries < 20; tries++) {
         struct weft_call *call = sim_admin_begin(self, WEFT_TO_COORDINATOR, NULL, 0);

@@ -488,8 +488,9 @@ void sim_run_seed(uint64_t seed, bool trace, struct sim_result *out)
     sim_wrap_seed(seed);
     sim_trace_on(run.sim, trace);
     s_plan_network(&run);
-    sim_nodes_init(&run.nodes, run.sim, run.history, 1 + (size_t) sim_below(run.sim, 3),
-                   1 + (uint32_t) sim_below(run.sim, 2));
+    size_t brokers = 1 + (size_t) sim_below(run.sim, 3); // one draw a statement: their order must not be the compiler's
+    uint32_t shards = 1 + (uint32_t) sim_below(run.sim, 2);
+    sim_nodes_init(&run.nodes, run.sim, run.history, brokers, shards);
     weft_rand_t extra; // what came to the plan later draws from its own sequence: seeds.txt keeps its histories
     weft_rand_init(&extra, seed ^ 0x5eed);
     run.nodes.inproc = weft_rand_chance(&extra, 200000);

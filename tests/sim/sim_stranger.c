@@ -40,7 +40,8 @@ static void s_flip(struct sim_stranger *self, weft_buf_t *bytes)
 {
     if (bytes->size == 0) return;
     for (uint64_t flips = 1 + s_below(self, 3); flips > 0; flips--) {
-        bytes->data[s_below(self, bytes->size)] ^= (uint8_t) (1U << s_below(self, 8));
+        size_t at = (size_t) s_below(self, bytes->size);
+        bytes->data[at] ^= (uint8_t) (1U << s_below(self, 8));
     }
 }
 

@@ -17,7 +17,7 @@
  *   R4  no ack effect above its mark
  *   R5  a waiter's offset lies above its mark
  *   R6  only a leader has waiters
- *   R7  sessions equal those of the log's prefix (checked in simulation)
+ *   R7  sessions equal those of the log's prefix (checked by traces and fuzzer)
  */
 #ifndef WEFT_CORE_REPLICA_H
 #define WEFT_CORE_REPLICA_H

@@ -95,7 +95,7 @@ static void s_worker_run(const struct options *options, int commands, int fd)
         sim_run_seed(message.seed, options->trace, &message.result);
         if (write(fd, &message, sizeof message) != (ssize_t) sizeof message) break;
     }
-    _exit(0);
+    exit(0); // a sanitizer looks for leaks now
 }
 
 static int s_commands[JOBS_MAX];
@@ -122,14 +122,16 @@ static void s_worker_start(const struct options *options, struct worker *worker,
     worker->at_work = false;
 }
 
-static void s_worker_end(struct worker *worker, int index, bool kill_it)
+// False: it did not end as it should, by a signal or with a sanitizer's report.
+static bool s_worker_end(struct worker *worker, int index, bool kill_it)
 {
     if (kill_it) kill(worker->pid, SIGKILL);
     close(s_commands[index]);
     s_commands[index] = 0;
     close(worker->fd);
-    int status;
+    int status = 0;
     while (waitpid(worker->pid, &status, 0) < 0 && errno == EINTR) {}
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
 static void s_give(struct worker *worker, int index, uint64_t seed)
@@ -190,7 +192,7 @@ static void s_hear(struct totals *totals, const struct options *options, struct 
         totals->seeds++;
         s_failed(totals, options, worker->seed, "the process died: an assertion or a sanitizer, see above", "");
     }
-    s_worker_end(worker, index, false);
+    (void) s_worker_end(worker, index, false);
     s_worker_start(options, worker, index);
 }
 
@@ -199,7 +201,7 @@ static void s_check_time(struct totals *totals, const struct options *options, s
     if (!worker->at_work || time(NULL) - worker->since < SEED_SECONDS_MAX) return;
     totals->seeds++;
     s_failed(totals, options, worker->seed, "it does not end in real time", "");
-    s_worker_end(worker, index, true);
+    (void) s_worker_end(worker, index, true);
     s_worker_start(options, worker, index);
 }
 
@@ -229,7 +231,11 @@ static void s_play(const struct options *options, struct totals *totals)
                 s_check_time(totals, options, &workers[i], i);
         }
     }
-    for (int i = 0; i < options->jobs; i++) s_worker_end(&workers[i], i, false);
+    for (int i = 0; i < options->jobs; i++) {
+        if (s_worker_end(&workers[i], i, false)) continue;
+        totals->failed++;
+        printf("a worker did not end well: see above\n");
+    }
 }
 
 // ---- the hunt for planted bugs

@@ -284,6 +284,12 @@ static bool s_load(struct run *run)
     return !s_bad(run);
 }
 
+static bool s_nodes_up(void *context)
+{
+    const struct run *run = context;
+    return s_bad(run) || sim_nodes_all_up(&run->nodes);
+}
+
 static bool s_settled(void *context)
 {
     const struct run *run = context;
@@ -308,12 +314,16 @@ static bool s_heal(struct run *run)
     sim_heal(run->sim);
     sim_run_until(run->sim, sim_now_us(run->sim) + 2 * SECOND); // the last bad disk works again
     s_repair(run);
+    int64_t limit = sim_now_us(run->sim) + HEAL_LIMIT;
     s_revive(run);
+    while (run->has_churn && !sim_run_until_true(run->sim, sim_now_us(run->sim) + SECOND, s_nodes_up, run)) {
+        s_revive(run); // one that was stopping when faults stopped
+        if (sim_now_us(run->sim) >= limit) break;
+    }
     if (run->has_churn) sim_churn_settle(&run->churn);
     sim_producers_finish(&run->clients);
-    int64_t limit = sim_now_us(run->sim) + HEAL_LIMIT;
     while (!sim_run_until_true(run->sim, sim_now_us(run->sim) + SECOND, s_settled, run)) {
-        s_revive(run); // one that was stopping when faults stopped
+        s_revive(run);
         sim_nodes_supervise(&run->nodes);
         sim_producers_finish(&run->clients);
         if (sim_now_us(run->sim) < limit) continue;

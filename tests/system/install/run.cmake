@@ -22,7 +22,7 @@ endif()
 run(${CMAKE_COMMAND} --install ${WEFT_BUILD}/lib --prefix ${prefix})
 
 # by find_package
-run(${CMAKE_COMMAND} -S ${WEFT_PROGRAM} -B ${WEFT_WORK}/build -DCMAKE_PREFIX_PATH=${prefix} -DCMAKE_C_COMPILER=${WEFT_CC}
+run(${CMAKE_COMMAND} -G Ninja -S ${WEFT_PROGRAM} -B ${WEFT_WORK}/build -DCMAKE_PREFIX_PATH=${prefix} -DCMAKE_C_COMPILER=${WEFT_CC}
     -DCMAKE_C_FLAGS=${flags})
 run(${CMAKE_COMMAND} --build ${WEFT_WORK}/build)
 foreach(form shared static)

@@ -71,7 +71,7 @@ weft_err_t weft_cluster_find_topic(const weft_cluster_t *self, weft_slice_t name
 weft_err_t weft_cluster_find_partition(const weft_cluster_t *self, weft_slice_t name, weft_id_t id, uint32_t partition,
                                        const struct weft_cluster_topic **out, struct weft_error *error)
 {
-    const struct weft_cluster_topic *topic;
+    const struct weft_cluster_topic *topic = NULL; // a compiler can't see at -O3 that it is always set
     weft_err_t err = weft_cluster_find_topic(self, name, id, &topic, error);
     if (err) return err;
     if (partition >= topic->partition_count)

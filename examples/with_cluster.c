@@ -2,6 +2,7 @@
 // with_cluster COMMAND...: starts a cluster inside this process, in a directory that is removed again, runs each
 // COMMAND against it (WEFT_BOOTSTRAP), one after the other, and stops. Fails with the first command that fails. It is
 // how the tests run the examples, and an example itself.
+#define _GNU_SOURCE // nftw, mkdtemp
 #include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>

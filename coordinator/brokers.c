@@ -55,7 +55,7 @@ void weft_coordinator_sessions_follow(weft_coordinator_t *self, int32_t id)
     struct weft_broker_session *session = s_session(self, id);
     if (!broker->alive) {
         if (!session) return;
-        weft_trace(WEFT_TRACE_INFO, self->name, "broker %d is fenced", id);
+        weft_trace(WEFT_TRACE_INFO, self->name, session->leaving ? "broker %d has left" : "broker %d is fenced", id);
         weft_counter_add(self->counters, WEFT_COUNT_FENCINGS, 1);
         struct weft_parked *parked = session->parked;
         session->parked = NULL;
@@ -78,7 +78,7 @@ void weft_coordinator_sessions_follow(weft_coordinator_t *self, int32_t id)
         weft_map_put_u64(self->sessions, (uint64_t) id, session);
     }
     session->heard_us = weft_port_now_us(&self->port);
-    session->fencing = false;
+    session->fencing = session->leaving = false;
     if (weft_id_equal(session->incarnation, broker->incarnation)) return;
     session->incarnation = broker->incarnation;
     session->has_peer = false;
@@ -164,6 +164,14 @@ static void s_encode_registered(const struct weft_broker_register_request *reque
     weft_broker_registered_command_encode(&command, out);
 }
 
+static bool s_clean(weft_slice_t name)
+{
+    char *text = weft_slice_dup(name);
+    bool clean = strlen(text) == name.size && weft_text_is_clean(text);
+    free(text);
+    return clean;
+}
+
 static weft_err_t s_register_check(const weft_coordinator_t *self, const struct weft_broker_register_request *request,
                                    struct weft_error *error)
 {
@@ -181,6 +189,9 @@ static weft_err_t s_register_check(const weft_coordinator_t *self, const struct 
     if (request->broker_id < 0 || weft_id_is_zero(request->incarnation) || request->endpoints_count == 0)
         return weft_error_set(error, WEFT_ERR_INVALID_REQUEST,
                               "a broker registers with an id from 0 on, an incarnation and at least one endpoint");
+    if (!s_clean(request->rack) || !s_clean(request->version)) // stored, and shown by every node
+        return weft_error_set(error, WEFT_ERR_INVALID_REQUEST,
+                              "rack and version of a broker are UTF-8 text without control characters");
     return WEFT_OK;
 }
 
@@ -341,6 +352,7 @@ void weft_coordinator_broker_heartbeat(weft_coordinator_t *self, const struct we
     s_hear(self, session, asker);
     session->turn_ms = s_worst_turn(&request);
     s_repair(self, session, request.index);
+    if (request.want_stop) session->leaving = true;
     if (request.want_stop && !session->fencing)
         s_fence(self, session, asker); // answered when it is applied
     else

@@ -52,6 +52,7 @@ struct weft_broker_session {
     uint64_t sent; // cluster index that it was sent, or told that it has
     int64_t sent_us;
     bool fencing;               // a broker_fenced is proposed
+    bool leaving;               // at its own wish: a clean stop
     uint64_t ahead;             // cluster index that it says to have, above ours; 0: no
     uint32_t turn_ms;           // worst age of a turn of its shards and data directories
     struct weft_parked *parked; // a new incarnation that waits until this one is silent

@@ -9,12 +9,13 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum {
     S_COUNTERS_MAX = 128,       // the coordinator's and its transport's
     S_PROBLEMS_MAX = 32,        // sentences; what is more is counted in the last
-    S_LEADERLESS_NAMED_MAX = 8, // partitions named one by one
+    S_LEADERLESS_NAMED_MAX = 8, // groups of partitions without a leader that are named
     S_STUCK_MS = 2000           // a turn of a shard or a sync that takes longer is a problem
 };
 
@@ -145,22 +146,69 @@ static void s_broker_problems(const weft_coordinator_t *self, const struct weft_
                   broker->id, session->turn_ms);
 }
 
+/** Partitions of one topic that wait for one broker. */
+struct s_waiting {
+    const struct weft_cluster_topic *topic;
+    int32_t broker;
+    uint32_t first, count;
+};
+
+// Adds to the groups of this topic, which begin at `from`; what no group has room for is left to the total.
+static void s_group_topic(const struct weft_cluster_topic *topic, struct s_waiting *groups, size_t *used)
+{
+    size_t from = *used;
+    for (uint32_t i = 0; i < topic->partition_count; i++) {
+        const struct weft_cluster_partition *partition = &topic->partitions[i];
+        if (partition->leader >= 0) continue;
+        size_t at = from;
+        while (at < *used && groups[at].broker != partition->isr[0]) at++;
+        if (at == S_LEADERLESS_NAMED_MAX) continue;
+        if (at == *used) groups[(*used)++] = (struct s_waiting){topic, partition->isr[0], i, 0};
+        groups[at].count++;
+    }
+}
+
 static void s_leaderless_problems(const weft_coordinator_t *self, uint32_t leaderless, struct s_problems *problems)
 {
+    if (leaderless == 0) return;
+    struct s_waiting groups[S_LEADERLESS_NAMED_MAX];
+    size_t used = 0;
     uint32_t named = 0;
     const struct weft_cluster_topic *topic;
-    for (size_t cursor = 0;
-         leaderless && named < leaderless && (topic = weft_cluster_next_topic(self->cluster, &cursor));) {
-        for (uint32_t i = 0; i < topic->partition_count && named < S_LEADERLESS_NAMED_MAX; i++) {
-            const struct weft_cluster_partition *partition = &topic->partitions[i];
-            if (partition->leader >= 0) continue;
-            named++;
-            s_problem(problems, "partition %u of '%s' has no leader: it waits for broker %d", i, topic->name,
-                      partition->isr[0]);
-        }
-        if (named == S_LEADERLESS_NAMED_MAX) break;
+    for (size_t cursor = 0; used < S_LEADERLESS_NAMED_MAX && (topic = weft_cluster_next_topic(self->cluster, &cursor));)
+        s_group_topic(topic, groups, &used);
+    for (size_t i = 0; i < used; i++) {
+        const struct s_waiting *group = &groups[i];
+        named += group->count;
+        if (group->count == 1)
+            s_problem(problems, "partition %u of '%s' has no leader: it waits for broker %d", group->first,
+                      group->topic->name, group->broker);
+        else
+            s_problem(problems, "%u partitions of '%s' have no leader: they wait for broker %d", group->count,
+                      group->topic->name, group->broker);
     }
-    if (leaderless > named) s_problem(problems, "%u more partitions have no leader", leaderless - named);
+    if (leaderless > named)
+        s_problem(problems, "%u more partition%s no leader", leaderless - named,
+                  leaderless - named == 1 ? " has" : "s have");
+}
+
+static int s_compare_brokers(const void *a, const void *b)
+{
+    const struct weft_cluster_broker *const *x = a, *const *y = b;
+    return ((*x)->id > (*y)->id) - ((*x)->id < (*y)->id);
+}
+
+// All of them, sorted by id.
+static const struct weft_cluster_broker **s_brokers(const weft_coordinator_t *self, weft_arena_t *arena, size_t *count)
+{
+    const struct weft_cluster_broker *broker;
+    *count = 0;
+    for (size_t cursor = 0; weft_cluster_next_broker(self->cluster, &cursor);) ++*count;
+    const struct weft_cluster_broker **brokers = weft_arena_alloc(arena, *count * sizeof *brokers + 1);
+    size_t used = 0;
+    for (size_t cursor = 0; (broker = weft_cluster_next_broker(self->cluster, &cursor));) brokers[used++] = broker;
+    if (used) qsort(brokers, used, sizeof *brokers, s_compare_brokers);
+    return brokers;
 }
 
 static void s_fill_broker(const weft_coordinator_t *self, const struct weft_cluster_broker *broker,
@@ -182,16 +230,16 @@ static void s_fill_status(const weft_coordinator_t *self, weft_arena_t *arena, s
 {
     struct s_problems problems = {.arena = arena,
                                   .sentences = weft_arena_alloc(arena, S_PROBLEMS_MAX * sizeof(weft_slice_t))};
-    size_t brokers = 0, alive = 0;
-    for (size_t cursor = 0; weft_cluster_next_broker(self->cluster, &cursor);) brokers++;
-    reply->brokers = weft_arena_alloc(arena, brokers * sizeof *reply->brokers + 1);
-    const struct weft_cluster_broker *broker;
-    for (size_t cursor = 0; (broker = weft_cluster_next_broker(self->cluster, &cursor));) {
-        alive += broker->alive;
-        s_fill_broker(self, broker, &reply->brokers[reply->brokers_count++]);
-        s_broker_problems(self, broker, &problems);
+    size_t count, alive = 0;
+    const struct weft_cluster_broker **brokers = s_brokers(self, arena, &count);
+    reply->brokers = weft_arena_alloc(arena, count * sizeof *reply->brokers + 1);
+    reply->brokers_count = count;
+    for (size_t i = 0; i < count; i++) {
+        alive += brokers[i]->alive;
+        s_fill_broker(self, brokers[i], &reply->brokers[i]);
+        s_broker_problems(self, brokers[i], &problems);
     }
-    if (brokers == 0)
+    if (count == 0)
         s_problem(&problems, "no broker is registered; start one (weft broker) with this coordinator's endpoint, %s",
                   self->endpoint);
     else if (alive == 0)

@@ -31,6 +31,16 @@ static void s_make_text(char *text)
     }
 }
 
+bool weft_text_is_clean(const char *text)
+{
+    while (*text != '\0') {
+        size_t bytes = s_character_bytes(text);
+        if (bytes == 0) return false;
+        text += bytes;
+    }
+    return true;
+}
+
 weft_err_t weft_error_set(struct weft_error *error, weft_err_t code, const char *format, ...)
 {
     if (!error) return code;

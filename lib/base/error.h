@@ -15,6 +15,8 @@
 #include <weft/errors.h>
 #include <weft/types.h>
 
+#include <stdbool.h>
+
 // struct weft_error stands in the public <weft/types.h>.
 
 // Sets code and formatted sentence; `error` may be NULL. Returns `code`, so that a caller can write
@@ -22,6 +24,9 @@
 // what a peer wrote may be quoted as it is.
 weft_err_t weft_error_set(struct weft_error *error, weft_err_t code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+
+// UTF-8 without control characters: fit to be stored and shown.
+bool weft_text_is_clean(const char *text);
 
 // Maps an errno of a file operation to a code: ENOSPC and EDQUOT to DISK_FULL, ENOENT to NOT_FOUND, the rest to
 // DISK_FAILED.

@@ -255,6 +255,32 @@ static void test_coordinator_brokers__status_says_what_is_wrong(void **state)
     assert_slice(reply.problems[10], "4 more partitions have no leader");
 }
 
+static void test_coordinator_brokers__status_sorts_brokers_and_sums_up_what_has_no_leader(void **state)
+{
+    struct fixture *self = *state;
+    static const int32_t ids[] = {31, 2, 500, 7, 64};
+    s_start(self);
+    for (size_t i = 0; i < 5; i++) assert_ok(s_register(self, ids[i], 1));
+    assert_ok(s_create_topic(self, "orders", 50)); // ten on each
+    struct weft_cluster_status_request request;
+    struct weft_cluster_status_reply reply;
+    weft_cluster_status_request_init(&request);
+    weft_fake_world_advance(self->world, 2 * SECOND_US);
+    request.id = ++self->id;
+    weft_cluster_status_request_encode(&request, &self->header);
+    assert_ok(s_ask(self, CLIENT));
+    DECODE(cluster_status, &reply);
+    assert_int_equal(reply.brokers_count, 5);
+    for (size_t i = 1; i < 5; i++) assert_true(reply.brokers[i - 1].id < reply.brokers[i].id);
+    assert_int_equal(reply.leaderless, 50);
+    assert_int_equal(reply.problems_count, 11); // five brokers down, none alive, a sentence for each that is waited for
+    for (size_t i = 6; i < 11; i++) {
+        char *text = weft_slice_dup(reply.problems[i]);
+        assert_non_null(strstr(text, "10 partitions of 'orders' have no leader: they wait for broker "));
+        free(text);
+    }
+}
+
 static void test_coordinator_brokers__a_broker_that_knows_more_is_a_problem(void **state)
 {
     struct fixture *self = *state;
@@ -286,6 +312,7 @@ int main(void)
         TEST(test_coordinator_brokers__a_broker_that_wants_to_stop_is_let_go),
         TEST(test_coordinator_brokers__a_broker_of_another_cluster_is_refused),
         TEST(test_coordinator_brokers__status_says_what_is_wrong),
+        TEST(test_coordinator_brokers__status_sorts_brokers_and_sums_up_what_has_no_leader),
         TEST(test_coordinator_brokers__a_broker_that_knows_more_is_a_problem),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

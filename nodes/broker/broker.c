@@ -113,6 +113,11 @@ enum weft_health weft_broker_health(const struct weft_node *node, char *sentence
                  self->data);
         return WEFT_HEALTH_DEGRADED;
     }
+    if ((shard = s_troubled(self, WEFT_COUNT_BATCHES_DAMAGED, &count)) != NULL) {
+        snprintf(sentence, sentence_bytes, "damaged batches met by readers: %llu; %s", (unsigned long long) count,
+                 s_notice(&shard->damage));
+        return WEFT_HEALTH_DEGRADED;
+    }
     if (atomic_load_explicit(&self->standing, memory_order_relaxed) == WEFT_BROKER_ALONE) {
         snprintf(sentence, sentence_bytes, "no coordinator answers at %s; serving on without changes",
                  weft_options_text(self->options, "coordinators"));
@@ -215,7 +220,7 @@ static long s_port(const char *endpoint, const char **digits)
 // Shard n's endpoint: the following ports of tcp, suffixes of ipc and inproc; a free port ("*") stays one.
 static void s_endpoint_of(const char *first, size_t shard, char out[WEFT_ENDPOINT_BYTES_MAX])
 {
-    const char *digits;
+    const char *digits = NULL;
     long port = s_port(first, &digits);
     if (shard == 0 || (strncmp(first, "tcp://", 6) == 0 && port <= 0))
         snprintf(out, WEFT_ENDPOINT_BYTES_MAX, "%s", first);
@@ -295,6 +300,9 @@ static weft_err_t s_check_options(const weft_options_t *options, struct weft_err
         return weft_error_set(error, WEFT_ERR_INVALID_OPTION,
                               "listen: with `advertise` and several shards the port must be a number, not '%s'",
                               listen);
+    if (!weft_text_is_clean(weft_options_text(options, "rack"))) // it is stored and shown, by other nodes too
+        return weft_error_set(error, WEFT_ERR_INVALID_OPTION,
+                              "rack: the name must be UTF-8 text without control characters");
     if (strspn(weft_options_text(options, "coordinators"), ", ") == strlen(weft_options_text(options, "coordinators")))
         return weft_error_set(error, WEFT_ERR_INVALID_OPTION,
                               "coordinators: give the endpoint of at least one coordinator");

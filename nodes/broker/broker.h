@@ -55,6 +55,7 @@ struct weft_broker_shard {
     weft_counters_t counters;
     _Atomic int64_t turn_us;          // port time of its last completed turn, 0 before the first
     struct weft_broker_notice notice; // counts while a partition is refused (counters tell)
+    struct weft_broker_notice damage; // the first damaged batch that was met
 };
 
 enum weft_broker_standing {

@@ -37,6 +37,8 @@ const struct weft_counter_info weft_shard_counter_infos[WEFT_SHARD_COUNTERS] = {
     [WEFT_COUNT_PARTITIONS_DISK_FULL] = {"partitions_disk_full_count",
                                          "Partitions whose last write met a full disk, now."},
     [WEFT_COUNT_DISK_FAILURES] = {"disk_failures_count", "Reads, writes and syncs that failed, but for a full disk."},
+    [WEFT_COUNT_BATCHES_DAMAGED] = {"batches_damaged_count",
+                                    "Damaged batches on the disk that a reader met, each counted once in a row."},
     [WEFT_COUNT_SEGMENTS_REMOVED] = {"segments_removed_count", "Segments removed by retention."},
     [WEFT_COUNT_TORN_BYTES] = {"torn_bytes", "Bytes of torn tails cut when logs were opened."},
     [WEFT_COUNT_ORPHANS] = {"orphan_partitions_count", "Stored partitions that the cluster does not know: left alone."},

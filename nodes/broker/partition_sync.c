@@ -108,6 +108,9 @@ static void s_retain(weft_partition_t *partition)
                                       weft_replica_committed(partition->replica), &removed);
     if (code != WEFT_OK) weft_partition_disk(partition, code, "retention");
     weft_counter_add(shard->counters, WEFT_COUNT_SEGMENTS_REMOVED, removed);
+    if (removed != 0)
+        weft_trace(WEFT_TRACE_INFO, shard->name, "%s: retention removed %zu segment%s; it begins at offset %lld now",
+                   partition->name, removed, removed == 1 ? "" : "s", (long long) weft_log_start(partition->log));
     weft_partition_trimmed(partition);
 }
 

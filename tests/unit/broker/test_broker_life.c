@@ -139,6 +139,7 @@ static void test_life__bad_options_are_refused_with_a_sentence(void **state)
     assert_err(rig_create(rig, (const char *const[]){"listen=tcp://127.0.0.1:65535", "shards=2", NULL}),
                WEFT_ERR_INVALID_OPTION);
     assert_err(rig_create(rig, (const char *const[]){"coordinators= , ", NULL}), WEFT_ERR_INVALID_OPTION);
+    assert_err(rig_create(rig, (const char *const[]){"rack=a\xff", NULL}), WEFT_ERR_INVALID_OPTION);
     assert_true(strlen(rig->error.text) > 20);
 }
 

@@ -162,7 +162,7 @@ static int s_check_topics(const struct cli_args *args)
         uint32_t partitions = 0;
         const char *number;
         if (s_is_glob(args->arguments[i])) continue;
-        int status = cli_topic_partitions(args, args->arguments[i], &partitions);
+        int status = cli_topic_partitions(args, args->arguments[i], &partitions, NULL);
         if (status != CLI_DONE) return status;
         for (int n = 0; (number = cli_get_nth(args, "--partition", n)); n++)
             if ((uint64_t) strtoll(number, NULL, 10) >= partitions)

@@ -30,7 +30,9 @@ static const struct cli_option s_options[] = {
     {"--compression", "none|lz4|zstd", "none", false, "Of batches."},
     {"--header", "NAME=VALUE", NULL, true, "A header for every record."},
     {"--empty-is-nil", NULL, NULL, false, "An empty value is sent as nil (deletes its key in a compacted topic)."},
-    {"--print-acks", NULL, NULL, false, "Print 'PARTITION OFFSET' for every record once it is acknowledged."},
+    {"--print-acks", NULL, NULL, false,
+     "Print 'PARTITION OFFSET' for every record once it is acknowledged; with --json a line {\"partition\": P, "
+     "\"offset\": O}."},
     {"--set", "KEY=VALUE", NULL, true, "A setting of the producer (docs/CONFIG.md, scope producer)."},
     {0}};
 
@@ -43,7 +45,9 @@ struct produce {
     weft_slice_t delimiter, separator; // separator nil: no keys
     int32_t partition;
     bool empty_is_nil, print_acks;
+    int64_t record_bytes_max; // of the topic
     int64_t sent, delivered, failed, bytes;
+    bool ended; // all of the input was sent
     weft_err_t first_error;
     char first_text[WEFT_ERROR_TEXT_BYTES_MAX];
     struct cli_progress progress;
@@ -75,15 +79,35 @@ static void s_on_batch(void *context, const struct weft_batch_report *report)
         self->failed += report->count;
         if (self->first_error == WEFT_OK) {
             self->first_error = report->error;
-            snprintf(self->first_text, sizeof self->first_text, "%s", report->text);
+            snprintf(self->first_text, sizeof self->first_text, "a batch of %s record%s for partition %d: %s",
+                     cli_count_text(report->count), report->count == 1 ? "" : "s", report->partition, report->text);
         }
         return;
     }
     self->delivered += report->count;
     if (!self->print_acks) return;
+    const char *form = cli_json(self->args) ? "{\"partition\": %d, \"offset\": %" PRId64 "}\n" : "%d %" PRId64 "\n";
     for (uint32_t i = 0; i < report->count; i++)
-        printf("%d %" PRId64 "\n", report->partition, report->base_offset < 0 ? -1 : report->base_offset + i);
+        printf(form, report->partition, report->base_offset < 0 ? -1 : report->base_offset + i);
     fflush(stdout);
+}
+
+static int64_t s_field_bytes(weft_slice_t bytes)
+{
+    if (!bytes.data) return 1;
+    return (int64_t) bytes.size + (bytes.size <= 0xff ? 2 : bytes.size <= 0xffff ? 3 : 5);
+}
+
+// What the topic does not take is refused here, by its number: a broker knows only its place in a batch.
+static bool s_fits(const struct produce *self, weft_slice_t key, weft_slice_t value)
+{
+    int64_t headers = self->extra.headers.data ? (int64_t) self->extra.headers.size : 1;
+    int64_t size = 2 + s_field_bytes(key) + s_field_bytes(value) + headers; // as the first of its batch
+    if (size <= self->record_bytes_max) return true;
+    cli_fail(self->args, "record %s has %s bytes; topic '%s' takes at most %s (max.record.bytes)",
+             cli_count_text(self->sent + 1), cli_count_text(size), self->args->arguments[0],
+             cli_count_text(self->record_bytes_max));
+    return false;
 }
 
 static bool s_send(struct produce *self, const uint8_t *data, size_t size)
@@ -97,6 +121,7 @@ static bool s_send(struct produce *self, const uint8_t *data, size_t size)
         }
     }
     if (self->empty_is_nil && value.size == 0) value = WEFT_SLICE_NIL;
+    if (!s_fits(self, key, value)) return false;
     weft_err_t err;
     while ((err = weft_producer_send_wait(self->producer, self->topic, self->partition, key, value, &self->extra,
                                           PRODUCE_WAIT_MS)) == WEFT_ERR_LOCAL_QUEUE_FULL) {
@@ -105,7 +130,8 @@ static bool s_send(struct produce *self, const uint8_t *data, size_t size)
     }
     if (err != WEFT_OK) {
         if (!cli_interrupted())
-            cli_fail(self->args, "record %" PRId64 ": %s", self->sent + 1, weft_producer_error_text(self->producer));
+            cli_fail(self->args, "record %s: %s", cli_count_text(self->sent + 1),
+                     weft_producer_error_text(self->producer));
         return false;
     }
     self->sent++;
@@ -129,8 +155,8 @@ static bool s_cut(struct produce *self, weft_buf_t *buf, bool end)
         left -= taken;
     }
     if (left > PRODUCE_RECORD_BYTES_MAX) {
-        cli_fail(self->args, "record %" PRId64 " is longer than %d bytes; is --delimiter right?", self->sent + 1,
-                 PRODUCE_RECORD_BYTES_MAX);
+        cli_fail(self->args, "record %s is longer than %s bytes; is --delimiter right?", cli_count_text(self->sent + 1),
+                 cli_count_text(PRODUCE_RECORD_BYTES_MAX));
         return false;
     }
     memmove(buf->data, at, left);
@@ -163,6 +189,7 @@ static bool s_pump(struct produce *self)
         good = s_cut(self, &buf, end);
         cli_progress_show(&self->progress, self->sent, self->bytes, (double) (cli_now_us() - self->started_us) / 1e6);
     }
+    self->ended = good && end;
     weft_buf_fini(&buf);
     return good;
 }
@@ -182,35 +209,46 @@ static weft_err_t s_flush(struct produce *self)
     }
 }
 
+static void s_print_json(const struct produce *self, double seconds)
+{
+    cli_json_t json;
+    cli_json_init(&json);
+    cli_json_open(&json, NULL, '{');
+    cli_json_text(&json, "topic", self->args->arguments[0]);
+    cli_json_int(&json, "records", self->sent);
+    cli_json_int(&json, "delivered", self->delivered);
+    cli_json_int(&json, "failed", self->sent - self->delivered);
+    if (self->ended)
+        cli_json_slice(&json, "stopped_at", WEFT_SLICE_NIL);
+    else
+        cli_json_int(&json, "stopped_at", self->sent + 1);
+    cli_json_int(&json, "bytes", self->bytes);
+    cli_json_float(&json, "seconds", seconds, 6);
+    cli_json_close(&json, '}');
+    cli_json_print(&json, stdout);
+    cli_json_fini(&json);
+}
+
 static int s_finish(struct produce *self, bool good)
 {
     weft_err_t err = s_flush(self);
     double seconds = (double) (cli_now_us() - self->started_us) / 1e6;
     bool quiet = strcmp(cli_get(self->args, "--acks"), "none") == 0;
     cli_progress_end(&self->progress);
-    if (cli_json(self->args)) {
-        cli_json_t json;
-        cli_json_init(&json);
-        cli_json_open(&json, NULL, '{');
-        cli_json_text(&json, "topic", self->args->arguments[0]);
-        cli_json_int(&json, "records", self->sent);
-        cli_json_int(&json, "delivered", self->delivered);
-        cli_json_int(&json, "failed", self->sent - self->delivered);
-        cli_json_int(&json, "bytes", self->bytes);
-        cli_json_float(&json, "seconds", seconds, 6);
-        cli_json_close(&json, '}');
-        cli_json_print(&json, stdout);
-        cli_json_fini(&json);
-    }
+    if (cli_json(self->args)) s_print_json(self, seconds);
+    const char *sent = cli_count_text(self->sent), *delivered = cli_count_text(self->delivered);
     if (err != WEFT_OK || self->failed > 0) {
         const char *text = *self->first_text ? self->first_text : weft_producer_error_text(self->producer);
-        return cli_fail(self->args, "%s of %s records were not acknowledged: %s",
-                        cli_count_text(self->sent - self->delivered), cli_count_text(self->sent),
-                        *text ? text : weft_err_sentence(err));
+        cli_fail(self->args, "%s of %s records were not acknowledged: %s", cli_count_text(self->sent - self->delivered),
+                 sent, *text ? text : weft_err_sentence(err));
+        good = false;
     }
+    if (!good && !self->ended)
+        return cli_fail(self->args, "stopped after record %s: %s delivered, nothing after it was sent", sent,
+                        delivered);
     if (!good) return CLI_FAILED;
     if (!cli_json(self->args) && !self->print_acks)
-        fprintf(stderr, "%s %s record%s to '%s' in %.2f s\n", quiet ? "sent" : "delivered", cli_count_text(self->sent),
+        fprintf(stderr, "%s %s record%s to '%s' in %.2f s\n", quiet ? "sent" : "delivered", sent,
                 self->sent == 1 ? "" : "s", self->args->arguments[0], seconds);
     return cli_interrupted() ? CLI_INTERRUPTED : CLI_DONE;
 }
@@ -254,7 +292,7 @@ static int s_open(struct produce *self)
     if (status != CLI_DONE) return status;
     weft_producer_on_batch(self->producer, s_on_batch, self);
     uint32_t partitions = 0;
-    status = cli_topic_partitions(args, args->arguments[0], &partitions);
+    status = cli_topic_partitions(args, args->arguments[0], &partitions, &self->record_bytes_max);
     if (status != CLI_DONE) return status;
     if (self->partition >= 0 && (uint32_t) self->partition >= partitions)
         return cli_fail(args, "topic '%s' has no partition %d; it has %u, from 0 to %u", args->arguments[0],
@@ -304,7 +342,10 @@ const struct cli_verb cli_verb_produce = {
     "Each line is a record's value; with --key-separator what stands before the separator is its key. Records with one "
     "key go to one partition, in order. "
     "Exit status 0 means that every record was acknowledged as --acks asks; by default that it is synced to disk on "
-    "every in-sync replica.",
+    "every in-sync replica. A record that the topic does not take ends the run: all before it is delivered, nothing "
+    "after it is sent, and its number is told. --json prints one object at the end: 'failed' counts what was sent but "
+    "not acknowledged, 'stopped_at' is the number of the first record of the input that was not sent (null: all were "
+    "sent).",
     "  echo 'hello' | weft produce greetings\n  weft produce orders --key-separator : < orders.txt\n  tail -f app.log "
     "| weft produce logs --compression zstd",
     s_options,

@@ -2,8 +2,13 @@
 // Settings, admin objects and the sentences of servers, shared by the verbs.
 #include "connect.h"
 
+#include "../lib/base/options.h"
+
+#include <weft_gen/config.h>
+
 #include <stdarg.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 void cli_settings_add(struct cli_settings *self, const char *format, ...)
@@ -50,7 +55,21 @@ int cli_admin_fail(const struct cli_args *args, weft_admin_t *admin, weft_err_t 
     return cli_fail(args, "%s", text && *text ? text : weft_err_sentence(code));
 }
 
-int cli_topic_partitions(const struct cli_args *args, const char *topic, uint32_t *partitions)
+// A topic's setting as a number; `otherwise` if the node does not tell it or tells what this version can't read.
+static int64_t s_topic_setting(const weft_topic_config_t *config, const char *key, int64_t otherwise)
+{
+    weft_options_t *options = weft_options_new(weft_options_topic, weft_options_topic_count, "topic");
+    int64_t value = otherwise;
+    for (size_t i = 0; i < config->setting_count; i++)
+        if (strcmp(config->settings[i].key, key) == 0 &&
+            weft_options_set(options, key, config->settings[i].value, NULL) == WEFT_OK)
+            value = weft_options_int(options, key);
+    weft_options_destroy(&options);
+    return value;
+}
+
+int cli_topic_partitions(const struct cli_args *args, const char *topic, uint32_t *partitions,
+                         int64_t *record_bytes_max)
 {
     weft_admin_t *admin = cli_admin_new(args);
     if (!admin) return CLI_FAILED;
@@ -58,6 +77,7 @@ int cli_topic_partitions(const struct cli_args *args, const char *topic, uint32_
     weft_err_t err = weft_admin_describe_topic(admin, topic, &config);
     int status = err == WEFT_OK ? CLI_DONE : cli_admin_fail(args, admin, err);
     if (err == WEFT_OK) *partitions = config->partitions;
+    if (err == WEFT_OK && record_bytes_max) *record_bytes_max = s_topic_setting(config, "max.record.bytes", INT64_MAX);
     weft_topic_config_destroy(&config);
     weft_admin_destroy(&admin);
     return status;

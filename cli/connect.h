@@ -27,8 +27,9 @@ weft_admin_t *cli_admin_new(const struct cli_args *args);
 int cli_admin_fail(const struct cli_args *args, weft_admin_t *admin, weft_err_t code);
 
 // Number of partitions of a topic; else prints the server's sentence, which knows the nearest name, and returns
-// CLI_FAILED.
-int cli_topic_partitions(const struct cli_args *args, const char *topic, uint32_t *partitions);
+// CLI_FAILED. record_bytes_max (may be NULL): largest record it takes, encoded.
+int cli_topic_partitions(const struct cli_args *args, const char *topic, uint32_t *partitions,
+                         int64_t *record_bytes_max);
 
 // "2026-11-22T10:00:00.123Z", in a static buffer; "-" for negative times.
 const char *cli_time_text(int64_t wall_ms);

@@ -63,6 +63,27 @@ def test_cli__what_is_sent_without_acknowledgement_has_left_when_produce_ends():
         assert node.weft("consume", "logs", "--count", 300000).stdout.count("\n") == 300000
 
 
+def test_cli__a_record_that_is_too_large_is_told_by_its_number():
+    with up() as node:
+        node.weft("topic", "create", "orders", "--set", "max.record.bytes=1000")
+        text = "".join(f"{n}\n" for n in range(1200)) + "x" * 1001 + "\nafter\n"
+        done = node.weft("produce", "orders", "--json", input=text, status=1)
+        assert "record 1,201 has 1,008 bytes; topic 'orders' takes at most 1,000 (max.record.bytes)" in done.stderr, done.stderr
+        assert "stopped after record 1,200: 1,200 delivered, nothing after it was sent" in done.stderr, done.stderr
+        told = json.loads(done.stdout)
+        assert (told["records"], told["delivered"], told["failed"], told["stopped_at"]) == (1200, 1200, 0, 1201), told
+        assert node.weft("consume", "orders", "--exit-at-end").stdout.count("\n") == 1200
+        node.weft("produce", "orders", input="y" * 993 + "\n")  # the largest that it takes
+        node.weft("produce", "orders", input="y" * 994 + "\n", status=1)
+
+
+def test_cli__acknowledgements_are_json_lines_when_json_is_asked_for():
+    with up() as node:
+        node.weft("topic", "create", "orders")
+        lines = [json.loads(line) for line in node.weft("produce", "orders", "--json", "--print-acks", input="a\nb\n").stdout.splitlines()]
+        assert lines[:2] == [{"partition": 0, "offset": 0}, {"partition": 0, "offset": 1}] and lines[2]["delivered"] == 2 and lines[2]["stopped_at"] is None, lines
+
+
 def test_cli__offsets_times_partitions_and_patterns_choose_what_is_read():
     with up() as node:
         node.weft("topic", "create", "log.a")

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 // Reads what recovery would read, and all of it: every segment from its first byte with weft_segment_verify. A
 // directory with segment files in it is a partition; any other is searched for such. The last segment of a log may have
-// a tail: what a crash leaves, or a running node is writing.
+// a tail: what a crash leaves, or a running node is writing. A damaged batch is passed where its header can be believed.
 #include "inspect.h"
 
 #include "checkpoint.h"
@@ -150,6 +150,40 @@ static void s_stopped_short(struct s_segment *self, const struct weft_verify *ve
     s_problem(self->of, &problem);
 }
 
+/*
+ * A damaged batch whose header can be believed: it stands at the expected offset and ends where the file ends or the
+ * batch of the following offset begins. Then only its records are lost, and what follows is looked at.
+ */
+static bool s_passable(const struct s_segment *self, const struct weft_verify *verify, struct weft_batch *batch)
+{
+    struct weft_segment_walk walk;
+    struct weft_batch next;
+    weft_segment_walk_init(&walk, self->file, verify->position, verify->file_bytes);
+    if (weft_segment_walk_next(&walk, batch) || batch->base_offset != verify->offset) return false;
+    if (weft_batch_next_offset(batch) <= verify->offset) return false;
+    if (walk.position == verify->file_bytes) return true;
+    return !weft_segment_walk_peek(&walk, &next) && next.base_offset == weft_batch_next_offset(batch);
+}
+
+// False: the rest of the segment can't be looked at. A tail is not passed, as a start would not.
+static bool s_pass(struct s_segment *self, struct weft_verify *verify, bool last)
+{
+    char sentence[512];
+    struct weft_batch batch;
+    if (last && verify->offset >= self->of->synced_end) return false;
+    if (!s_passable(self, verify, &batch)) return false;
+    snprintf(sentence, sizeof sentence, "%s: byte %lld, offsets %lld to %lld: %s", self->path,
+             (long long) verify->position, (long long) batch.base_offset,
+             (long long) weft_batch_next_offset(&batch) - 1, verify->reason);
+    const struct weft_inspect_problem problem = {WEFT_PROBLEM_DAMAGE, self->path, verify->position, verify->offset,
+                                                 sentence};
+    s_problem(self->of, &problem);
+    weft_segment_note(&self->noted, &batch);
+    verify->position += (int64_t) weft_batch_bytes(&batch);
+    verify->offset = weft_batch_next_offset(&batch);
+    return true;
+}
+
 static weft_err_t s_read_error(struct s_inspection *self, weft_err_t err, const char *path)
 {
     return weft_error_set(self->error, err, "'%s' can't be read: %s", path, weft_err_sentence(err));
@@ -167,7 +201,9 @@ static weft_err_t s_segment(struct s_inspection *self, const char *path, int64_t
     struct weft_verify verify = {
         .file = segment.file, .offset = base, .epoch = *epoch, .each = s_batch, .context = &segment};
     self->report->segments++;
-    err = weft_segment_verify(&verify);
+    do {
+        err = weft_segment_verify(&verify);
+    } while (!err && verify.reason[0] && s_pass(&segment, &verify, last));
     if (!err) err = segment.err;
     if (err) {
         err = s_read_error(self, err, path);
@@ -187,8 +223,13 @@ static weft_err_t s_segment(struct s_inspection *self, const char *path, int64_t
 static void s_hole(struct s_inspection *self, const char *directory, int64_t end, int64_t next)
 {
     char sentence[512];
-    snprintf(sentence, sizeof sentence, "%s: offset %lld is expected next, but the next segment begins at %lld",
-             directory, (long long) end, (long long) next);
+    if (next > end)
+        snprintf(sentence, sizeof sentence,
+                 "%s: offsets %lld to %lld can't be read: they are missing before the segment that begins at %lld",
+                 directory, (long long) end, (long long) next - 1, (long long) next);
+    else
+        snprintf(sentence, sizeof sentence, "%s: offset %lld is expected next, but the next segment begins at %lld",
+                 directory, (long long) end, (long long) next);
     const struct weft_inspect_problem problem = {WEFT_PROBLEM_DAMAGE, directory, -1, end, sentence};
     s_problem(self, &problem);
 }

@@ -5,7 +5,7 @@
 struct seen {
     int64_t logs, batches, next, stop_after;
     int problems[4];
-    char sentence[512];
+    char sentence[512], damage[512];
 };
 
 static void s_log(void *context, const char *directory)
@@ -30,6 +30,7 @@ static void s_problem(void *context, const struct weft_inspect_problem *problem)
     struct seen *self = context;
     self->problems[problem->kind]++;
     snprintf(self->sentence, sizeof self->sentence, "%s", problem->sentence);
+    if (problem->kind == WEFT_PROBLEM_DAMAGE) snprintf(self->damage, sizeof self->damage, "%s", problem->sentence);
 }
 
 static struct weft_inspect_report s_run(struct fixture *self, const char *path, struct seen *seen)
@@ -107,8 +108,16 @@ static void test_inspect__names_damage_holes_bad_indexes_and_tails(void **state)
     memset(&seen, 0, sizeof seen);
     fixture_overwrite(self, "00000000000000000000.log", 3 * each + 100, "rot");
     report = s_run(self, FIXTURE_DIRECTORY, &seen);
-    assert_true(seen.problems[WEFT_PROBLEM_DAMAGE] >= 1);
-    assert_true(report.batches < 99);
+    assert_int_equal(seen.problems[WEFT_PROBLEM_DAMAGE], 1);
+    assert_int_equal(report.batches, 98); // all but the torn one and that
+    assert_non_null(strstr(seen.damage, "offsets 6 to 7:"));
+
+    memset(&seen, 0, sizeof seen);
+    fixture_overwrite(self, "00000000000000000000.log", 5 * each, "rot"); // where no header can be believed
+    report = s_run(self, FIXTURE_DIRECTORY, &seen);
+    assert_int_equal(seen.problems[WEFT_PROBLEM_DAMAGE], 3);
+    assert_true(report.batches < 98);
+    assert_non_null(strstr(seen.damage, "offsets 10 to "));
 }
 
 static void test_inspect__refuses_what_is_no_segment(void **state)

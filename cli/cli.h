@@ -104,6 +104,8 @@ void cli_json_open(cli_json_t *self, const char *key, char bracket); // '{' or '
 void cli_json_close(cli_json_t *self, char bracket);                 // '}' or ']'
 void cli_json_text(cli_json_t *self, const char *key, const char *text);
 void cli_json_slice(cli_json_t *self, const char *key, weft_slice_t text); // nil: null
+// The same, but bytes that are no UTF-8 stay whole: "KEY_base64" instead of "KEY", inside arrays {"base64": ...}.
+void cli_json_bytes(cli_json_t *self, const char *key, weft_slice_t bytes);
 void cli_json_int(cli_json_t *self, const char *key, int64_t number);
 void cli_json_float(cli_json_t *self, const char *key, double number, int decimals);
 void cli_json_bool(cli_json_t *self, const char *key, bool value);

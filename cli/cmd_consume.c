@@ -2,15 +2,21 @@
 // weft consume: records of topics to standard output, as values, by a format, or as JSON lines.
 #include "connect.h"
 
+#include <ctype.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define CONSUME_OUT_BYTES (1 << 18)
+#define CONSUME_SILENT_US 5000000 // then it is said what can't be read
+#define CONSUME_WATCH_US 500000
 
 static const struct cli_option s_options[] = {
     {"--from", "earliest|latest|OFFSET|@TIME", NULL, false,
-     "Where to begin [latest; earliest with --exit-at-end or --count]. @TIME is Unix seconds, ms, or ISO 8601."},
+     "Where to begin [latest; earliest with --exit-at-end or --count]. @TIME is Unix seconds, ms, ISO 8601 (seconds "
+     "and zone "
+     "optional, UTC without one), or so long ago: @-90s, @-1h."},
     {"--partition", "N", NULL, true, "Only this partition."},
     {"--count", "N", NULL, false, "Stop after so many records."},
     {"--exit-at-end", NULL, NULL, false, "Stop at the end that the partitions had at the start."},
@@ -21,6 +27,17 @@ static const struct cli_option s_options[] = {
     {"--set", "KEY=VALUE", NULL, true, "A setting of the consumer (docs/CONFIG.md, scope consumer)."},
     {0}};
 
+// What is not heard of, and since when.
+struct watch {
+    int64_t next_us, since_us;
+    size_t count; // partitions whose leader does not answer
+    weft_err_t why;
+    char first[300];
+    bool told;
+    char told_of[300];
+    size_t told_count;
+};
+
 struct consume {
     const struct cli_args *args;
     weft_consumer_t *consumer;
@@ -28,6 +45,8 @@ struct consume {
     bool json;
     int64_t count_max, count, bytes;
     weft_err_t fatal;
+    int64_t from_offset; // asked for, -1: none
+    struct watch watch;
 };
 
 static void s_put(weft_slice_t bytes)
@@ -69,6 +88,23 @@ static void s_print_format(weft_slice_t format, const struct weft_record_view *r
     }
 }
 
+#define CONSUME_FORMAT "%t %p %o %k %v %h %T %K %S"
+
+static int s_check_format(const struct cli_args *args, weft_slice_t format)
+{
+    for (size_t i = 0; i < format.size; i++) {
+        if (format.data[i] != '%') continue;
+        if (++i == format.size)
+            return cli_usage(args,
+                             "--format ends with a lone %%; it takes "
+                             "%s and %%%%",
+                             CONSUME_FORMAT);
+        if (!format.data[i] || !strchr("tpokvshTKS%", format.data[i]))
+            return cli_usage(args, "--format has '%%%c'; it takes %s and %%%%", format.data[i], CONSUME_FORMAT);
+    }
+    return CLI_DONE;
+}
+
 static void s_print_json(const struct weft_record_view *record)
 {
     cli_json_t json;
@@ -78,14 +114,14 @@ static void s_print_json(const struct weft_record_view *record)
     cli_json_int(&json, "partition", record->partition);
     cli_json_int(&json, "offset", record->offset);
     cli_json_int(&json, "timestamp_ms", record->timestamp_ms);
-    cli_json_slice(&json, "key", record->key);
-    cli_json_slice(&json, "value", record->value);
+    cli_json_bytes(&json, "key", record->key);
+    cli_json_bytes(&json, "value", record->value);
     cli_json_open(&json, "headers", '[');
     weft_slice_t rest = record->headers, name, value;
     while (weft_headers_next(&rest, &name, &value)) {
         cli_json_open(&json, NULL, '[');
         cli_json_slice(&json, NULL, name);
-        cli_json_slice(&json, NULL, value);
+        cli_json_bytes(&json, NULL, value);
         cli_json_close(&json, ']');
     }
     cli_json_close(&json, ']');
@@ -107,14 +143,49 @@ static void s_print(struct consume *self, const struct weft_record_view *record)
     }
 }
 
+// An offset that was asked for and is not there: refused, with what there is.
+static void s_outside(struct consume *self, const struct weft_consumer_event *event)
+{
+    self->fatal = WEFT_ERR_OFFSET_OUT_OF_RANGE;
+    weft_admin_t *admin = cli_admin_new(self->args);
+    struct weft_offset_found found = {.log_start = event->offset};
+    weft_err_t err = WEFT_ERR_INTERNAL;
+    if (admin)
+        err = weft_admin_list_offsets(admin, event->topic, event->partition,
+                                      (struct weft_position){.from = WEFT_FROM_LATEST}, false, &found);
+    weft_admin_destroy(&admin);
+    if (err != WEFT_OK)
+        cli_fail(self->args, "offset %" PRId64 " is outside %s/%d; use --from earliest or latest", self->from_offset,
+                 event->topic, event->partition);
+    else if (found.high_watermark <= found.log_start)
+        cli_fail(self->args,
+                 "offset %" PRId64 " is outside %s/%d: it is empty, its next offset is %" PRId64
+                 "; use --from earliest or latest",
+                 self->from_offset, event->topic, event->partition, found.high_watermark);
+    else
+        cli_fail(self->args,
+                 "offset %" PRId64 " is outside %s/%d: it holds %" PRId64 " to %" PRId64
+                 "; use --from earliest, latest or an offset in between",
+                 self->from_offset, event->topic, event->partition, found.log_start, found.high_watermark - 1);
+}
+
 // Says what happened; what ends the run is remembered.
 static void s_events(struct consume *self)
 {
     struct weft_consumer_event event;
     while (weft_consumer_event(self->consumer, &event)) {
         if (event.type == WEFT_EVENT_ASSIGNED) continue;
+        bool moved = event.type == WEFT_EVENT_RESET && event.offset >= 0;
+        if (moved && event.error == WEFT_ERR_OFFSET_OUT_OF_RANGE && self->from_offset >= 0 &&
+            event.from_offset == self->from_offset) {
+            s_outside(self, &event);
+            return;
+        }
         if (event.partition < 0)
             cli_fail(self->args, "%s", event.text);
+        else if (moved)
+            cli_fail(self->args, "%s/%d went on at offset %" PRId64 ", not %" PRId64 ": %s", event.topic,
+                     event.partition, event.offset, event.from_offset, event.text);
         else
             cli_fail(self->args, "%s/%d at offset %" PRId64 ": %s", event.topic, event.partition, event.from_offset,
                      event.text);
@@ -127,14 +198,93 @@ static void s_events(struct consume *self)
     }
 }
 
+// ---- waiting is not silent
+
+static void s_find_silent(struct consume *self)
+{
+    struct watch *watch = &self->watch;
+    struct weft_partition_position at;
+    watch->count = 0;
+    size_t all = 0;
+    for (; weft_consumer_position(self->consumer, all, &at); all++) {
+        if (at.unheard == WEFT_OK || watch->count++ > 0) continue;
+        watch->why = at.unheard;
+        snprintf(watch->first, sizeof watch->first, "%s/%d", at.topic, at.partition);
+    }
+    if (all > 0) return;
+    watch->count = 1; // no topic that matches is there, or no node tells
+    watch->why = WEFT_ERR_UNKNOWN_TOPIC;
+    snprintf(watch->first, sizeof watch->first, "%s", self->args->arguments[0]);
+}
+
+static void s_tell_silent(struct consume *self)
+{
+    struct watch *watch = &self->watch;
+    bool changed = watch->count != watch->told_count || strcmp(watch->first, watch->told_of) != 0;
+    if (watch->told && !changed) return;
+    watch->told = true;
+    watch->told_count = watch->count;
+    snprintf(watch->told_of, sizeof watch->told_of, "%s", watch->first);
+    fflush(stdout);
+    char more[64] = "";
+    if (watch->count > 1)
+        snprintf(more, sizeof more, " and %s more partition%s", cli_count_text((int64_t) watch->count - 1),
+                 watch->count == 2 ? "" : "s");
+    if (watch->why == WEFT_ERR_UNKNOWN_TOPIC)
+        cli_fail(self->args, "no topic is known yet that '%s' matches; looking on", watch->first);
+    else if (watch->why == WEFT_ERR_LOCAL_NOT_CONNECTED)
+        cli_fail(self->args,
+                 "%s%s can't be read for %d s now: no leader, or it can't be reached; trying on "
+                 "('weft topic describe' shows leaders)",
+                 watch->first, more, CONSUME_SILENT_US / 1000000);
+    else
+        cli_fail(self->args, "%s%s can't be read for %d s now: %s; trying on", watch->first, more,
+                 CONSUME_SILENT_US / 1000000, weft_err_name(watch->why));
+}
+
+static void s_watch_silence(struct consume *self)
+{
+    struct watch *watch = &self->watch;
+    int64_t now = cli_now_us();
+    if (now < watch->next_us) return;
+    watch->next_us = now + CONSUME_WATCH_US;
+    s_find_silent(self);
+    if (watch->count == 0) {
+        if (watch->told) cli_fail(self->args, "all partitions can be read again");
+        watch->told = false;
+        watch->since_us = now;
+    } else if (now - watch->since_us >= CONSUME_SILENT_US)
+        s_tell_silent(self);
+}
+
+static bool s_is_glob(const char *topic)
+{
+    return strpbrk(topic, "*?[") != NULL;
+}
+
+// Everything was read; of patterns it is told when nothing matched.
+static int s_at_end(struct consume *self)
+{
+    struct weft_partition_position at;
+    if (self->fatal != WEFT_OK) return CLI_FAILED;
+    if (weft_consumer_position(self->consumer, 0, &at)) return CLI_DONE;
+    for (int i = 0; i < self->args->argument_count; i++)
+        if (!s_is_glob(self->args->arguments[i])) return CLI_DONE;
+    return cli_fail(self->args, "no topic matches '%s'%s; 'weft topic list' shows them", self->args->arguments[0],
+                    self->args->argument_count > 1 ? " or the other patterns" : "");
+}
+
 static int s_loop(struct consume *self)
 {
     bool exit_at_end = cli_has(self->args, "--exit-at-end");
+    self->watch.since_us = cli_now_us();
     while (!cli_interrupted()) {
         weft_records_t *records = NULL;
         weft_err_t err = weft_consumer_poll(self->consumer, 200, &records);
         if (err == WEFT_ERR_INTERRUPTED) continue;
         if (err != WEFT_OK) return cli_fail(self->args, "%s", weft_consumer_error_text(self->consumer));
+        s_events(self); // before the records: those behind an offset that is not there are not what was asked for
+        if (self->fatal == WEFT_ERR_OFFSET_OUT_OF_RANGE) return CLI_FAILED;
         struct weft_record_view record;
         while (self->count != self->count_max && weft_records_next(records, &record)) {
             s_print(self, &record);
@@ -143,16 +293,12 @@ static int s_loop(struct consume *self)
         }
         s_events(self);
         if (self->count == self->count_max) return CLI_DONE;
-        if (exit_at_end && weft_consumer_at_end(self->consumer)) return self->fatal == WEFT_OK ? CLI_DONE : CLI_FAILED;
+        if (exit_at_end && weft_consumer_at_end(self->consumer)) return s_at_end(self);
         if (self->fatal != WEFT_OK) return CLI_FAILED;
         if (fflush(stdout) != 0 || ferror(stdout) || cli_reader_left()) return CLI_READER_LEFT;
+        s_watch_silence(self);
     }
     return CLI_INTERRUPTED;
-}
-
-static bool s_is_glob(const char *topic)
-{
-    return strpbrk(topic, "*?[") != NULL;
 }
 
 // Topics asked for by name must exist, and have the partitions asked for.
@@ -187,14 +333,38 @@ static weft_err_t s_assign(struct consume *self, struct weft_position at)
     return weft_consumer_assign(self->consumer, list, count);
 }
 
+// "@-90s": so long ago; everything else as the library reads it.
+static bool s_position(const char *text, struct weft_position *at)
+{
+    if (strncmp(text, "@-", 2) != 0) return weft_position_parse(text, at) == WEFT_OK;
+    static const struct {
+        const char *name;
+        int64_t ms;
+    } units[] = {{"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000}};
+    char *end;
+    errno = 0;
+    long long number = strtoll(text + 2, &end, 10);
+    if (end == text + 2 || !isdigit((unsigned char) text[2]) || errno != 0) return false;
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
+        if (strcmp(end, units[i].name) != 0 || number > cli_wall_ms() / units[i].ms) continue;
+        *at = (struct weft_position){.from = WEFT_FROM_TIME, .value = cli_wall_ms() - number * units[i].ms};
+        return true;
+    }
+    return false;
+}
+
 static int s_open(struct consume *self)
 {
     const struct cli_args *args = self->args;
     const char *from = cli_get(args, "--from");
     if (!from) from = cli_has(args, "--exit-at-end") || cli_has(args, "--count") ? "earliest" : "latest";
     struct weft_position at;
-    if (weft_position_parse(from, &at) != WEFT_OK)
-        return cli_usage(args, "--from is '%s'; it takes earliest, latest, an offset or @TIME", from);
+    if (!s_position(from, &at))
+        return cli_usage(args,
+                         "--from is '%s'; it takes earliest, latest, an offset or @TIME (@2026-01-31T12:00, "
+                         "@2026-01-31T12:00:00+01:00, @1700000000, @-1h)",
+                         from);
+    if (at.from == WEFT_FROM_OFFSET) self->from_offset = at.value;
     const char *number;
     char *end;
     for (int n = 0; (number = cli_get_nth(args, "--partition", n)); n++)
@@ -223,9 +393,13 @@ static int s_open(struct consume *self)
 
 static int s_consume(const struct cli_args *args)
 {
-    struct consume self = {.args = args, .json = cli_json(args), .count_max = -1};
+    struct consume self = {.args = args, .json = cli_json(args), .count_max = -1, .from_offset = -1};
     if (!cli_number(args, "--count", 0, INT64_MAX, &self.count_max)) return CLI_USAGE;
     if (cli_get(args, "--format")) self.format = cli_unescape(cli_get(args, "--format"));
+    if (s_check_format(args, self.format) != CLI_DONE) {
+        free((void *) (uintptr_t) self.format.data);
+        return CLI_USAGE;
+    }
     static char buffer[CONSUME_OUT_BYTES];
     setvbuf(stdout, buffer, _IOFBF, sizeof buffer);
     int status = s_open(&self);
@@ -246,6 +420,8 @@ const struct cli_verb cli_verb_consume = {
     "Print records.",
     "TOPIC is a name or a pattern (* ? [a-z]; quote it). Prints values, a line each, unless --format or --json asks "
     "for more. Goes on until interrupted, unless --count or --exit-at-end ends it. "
+    "--json prints JSON Lines: one object a record; a key or value that is no UTF-8 comes as key_base64 or "
+    "value_base64, such a header's value as {\"base64\": ...}. "
     "What the consumer had to do beyond reading (an offset that was gone, a topic deleted) is said on stderr.",
     "  weft consume orders --from earliest --exit-at-end\n  weft consume 'log.*' --format '%t/%p %o %k: %v\\n'\n  weft "
     "consume orders --from @2026-01-31T12:00:00Z --count 10 --json",

@@ -14,6 +14,8 @@ static const struct cli_option s_dump_options[] = {{"--records", NULL, NULL, fal
 static const struct cli_option s_verify_options[] = {
     {"--strict", NULL, NULL, false, "What a crash leaves behind the last whole batch is a problem too."}, {0}};
 
+#define LOG_NONE "there is no log in '%s'; PATH is a node's data, a partition's directory or a segment file"
+
 struct dump {
     const struct cli_args *args;
     bool json, records;
@@ -35,8 +37,8 @@ static void s_record_json(cli_json_t *json, const struct weft_batch *batch, cons
     cli_json_open(json, NULL, '{');
     cli_json_int(json, "offset", batch->base_offset + record->offset_delta);
     cli_json_int(json, "timestamp_ms", weft_record_timestamp_ms(batch, record));
-    cli_json_slice(json, "key", record->key);
-    cli_json_slice(json, "value", record->value);
+    cli_json_bytes(json, "key", record->key);
+    cli_json_bytes(json, "value", record->value);
     cli_json_close(json, '}');
 }
 
@@ -146,6 +148,7 @@ static int s_dump(const struct cli_args *args)
     weft_err_t err = weft_inspect_run(weft_disk_posix(), args->arguments[0], &inspect, &report, &error);
     weft_buf_fini(&self.scratch);
     if (err != WEFT_OK) return cli_fail(args, "%s", error.text);
+    if (report.logs == 0 && report.segments == 0) return cli_fail(args, LOG_NONE, args->arguments[0]);
     return report.problems ? CLI_FAILED : CLI_DONE;
 }
 
@@ -175,6 +178,7 @@ static int s_verify(const struct cli_args *args)
     struct weft_error error;
     weft_err_t err = weft_inspect_run(weft_disk_posix(), args->arguments[0], &inspect, &report, &error);
     if (err != WEFT_OK) return cli_fail(args, "%s", error.text);
+    if (report.logs == 0 && report.segments == 0) return cli_fail(args, LOG_NONE, args->arguments[0]);
     bool good = report.problems == 0 && !(cli_has(args, "--strict") && report.tail_bytes > 0);
     if (cli_json(args)) {
         s_verify_json(&report, good);
@@ -199,7 +203,7 @@ const struct cli_verb cli_verb_log_dump = {
     1,
     1,
     "Print the batches of a log on disk.",
-    LOG_DOC,
+    LOG_DOC " --json prints JSON Lines: one object a batch; keys and values that are no UTF-8 as base64.",
     "  weft log dump weft-data/broker-1\n  weft log dump --records --json 00000000000000000000.log",
     s_dump_options,
     false,

@@ -215,6 +215,44 @@ void cli_json_slice(cli_json_t *self, const char *key, weft_slice_t text)
         weft_buf_append(&self->buf, "null", 4);
 }
 
+static bool s_is_utf8(weft_slice_t text)
+{
+    for (size_t i = 0, size; i < text.size; i += size)
+        if ((size = s_utf8_bytes(text.data + i, text.size - i)) == 0) return false;
+    return true;
+}
+
+static void s_base64(weft_buf_t *buf, weft_slice_t bytes)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    for (size_t i = 0; i < bytes.size; i += 3) {
+        size_t have = bytes.size - i < 3 ? bytes.size - i : 3;
+        uint32_t bits = (uint32_t) bytes.data[i] << 16;
+        if (have > 1) bits |= (uint32_t) bytes.data[i + 1] << 8;
+        if (have > 2) bits |= bytes.data[i + 2];
+        char four[4] = {digits[bits >> 18], digits[bits >> 12 & 63], digits[bits >> 6 & 63], digits[bits & 63]};
+        if (have < 3) four[3] = '=';
+        if (have < 2) four[2] = '=';
+        weft_buf_append(buf, four, sizeof four);
+    }
+}
+
+void cli_json_bytes(cli_json_t *self, const char *key, weft_slice_t bytes)
+{
+    if (!bytes.data || s_is_utf8(bytes)) {
+        cli_json_slice(self, key, bytes);
+        return;
+    }
+    char name[64];
+    if (key) snprintf(name, sizeof name, "%s_base64", key);
+    if (!key) cli_json_open(self, NULL, '{');
+    s_json_key(self, key ? name : "base64");
+    weft_buf_append(&self->buf, "\"", 1);
+    s_base64(&self->buf, bytes);
+    weft_buf_append(&self->buf, "\"", 1);
+    if (!key) cli_json_close(self, '}');
+}
+
 void cli_json_int(cli_json_t *self, const char *key, int64_t number)
 {
     s_json_key(self, key);

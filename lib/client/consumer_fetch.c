@@ -32,6 +32,7 @@ void weft_consumer_stop_partition(weft_consumer_part_t *self, struct weft_cparti
     weft_consumer_forget(self, partition);
     partition->state = WEFT_CSTATE_STOPPED;
     partition->error = error;
+    partition->unheard = WEFT_OK;
     weft_consumer_tell(self, type, partition->topic, partition->index, offset, -1, error, text);
 }
 
@@ -66,7 +67,7 @@ void weft_consumer_begin_anew(weft_consumer_part_t *self, struct weft_cpartition
 void weft_consumer_move(weft_consumer_part_t *self, struct weft_cpartition *partition, struct weft_position at)
 {
     weft_consumer_forget(self, partition);
-    partition->error = WEFT_OK;
+    partition->error = partition->unheard = WEFT_OK;
     partition->resetting = false;
     partition->tries = 0;
     partition->retry_us = 0;
@@ -116,6 +117,8 @@ static void s_refused(weft_consumer_part_t *self, struct weft_cpartition *partit
                       const struct weft_reply_header *header)
 {
     enum weft_err_class class = weft_err_class(error);
+    partition->unheard = class == WEFT_CLASS_RETRY || class == WEFT_CLASS_REFRESH ? error : WEFT_OK;
+    partition->caught_up = false; // a real fetch tells soon that it is heard again, a watch would not
     if (error == WEFT_ERR_TOPIC_REPLACED) {
         weft_requests_refresh(&self->requests);
         s_reset(self, partition, error, text);
@@ -152,6 +155,7 @@ static void s_resolved(struct weft_call *call, weft_err_t error, const char *tex
     s_read_from(partition, reply.offset);
     partition->log_start = reply.log_start;
     partition->tries = 0;
+    partition->unheard = WEFT_OK;
     weft_consumer_tell(self, partition->resetting ? WEFT_EVENT_RESET : WEFT_EVENT_ASSIGNED, partition->topic,
                        partition->index, from, reply.offset, partition->error,
                        partition->resetting ? weft_err_sentence(partition->error) : "");
@@ -297,6 +301,7 @@ static void s_fetched(struct weft_call *call, weft_err_t error, const char *text
         return;
     }
     partition->tries = 0;
+    partition->unheard = WEFT_OK;
     partition->log_start = reply.log_start;
     int64_t end = self->durable && reply.durable >= 0 ? reply.durable : reply.high_watermark;
     if (end > partition->end) partition->end = end;
@@ -368,6 +373,7 @@ static int64_t s_partition_turn(weft_consumer_part_t *self, struct weft_cpartiti
         err = s_ask_data(self, partition, watch, many);
     }
     if (!err) return WEFT_TIME_NEVER;
+    partition->unheard = err;
     return now_us + (err == WEFT_ERR_LOCAL_WOULD_BLOCK ? 2000 : self->requests.config.backoff_us);
 }
 

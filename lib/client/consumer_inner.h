@@ -52,6 +52,7 @@ struct weft_cpartition {
     bool paused;
     bool caught_up; // the last fetch brought nothing
     weft_err_t error;
+    weft_err_t unheard;    // of the last try, WEFT_OK once it was answered
     struct weft_call call; // one at a time: list_offsets or fetch
     uint32_t asked_bytes;  // reserved for the fetch under way
     uint32_t tries;

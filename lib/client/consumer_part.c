@@ -229,7 +229,8 @@ bool weft_consumer_part_position(const weft_consumer_part_t *self, size_t index,
                                             .lag = lag < -1 ? 0 : lag,
                                             .end_at_start = partition->end_at_start,
                                             .paused = partition->paused,
-                                            .error = partition->error};
+                                            .error = partition->error,
+                                            .unheard = partition->unheard};
     return true;
 }
 

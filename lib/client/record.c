@@ -103,6 +103,23 @@ static bool s_number(const char *text, int64_t *out)
     return !errno && !*end;
 }
 
+// "", "Z", "+01", "+0100", "-01:00": seconds east of UTC.
+static bool s_zone(const char *text, int64_t *east_s)
+{
+    unsigned hours = 0, minutes = 0;
+    int used = 0;
+    *east_s = 0;
+    if (!*text || !strcmp(text, "Z")) return true;
+    if ((*text != '+' && *text != '-') || !isdigit((unsigned char) text[1])) return false;
+    bool whole = (sscanf(text + 1, "%2u:%2u%n", &hours, &minutes, &used) == 2 && used == 5) ||
+                 (sscanf(text + 1, "%2u%2u%n", &hours, &minutes, &used) == 2 && used == 4) ||
+                 (sscanf(text + 1, "%2u%n", &hours, &used) == 1 && used == 2);
+    if (!whole) return false;
+    if (text[1 + used] || hours > 14 || minutes > 59) return false;
+    *east_s = (int64_t) (hours * 3600 + minutes * 60) * (*text == '-' ? -1 : 1);
+    return true;
+}
+
 static bool s_time(const char *text, int64_t *ms)
 {
     if (s_number(text, ms)) {
@@ -110,10 +127,13 @@ static bool s_time(const char *text, int64_t *ms)
         return true;
     }
     struct tm tm = {0};
-    const char *rest = strptime(text, "%Y-%m-%dT%H:%M:%S", &tm);
-    if (!rest) rest = strptime(text, "%Y-%m-%d", &tm);
-    if (!rest || (*rest && strcmp(rest, "Z"))) return false;
-    *ms = (int64_t) timegm(&tm) * 1000;
+    const char *rest = strptime(text, "%Y-%m-%d", &tm);
+    if (!rest) return false;
+    if ((*rest == 'T' || *rest == ' ') && !(rest = strptime(rest + 1, "%H:%M", &tm))) return false;
+    if (*rest == ':' && !(rest = strptime(rest + 1, "%S", &tm))) return false;
+    int64_t east_s;
+    if (!s_zone(rest, &east_s)) return false;
+    *ms = ((int64_t) timegm(&tm) - east_s) * 1000;
     return true;
 }
 

@@ -77,6 +77,35 @@ def test_cli__a_record_that_is_too_large_is_told_by_its_number():
         node.weft("produce", "orders", input="y" * 994 + "\n", status=1)
 
 
+def test_cli__bytes_that_are_no_text_stay_whole_in_json():
+    with up() as node:
+        node.weft("topic", "create", "bytes")
+        for value in (b"\xff\x00a", b"\xff", "hä".encode()):
+            node.weft("produce", "bytes", "--delimiter", "\\x1e", "--key-separator", "=", "--header", "n=text", input=b"\xfe\xfd=" + value + b"\x1e")
+        records = [json.loads(line) for line in node.weft("consume", "bytes", "--exit-at-end", "--json").stdout.splitlines()]
+        assert [r.get("value_base64") for r in records] == ["/wBh", "/w==", None] and records[2]["value"] == "hä", records
+        assert all(r["key_base64"] == "/v0=" and "key" not in r and r["headers"] == [["n", "text"]] for r in records), records
+        assert node.stop() == 0
+        batches = [json.loads(line) for line in weft("log", "dump", "--records", "--json", node.directory / "data").stdout.splitlines()]
+        assert "/wBh" in [r.get("value_base64") for b in batches for r in b.get("records", [])], batches
+
+
+def test_cli__an_offset_outside_the_log_is_refused():
+    with up() as node:
+        node.weft("topic", "create", "orders")
+        assert "it is empty, its next offset is 0" in node.weft("consume", "orders", "--from", 5, status=1).stderr
+        node.weft("produce", "orders", input="a\nb\nc\n")
+        node.weft("topic", "delete-records", "orders", "--partition", 0, "--before", 1)
+        for offset in (99999, 0):
+            done = node.weft("consume", "orders", "--from", offset, "--exit-at-end", status=1)
+            assert done.stdout == "" and f"offset {offset} is outside orders/0: it holds 1 to 2; use --from earliest" in done.stderr, done
+        assert node.weft("consume", "orders", "--from", 2, "--exit-at-end").stdout == "c\n"
+        assert node.weft("consume", "orders", "--from", 3, "--exit-at-end").stdout == ""
+        assert node.weft("consume", "orders", "--from", "@-1h", "--exit-at-end").stdout == "b\nc\n"
+        assert node.weft("consume", "orders", "--from", "@2026-01-31 11:30", "--count", 1).stdout == "b\n"
+        assert "no topic matches 'no*'" in node.weft("consume", "no*", "--exit-at-end", status=1).stderr
+
+
 def test_cli__acknowledgements_are_json_lines_when_json_is_asked_for():
     with up() as node:
         node.weft("topic", "create", "orders")
@@ -113,6 +142,10 @@ def test_cli__sentences_help():
             (("produce", "orders", "--partition", "7"), 1, "from 0 to 0"),
             (("produce", "orders", "--acks", "some"), 2, "none|leader|all"),
             (("consume", "orders", "--from", "yesterday"), 2, "earliest"),
+            (("consume", "orders", "--from", "@-1w"), 2, "earliest"),
+            (("consume", "orders", "--format", "%q"), 2, "'%q'"),
+            (("consume", "orders", "--format", "%v%"), 2, "lone %"),
+            (("log", "dump", "/etc/ssl"), 1, "there is no log in"),
             (("tpoic", "list"), 2, "topic list"),
             (("topic", "lst"), 2, "topic list"),
             (("topic", "list", "--jsn"), 2, "--json"),

@@ -67,6 +67,23 @@ def test_cli__consume_ends_by_a_signal():
             process.stdout.close()
 
 
+def test_cli__consume_says_what_it_waits_for():
+    with up() as node:
+        node.weft("topic", "create", "orders")
+        node.weft("produce", "orders", input="one\n")
+        process = start(node, "consume", "orders", "--from", "earliest", stdout=subprocess.PIPE)
+        assert process.stdout.readline() == b"one\n"
+        node.kill()
+        said = process.stderr.readline().decode()
+        assert "orders/0 can't be read" in said and "trying on" in said, said
+        node.start()
+        said = process.stderr.readline().decode()
+        assert "can be read again" in said, said
+        process.send_signal(signal.SIGINT)
+        assert finish(process) == (INTERRUPTED, "")
+        process.stdout.close()
+
+
 def test_cli__produce_without_its_cluster_says_so_and_ends_by_a_signal():
     with up() as node:
         node.weft("topic", "create", "orders")

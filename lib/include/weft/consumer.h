@@ -68,7 +68,8 @@ struct weft_partition_position {
     int64_t lag;            // high_watermark - position; -1: not known yet
     int64_t end_at_start;   // high_watermark when reading began; -1: not known yet
     bool paused;
-    weft_err_t error; // why it stopped, WEFT_OK while it runs
+    weft_err_t error;   // why it stopped, WEFT_OK while it runs
+    weft_err_t unheard; // why its leader does not answer now (tried again until it does), WEFT_OK while it does
 };
 
 /** As weft_producer_new. */

@@ -63,7 +63,8 @@ struct weft_position {
 
 /**
  * "earliest", "latest", an offset, or "@" with Unix seconds or ms (@1700000000, @1700000000000) or ISO time
- * (@2026-11-22T10:00:00Z). INVALID_ARGUMENT.
+ * (@2026-11-22T10:00:00Z; date alone, without seconds, a space for T, a zone +01:00 for Z; UTC without one).
+ * INVALID_ARGUMENT.
  */
 WEFT_EXPORT_CHECKED weft_err_t weft_position_parse(const char *text, struct weft_position *out);
 

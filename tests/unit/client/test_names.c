@@ -75,8 +75,27 @@ static void test_position__reads_what_people_write(void **state)
     assert_ok(weft_position_parse("@2023-11-14T22:13:20Z", &at));
     assert_int_equal(at.value, INT64_C(1700000000000));
     assert_int_equal(at.from, WEFT_FROM_TIME);
-    static const char *const wrong[] = {
-        "", "-1", "x", "12x", "@", "@yesterday", "99999999999999999999", "@2023-11-14T99:00:00Z"};
+    static const char *const same[] = {"@2023-11-14 22:13:20", "@2023-11-14T23:13:20+01:00",
+                                       "@2023-11-14T17:43:20-0430", "@2023-11-15T00:13:20+02"};
+    for (size_t i = 0; i < sizeof same / sizeof *same; i++) {
+        assert_ok(weft_position_parse(same[i], &at));
+        assert_int_equal(at.value, INT64_C(1700000000000));
+    }
+    assert_ok(weft_position_parse("@2023-11-14T22:13", &at));
+    assert_int_equal(at.value, INT64_C(1699999980000));
+    static const char *const wrong[] = {"@2023-11-14T",
+                                        "@2023-11-14T22",
+                                        "@2023-11-14T22:13+1",
+                                        "@2023-11-14T22:13+01:99",
+                                        "@2023-11-14x",
+                                        "",
+                                        "-1",
+                                        "x",
+                                        "12x",
+                                        "@",
+                                        "@yesterday",
+                                        "99999999999999999999",
+                                        "@2023-11-14T99:00:00Z"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
         assert_err(weft_position_parse(wrong[i], &at), WEFT_ERR_INVALID_ARGUMENT);
 }

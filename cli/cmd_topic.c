@@ -67,6 +67,38 @@ static void s_print_change(const struct cli_args *args, const char *topic, const
     cli_json_fini(&json);
 }
 
+// With --if-not-exists: what is there, which need not be what was asked for.
+static int s_print_existing(const struct cli_args *args, weft_admin_t *admin, const char *topic, int64_t partitions,
+                            int64_t replicas)
+{
+    weft_topic_config_t *config = NULL;
+    weft_err_t err = weft_admin_describe_topic(admin, topic, &config);
+    if (err != WEFT_OK) return cli_admin_fail(args, admin, err);
+    bool differs = (cli_has(args, "--partitions") && config->partitions != partitions) ||
+                   (cli_has(args, "--replicas") && config->replicas != replicas);
+    if (differs)
+        cli_fail(args, "topic '%s' exists already and differs: it has %u partition%s and %u replica%s", topic,
+                 config->partitions, config->partitions == 1 ? "" : "s", config->replicas,
+                 config->replicas == 1 ? "" : "s");
+    if (cli_json(args)) {
+        cli_json_t json;
+        cli_json_init(&json);
+        cli_json_open(&json, NULL, '{');
+        cli_json_text(&json, "topic", topic);
+        cli_json_text(&json, "topic_id", cli_id_text(config->topic_id));
+        cli_json_bool(&json, "existed", true);
+        cli_json_int(&json, "partitions", config->partitions);
+        cli_json_int(&json, "replicas", config->replicas);
+        cli_json_close(&json, '}');
+        cli_json_print(&json, stdout);
+        cli_json_fini(&json);
+    } else if (!differs) {
+        printf("topic '%s' exists already\n", topic);
+    }
+    weft_topic_config_destroy(&config);
+    return CLI_DONE;
+}
+
 static int s_create(const struct cli_args *args)
 {
     int64_t partitions = 1, replicas = 1;
@@ -85,15 +117,15 @@ static int s_create(const struct cli_args *args)
                                                  (size_t) count, dry, &change);
         bool existed = err == WEFT_ERR_TOPIC_EXISTS && cli_has(args, "--if-not-exists");
         if (err == WEFT_OK && !dry) err = weft_admin_wait_topic(admin, topic, TOPIC_WAIT_MS);
-        if (err != WEFT_OK && !existed) {
+        if (existed) {
+            status = s_print_existing(args, admin, topic, partitions, replicas);
+        } else if (err != WEFT_OK) {
             status = cli_admin_fail(args, admin, err);
         } else {
             char sentence[400];
             snprintf(sentence, sizeof sentence,
-                     existed ? "topic '%s' exists already"
-                     : dry   ? "topic '%s' could be created"
-                             : "created topic '%s' with %" PRId64 " partition%s",
-                     topic, partitions, partitions == 1 ? "" : "s");
+                     dry ? "topic '%s' could be created" : "created topic '%s' with %" PRId64 " partition%s", topic,
+                     partitions, partitions == 1 ? "" : "s");
             s_print_change(args, topic, &change, sentence);
             status = CLI_DONE;
         }

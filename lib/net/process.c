@@ -18,6 +18,8 @@ static void s_signals(sigset_t *set)
     sigemptyset(set);
     sigaddset(set, SIGTERM);
     sigaddset(set, SIGINT);
+    struct sigaction hangup; // the terminal is gone: as clean a stop, unless it was started to outlive it (nohup)
+    if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN) sigaddset(set, SIGHUP);
 }
 
 void weft_process_begin(void)

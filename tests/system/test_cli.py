@@ -2,10 +2,11 @@
 """The weft command as a person and a script use it: output, JSON, sentences, exit status."""
 
 import json
+import signal
 import subprocess
 import tempfile
 
-from harness import WEFT, run, up, weft, weft_json
+from harness import WEFT, free_ports, run, up, weft, weft_json
 
 
 def test_cli__topics_are_created_listed_described_altered_grown_and_deleted():
@@ -197,6 +198,38 @@ def test_cli__a_second_node_on_the_same_data_or_endpoint_is_refused():
         done = weft("up", "--data", other, "--listen", node.endpoint, status=1)
         port = int(node.endpoint.split(":")[-1])  # the broker's; its neighbour is the coordinator's, which starts first
         assert f":{port + 1} is in use" in done.stderr, done.stderr
+
+
+def test_cli__a_topic_that_exists_is_told_as_it_is():
+    with up() as node:
+        made = weft_json("topic", "create", "orders", "--partitions", 3, bootstrap=node.endpoint)
+        done = node.weft("topic", "create", "orders", "--if-not-exists", "--partitions", 5, "--json")
+        assert json.loads(done.stdout) == {"topic": "orders", "topic_id": made["topic_id"], "existed": True, "partitions": 3, "replicas": 1}
+        assert "differs: it has 3 partitions" in done.stderr, done.stderr
+        assert node.weft("topic", "create", "orders", "--if-not-exists", "--partitions", 3).stdout == "topic 'orders' exists already\n"
+
+
+def test_cli__up_takes_settings_and_says_how_it_is_reached_and_that_it_stopped():
+    with tempfile.TemporaryDirectory() as directory:
+        for arguments, words in ((("--listen", "127.0.0.1:9650"), "'127.0.0.1:9650', no endpoint; did you mean tcp://127.0.0.1:9650?"),
+                                 (("--brokers", 3, "--advertise", "tcp://127.0.0.1:1"), "--advertise is of one broker"),
+                                 (("--set", "listen=tcp://127.0.0.1:1"), "there is --listen")):
+            done = weft("up", "--data", directory, *arguments, status=2)
+            assert words in done.stderr, done.stderr
+        done = weft("up", "--data", directory, "--listen", "tcp://127.0.0.1:*", "--set", "rakc=a", status=1)
+        assert "rack" in done.stderr, done.stderr
+    with up("--set", "rack=west") as node:
+        assert weft_json("cluster", "brokers", bootstrap=node.endpoint)[0]["rack"] == "west"
+        node.process.send_signal(signal.SIGHUP)  # the terminal went: a clean stop too
+        assert node.process.wait(30) == 0
+        assert node.trace().splitlines()[-1] == "weft stopped cleanly", node.trace()
+    port = free_ports(4)
+    for advertise, reached in (((), f"tcp://127.0.0.1:{port}"), (("--advertise", f"tcp://localhost:{port}"), f"tcp://localhost:{port}")):
+        with up("--listen", f"tcp://0.0.0.0:{port}", *advertise) as node:
+            assert f"export WEFT_BOOTSTRAP={reached}\n" in node.trace() and node.endpoint == reached, node.trace()
+            if advertise:
+                node.weft("topic", "create", "orders")
+                node.weft("produce", "orders", input="one\n")
 
 
 def test_cli__help_manual_and_completion_cover_every_verb():

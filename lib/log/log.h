@@ -72,6 +72,11 @@ WEFT_MUST_USE weft_err_t weft_log_append(weft_log_t *self, weft_slice_t header, 
  */
 WEFT_MUST_USE weft_err_t weft_log_read(weft_log_t *self, int64_t offset, size_t bytes_max, bool at_least_one,
                                        int64_t limit, weft_frame_pool_t *pool, weft_frame_t *out);
+/**
+ * Verifies the batch that contains `offset` as it stands on the disk, CRC too: for a reader that met a bad one. DAMAGED:
+ * `error` names file, byte and offsets. Other errors: OFFSET_OUT_OF_RANGE below start or not below end, DISK_FAILED.
+ */
+WEFT_MUST_USE weft_err_t weft_log_verify_at(weft_log_t *self, int64_t offset, struct weft_error *error);
 // Bytes between `offset` and `limit`, a quick estimate from the index, for min_bytes; never 0 if there is a batch.
 int64_t weft_log_bytes_between(weft_log_t *self, int64_t offset, int64_t limit);
 

@@ -8,6 +8,8 @@
 
 #include <weft_gen/limits.h>
 
+#include <stdio.h>
+
 void weft_log_forget_cursors(weft_log_t *self)
 {
     for (size_t i = 0; i < WEFT_LOG_CURSORS; i++) self->cursors[i].offset = -1;
@@ -25,7 +27,8 @@ static void s_remember(weft_log_t *self, int64_t from, const struct weft_log_cur
     self->cursors[at] = *cursor;
 }
 
-// The position of the batch that holds `offset`, and the offset at which it begins.
+// The position of the batch that holds `offset`, and the offset at which it begins; DAMAGED: the position where no such
+// batch stands, if it is known.
 static weft_err_t s_position(weft_log_t *self, struct weft_segment *segment, int64_t offset, int64_t *position,
                              int64_t *base_offset)
 {
@@ -45,9 +48,9 @@ static weft_err_t s_position(weft_log_t *self, struct weft_segment *segment, int
     weft_segment_walk_init(&walk, segment->file, entry.position, segment->bytes);
     while (!(err = weft_segment_walk_peek(&walk, &batch)) && weft_batch_next_offset(&batch) <= offset)
         walk.position += (int64_t) weft_batch_bytes(&batch);
+    *position = walk.position;
     if (err) return err == WEFT_ERR_NOT_FOUND ? WEFT_ERR_DAMAGED : err;
     if (batch.base_offset > offset) return WEFT_ERR_DAMAGED;
-    *position = walk.position;
     *base_offset = batch.base_offset;
     return WEFT_OK;
 }
@@ -159,6 +162,49 @@ weft_err_t weft_log_read(weft_log_t *self, int64_t offset, size_t bytes_max, boo
     weft_frame_shorten(&frame, range.bytes);
     weft_frame_move(out, &frame);
     return WEFT_OK;
+}
+
+// ---- what a reader suspects
+
+// Verifies the batch whose header the walk stands before; `sentence` tells what is wrong with it.
+static weft_err_t s_verify_batch(struct weft_segment_walk *walk, int64_t base_offset, char *sentence, size_t room)
+{
+    struct weft_batch batch, checked;
+    weft_buf_t bytes;
+    size_t got;
+    weft_err_t err = weft_segment_walk_peek(walk, &batch);
+    if (!err && batch.base_offset != base_offset) err = WEFT_ERR_DAMAGED;
+    snprintf(sentence, room, "no batch of offset %lld stands there", (long long) base_offset);
+    if (err) return err == WEFT_ERR_DISK_FAILED ? err : WEFT_ERR_DAMAGED;
+    weft_buf_init(&bytes);
+    weft_buf_reserve(&bytes, weft_batch_bytes(&batch));
+    err = walk->file->disk->ops->pread(walk->file, bytes.data, weft_batch_bytes(&batch), walk->position, &got);
+    bytes.size = err ? 0 : got;
+    if (!err && weft_batch_verify(weft_buf_slice(&bytes), &checked)) err = WEFT_ERR_DAMAGED;
+    weft_buf_fini(&bytes);
+    snprintf(sentence, room, "the batch of offsets %lld to %lld does not match its checksum", (long long) base_offset,
+             (long long) weft_batch_next_offset(&batch) - 1);
+    return err;
+}
+
+weft_err_t weft_log_verify_at(weft_log_t *self, int64_t offset, struct weft_error *error)
+{
+    char sentence[160], path[WEFT_LOG_PATH_BYTES_MAX];
+    int64_t position = 0, base_offset = offset;
+    if (offset < self->start_offset || offset >= weft_log_end(self))
+        return weft_error_set(error, WEFT_ERR_OFFSET_OUT_OF_RANGE, "offset %lld is not in the log", (long long) offset);
+    struct weft_segment *segment = weft_log_segment_of(self, offset);
+    snprintf(sentence, sizeof sentence, "no batch that holds offset %lld can be found from there on",
+             (long long) offset);
+    weft_err_t err = s_position(self, segment, offset, &position, &base_offset);
+    if (!err) {
+        struct weft_segment_walk walk;
+        weft_segment_walk_init(&walk, segment->file, position, segment->bytes);
+        err = s_verify_batch(&walk, base_offset, sentence, sizeof sentence);
+    }
+    if (err != WEFT_ERR_DAMAGED) return err ? weft_error_set(error, err, "%s", weft_err_sentence(err)) : WEFT_OK;
+    weft_log_path(path, self->directory, segment->base_offset, ".log");
+    return weft_error_set(error, err, "%s: byte %lld: %s", path, (long long) position, sentence);
 }
 
 // ---- estimates

@@ -22,6 +22,7 @@ weft_partition_t *weft_partition_new(weft_shard_t *shard, const struct weft_shar
     self->topic = topic->id;
     self->number = number;
     self->settings = topic->settings;
+    self->damaged_at = -1;
     self->directory = weft_broker_directory(shard->broker, topic->id, number);
     weft_buf_t name;
     weft_buf_init(&name);
@@ -330,6 +331,30 @@ void weft_partition_disk(weft_partition_t *self, weft_err_t code, const char *do
     weft_trace(WEFT_TRACE_ERROR, shard->name, "%s: %s failed (%s) in %s", self->name, doing, weft_err_name(code),
                self->directory);
     if (weft_log_broken(self->log)) s_lose_disk(self, doing);
+}
+
+void weft_partition_damaged(weft_partition_t *self, int64_t offset, const char *place)
+{
+    weft_shard_t *shard = self->shard;
+    struct weft_error error;
+    if (offset == self->damaged_at) return;
+    self->damaged_at = offset;
+    weft_error_set(&error, WEFT_ERR_DAMAGED, "%s is damaged in %s; restore it, or let readers seek behind it",
+                   self->name, place);
+    weft_counter_add(shard->counters, WEFT_COUNT_BATCHES_DAMAGED, 1);
+    weft_broker_notice_set(&shard->shared->damage, error.text);
+    weft_trace(WEFT_TRACE_ERROR, shard->name, "%s", error.text);
+}
+
+void weft_partition_suspect(weft_partition_t *self, int64_t offset)
+{
+    struct weft_error error;
+    weft_err_t code = weft_log_verify_at(self->log, offset, &error);
+    if (code == WEFT_ERR_DAMAGED)
+        weft_partition_damaged(self, offset, error.text);
+    else // bad in the reader's memory or on the way, or the reader is wrong
+        weft_trace(WEFT_TRACE_DEBUG, self->shard->name, "%s: a reader finds the batch at offset %lld bad, the disk not",
+                   self->name, (long long) offset);
 }
 
 void weft_partition_snapshot(weft_partition_t *self, int64_t offset)

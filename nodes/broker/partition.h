@@ -38,6 +38,7 @@ struct weft_partition {
     uint32_t syncs_in_flight;
     bool in_unopened, in_dirty, in_woken, in_used;
     bool leads, disk_full, disk_failed, delete_data;
+    int64_t damaged_at;                         // the last damaged batch met, as its reader named it; -1: none
     int64_t snapshot_at;                        // offset of the newest snapshot of the sessions, -1: none
     int64_t used_us;                            // last request
     weft_partition_t *used_before, *used_after; // among those that may hold descriptors; in_used
@@ -71,6 +72,10 @@ void weft_partition_effects(weft_partition_t *self);
 void weft_partition_dirty(weft_partition_t *self, bool urgent);
 // A read, write or sync failed, or went well again (WEFT_OK): keeps the gauges and the notice.
 void weft_partition_disk(weft_partition_t *self, weft_err_t code, const char *doing);
+// A reader met a bad batch at `offset`: if it is bad on the disk, the operator is told.
+void weft_partition_suspect(weft_partition_t *self, int64_t offset);
+// The same, known to be bad: counts it, sets the notice, traces. Nothing if it was the last one told of.
+void weft_partition_damaged(weft_partition_t *self, int64_t offset, const char *place);
 // Snapshot of the sessions as they are after all records below `offset`; done already: nothing.
 void weft_partition_snapshot(weft_partition_t *self, int64_t offset);
 // The log starts at `offset` from now on. Errors as of weft_log_trim, and as there it may have moved all the same.

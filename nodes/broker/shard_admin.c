@@ -127,6 +127,7 @@ void weft_shard_partition_status(weft_shard_t *self, const struct weft_asker *as
         return;
     weft_partition_t *partition = s_settled(self, asker, request.topic, request.topic_id, request.partition);
     if (partition == NULL) return;
+    if (request.suspect_offset >= 0) weft_partition_suspect(partition, request.suspect_offset);
     struct weft_partition_status_reply reply;
     weft_partition_status_reply_init(&reply);
     reply.header.id = asker->request_id;

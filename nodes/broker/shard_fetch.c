@@ -66,11 +66,15 @@ static weft_err_t s_check(const weft_partition_t *partition, const struct weft_w
 static void s_refuse_damaged(weft_partition_t *partition, const struct weft_asker *asker, int64_t offset)
 {
     weft_shard_t *self = partition->shard;
+    struct weft_error place;
+    if (weft_log_verify_at(partition->log, offset, &place) != WEFT_ERR_DAMAGED)
+        weft_error_set(&place, WEFT_ERR_DAMAGED, "%s: at or behind offset %lld", partition->directory,
+                       (long long) offset);
+    weft_partition_damaged(partition, offset, place.text);
     weft_error_set(&self->error, WEFT_ERR_DAMAGED,
-                   "%s is damaged at or behind offset %lld, in %s; nothing was changed. 'weft log verify' shows the "
-                   "place; restore the directory, or read on behind it.",
-                   partition->name, (long long) offset, partition->directory);
-    weft_broker_notice_set(&self->shared->notice, self->error.text);
+                   "%s is damaged in %s; nothing was changed. Restore it, or read on behind it: 'weft log verify' "
+                   "shows where.",
+                   partition->name, place.text);
     weft_shard_refuse(self, asker, WEFT_ERR_DAMAGED, self->error.text);
 }
 

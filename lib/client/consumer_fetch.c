@@ -26,14 +26,14 @@ void weft_consumer_forget(weft_consumer_part_t *self, struct weft_cpartition *pa
 }
 
 void weft_consumer_stop_partition(weft_consumer_part_t *self, struct weft_cpartition *partition,
-                                  enum weft_consumer_event_type type, int64_t offset, weft_err_t error,
+                                  enum weft_consumer_event_type type, int64_t offset, int64_t next, weft_err_t error,
                                   const char *text)
 {
     weft_consumer_forget(self, partition);
     partition->state = WEFT_CSTATE_STOPPED;
     partition->error = error;
     partition->unheard = WEFT_OK;
-    weft_consumer_tell(self, type, partition->topic, partition->index, offset, -1, error, text);
+    weft_consumer_tell(self, type, partition->topic, partition->index, offset, next, error, text);
 }
 
 // The log that the ends were told of is no more: they are learnt anew.
@@ -56,7 +56,7 @@ void weft_consumer_begin_anew(weft_consumer_part_t *self, struct weft_cpartition
     const char *text = weft_err_sentence(WEFT_ERR_TOPIC_REPLACED);
     s_forget_ends(partition);
     if (self->reset == WEFT_CONSUMER_RESET_ERROR) {
-        weft_consumer_stop_partition(self, partition, WEFT_EVENT_STOPPED, from, WEFT_ERR_TOPIC_REPLACED, text);
+        weft_consumer_stop_partition(self, partition, WEFT_EVENT_STOPPED, from, -1, WEFT_ERR_TOPIC_REPLACED, text);
         return;
     }
     weft_consumer_tell(self, WEFT_EVENT_RESET, partition->topic, partition->index, from, 0, WEFT_ERR_TOPIC_REPLACED,
@@ -73,7 +73,7 @@ void weft_consumer_move(weft_consumer_part_t *self, struct weft_cpartition *part
     partition->retry_us = 0;
     if (at.from == WEFT_FROM_RESET) {
         if (self->reset == WEFT_CONSUMER_RESET_ERROR) {
-            weft_consumer_stop_partition(self, partition, WEFT_EVENT_STOPPED, -1, WEFT_ERR_OFFSET_OUT_OF_RANGE,
+            weft_consumer_stop_partition(self, partition, WEFT_EVENT_STOPPED, -1, -1, WEFT_ERR_OFFSET_OUT_OF_RANGE,
                                          "no offset was given, and reset=error; seek to one");
             return;
         }
@@ -94,7 +94,7 @@ static void s_reset(weft_consumer_part_t *self, struct weft_cpartition *partitio
 {
     weft_counter_add(&self->counters, WEFT_CONSUMER_RESETS, 1);
     if (self->reset == WEFT_CONSUMER_RESET_ERROR) {
-        weft_consumer_stop_partition(self, partition, WEFT_EVENT_STOPPED, partition->position, error, text);
+        weft_consumer_stop_partition(self, partition, WEFT_EVENT_STOPPED, partition->position, -1, error, text);
         return;
     }
     partition->state = WEFT_CSTATE_RESOLVE;
@@ -131,7 +131,7 @@ static void s_refused(weft_consumer_part_t *self, struct weft_cpartition *partit
         else
             s_try_later(self, partition, header ? (int64_t) header->retry_ms * 1000 : 0);
     } else
-        weft_consumer_stop_partition(self, partition, WEFT_EVENT_STOPPED, partition->position, error, text);
+        weft_consumer_stop_partition(self, partition, WEFT_EVENT_STOPPED, partition->position, -1, error, text);
 }
 
 // ---- where to begin: list_offsets
@@ -237,7 +237,7 @@ static void s_diverged(weft_consumer_part_t *self, struct weft_cpartition *parti
         return;
     }
     if (self->reset == WEFT_CONSUMER_RESET_ERROR) {
-        weft_consumer_stop_partition(self, partition, WEFT_EVENT_DIVERGED, from, WEFT_ERR_DIVERGED, text);
+        weft_consumer_stop_partition(self, partition, WEFT_EVENT_DIVERGED, from, -1, WEFT_ERR_DIVERGED, text);
         return;
     }
     s_read_from(partition, end);
@@ -258,9 +258,11 @@ static void s_take_data(weft_consumer_part_t *self, struct weft_cpartition *part
         // What came before is good: it is read first, then the same place is met again with nothing waiting.
         if (partition->chunk_count)
             s_try_later(self, partition, 0);
-        else
-            weft_consumer_stop_partition(self, partition, WEFT_EVENT_BAD_BATCH, partition->fetch_offset,
+        else {
+            weft_consumer_stop_partition(self, partition, WEFT_EVENT_BAD_BATCH, partition->fetch_offset, -1,
                                          WEFT_ERR_BAD_BATCH, text);
+            weft_consumer_report(self, partition, partition->fetch_offset);
+        }
         return;
     }
     s_keep_chunk(self, partition, message);
@@ -314,6 +316,30 @@ static void s_fetched(struct weft_call *call, weft_err_t error, const char *text
         partition->caught_up = true;
         weft_counter_add(&self->counters, WEFT_CONSUMER_EMPTY_FETCHES, 1);
     }
+}
+
+// ---- a bad batch
+
+static void s_reported(struct weft_call *call, weft_err_t error, const char *text,
+                       const struct weft_reply_header *header, struct weft_message *message)
+{
+    // Whatever the leader found, this reader's bytes were bad.
+}
+
+void weft_consumer_report(weft_consumer_part_t *self, struct weft_cpartition *partition, int64_t offset)
+{
+    struct weft_partition_status_request request;
+    weft_partition_status_request_init(&request);
+    request.id = weft_requests_id(&self->requests, &partition->call);
+    request.topic = weft_text(partition->topic->name);
+    request.topic_id = partition->topic->id;
+    request.partition = (uint32_t) partition->index;
+    request.suspect_offset = offset;
+    weft_buf_clear(&partition->call.header);
+    weft_partition_status_request_encode(&request, &partition->call.header);
+    partition->call.attempt_us = self->attempt_us;
+    partition->call.done = s_reported;
+    if (weft_requests_try(&self->requests, &partition->call)) weft_requests_cancel(&self->requests, &partition->call);
 }
 
 // ---- fetch: asking

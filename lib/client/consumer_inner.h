@@ -155,8 +155,11 @@ void weft_consumer_move(weft_consumer_part_t *self, struct weft_cpartition *part
 // Its topic was deleted and created again: offsets of the old one mean nothing.
 void weft_consumer_begin_anew(weft_consumer_part_t *self, struct weft_cpartition *partition);
 void weft_consumer_stop_partition(weft_consumer_part_t *self, struct weft_cpartition *partition,
-                                  enum weft_consumer_event_type type, int64_t offset, weft_err_t error,
+                                  enum weft_consumer_event_type type, int64_t offset, int64_t next, weft_err_t error,
                                   const char *text);
+// Tells the leader that the batch at `offset` is bad, so that its operator hears of it. One try: the partition is
+// stopped, and its call free.
+void weft_consumer_report(weft_consumer_part_t *self, struct weft_cpartition *partition, int64_t offset);
 void weft_consumer_forget(weft_consumer_part_t *self, struct weft_cpartition *partition); // its call and chunks
 
 // consumer_read.c

@@ -104,13 +104,21 @@ static weft_buf_t *s_scratch(weft_consumer_part_t *self)
     return scratch;
 }
 
-static void s_bad_batch(weft_consumer_part_t *self, struct weft_cpartition *partition, int64_t offset, weft_err_t error)
+// `next`: where the batch ends, as its header says; -1: nothing in it can be believed.
+static void s_bad_batch(weft_consumer_part_t *self, struct weft_cpartition *partition, int64_t offset, int64_t next,
+                        weft_err_t error)
 {
-    char text[200];
-    snprintf(text, sizeof text, "the batch at offset %lld can't be read; seek behind it to go on. %s",
-             (long long) offset, weft_err_sentence(error));
+    char text[240];
+    if (next <= offset || next <= partition->position || (partition->end >= 0 && next > partition->end)) next = -1;
+    if (next >= 0)
+        snprintf(text, sizeof text, "the batch of offsets %lld to %lld can't be read; seek to %lld to go on. %s",
+                 (long long) offset, (long long) next - 1, (long long) next, weft_err_sentence(error));
+    else
+        snprintf(text, sizeof text, "the batch at offset %lld can't be read; seek behind it to go on. %s",
+                 (long long) offset, weft_err_sentence(error));
     weft_counter_add(&self->counters, WEFT_CONSUMER_BAD_BATCHES, 1);
-    weft_consumer_stop_partition(self, partition, WEFT_EVENT_BAD_BATCH, offset, error, text);
+    weft_consumer_stop_partition(self, partition, WEFT_EVENT_BAD_BATCH, offset, next, error, text);
+    weft_consumer_report(self, partition, offset);
 }
 
 // Records between the position and this batch do not exist (any more): said, then passed.
@@ -143,7 +151,7 @@ static void s_open_batch(weft_consumer_part_t *self, struct weft_cchunk *chunk)
     weft_slice_t rest = weft_bytes(chunk->frame.data + chunk->at, chunk->frame.size - chunk->at);
     weft_err_t err = weft_batch_read(rest, &self->batch);
     if (err) {
-        s_bad_batch(self, partition, partition->position, err);
+        s_bad_batch(self, partition, partition->position, -1, err);
         return;
     }
     weft_slice_t bytes = weft_bytes(rest.data, weft_batch_bytes(&self->batch));
@@ -157,7 +165,7 @@ static void s_open_batch(weft_consumer_part_t *self, struct weft_cchunk *chunk)
     weft_slice_t payload;
     if (!err) err = weft_batch_payload(bytes, &self->batch, self->in_scratch ? s_scratch(self) : NULL, &payload);
     if (err) {
-        s_bad_batch(self, partition, self->batch.base_offset, err);
+        s_bad_batch(self, partition, self->batch.base_offset, weft_batch_next_offset(&self->batch), err);
         return;
     }
     if (self->batch.base_offset > partition->position) s_tell_gap(self, partition);
@@ -170,7 +178,7 @@ static void s_close_batch(weft_consumer_part_t *self, struct weft_cchunk *chunk,
     struct weft_cpartition *partition = chunk->partition;
     self->in_batch = false;
     if (bad) {
-        s_bad_batch(self, partition, self->batch.base_offset, WEFT_ERR_BAD_BATCH);
+        s_bad_batch(self, partition, self->batch.base_offset, weft_batch_next_offset(&self->batch), WEFT_ERR_BAD_BATCH);
         return;
     }
     int64_t next = weft_batch_next_offset(&self->batch);

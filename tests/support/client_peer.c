@@ -104,6 +104,11 @@ static void s_keep(struct peer *self, const struct weft_fake_sent *sent, const s
         assert_ok(weft_list_offsets_request_decode(&self->codec, bytes, &request, &error));
         call->partition = request.partition;
         snprintf(call->at, sizeof call->at, "%.*s", (int) request.at.size, (const char *) request.at.data);
+    } else if (header->api == WEFT_API_PARTITION_STATUS) {
+        struct weft_partition_status_request request;
+        assert_ok(weft_partition_status_request_decode(&self->codec, bytes, &request, &error));
+        call->partition = request.partition;
+        call->suspect_offset = request.suspect_offset;
     }
 }
 

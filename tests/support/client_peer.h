@@ -20,11 +20,12 @@ struct peer_call {
     enum weft_api api;
     uint64_t id;
     char endpoint[WEFT_ENDPOINT_BYTES_MAX]; // where it was sent to
-    uint32_t partition;                     // produce, fetch, list_offsets
+    uint32_t partition;                     // produce, fetch, list_offsets, partition_status
     struct weft_batch batch;                // produce: its header
     weft_buf_t data;                        // produce: its bytes
     struct weft_fetch_request fetch;        // fetch; no slices
     char at[16];                            // list_offsets
+    int64_t suspect_offset;                 // partition_status
 };
 
 struct peer {

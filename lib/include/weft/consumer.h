@@ -42,7 +42,8 @@ enum weft_consumer_event_type {
     WEFT_EVENT_RESET,    // the offset was gone: went on at `offset`, as `reset` says; from_offset is where it stood
     // records from `offset` to from_offset - 1, read before, were lost by the cluster and replaced (KIP-320)
     WEFT_EVENT_DIVERGED,
-    WEFT_EVENT_BAD_BATCH,    // a batch at from_offset is damaged or lies; the partition stops until a seek passes it
+    // a batch at from_offset is damaged or lies; the partition stops until a seek passes it: to `offset` if that is not -1
+    WEFT_EVENT_BAD_BATCH,
     WEFT_EVENT_STOPPED,      // a permanent error: the partition stops until a seek
     WEFT_EVENT_UNKNOWN_TOPIC // asked for by name, does not exist (yet): looked for again every metadata.ms
 };

@@ -213,6 +213,13 @@ static void test_consumer__a_damaged_batch_stops_its_partition_only(void **state
     assert_int_equal(event.partition, damaged);
     assert_int_equal(event.error, WEFT_ERR_BAD_CRC);
     assert_int_equal(event.from_offset, 0);
+    assert_int_equal(event.offset, 4); // where to go on
+    assert_non_null(strstr(event.text, "offsets 0 to 3 "));
+    peer_pump(&self.peer); // the leader is told, beside the fetches that go on
+    const struct peer_call *report = &self.peer.calls[self.peer.call_count - 1];
+    assert_int_equal(report->api, WEFT_API_PARTITION_STATUS);
+    assert_int_equal(report->partition, damaged);
+    assert_int_equal(report->suspect_offset, 0);
     self.peer.call_count = 0;
     assert_ok(
         weft_consumer_part_seek(self.part, "orders", damaged, (struct weft_position){WEFT_FROM_OFFSET, 4})); // past it
@@ -596,6 +603,7 @@ static void test_consumer__an_answer_that_reaches_nothing_is_no_endless_loop(voi
     s_answer(&self, peer_take(&self.peer, WEFT_API_FETCH), 20);
     assert_int_equal(s_event(&self, WEFT_EVENT_BAD_BATCH).from_offset, 10);
     s_advance_ms(&self, 1000);
+    assert_int_equal(peer_take(&self.peer, WEFT_API_PARTITION_STATUS)->suspect_offset, 10); // said once
     assert_int_equal(self.peer.call_count, 0);
     s_close(&self);
 }

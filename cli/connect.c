@@ -11,6 +11,8 @@
 #include <string.h>
 #include <time.h>
 
+#define CLI_WAIT_MS 2000 // then a person is told what is waited for
+
 void cli_settings_add(struct cli_settings *self, const char *format, ...)
 {
     if (self->count == CLI_SETTINGS_MAX) return;
@@ -33,18 +35,33 @@ const char *const *cli_settings_list(const struct cli_settings *self)
     return (const char *const *) self->list;
 }
 
+static const char *s_timeout(const struct cli_args *args)
+{
+    return cli_get(args, "--timeout") ? cli_get(args, "--timeout") : "10s";
+}
+
+static void s_on_wait(void *context, const char *text)
+{
+    const struct cli_args *args = context;
+    cli_fail(args, "still trying: %s (for %s%s)", text, s_timeout(args),
+             cli_get(args, "--timeout") ? ", see --timeout" : "");
+}
+
 weft_admin_t *cli_admin_new(const struct cli_args *args)
 {
     struct cli_settings settings = {.count = 0};
     cli_settings_add(&settings, "bootstrap=%s", cli_bootstrap(args));
-    cli_settings_add(&settings, "request.timeout.ms=%s",
-                     cli_get(args, "--timeout") ? cli_get(args, "--timeout") : "10s");
+    cli_settings_add(&settings, "request.timeout.ms=%s", s_timeout(args));
     weft_admin_t *admin = NULL;
     struct weft_error error;
     if (weft_admin_new(cli_settings_list(&settings), &admin, &error) != WEFT_OK) {
-        cli_fail(args, "%s", error.text);
+        if (strstr(error.text, "request.timeout.ms"))
+            cli_usage(args, "--timeout is '%s'; it takes a duration from 10ms up (500ms, 10s, 1m)", s_timeout(args));
+        else
+            cli_fail(args, "%s", error.text);
         admin = NULL;
-    }
+    } else
+        weft_admin_on_wait(admin, CLI_WAIT_MS, s_on_wait, (void *) (uintptr_t) args);
     cli_settings_fini(&settings);
     return admin;
 }
@@ -52,7 +69,10 @@ weft_admin_t *cli_admin_new(const struct cli_args *args)
 int cli_admin_fail(const struct cli_args *args, weft_admin_t *admin, weft_err_t code)
 {
     const char *text = weft_admin_error_text(admin);
-    return cli_fail(args, "%s", text && *text ? text : weft_err_sentence(code));
+    if (!text || !*text) text = weft_err_sentence(code);
+    if (code == WEFT_ERR_LOCAL_TIMED_OUT && cli_get(args, "--timeout"))
+        return cli_fail(args, "%s Gave up after %s (--timeout)", text, s_timeout(args));
+    return cli_fail(args, "%s", text);
 }
 
 // A topic's setting as a number; `otherwise` if the node does not tell it or tells what this version can't read.

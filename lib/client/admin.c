@@ -19,6 +19,9 @@ struct weft_admin {
     struct weft_driver *driver;
     weft_options_t *options;
     int64_t timeout_us;
+    weft_admin_wait_fn *on_wait; // NULL: nobody asks
+    void *on_wait_context;
+    int64_t on_wait_us;
     weft_codec_t codec;
     char text[WEFT_ERROR_TEXT_BYTES_MAX];
 };
@@ -74,6 +77,13 @@ void weft_admin_wake(weft_admin_t *self)
     self->driver->ops->wake(self->driver);
 }
 
+void weft_admin_on_wait(weft_admin_t *self, int after_ms, weft_admin_wait_fn *fn, void *context)
+{
+    self->on_wait = fn;
+    self->on_wait_context = context;
+    self->on_wait_us = (int64_t) after_ms * 1000;
+}
+
 // ---- one call
 
 static weft_err_t s_say(weft_admin_t *self, weft_err_t error, const char *text)
@@ -82,13 +92,28 @@ static weft_err_t s_say(weft_admin_t *self, weft_err_t error, const char *text)
     return error;
 }
 
+// Until when a wait may go on (-1: for ever); tells, once, when it is time to.
+static int64_t s_patience_us(weft_admin_t *self, int64_t begun_us, bool *told)
+{
+    if (!self->on_wait || *told) return -1;
+    int64_t left_us = begun_us + self->on_wait_us - s_now_us();
+    if (left_us > 0) return left_us;
+    *told = true;
+    char text[WEFT_ERROR_TEXT_BYTES_MAX];
+    weft_admin_part_waits_for(self->part, text, sizeof text);
+    self->on_wait(self->on_wait_context, text);
+    return -1;
+}
+
 static weft_err_t s_run(weft_admin_t *self)
 {
+    int64_t begun_us = s_now_us();
+    bool told = false;
     // The part's clock stood still since its last turn; a wake() that comes here is told by the wait below.
     if (self->driver->ops->run(self->driver, 0)) self->driver->ops->wake(self->driver);
     weft_admin_part_submit(self->part, self->timeout_us);
     // The first turn does not wait: the part has to say when the new call is due.
-    for (int64_t wait_us = 0; !weft_admin_part_is_done(self->part); wait_us = -1) {
+    for (int64_t wait_us = 0; !weft_admin_part_is_done(self->part); wait_us = s_patience_us(self, begun_us, &told)) {
         weft_err_t woken = self->driver->ops->run(self->driver, wait_us);
         if (!woken || weft_admin_part_is_done(self->part)) continue;
         weft_admin_part_cancel(self->part);

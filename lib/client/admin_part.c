@@ -189,6 +189,16 @@ const char *weft_admin_part_error_text(const weft_admin_part_t *self)
 {
     return self->text;
 }
+void weft_admin_part_waits_for(const weft_admin_part_t *self, char *text, size_t bytes)
+{
+    const char *where = self->call.to == WEFT_TO_LINK ? self->call.link->endpoint : self->view.bootstrap[0];
+    bool more = self->call.to != WEFT_TO_LINK && self->view.bootstrap_count > 1;
+    if (*self->call.last_text)
+        snprintf(text, bytes, "%s", self->call.last_text);
+    else
+        snprintf(text, bytes, "%s %s%s", self->call.attempts ? "no answer from" : "no connection to", where,
+                 more ? " or another bootstrap endpoint" : "");
+}
 weft_slice_t weft_admin_part_reply(const weft_admin_part_t *self)
 {
     return weft_frame_slice(&self->reply);

@@ -26,6 +26,8 @@ void weft_admin_part_submit(weft_admin_part_t *self, int64_t timeout_us);
 void weft_admin_part_cancel(weft_admin_part_t *self); // a call that is not done
 bool weft_admin_part_is_done(const weft_admin_part_t *self);
 weft_err_t weft_admin_part_error(const weft_admin_part_t *self);
+// What the call under way waits for, as far as is known.
+void weft_admin_part_waits_for(const weft_admin_part_t *self, char *text, size_t bytes);
 const char *weft_admin_part_error_text(const weft_admin_part_t *self);
 weft_slice_t weft_admin_part_reply(const weft_admin_part_t *self);    // the reply's header, to be decoded
 int64_t weft_admin_part_round_trip_us(const weft_admin_part_t *self); // of the attempt that was answered

@@ -186,6 +186,14 @@ def test_cli__logs_are_dumped_and_verified_offline():
         assert segment.name in done.stdout + done.stderr
 
 
+def test_cli__waiting_for_a_cluster_is_told():
+    done = weft("topic", "list", "--timeout", "3s", bootstrap="tcp://127.0.0.1:1", status=1)
+    first, last = done.stderr.splitlines()
+    assert first == "weft topic list: still trying: no connection to tcp://127.0.0.1:1 (for 3s, see --timeout)", first
+    assert "is a node running there" in last, last
+    assert "--timeout is 'soon'" in weft("topic", "list", "--timeout", "soon", bootstrap="tcp://127.0.0.1:1", status=None).stderr
+
+
 def test_cli__nothing_listens_there_is_told_quickly():
     done = weft("topic", "list", "--timeout", "500ms", bootstrap="tcp://127.0.0.1:1", status=1)
     assert "127.0.0.1:1" in done.stderr, done.stderr

@@ -29,6 +29,10 @@ WEFT_EXPORT void weft_admin_destroy(weft_admin_t **self_p);
 WEFT_EXPORT const char *weft_admin_error_text(const weft_admin_t *self); // of the last call that failed
 WEFT_EXPORT void
 weft_admin_wake(weft_admin_t *self); // any thread, signal handlers: the waiting call returns INTERRUPTED
+// Called once from inside a call that takes longer than after_ms, with what it waits for, so that a person can be told.
+// It must not call anything of the admin object. NULL: not any more.
+typedef void weft_admin_wait_fn(void *context, const char *text);
+WEFT_EXPORT void weft_admin_on_wait(weft_admin_t *self, int after_ms, weft_admin_wait_fn *fn, void *context);
 
 // ---- topics
 

@@ -3,8 +3,9 @@
  * Process: the main function of a node that is a process of its own, and the pieces of it for other long-running
  * commands.
  *
- * Signals: SIGTERM, SIGINT and SIGHUP (unless it is ignored, as nohup has it) are blocked in all threads and waited for here. The first one stops cleanly, the second
- * ends the process at once. SIGPIPE is ignored. Nothing of this happens in a program that merely links the library.
+ * Signals: SIGTERM, SIGINT and SIGHUP (unless it is ignored, as nohup has it) are blocked in all threads and waited
+ * for here. The first one stops cleanly, the second ends the process at once. SIGPIPE is ignored. Nothing of this
+ * happens in a program that merely links the library.
  */
 #ifndef WEFT_NET_PROCESS_H
 #define WEFT_NET_PROCESS_H

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 // Group commit and upkeep. One request at a time goes to the sync part with every log that is dirty by then; what is
 // appended meanwhile makes the next one. So a durable ack waits for at most two syncs, and the busier the shard the
-// more batches share one. Logs that nobody waits for go along, or by themselves after checkpoint.ms, so that the
+// more batches share one. Logs that nobody waits for go along, or by themselves after sync.ms, so that the
 // durable mark moves and the checkpoint follows.
 #include "partition.h"
 

@@ -315,11 +315,11 @@ static int64_t s_min(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-// Group commit: at once when somebody waits and none is under way, else after checkpoint.ms.
+// Group commit: at once when somebody waits and none is under way, else after sync.ms.
 static int64_t s_sync(weft_shard_t *self, int64_t now_us)
 {
     if (self->dirty.count == 0 || self->syncs_in_flight > 0) return WEFT_TIME_NEVER;
-    int64_t due_us = self->dirty_since_us + self->checkpoint_us;
+    int64_t due_us = self->dirty_since_us + self->sync_us;
     if (!self->sync_urgent && !self->stopping && now_us < due_us) return due_us;
     weft_shard_sync_post(self);
     return WEFT_TIME_NEVER;
@@ -460,7 +460,7 @@ struct weft_part *weft_shard_new(struct weft_broker *broker, size_t number)
     self->peer_bytes_max = (size_t) weft_options_int(broker->options, "peer.bytes");
     self->bytes_max = (size_t) weft_options_int(broker->options, "shard.bytes");
     self->fetch_waiters_max = (size_t) weft_options_int(broker->options, "waiters");
-    self->checkpoint_us = weft_options_int(broker->options, "checkpoint.ms") * 1000;
+    self->sync_us = weft_options_int(broker->options, "sync.ms") * 1000;
     self->retention_us = weft_options_int(broker->options, "retention.check.ms") * 1000;
     return &self->part;
 }

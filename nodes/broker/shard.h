@@ -76,7 +76,7 @@ typedef struct weft_shard {
     struct weft_error error;
     // Options.
     size_t peer_bytes_max, bytes_max, fetch_waiters_max;
-    int64_t checkpoint_us, retention_us;
+    int64_t sync_us, retention_us;
 } weft_shard_t;
 
 #define WEFT_SHARD_SMALL_FRAME_BYTES 16384

@@ -275,7 +275,7 @@ def test_frames__one_above_the_limit_is_cut_off_with_its_connection_and_counted(
 def test_frames__the_client_refuses_what_is_too_large_before_it_sends():
     with world() as node, unharmed(node):
         done = node.weft("produce", "orders", input="x" * (RECORD_BYTES + 1) + "\n", status=1)
-        assert f"at most {RECORD_BYTES}" in done.stderr, done.stderr
+        assert f"at most {RECORD_BYTES:,}" in done.stderr, done.stderr
 
 
 # ---- bytes on the port

@@ -63,7 +63,7 @@ static void test_produce__what_nobody_waits_for_is_synced_all_the_same(void **st
     uint32_t records;
     rig_send_fetch(rig, &(struct rig_fetch){.topic = "orders", .offset = 0, .durable = true, .max_wait_ms = 5000});
     assert_null(weft_fake_world_take_reply(rig->world));
-    rig_advance(rig, 300);
+    rig_advance(rig, 1100); // sync.ms and a little
     struct weft_fetch_reply reply = rig_take_fetched(rig, &records);
     assert_int_equal(reply.durable, 1);
     assert_int_equal(records, 1);

@@ -46,31 +46,42 @@ static const struct cli_verb *s_verb_find(int argc, char **argv, int *taken)
     return found;
 }
 
-// `weft topic`: lists what begins so. True if anything does.
-static bool s_print_group(const char *group, FILE *stream)
+// `weft topic`: lists what begins so.
+static void s_print_group(const char *group, FILE *stream)
 {
-    bool any = false;
     size_t size = strlen(group);
     for (size_t i = 0; cli_verbs[i]; i++) {
-        if (strncmp(cli_verbs[i]->words, group, size) == 0 && cli_verbs[i]->words[size] == ' ') {
+        if (strncmp(cli_verbs[i]->words, group, size) == 0 && cli_verbs[i]->words[size] == ' ')
             fprintf(stream, "  weft %-24s %s\n", cli_verbs[i]->words, cli_verbs[i]->summary);
-            any = true;
-        }
     }
-    return any;
+}
+
+static bool s_is_group(const char *word)
+{
+    size_t size = strlen(word);
+    for (size_t i = 0; cli_verbs[i]; i++)
+        if (strncmp(cli_verbs[i]->words, word, size) == 0 && cli_verbs[i]->words[size] == ' ') return true;
+    return false;
 }
 
 static int s_unknown_verb(int argc, char **argv)
 {
-    if (argc == 1 && s_print_group(argv[0], stderr)) return CLI_USAGE;
-    char given[160];
-    snprintf(given, sizeof given, "%s%s%s", argv[0], argc > 1 && argv[1][0] != '-' ? " " : "",
-             argc > 1 && argv[1][0] != '-' ? argv[1] : "");
+    bool group = s_is_group(argv[0]), word_follows = argc > 1 && argv[1][0] != '-';
+    if (group && !word_follows) {
+        bool asked = argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0);
+        FILE *stream = asked ? stdout : stderr;
+        fprintf(stream, "usage: weft %s VERB [arguments] [options]\n", argv[0]);
+        s_print_group(argv[0], stream);
+        return asked ? CLI_DONE : CLI_USAGE;
+    }
+    char given[160]; // an argument behind a verb of one word is no part of its name
+    snprintf(given, sizeof given, "%s%s%s", argv[0], word_follows ? " " : "", word_follows ? argv[1] : "");
     const char *names[64];
     size_t count = 0;
     for (size_t i = 0; cli_verbs[i] && count < 64; i++) names[count++] = cli_verbs[i]->words;
     const char *near = weft_nearest(given, names, count);
     if (!near) near = weft_nearest(argv[0], names, count);
+    if (!group && (!near || !strchr(near, ' '))) snprintf(given, sizeof given, "%s", argv[0]);
     if (near)
         fprintf(stderr, "weft: there is no '%s'; did you mean 'weft %s'?\n", given, near);
     else

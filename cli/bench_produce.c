@@ -132,6 +132,12 @@ static int s_produce_run(struct bench *bench)
 
 // ---- consume
 
+// Records read before those that are measured.
+static int64_t s_warm_up(const struct bench *bench)
+{
+    return bench->count / 10;
+}
+
 static int s_fill(struct bench *bench)
 {
     weft_producer_t *producer = bench_producer(bench, "leader", false, 5);
@@ -139,7 +145,9 @@ static int s_fill(struct bench *bench)
     struct produced result = {.latency = weft_histogram_new()};
     weft_producer_on_batch(producer, s_on_batch, &result);
     weft_topic_t *topic = s_topic(bench, producer);
-    int64_t sent = topic ? s_send_all(bench, producer, topic, &result) : -1;
+    struct bench all = *bench;
+    all.count += s_warm_up(bench);
+    int64_t sent = topic ? s_send_all(&all, producer, topic, &result) : -1;
     weft_producer_destroy(&producer);
     weft_histogram_destroy(&result.latency);
     return sent < 0 ? CLI_FAILED : CLI_DONE;
@@ -170,23 +178,27 @@ static int s_consume_run(struct bench *bench)
 {
     weft_consumer_t *consumer = s_consumer(bench);
     if (!consumer) return CLI_FAILED;
-    int64_t records = 0, started = 0, warm = bench->count / 10;
+    int64_t records = 0, started = 0, warm = s_warm_up(bench), all = warm + bench->count;
     double cpu = 0;
     int status = CLI_DONE;
-    while (records < bench->count && status == CLI_DONE && !cli_interrupted()) {
+    while (records < all && status == CLI_DONE && !cli_interrupted()) {
         weft_records_t *list = NULL;
         struct weft_record_view record;
-        if (weft_consumer_poll(consumer, 1000, &list) != WEFT_OK)
+        if (weft_consumer_poll(consumer, 1000, &list) != WEFT_OK) {
             status = cli_fail(bench->args, "%s", weft_consumer_error_text(consumer));
-        if (!started && records >= warm) started = cli_now_us(), cpu = bench_cpu_seconds(), warm = records;
-        while (status == CLI_DONE && weft_records_next(list, &record)) records++;
-        if (status == CLI_DONE && weft_consumer_at_end(consumer) && records < bench->count)
-            status = cli_fail(bench->args, "topic '%s' holds %s records, fewer than --count %s", bench->topic,
-                              cli_count_text(records), cli_count_text(bench->count));
+            break;
+        }
+        while (!started && records < warm && weft_records_next(list, &record)) records++;
+        if (!started && records == warm) started = cli_now_us(), cpu = bench_cpu_seconds();
+        while (started && records < all && weft_records_next(list, &record)) records++;
+        if (records < all && weft_consumer_at_end(consumer))
+            status =
+                cli_fail(bench->args, "topic '%s' holds %s records, fewer than --count %s and %s before to warm up",
+                         bench->topic, cli_count_text(records), cli_count_text(bench->count), cli_count_text(warm));
     }
-    if (status == CLI_DONE)
-        s_print_rate(bench, "consume", records - warm, (double) (cli_now_us() - started) / 1e6,
-                     bench_cpu_seconds() - cpu, NULL);
+    if (status == CLI_DONE && !cli_interrupted())
+        s_print_rate(bench, "consume", bench->count, (double) (cli_now_us() - started) / 1e6, bench_cpu_seconds() - cpu,
+                     NULL);
     weft_consumer_destroy(&consumer);
     return status;
 }
@@ -315,7 +327,8 @@ const struct cli_verb cli_verb_bench_consume = {
     0,
     0,
     "Measure reading from the beginning.",
-    BENCH_DOC " Fills a topic of its own first, unless --topic names one that exists.",
+    BENCH_DOC " Fills a topic of its own first, unless --topic names one that exists. Reads a tenth of "
+              "--count first, which is not measured.",
     "  weft bench consume --embedded --count 10000000",
     bench_options,
     true,

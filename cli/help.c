@@ -92,11 +92,23 @@ static void s_roff_text(FILE *stream, const char *text)
     fputc('\n', stream);
 }
 
+static void s_roff_word(FILE *stream, const char *text)
+{
+    for (; *text; text++) {
+        if (*text == '-') fputc('\\', stream);
+        fputc(*text, stream);
+    }
+}
+
 static void s_roff_option(FILE *stream, const struct cli_option *option)
 {
-    fprintf(stream, ".TP\n.B ");
-    s_roff_text(stream, option->name);
-    if (option->value) fprintf(stream, ".I %s\n.br\n", option->value);
+    fputs(option->value ? ".TP\n.BI \"" : ".TP\n.B \"", stream);
+    s_roff_word(stream, option->name);
+    if (option->value) {
+        fputs(" \" \"", stream);
+        s_roff_word(stream, option->value);
+    }
+    fputs("\"\n", stream);
     s_roff_text(stream, option->doc);
     if (option->repeats) fputs("May be repeated.\n", stream);
     if (option->initial) {
@@ -113,7 +125,9 @@ static void s_manual_verb(const struct cli_verb *verb, FILE *stream)
         if (*at == ' ') *at = '-';
     fprintf(stream, ".TH %s 1 \"\" \"Weft %s\" \"Weft manual\"\n.SH NAME\n%s \\- ", title, WEFT_VERSION, title);
     s_roff_text(stream, verb->summary);
-    fprintf(stream, ".SH SYNOPSIS\n.B weft %s\n%s [options]\n", verb->words, verb->arguments);
+    fprintf(stream, ".SH SYNOPSIS\n.BI \"weft ");
+    s_roff_word(stream, verb->words);
+    fprintf(stream, "\" \"%s%s\" \" [options]\"\n", *verb->arguments ? " " : "", verb->arguments);
     if (verb->doc && *verb->doc) {
         fputs(".SH DESCRIPTION\n", stream);
         s_roff_text(stream, verb->doc);
@@ -148,7 +162,7 @@ int cli_manual(const char *words, FILE *stream)
     }
     fprintf(stream,
             ".TH weft 1 \"\" \"Weft %s\" \"Weft manual\"\n.SH NAME\nweft \\- a distributed commit log on ZeroMQ\n.SH "
-            "SYNOPSIS\n.B weft\nVERB [arguments] [options]\n.SH DESCRIPTION\n",
+            "SYNOPSIS\n.BI weft \" VERB \" \"[arguments] [options]\"\n.SH DESCRIPTION\n",
             WEFT_VERSION);
     fputs("Runs nodes, manages topics, produces and consumes, looks into logs and measures.\n.SH VERBS\n", stream);
     for (size_t i = 0; cli_verbs[i]; i++) {
@@ -166,6 +180,35 @@ int cli_manual(const char *words, FILE *stream)
 
 // ---- bash completion
 
+// Case arms: the values of options that are a choice, "a|b|CAPITALS": what stands in capitals is for people.
+static void s_completion_choices(FILE *stream)
+{
+    for (size_t i = 0; cli_verbs[i]; i++) {
+        for (const struct cli_option *option = cli_verbs[i]->options; option && option->name; option++) {
+            if (!option->value || !strchr(option->value, '|')) continue;
+            fprintf(stream, "        '%s '*'%s') words='", cli_verbs[i]->words, option->name);
+            for (const char *at = option->value; *at;) {
+                size_t size = strcspn(at, "|");
+                if (islower((unsigned char) *at)) fprintf(stream, "%.*s ", (int) size, at);
+                at += size + (at[size] == '|');
+            }
+            fputs("' ;;\n", stream);
+        }
+    }
+}
+
+// The first words of all verbs, once each.
+static void s_completion_first_words(FILE *stream)
+{
+    char last[32] = "";
+    for (size_t i = 0; cli_verbs[i]; i++) {
+        char word[32];
+        snprintf(word, sizeof word, "%.*s", (int) strcspn(cli_verbs[i]->words, " "), cli_verbs[i]->words);
+        if (strcmp(word, last) != 0) fprintf(stream, "%s ", word);
+        snprintf(last, sizeof last, "%s", word);
+    }
+}
+
 static void s_completion_options(const struct cli_verb *verb, FILE *stream)
 {
     for (const struct cli_option *option = verb->options; option && option->name; option++)
@@ -179,19 +222,22 @@ int cli_completion(FILE *stream)
 {
     fputs("# bash completion for weft; made by: weft completion\n"
           "_weft() {\n"
-          "    local current=${COMP_WORDS[COMP_CWORD]} first=${COMP_WORDS[1]} both=\"${COMP_WORDS[1]} "
-          "${COMP_WORDS[2]}\" words=''\n"
-          "    if [ \"$COMP_CWORD\" -eq 1 ]; then\n        words='",
+          "    local at=$COMP_CWORD current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} words=''\n"
+          "    local -a all=(\"${COMP_WORDS[@]}\")\n"
+          "    if [ \"$at\" -gt 1 ] && [[ ${all[1]} == help || ${all[1]} == manual ]]; then\n"
+          "        all=(\"${all[0]}\" \"${all[@]:2}\") at=$((at - 1))\n    fi\n"
+          "    local first=${all[1]-} both=\"${all[1]-} ${all[2]-}\"\n"
+          "    case \"$both $previous\" in\n",
           stream);
+    s_completion_choices(stream);
+    fputs("    esac\n"
+          "    if [ -n \"$words\" ]; then\n        COMPREPLY=($(compgen -W \"$words\" -- \"$current\"))\n"
+          "        return 0\n    fi\n"
+          "    if [ \"$at\" -eq 1 ]; then\n        words='",
+          stream);
+    s_completion_first_words(stream);
     char last[32] = "";
-    for (size_t i = 0; cli_verbs[i]; i++) {
-        char word[32];
-        snprintf(word, sizeof word, "%.*s", (int) strcspn(cli_verbs[i]->words, " "), cli_verbs[i]->words);
-        if (strcmp(word, last) != 0) fprintf(stream, "%s ", word);
-        snprintf(last, sizeof last, "%s", word);
-    }
-    fputs("'\n    elif [ \"$COMP_CWORD\" -eq 2 ] && [[ $current != -* ]]; then\n        case $first in\n", stream);
-    last[0] = '\0';
+    fputs("'\n    elif [ \"$at\" -eq 2 ] && [[ $current != -* ]]; then\n        case $first in\n", stream);
     for (size_t i = 0; cli_verbs[i]; i++) {
         size_t size = strcspn(cli_verbs[i]->words, " ");
         if (!cli_verbs[i]->words[size]) continue;

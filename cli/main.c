@@ -117,7 +117,7 @@ static int s_main(int argc, char **argv)
         cli_help_all(argc < 2 ? stderr : stdout);
         return argc < 2 ? CLI_USAGE : CLI_DONE;
     }
-    if (strcmp(argv[1], "--version") == 0) {
+    if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-v") == 0) {
         printf("weft %s\n", WEFT_VERSION);
         return CLI_DONE;
     }

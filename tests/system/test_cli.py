@@ -252,6 +252,37 @@ def test_cli__help_manual_and_completion_cover_every_verb():
     out = subprocess.run(["bash", "-c", probe], capture_output=True, text=True, check=True).stdout
     assert out.splitlines() == ["create", "--compression"], out
 
+    def complete(*words):
+        typed = " ".join(f"'{word}'" for word in ("weft", *words))
+        probe = script + f'\nCOMP_WORDS=({typed}); COMP_CWORD={len(words)}; _weft; echo "${{COMPREPLY[@]}}"\n'
+        return subprocess.run(["bash", "-uc", probe], capture_output=True, text=True, check=True).stdout.split()
+
+    assert complete("produce", "x", "--acks", "") == ["none", "leader", "all"]
+    assert complete("produce", "--compression", "z") == ["zstd"]
+    assert complete("consume", "x", "--from", "") == ["earliest", "latest"]
+    assert complete("bench", "produce", "--acks", "l") == ["leader"]
+    assert "topic" in complete("help", "") and complete("help", "topic", "cr") == ["create"]
+
+
+def test_cli__manual_pages_are_as_such_pages_are():
+    page = weft("manual", "up").stdout
+    assert '.SH SYNOPSIS\n.BI "weft up" "" " [options]"\n' in page and '.TP\n.BI "\\-\\-brokers" " " "N"\n' not in page, page
+    assert '.TP\n.BI "\\-\\-brokers " "N"\nHow many brokers.\n' in page, page
+
+
+def test_cli__slips_are_answered():
+    assert weft("-v").stdout == weft("--version").stdout
+    assert weft("topic", status=2).stderr.startswith("usage: weft topic VERB [arguments] [options]\n  weft topic create")
+    assert weft("topic", "--help").stdout.startswith("usage: weft topic VERB")
+    assert weft("prodcue", "x", status=2).stderr == "weft: there is no 'prodcue'; did you mean 'weft produce'?\n"
+    assert "there is no 'topic crate'" in weft("topic", "crate", status=2).stderr
+
+
+def test_cli__bench_consume_measures_as_many_records_as_asked_for():
+    with up() as node:
+        told = weft_json("bench", "consume", "--count", 20000, bootstrap=node.endpoint)
+        assert told["records"] == 20000, told
+
 
 if __name__ == "__main__":
     run(globals())

@@ -156,6 +156,16 @@ static weft_err_t s_search(weft_log_t *self, struct weft_segment *segment, const
     return err ? err : s_confirm(segment, entry);
 }
 
+// The index can't be built again, as where a batch is damaged: what it holds is all that leads behind the damage. An
+// entry with a good checksum is taken unconfirmed: whoever reads there finds the batch that he wants, or DAMAGED.
+static void s_search_unconfirmed(weft_log_t *self, struct weft_segment *segment, const struct weft_index_want *want,
+                                 struct weft_index_entry *entry)
+{
+    int64_t index;
+    if (segment->index_count == 0 || weft_segment_open_index(segment, self->disk, self->directory)) return;
+    if (weft_index_search(segment, want, true, entry, &index)) *entry = weft_index_origin(segment);
+}
+
 weft_err_t weft_log_index_find(weft_log_t *self, struct weft_segment *segment, struct weft_index_want want,
                                struct weft_index_entry *entry)
 {
@@ -163,16 +173,21 @@ weft_err_t weft_log_index_find(weft_log_t *self, struct weft_segment *segment, s
     if (err) return err;
     *entry = weft_index_origin(segment);
     if (!segment->sealed && s_page_find(self, segment, &want, entry)) return WEFT_OK;
-    if (segment->index_bad || !s_search(self, segment, &want, entry)) return WEFT_OK;
+    if (segment->index_bad) {
+        s_search_unconfirmed(self, segment, &want, entry);
+        return WEFT_OK;
+    }
+    if (!s_search(self, segment, &want, entry)) return WEFT_OK;
 
     weft_trace(WEFT_TRACE_WARN, "log", "the index of %s/%020lld.log is bad; it is built again from the batches",
                self->directory, (long long) segment->base_offset);
     err = s_rebuild(self, segment);
     *entry = weft_index_origin(segment);
     if (!err) err = s_search(self, segment, &want, entry);
-    if (err) { // searched from its beginning: slow and right
+    if (err) {
         segment->index_bad = true;
         *entry = weft_index_origin(segment);
+        s_search_unconfirmed(self, segment, &want, entry);
     }
     return WEFT_OK;
 }

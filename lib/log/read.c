@@ -166,7 +166,7 @@ weft_err_t weft_log_read(weft_log_t *self, int64_t offset, size_t bytes_max, boo
 
 // ---- what a reader suspects
 
-// Verifies the batch whose header the walk stands before; `sentence` tells what is wrong with it.
+// Verifies the batch that the walk stands before; `sentence` tells what is wrong with it, if its header is good.
 static weft_err_t s_verify_batch(struct weft_segment_walk *walk, int64_t base_offset, char *sentence, size_t room)
 {
     struct weft_batch batch, checked;
@@ -174,7 +174,6 @@ static weft_err_t s_verify_batch(struct weft_segment_walk *walk, int64_t base_of
     size_t got;
     weft_err_t err = weft_segment_walk_peek(walk, &batch);
     if (!err && batch.base_offset != base_offset) err = WEFT_ERR_DAMAGED;
-    snprintf(sentence, room, "no batch of offset %lld stands there", (long long) base_offset);
     if (err) return err == WEFT_ERR_DISK_FAILED ? err : WEFT_ERR_DAMAGED;
     weft_buf_init(&bytes);
     weft_buf_reserve(&bytes, weft_batch_bytes(&batch));
@@ -187,15 +186,29 @@ static weft_err_t s_verify_batch(struct weft_segment_walk *walk, int64_t base_of
     return err;
 }
 
+// Without a header nobody knows where a batch ends: the first offset behind `position` whose place the index knows, or
+// the next segment's.
+static int64_t s_readable_behind(weft_log_t *self, struct weft_segment *segment, int64_t offset, int64_t position)
+{
+    int64_t low = offset, high = segment->end_offset;
+    while (high - low > 1) {
+        struct weft_index_want want = {.by_time = false, .bound = low + (high - low) / 2};
+        struct weft_index_entry entry;
+        if (!weft_log_index_find(self, segment, want, &entry) && entry.position > position)
+            high = entry.offset;
+        else
+            low = want.bound;
+    }
+    return high;
+}
+
 weft_err_t weft_log_verify_at(weft_log_t *self, int64_t offset, struct weft_error *error)
 {
-    char sentence[160], path[WEFT_LOG_PATH_BYTES_MAX];
+    char sentence[160] = "", path[WEFT_LOG_PATH_BYTES_MAX];
     int64_t position = 0, base_offset = offset;
     if (offset < self->start_offset || offset >= weft_log_end(self))
         return weft_error_set(error, WEFT_ERR_OFFSET_OUT_OF_RANGE, "offset %lld is not in the log", (long long) offset);
     struct weft_segment *segment = weft_log_segment_of(self, offset);
-    snprintf(sentence, sizeof sentence, "no batch that holds offset %lld can be found from there on",
-             (long long) offset);
     weft_err_t err = s_position(self, segment, offset, &position, &base_offset);
     if (!err) {
         struct weft_segment_walk walk;
@@ -203,6 +216,9 @@ weft_err_t weft_log_verify_at(weft_log_t *self, int64_t offset, struct weft_erro
         err = s_verify_batch(&walk, base_offset, sentence, sizeof sentence);
     }
     if (err != WEFT_ERR_DAMAGED) return err ? weft_error_set(error, err, "%s", weft_err_sentence(err)) : WEFT_OK;
+    if (!sentence[0])
+        snprintf(sentence, sizeof sentence, "no batch stands there; from offset %lld on it can be read again",
+                 (long long) s_readable_behind(self, segment, offset, position));
     weft_log_path(path, self->directory, segment->base_offset, ".log");
     return weft_error_set(error, err, "%s: byte %lld: %s", path, (long long) position, sentence);
 }

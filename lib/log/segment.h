@@ -39,7 +39,7 @@ struct weft_segment {
     int32_t last_epoch;    // of its last batch; -1 if empty
     bool sealed;
     bool dirty;        // written since the last sync began
-    bool index_bad;    // rebuilding it failed: searched from the beginning until the next start
+    bool index_bad;    // rebuilding it failed: its entries are taken unconfirmed until the next start
     weft_file_t *file; // NULL: closed
     weft_file_t *index_file;
 };

@@ -416,6 +416,33 @@ static void test_log__idles_without_descriptors_and_goes_on(void **state)
     assert_int_equal(fixture_read_all(self), 51);
 }
 
+static void test_log__verifies_what_a_reader_suspects_and_names_the_place(void **state)
+{
+    struct fixture *self = *state;
+    self->config.index_interval_bytes = 500;
+    weft_log_configure(self->log, &self->config);
+    for (int i = 0; i < 50; i++) fixture_append(self, 0, 2, 100);
+    fixture_sync(self);
+    weft_log_idle(self->log);
+    int64_t each = weft_log_bytes(self->log) / 50;
+    for (int64_t offset = 0; offset < 100; offset++) assert_ok(weft_log_verify_at(self->log, offset, &self->error));
+    assert_err(weft_log_verify_at(self->log, 100, &self->error), WEFT_ERR_OFFSET_OUT_OF_RANGE);
+
+    fixture_overwrite(self, "00000000000000000000.log", 5 * each + 100, "rot");
+    assert_err(weft_log_verify_at(self->log, 11, &self->error), WEFT_ERR_DAMAGED);
+    assert_non_null(strstr(self->error.text, "00000000000000000000.log: byte "));
+    assert_non_null(strstr(self->error.text, "offsets 10 to 11 "));
+    assert_ok(weft_log_verify_at(self->log, 12, &self->error));
+
+    fixture_overwrite(self, "00000000000000000000.log", 20 * each, "rot"); // no header tells where it ends
+    assert_err(weft_log_verify_at(self->log, 40, &self->error), WEFT_ERR_DAMAGED);
+    const char *told = strstr(self->error.text, "from offset ");
+    assert_non_null(told);
+    int64_t next = strtoll(told + strlen("from offset "), NULL, 10);
+    assert_in_range(next, 42, 60);
+    for (; next < 100; next++) assert_ok(weft_log_verify_at(self->log, next, &self->error));
+}
+
 static void test_log__many_rolls_between_two_syncs_are_synced_in_several_jobs(void **state)
 {
     struct fixture *self = *state;
@@ -471,6 +498,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_log__keeps_snapshots_and_drops_those_of_a_lost_future, fixture_setup,
                                         fixture_teardown),
         cmocka_unit_test_setup_teardown(test_log__idles_without_descriptors_and_goes_on, fixture_setup,
+                                        fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_log__verifies_what_a_reader_suspects_and_names_the_place, fixture_setup,
                                         fixture_teardown),
         cmocka_unit_test_setup_teardown(test_log__many_rolls_between_two_syncs_are_synced_in_several_jobs,
                                         fixture_setup, fixture_teardown),

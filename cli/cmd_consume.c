@@ -143,30 +143,31 @@ static void s_print(struct consume *self, const struct weft_record_view *record)
     }
 }
 
-// An offset that was asked for and is not there: refused, with what there is.
-static void s_outside(struct consume *self, const struct weft_consumer_event *event)
+// An offset that was asked for and is not there: refused, with what there is. False: it is within, reading went on
+// behind a gap.
+static bool s_outside(struct consume *self, const struct weft_consumer_event *event)
 {
-    self->fatal = WEFT_ERR_OFFSET_OUT_OF_RANGE;
     weft_admin_t *admin = cli_admin_new(self->args);
-    struct weft_offset_found found = {.log_start = event->offset};
+    struct weft_offset_found found = {0};
     weft_err_t err = WEFT_ERR_INTERNAL;
     if (admin)
         err = weft_admin_list_offsets(admin, event->topic, event->partition,
                                       (struct weft_position){.from = WEFT_FROM_LATEST}, false, &found);
     weft_admin_destroy(&admin);
-    if (err != WEFT_OK)
-        cli_fail(self->args, "offset %" PRId64 " is outside %s/%d; use --from earliest or latest", self->from_offset,
-                 event->topic, event->partition);
-    else if (found.high_watermark <= found.log_start)
-        cli_fail(self->args,
-                 "offset %" PRId64 " is outside %s/%d: it is empty, its next offset is %" PRId64
-                 "; use --from earliest or latest",
-                 self->from_offset, event->topic, event->partition, found.high_watermark);
-    else
-        cli_fail(self->args,
-                 "offset %" PRId64 " is outside %s/%d: it holds %" PRId64 " to %" PRId64
-                 "; use --from earliest, latest or an offset in between",
-                 self->from_offset, event->topic, event->partition, found.log_start, found.high_watermark - 1);
+    int64_t end = found.high_watermark;
+    if (err == WEFT_OK && self->from_offset >= found.log_start && self->from_offset < end) return false;
+    char holds[128] = "";
+    const char *between = "";
+    if (err == WEFT_OK && end <= found.log_start) {
+        snprintf(holds, sizeof holds, ": it is empty, its next offset is %" PRId64, end);
+    } else if (err == WEFT_OK) {
+        snprintf(holds, sizeof holds, ": it holds %" PRId64 " to %" PRId64, found.log_start, end - 1);
+        between = " or an offset in between";
+    }
+    cli_fail(self->args, "offset %" PRId64 " is outside %s/%d%s; use --from earliest%s latest%s", self->from_offset,
+             event->topic, event->partition, holds, *between ? "," : " or", between);
+    self->fatal = WEFT_ERR_OFFSET_OUT_OF_RANGE;
+    return true;
 }
 
 // Says what happened; what ends the run is remembered.
@@ -177,10 +178,8 @@ static void s_events(struct consume *self)
         if (event.type == WEFT_EVENT_ASSIGNED) continue;
         bool moved = event.type == WEFT_EVENT_RESET && event.offset >= 0;
         if (moved && event.error == WEFT_ERR_OFFSET_OUT_OF_RANGE && self->from_offset >= 0 &&
-            event.from_offset == self->from_offset) {
-            s_outside(self, &event);
+            event.from_offset == self->from_offset && s_outside(self, &event))
             return;
-        }
         if (event.partition < 0)
             cli_fail(self->args, "%s", event.text);
         else if (moved)

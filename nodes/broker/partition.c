@@ -36,7 +36,8 @@ weft_partition_t *weft_partition_new(weft_shard_t *shard, const struct weft_shar
     return self;
 }
 
-#define S_RETRY_US (10 * 1000 * 1000) // a log that could not be opened is tried again, unless it is damaged
+#define S_DURABLE_WATCH_US (2 * 1000 * 1000) // beyond its wait: a reader at work asks again within it
+#define S_RETRY_US (10 * 1000 * 1000)        // a log that could not be opened is tried again, unless it is damaged
 
 // ---- open
 
@@ -291,10 +292,19 @@ void weft_partition_effects(weft_partition_t *self)
     }
 }
 
+void weft_partition_durable_asked(weft_partition_t *self, uint32_t wait_ms)
+{
+    if (wait_ms > WEFT_SHARD_WAIT_MS_MAX) wait_ms = WEFT_SHARD_WAIT_MS_MAX;
+    int64_t until_us = weft_port_now_us(&self->shard->port) + (int64_t) wait_ms * 1000 + S_DURABLE_WATCH_US;
+    if (until_us > self->durable_until_us) self->durable_until_us = until_us;
+    if (weft_log_dirty(self->log)) weft_partition_dirty(self, true);
+}
+
 void weft_partition_dirty(weft_partition_t *self, bool urgent)
 {
     weft_shard_t *shard = self->shard;
-    if (urgent) shard->sync_urgent = true;
+    bool watched = weft_port_now_us(&shard->port) < self->durable_until_us;
+    if (urgent || watched) shard->sync_urgent = true;
     if (self->in_dirty) return;
     if (shard->dirty.count == 0) shard->dirty_since_us = weft_port_now_us(&shard->port);
     weft_partition_list_push(&shard->dirty, self);

@@ -41,6 +41,7 @@ struct weft_partition {
     int64_t damaged_at;                         // the last damaged batch met, as its reader named it; -1: none
     int64_t snapshot_at;                        // offset of the newest snapshot of the sessions, -1: none
     int64_t used_us;                            // last request
+    int64_t durable_until_us;                   // somebody looks at the durable mark until then
     weft_partition_t *used_before, *used_after; // among those that may hold descriptors; in_used
     int64_t retain_us;                          // when retention is due
     int64_t retry_us;                           // REFUSED: when to try again
@@ -68,6 +69,8 @@ void weft_shard_remove_data(weft_shard_t *shard, weft_id_t topic, uint32_t parti
 
 // Carries out all effects of the replica.
 void weft_partition_effects(weft_partition_t *self);
+// Somebody reads up to the durable mark: what is appended from now on is synced without delay, as if an ack waited.
+void weft_partition_durable_asked(weft_partition_t *self, uint32_t wait_ms);
 // After an append: it wants the next group commit; urgent: somebody waits for it.
 void weft_partition_dirty(weft_partition_t *self, bool urgent);
 // A read, write or sync failed, or went well again (WEFT_OK): keeps the gauges and the notice.

@@ -72,6 +72,7 @@ void weft_shard_list_offsets(weft_shard_t *self, const struct weft_asker *asker,
     }
     weft_partition_t *partition = s_settled(self, asker, request.topic, request.topic_id, request.partition);
     if (partition == NULL) return;
+    if (durable) weft_partition_durable_asked(partition, 0);
     struct weft_list_offsets_reply reply;
     weft_list_offsets_reply_init(&reply);
     if (!s_decoded(self, asker, s_offset_of(partition, &request, durable, &reply))) return;

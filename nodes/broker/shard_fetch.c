@@ -187,6 +187,7 @@ void weft_shard_fetch(weft_shard_t *self, const struct weft_asker *asker, weft_s
                                           .min_bytes = request.min_bytes,
                                           .max_bytes = request.max_bytes,
                                           .durable = durable};
+    if (durable) weft_partition_durable_asked(partition, request.max_wait_ms);
     if (s_try(partition, asker, &fetch, request.max_wait_ms == 0)) return;
     s_park(partition, asker, &fetch, request.max_wait_ms);
 }

@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #define S_FLUSH_BYTES (64 * 1024)
+#define S_POLL_EVERY_US 200
 
 static const struct weft_counter_info s_counter_infos[WEFT_LOOP_COUNTERS] = {
     [WEFT_LOOP_MESSAGES_IN] = {"messages_in_count", "Messages received."},
@@ -331,9 +332,11 @@ static int64_t s_wait_us(const weft_loop_t *self, int64_t timeout_us)
 }
 
 // Waits if nothing is there; in any case looks once at all descriptors, so that no socket starves behind a busy one.
-static void s_wait(weft_loop_t *self, bool idle, int64_t timeout_us)
+// A busy loop looks at most every S_POLL_EVERY_US: sockets that it uses are ready anyway. Returns whether it looked.
+static bool s_wait(weft_loop_t *self, bool idle, int64_t timeout_us)
 {
     int64_t wait = idle ? s_wait_us(self, timeout_us) : 0;
+    if (wait == 0 && self->now_us - self->polled_us < S_POLL_EVERY_US) return false;
     if (wait == 0) {
         s_poll(self, 0);
         if (self->mail_readable) weft_mailbox_awake(self->mailbox, true);
@@ -342,7 +345,8 @@ static void s_wait(weft_loop_t *self, bool idle, int64_t timeout_us)
         s_poll(self, wait);
         weft_mailbox_awake(self->mailbox, self->mail_readable);
     }
-    self->now_us = s_clock_us();
+    self->now_us = self->polled_us = s_clock_us();
+    return true;
 }
 
 // ---- turn
@@ -401,8 +405,8 @@ weft_err_t weft_loop_run(weft_loop_t *self, int64_t timeout_us)
     self->now_us = s_clock_us();
     bool idle = !s_drain_all(self);
     bool woken = weft_mailbox_woken(self->mailbox);
-    s_wait(self, idle && !woken && weft_outbox_empty(&self->outbox), timeout_us);
-    if (idle) s_drain_all(self);
+    bool looked = s_wait(self, idle && !woken && weft_outbox_empty(&self->outbox), timeout_us);
+    if (idle && looked) s_drain_all(self);
     weft_counter_add(&self->counters, WEFT_LOOP_TURNS, 1);
     self->deadline_us = self->part->ops->turn(self->part, self->now_us);
     s_flush(self);

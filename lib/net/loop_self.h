@@ -45,6 +45,7 @@ struct weft_loop {
     struct pollfd *polls;
     size_t poll_count;
     int64_t now_us;      // of this turn
+    int64_t polled_us;   // when the descriptors were looked at
     int64_t deadline_us; // as turn() returned it
     weft_outbox_t outbox;
     weft_buf_t scratch;

@@ -55,8 +55,9 @@ struct weft_log {
     struct weft_log_pending *pending;
     size_t pending_count, pending_capacity;
     uint8_t directory_levels_dirty;   // 1: this directory; more: that many levels above as well
-    uint8_t directory_levels_unknown; // since the start: to be synced along with the first sync
+    uint8_t directory_levels_unknown; // since the start: known once a sync that took them along is done
     uint32_t sync_generation;         // a truncation makes older syncs say nothing about the end
+    bool start_doubtful;              // the file `start` was written, but not surely: the same trim stores it again
     int64_t cut_to, cut_from;         // the file `cut` stands until all below cut_from is synced; 0: no file
 
     struct weft_log_cursor cursors[WEFT_LOG_CURSORS];

@@ -34,6 +34,7 @@ weft_err_t weft_log_start_store(weft_log_t *self, int64_t offset)
 {
     int64_t found[2] = {0, 0};
     weft_err_t err = s_store(self, "start", offset, 0);
+    self->start_doubtful = err != WEFT_OK;
     if (!err) {
         self->start_offset = offset;
         return WEFT_OK;

@@ -52,8 +52,8 @@ bool weft_log_sync_begin(weft_log_t *self, struct weft_log_sync *job)
     job->directory_levels = self->directory_levels_dirty;
     job->directory_dirty = job->directory_levels > 0;
     strcpy(job->directory, self->directory);
-    self->directory_levels_dirty = self->directory_levels_unknown = 0;
-    if (self->epochs_dirty) { // before any batch of its newest epoch
+    self->directory_levels_dirty = 0; // what was unknown stays so until the job is done: marks are stored meanwhile
+    if (self->epochs_dirty) {         // before any batch of its newest epoch
         self->disk->ops->ref(self->epochs_file);
         s_take(job, self->epochs_file);
         self->epochs_dirty = false;
@@ -123,6 +123,7 @@ weft_err_t weft_log_sync_done(weft_log_t *self, struct weft_log_sync *job)
         self->broken = true; // REPLICATION.md rule 11
     }
     if (self->broken) return WEFT_ERR_DISK_FAILED;
+    if (job->directory_levels >= self->directory_levels_unknown) self->directory_levels_unknown = 0;
     if (job->generation == self->sync_generation && job->end_offset > self->synced_end)
         self->synced_end = job->end_offset;
     if (self->cut_from && self->synced_end >= self->cut_from) s_unlink_cut(self);

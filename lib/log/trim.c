@@ -146,7 +146,7 @@ weft_err_t weft_log_trim(weft_log_t *self, int64_t offset)
 {
     if (self->broken) return WEFT_ERR_DISK_FAILED;
     if (offset < self->start_offset || offset > weft_log_end(self)) return WEFT_ERR_OFFSET_OUT_OF_RANGE;
-    if (offset == self->start_offset) return WEFT_OK;
+    if (offset == self->start_offset && !self->start_doubtful) return WEFT_OK;
     weft_err_t err = weft_log_start_store(self, offset);
     if (err) return err;
 

@@ -103,7 +103,8 @@ void weft_shard_delete_records(weft_shard_t *self, const struct weft_asker *aske
         weft_shard_refuse(self, asker, WEFT_ERR_OFFSET_OUT_OF_RANGE, self->error.text);
         return;
     }
-    if (before > weft_log_start(partition->log)) {
+    // Also where the log starts there already: an earlier attempt may not have made it durable.
+    if (before >= weft_log_start(partition->log)) {
         weft_err_t code = weft_partition_trim(partition, before);
         if (code != WEFT_OK) {
             weft_shard_refuse(self, asker, code, NULL);

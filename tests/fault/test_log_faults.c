@@ -80,6 +80,12 @@ static void s_sync(struct run *self)
         self->synced = weft_log_synced_end(self->log);
 }
 
+// Asked again after a failure, as a client does: what is answered then must be as true as a first answer.
+static bool s_trim(struct run *self, int64_t offset)
+{
+    return !weft_log_trim(self->log, offset) || !weft_log_trim(self->log, offset);
+}
+
 // Rolls, epochs, snapshots, syncs, a truncation, a trim, retention, idling: each kind of call at least once.
 static void s_live(struct run *self)
 {
@@ -97,7 +103,7 @@ static void s_live(struct run *self)
             if (!err) self->maybe = -1;
             if (err && weft_log_broken(self->log)) return; // any end from the cut to the old one may be found
         }
-        if (i == 22 && !weft_log_trim(self->log, self->end / 2)) self->start = weft_log_start(self->log);
+        if (i == 22 && s_trim(self, self->end / 2)) self->start = weft_log_start(self->log);
         if (i == 26) {
             if (!weft_log_retain(self->log, 1000000, self->synced, &removed) && removed)
                 self->start = weft_log_start(self->log);
@@ -202,6 +208,39 @@ static void test_log_faults__a_write_stops_in_the_middle(void **state)
     }
 }
 
+// The file `start` stands in its place, but its directory's sync failed: a second trim to the same offset stores it anew.
+static void test_log_faults__a_trim_asked_again_is_as_durable_as_the_first(void **state)
+{
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        struct run self = {.maybe = -1};
+        weft_rand_t rand;
+        weft_rand_init(&rand, seed);
+        self.config = (struct weft_log_config){.segment_bytes = 100000,
+                                               .segment_ms = -1,
+                                               .retention_ms = -1,
+                                               .retention_bytes = -1,
+                                               .index_interval_bytes = 1};
+        self.crash = weft_crash_disk_new(seed);
+        self.fault = weft_fault_disk_new(weft_crash_disk_of(self.crash));
+        assert_ok(weft_crash_disk_of(self.crash)->ops->mkdir(weft_crash_disk_of(self.crash), "data"));
+        assert_ok(s_open(&self, weft_fault_disk_of(self.fault)));
+        for (int i = 0; i < 4; i++) s_append(&self, 0);
+        s_sync(&self);
+        weft_fault_disk_arm(self.fault,
+                            &(struct weft_fault){
+                                .kinds = WEFT_FAULT_SYNC_DIRECTORY, .nth = 1, .times = 1, .err = WEFT_ERR_DISK_FAILED});
+        assert_err(weft_log_trim(self.log, 2), WEFT_ERR_DISK_FAILED);
+        weft_fault_disk_disarm(self.fault);
+        assert_ok(weft_log_trim(self.log, 2));
+        self.start = 2;
+        s_close(&self);
+        weft_crash_disk_crash(self.crash, &rand);
+        s_check(&self, true);
+        weft_fault_disk_destroy(&self.fault);
+        weft_crash_disk_destroy(&self.crash);
+    }
+}
+
 static void s_silence(void *context, enum weft_trace_level level, const char *source, const char *line) {}
 
 int main(void)
@@ -211,6 +250,7 @@ int main(void)
         cmocka_unit_test(test_log_faults__each_call_and_all_after_it_fail),
         cmocka_unit_test(test_log_faults__the_disk_is_full_for_a_while_and_for_good),
         cmocka_unit_test(test_log_faults__a_write_stops_in_the_middle),
+        cmocka_unit_test(test_log_faults__a_trim_asked_again_is_as_durable_as_the_first),
     };
     weft_trace_sink_set(s_silence, NULL);
     return cmocka_run_group_tests(tests, NULL, NULL);

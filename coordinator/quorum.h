@@ -30,6 +30,14 @@ struct weft_quorum_events {
     weft_err_t (*restore)(void *context, uint64_t index, weft_slice_t snapshot);
 };
 
+struct weft_quorum_voter {
+    int32_t id;
+    uint64_t server; // random, of its data directory: a wiped disk is another server
+    char endpoint[WEFT_ENDPOINT_BYTES_MAX];
+    bool leads, reachable;
+    uint64_t behind; // entries it lacks
+};
+
 struct weft_quorum_ops {
     // On the owning part's thread, once, before the first turn. `sync_part` runs the syncs (lib/log/sync_part.h).
     void (*start)(weft_quorum_t *self, const weft_port_t *port, weft_part_id_t sync_part);
@@ -42,6 +50,17 @@ struct weft_quorum_ops {
     const char *(*failure)(const weft_quorum_t *self);            // a sentence once it gave up for ever, else NULL
     void (*members)(const weft_quorum_t *self, weft_buf_t *text); // for status
     void (*mail)(weft_quorum_t *self, struct weft_mail *mail);    // of kinds WEFT_MAIL_SYNCED
+    // A `quorum` message of another coordinator, in order of arrival (guarded header, data).
+    void (*message)(weft_quorum_t *self, struct weft_message *message);
+    void (*link)(weft_quorum_t *self, weft_link_t link, bool up);
+    // Where the voter that leads is, as far as known: "" and -1 if not. Brokers and clients are sent there.
+    const char *(*active)(const weft_quorum_t *self, int32_t *id);
+    // The voters, as decided; for voters_changed and status. `reachable` and `behind` are known to the leader only.
+    size_t (*voters)(const weft_quorum_t *self, struct weft_quorum_voter *out, size_t max);
+    // Adds or removes one voter; the token comes back by on_apply (an empty command) or on_lost. VOTER_CHANGE_REFUSED
+    // with a sentence: fewer than three voters, not all of them up, a change under way, unknown, known already.
+    weft_err_t (*change)(weft_quorum_t *self, const struct weft_quorum_voter *voter, bool remove, uint64_t token,
+                         struct weft_error *error);
     int64_t (*turn)(weft_quorum_t *self, int64_t now_us);
     void (*stop)(weft_quorum_t *self); // no more proposals; sync what there is
     bool (*stopped)(const weft_quorum_t *self);

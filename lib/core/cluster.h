@@ -14,10 +14,23 @@
  * Invariants (weft_cluster_check, where one state can show them):
  *     C1  names and ids are unique among live topics
  *     C2  every replica is a registered broker
- *     C3  a leader is in the in-sync set, all of which is alive while there is a leader; an in-sync set is never empty
+ *     C3  a leader is in the in-sync set, all of which is alive and sure while there is a leader; an in-sync set is never
+ *         empty
  *     C4  leader epochs and partition epochs only grow
  *     C5  a new incarnation of a broker starts a new leader epoch for all it led (REPLICATION.md rule 2)
  *     C6  ids of deleted topics never come back
+ *     C7  eligible members are in no in-sync set, and there are none while the in-sync set has min_insync members
+ *     C8  no leader is draining or sick while another in-sync member could lead
+ *     C9  while replicas are moved, all of target and origin are replicas; once all of target are in sync they are the
+ *         replicas, in the same step
+ *
+ * Who may lead (REPLICATION.md rules 1, 2, 4; KIP-966). When a leader is lost the next is, in this order: an in-sync
+ * member that is alive and sure; an eligible one that is alive and sure (it left the in-sync set when that fell below
+ * min_insync, so nothing was committed without it). If there is none the partition waits: in-sync and eligible members
+ * are then its frozen last set, which nothing shrinks. A member that restarted uncleanly meanwhile is `unsure`: it may
+ * have lost what was not synced. Once every frozen member is alive and has reported (the coordinator collects
+ * partition_report), leader_elected names the one with the highest (epoch of the last batch, log end); before that only
+ * a person may (unclean).
  */
 #ifndef WEFT_CORE_CLUSTER_H
 #define WEFT_CORE_CLUSTER_H
@@ -41,8 +54,12 @@ struct weft_cluster_broker {
     char *version;    // of its software, for people
     char **endpoints; // one a shard
     size_t shard_count;
-    uint32_t led_count;    // partitions led now
-    uint32_t stored_count; // partitions of which it holds a replica
+    char **replica_endpoints; // one a shard: its door for other brokers
+    bool draining;            // leads nothing (a person's wish, or it is about to stop)
+    bool leaving;             // its replicas are moved away for good
+    bool sick;                // a shard or its disk is stuck or failed: leads nothing, and is in sync with nobody else
+    uint32_t led_count;       // partitions led now
+    uint32_t stored_count;    // partitions of which it holds a replica
 };
 
 struct weft_cluster_partition {
@@ -52,6 +69,22 @@ struct weft_cluster_partition {
     int32_t replicas[WEFT_REPLICAS_MAX]; // the first is preferred
     int32_t isr[WEFT_REPLICAS_MAX];
     uint8_t replica_count, isr_count;
+    uint16_t eligible;                  // bit i: replicas[i] left the in-sync set but has all that is committed
+    uint16_t unsure;                    // bit i: replicas[i], in the in-sync set or eligible, restarted uncleanly since
+    struct weft_cluster_moving *moving; // NULL: its replicas are not being moved
+};
+
+/** A change of replicas under way: `replicas` of the partition are those of both until it is done. */
+struct weft_cluster_moving {
+    int32_t target[WEFT_REPLICAS_MAX], origin[WEFT_REPLICAS_MAX];
+    uint8_t target_count, origin_count;
+};
+
+/** A coordinator, for everybody who has to find one. */
+struct weft_cluster_voter {
+    int32_t id;
+    uint64_t server;
+    char endpoint[256];
 };
 
 struct weft_cluster_topic {
@@ -112,6 +145,20 @@ const struct weft_cluster_topic *weft_cluster_topic_by_name(const weft_cluster_t
 size_t weft_cluster_topic_count(const weft_cluster_t *self);
 uint64_t weft_cluster_partition_count(const weft_cluster_t *self); // of all topics
 bool weft_cluster_topic_was_deleted(const weft_cluster_t *self, weft_id_t id);
+// What acks all needs in sync: the topic's min.insync, or half of the replicas rounded up; at least 1, at most all.
+uint32_t weft_cluster_min_insync(const struct weft_cluster_topic *topic,
+                                 const struct weft_cluster_partition *partition);
+// A setting of the cluster (scope cluster) as text; NULL: default.
+const char *weft_cluster_config(const weft_cluster_t *self, const char *key);
+const struct weft_cluster_voter *weft_cluster_voters(const weft_cluster_t *self, size_t *count);
+uint32_t weft_cluster_level(const weft_cluster_t *self); // feature level (rule 24)
+// The operation of a client that was done already; its command's index in *index (may be NULL). The last 10,000 are known.
+bool weft_cluster_operation_done(const weft_cluster_t *self, weft_id_t operation, uint64_t *index);
+// Counts over all partitions, walked.
+struct weft_cluster_health_counts {
+    uint32_t leaderless, offline, under_replicated, under_min_insync, moving;
+};
+void weft_cluster_count_health(const weft_cluster_t *self, struct weft_cluster_health_counts *out);
 // Iteration in order of registration / creation; cursor starts at 0.
 const struct weft_cluster_broker *weft_cluster_next_broker(const weft_cluster_t *self, size_t *cursor);
 const struct weft_cluster_topic *weft_cluster_next_topic(const weft_cluster_t *self, size_t *cursor);
@@ -133,5 +180,36 @@ void weft_cluster_check(const weft_cluster_t *self); // walks everything
  */
 WEFT_MUST_USE weft_err_t weft_placement(const weft_cluster_t *self, uint32_t partitions, uint32_t replicas,
                                         weft_rand_t *rand, int32_t (*out)[WEFT_REPLICAS_MAX], struct weft_error *error);
+
+// ---- plans: what the coordinator proposes; nothing changes by them
+
+struct weft_plan_leader {
+    weft_id_t topic;
+    uint32_t partition;
+    int32_t partition_epoch, leader;
+};
+struct weft_plan_replicas {
+    weft_id_t topic;
+    uint32_t partition;
+    int32_t partition_epoch;
+    int32_t replicas[WEFT_REPLICAS_MAX];
+    uint8_t replica_count;
+};
+
+/**
+ * Leaderships that should move: away from `from` (a broker that drains; -1: from all that drain or are sick), or, with
+ * `preferred`, back to the first replica that is in sync, alive and may lead. At most `max`; returns how many; *stuck
+ * (may be NULL) counts those of `from` that nobody else can lead.
+ */
+size_t weft_plan_leaders(const weft_cluster_t *self, int32_t from, bool preferred, struct weft_plan_leader *out,
+                         size_t max, size_t *stuck);
+/**
+ * Replicas that should move: all of `broker` (decommission; the others stay where they are), or with -1 as few as even
+ * out brokers (counts differ by at most one where that is possible) and racks. Partitions that are being moved are left
+ * alone. *out is allocated, *count long, the caller frees it. INVALID_REPLICATION: `broker`'s replicas have nowhere to
+ * go.
+ */
+WEFT_MUST_USE weft_err_t weft_plan_replicas(const weft_cluster_t *self, int32_t broker, weft_rand_t *rand,
+                                            struct weft_plan_replicas **out, size_t *count, struct weft_error *error);
 
 #endif

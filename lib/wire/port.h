@@ -29,7 +29,8 @@ typedef uint32_t weft_part_id_t; // a part of this process (this node, in the si
 // The routing id of a peer that came in through this part's ROUTER.
 struct weft_peer {
     uint8_t size;
-    uint8_t bytes[31];
+    uint8_t door; // of the ROUTERs of this part: 0 `listen`, 1 `listen_too` (struct weft_world_part)
+    uint8_t bytes[30];
 };
 
 /** A message that arrived. The part may move the frames out; what it leaves is dropped after the call. */
@@ -136,8 +137,11 @@ static inline int64_t weft_port_wall_ms(const weft_port_t *port)
  * World: what builds and runs parts. A node's constructor gets one and adds its parts to it.
  */
 struct weft_world_part {
-    const char *name;       // for trace and thread name: "broker-1/shard-0"
-    const char *listen;     // endpoint to bind its ROUTER to, or NULL: no ROUTER. "tcp://host:*" takes a free port
+    const char *name;   // for trace and thread name: "broker-1/shard-0"
+    const char *listen; // endpoint to bind its ROUTER to, or NULL: no ROUTER. "tcp://host:*" takes a free port
+    // A second ROUTER, for peers that must not wait behind the first one's: drained first in each turn. NULL: none.
+    const char *listen_too;
+    char *bound_too;        // receives the endpoint really bound to it (WEFT_ENDPOINT_BYTES_MAX bytes); may be NULL
     size_t frame_bytes_max; // larger frames are cut off by the socket (MAXMSGSIZE)
     size_t peer_bytes_max;  // outstanding bytes per peer before replies are refused
 };

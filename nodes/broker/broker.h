@@ -9,6 +9,15 @@
  *                              UPDATE       commands of the cluster state, as pushed by the coordinator; each shard
  *                                           applies them to a copy of its own
  *     shard   -> sync          SYNC         dirty logs; comes back as SYNCED
+ *     shard   -> control       ASK          a led partition wants another in-sync set; the control part batches these into
+ *                                           in_sync_change. Not answered: the answer is the state's next change, and
+ *                                           the replica asks again until it comes
+ *     shard   -> control       REPORT       what a replica holds whose partition waits for a leader, or that it can't
+ *                                           be served; likewise repeated by the shard until the state changes
+ *
+ * A shard has two doors (ROUTERs): one for clients, one for other brokers' replication, drained first, so that a backlog
+ * of producers never delays replicas (REPLICATION.md rule 8). It opens links of its own to the replication doors of the
+ * leaders that it follows.
  *
  * So a shard answers everything (also metadata) from what it holds itself, and goes on when the control part hears
  * nobody (I10).
@@ -25,7 +34,31 @@
 
 enum {
     WEFT_MAIL_BROKER_JOINED = 0x4201, // body: struct weft_broker_joined
-    WEFT_MAIL_BROKER_UPDATE = 0x4202  // body: weft_update_t (update.h), one reference
+    WEFT_MAIL_BROKER_UPDATE = 0x4202, // body: weft_update_t (update.h), one reference
+    WEFT_MAIL_BROKER_ASK = 0x4203,    // body: struct weft_broker_ask
+    WEFT_MAIL_BROKER_REPORT = 0x4204  // body: struct weft_broker_report
+};
+
+/** For in_sync_change: epochs and incarnations as the replica knew them when it decided. */
+struct weft_broker_ask {
+    weft_id_t topic;
+    uint32_t partition;
+    int32_t leader_epoch, partition_epoch;
+    size_t member_count; // of the set wanted
+    struct {
+        int32_t broker;
+        weft_id_t incarnation;
+    } members[16];
+};
+
+/** For partition_report. */
+struct weft_broker_report {
+    weft_id_t topic;
+    uint32_t partition;
+    int32_t leader_epoch; // of the assignment in force
+    int32_t last_epoch;   // of the last batch, -1: none
+    int64_t log_end;      // all below is synced
+    bool damaged;
 };
 
 struct weft_broker_joined {
@@ -51,7 +84,8 @@ struct weft_broker_notice {
 /** What a shard lets other threads read. */
 struct weft_broker_shard {
     weft_part_id_t id;
-    char endpoint[WEFT_ENDPOINT_BYTES_MAX]; // as others are told
+    char endpoint[WEFT_ENDPOINT_BYTES_MAX];         // as others are told
+    char replica_endpoint[WEFT_ENDPOINT_BYTES_MAX]; // of its second door, as other brokers are told
     weft_counters_t counters;
     _Atomic int64_t turn_us;          // port time of its last completed turn, 0 before the first
     struct weft_broker_notice notice; // counts while a partition is refused (counters tell)

@@ -220,7 +220,21 @@ static void s_dispatch(weft_shard_t *self, const struct weft_asker *asker, enum 
     case WEFT_API_TOPIC_ADD_PARTITIONS:
     case WEFT_API_CLUSTER_STATUS:
     case WEFT_API_BROKER_REGISTER:
-    case WEFT_API_BROKER_HEARTBEAT: weft_shard_to_coordinator(self, asker); return;
+    case WEFT_API_BROKER_HEARTBEAT:
+    case WEFT_API_BROKER_DRAIN:
+    case WEFT_API_BROKER_REMOVE:
+    case WEFT_API_REASSIGN:
+    case WEFT_API_REASSIGN_LIST:
+    case WEFT_API_BALANCE:
+    case WEFT_API_ELECT_LEADER:
+    case WEFT_API_CLUSTER_ALTER:
+    case WEFT_API_VOTER_CHANGE:
+    case WEFT_API_IN_SYNC_CHANGE:
+    case WEFT_API_PARTITION_REPORT: weft_shard_to_coordinator(self, asker); return;
+    // Replication has a door of its own.
+    case WEFT_API_REPLICATE:
+    case WEFT_API_PROGRESS:
+    case WEFT_API_QUORUM:
     // Orders of a coordinator come over the control part's own links: from a peer they are nobody's.
     case WEFT_API_CLUSTER_UPDATE:
     case WEFT_API_UNKNOWN: break;

@@ -4,6 +4,10 @@
 // after every call that may have taken in commands (a send, a look at ZMQ_EVENTS). Only sockets that are not ready are
 // waited on; that rule stands here, once.
 //
+// Order of a turn: mail, the second door, links, the first door; each socket with a bounded share of its own. So what
+// replicas and coordinators say to each other waits for one portion of the clients' backlog at most (REPLICATION.md rule
+// 8).
+//
 // Sends wait in `outbox` until turn() returned, or until so many bytes were taken in: then what the part has answered so
 // far goes out, so that its peers have work while it goes on with theirs. Measured: batches of 64 KiB, 16 in flight, one
 // peer: 20 % more than with all answers at the end of a drain, when both sides wait for each other by turns.
@@ -61,11 +65,17 @@ weft_err_t weft_loop_new(weft_net_t *net, const struct weft_world_part *how, str
     self->deadline_us = 0; // the first turn comes at once
     self->now_us = s_clock_us();
     weft_err_t err = WEFT_OK;
-    if (how->listen != NULL) err = weft_router_new(net, how, &self->router, bound, error);
+    if (how->listen != NULL)
+        err = weft_router_new(net, how->listen, 0, how->frame_bytes_max, &self->doors[0].router, bound, error);
     if (err != WEFT_OK) goto fail_self;
+    if (how->listen_too != NULL)
+        err = weft_router_new(net, how->listen_too, 1, how->frame_bytes_max, &self->doors[1].router, how->bound_too,
+                              error);
+    if (err != WEFT_OK) goto fail_router;
     err = weft_net_mailbox_add(net, &self->id, &self->mailbox, error);
     if (err != WEFT_OK) goto fail_router;
-    self->router_ready = self->router_watch = self->router != NULL;
+    for (size_t i = 0; i < WEFT_LOOP_DOORS; i++)
+        self->doors[i].ready = self->doors[i].watch = self->doors[i].router != NULL;
     self->polls_stale = true;
     weft_buf_init(&self->scratch);
     weft_counters_init(&self->counters, s_counter_infos, WEFT_LOOP_COUNTERS);
@@ -73,7 +83,7 @@ weft_err_t weft_loop_new(weft_net_t *net, const struct weft_world_part *how, str
     return WEFT_OK;
 
 fail_router:
-    weft_router_destroy(&self->router);
+    for (size_t i = 0; i < WEFT_LOOP_DOORS; i++) weft_router_destroy(&self->doors[i].router);
 fail_self:
     self->part->ops->destroy(&self->part);
     free(self->name);
@@ -132,7 +142,7 @@ void weft_loop_close(weft_loop_t *self)
     s_flush(self); // a client may have sent since the last turn
     weft_mailbox_close(self->mailbox);
     weft_outbox_fini(&self->outbox);
-    weft_router_destroy(&self->router);
+    for (size_t i = 0; i < WEFT_LOOP_DOORS; i++) weft_router_destroy(&self->doors[i].router);
     for (size_t i = 0; i < self->link_count; i++) weft_dealer_destroy(&self->links[i].dealer);
     self->link_count = 0;
     weft_loop_fd_close(self);
@@ -157,13 +167,13 @@ static bool s_is_closing(weft_loop_t *self, weft_link_t id)
 
 // Delivers at most one turn's worth from one socket; returns whether anything came, and clears *ready when the socket
 // is empty.
-static bool s_drain(weft_loop_t *self, struct weft_loop_link *link, bool *ready)
+static bool s_drain(weft_loop_t *self, struct weft_loop_link *link, struct weft_loop_door *door, bool *ready)
 {
     size_t count = 0, bytes = 0, flushed = 0;
     while (count < WEFT_LOOP_TURN_MESSAGES_MAX && bytes < WEFT_LOOP_TURN_BYTES_MAX) {
         struct weft_message message;
         enum weft_received received =
-            link != NULL ? weft_dealer_receive(link->dealer, &message) : weft_router_receive(self->router, &message);
+            link != NULL ? weft_dealer_receive(link->dealer, &message) : weft_router_receive(door->router, &message);
         if (received == WEFT_RECEIVED_NOTHING) {
             *ready = false;
             break;
@@ -232,7 +242,7 @@ static bool s_drain_link(weft_loop_t *self, size_t index)
     if (self->links[index].ready) {
         struct weft_loop_link link = self->links[index];
         bool ready = true;
-        happened = s_drain(self, &link, &ready);
+        happened = s_drain(self, &link, NULL, &ready);
         if (!ready)
             self->links[index].ready = false;
         else if (news)
@@ -245,41 +255,58 @@ static bool s_drain_link(weft_loop_t *self, size_t index)
 
 void weft_loop_watch_connections(weft_loop_t *self)
 {
-    if (self->router == NULL) return;
-    weft_router_watch(self->router, self->now_us);
-    weft_counter_set(&self->counters, WEFT_LOOP_ACCEPTED, weft_router_accepted(self->router));
-    weft_counter_set(&self->counters, WEFT_LOOP_ENDED, weft_router_ended(self->router));
+    uint64_t accepted = 0, ended = 0;
+    for (size_t i = 0; i < WEFT_LOOP_DOORS; i++) {
+        weft_router_t *router = self->doors[i].router;
+        if (router == NULL) continue;
+        weft_router_watch(router, self->now_us);
+        accepted += weft_router_accepted(router);
+        ended += weft_router_ended(router);
+    }
+    weft_counter_set(&self->counters, WEFT_LOOP_ACCEPTED, accepted);
+    weft_counter_set(&self->counters, WEFT_LOOP_ENDED, ended);
+}
+
+static bool s_drain_door(weft_loop_t *self, struct weft_loop_door *door)
+{
+    if (door->router == NULL) return false;
+    if (door->watch || weft_router_watch_us(door->router) <= self->now_us) {
+        door->watch = false;
+        weft_loop_watch_connections(self);
+        door->ready = true;
+    }
+    return door->ready && s_drain(self, NULL, door, &door->ready);
 }
 
 static bool s_drain_all(weft_loop_t *self)
 {
     bool happened = s_drain_mail(self);
-    if (self->router != NULL && (self->router_watch || weft_router_watch_us(self->router) <= self->now_us)) {
-        self->router_watch = false;
-        weft_loop_watch_connections(self);
-        self->router_ready = true;
-    }
-    if (self->router_ready && s_drain(self, NULL, &self->router_ready)) happened = true;
+    if (s_drain_door(self, &self->doors[1])) happened = true;
     for (size_t i = 0; i < self->link_count; i++) {
         if (s_drain_link(self, i)) happened = true;
     }
+    if (s_drain_door(self, &self->doors[0])) happened = true;
     return happened;
 }
 
 // ---- waiting
 
-// polls: [0] the mailbox, [1] the ROUTER and [2] its monitor (fd -1 if none), then for each link its DEALER and its
-// monitor.
-#define S_POLLS_FIXED 3
+// polls: [0] the mailbox, then for each door its ROUTER and its monitor (fd -1 if none), then for each link its DEALER
+// and its monitor.
+#define S_POLLS_FIXED (1 + 2 * WEFT_LOOP_DOORS)
 
 static void s_polls_renew(weft_loop_t *self)
 {
     self->poll_count = S_POLLS_FIXED + 2 * self->link_count;
     self->polls = weft_realloc(self->polls, self->poll_count * sizeof *self->polls);
     self->polls[0] = (struct pollfd){.fd = weft_mailbox_fd(self->mailbox), .events = POLLIN};
-    self->polls[1] = (struct pollfd){.fd = self->router != NULL ? weft_router_fd(self->router) : -1, .events = POLLIN};
-    int monitor = self->router != NULL ? weft_router_monitor_fd(self->router) : -1;
-    self->polls[2] = (struct pollfd){.fd = monitor, .events = POLLIN};
+    for (size_t i = 0; i < WEFT_LOOP_DOORS; i++) {
+        const weft_router_t *router = self->doors[i].router;
+        int fd = router != NULL ? weft_router_fd(router) : -1;
+        int monitor = router != NULL ? weft_router_monitor_fd(router) : -1;
+        self->polls[1 + 2 * i] = (struct pollfd){.fd = fd, .events = POLLIN};
+        self->polls[2 + 2 * i] = (struct pollfd){.fd = monitor, .events = POLLIN};
+    }
     for (size_t i = 0; i < self->link_count; i++) {
         const weft_dealer_t *dealer = self->links[i].dealer;
         self->polls[S_POLLS_FIXED + 2 * i] = (struct pollfd){.fd = weft_dealer_fd(dealer), .events = POLLIN};
@@ -300,8 +327,10 @@ static void s_poll(weft_loop_t *self, int64_t wait_us)
         return;
     }
     self->mail_readable = self->polls[0].revents != 0;
-    if (self->polls[1].revents != 0) self->router_ready = true;
-    if (self->polls[2].revents != 0) self->router_watch = true;
+    for (size_t i = 0; i < WEFT_LOOP_DOORS; i++) {
+        if (self->polls[1 + 2 * i].revents != 0) self->doors[i].ready = true;
+        if (self->polls[2 + 2 * i].revents != 0) self->doors[i].watch = true;
+    }
     for (size_t i = 0; i < self->link_count; i++) {
         if (self->polls[S_POLLS_FIXED + 2 * i].revents != 0) self->links[i].ready = true;
         if (self->polls[S_POLLS_FIXED + 1 + 2 * i].revents != 0) self->links[i].monitor_ready = true;
@@ -311,8 +340,10 @@ static void s_poll(weft_loop_t *self, int64_t wait_us)
 int64_t weft_loop_deadline_us(const weft_loop_t *self)
 {
     int64_t deadline = self->deadline_us;
-    if (self->router != NULL && weft_router_watch_us(self->router) < deadline)
-        deadline = weft_router_watch_us(self->router);
+    for (size_t i = 0; i < WEFT_LOOP_DOORS; i++) {
+        const weft_router_t *router = self->doors[i].router;
+        if (router != NULL && weft_router_watch_us(router) < deadline) deadline = weft_router_watch_us(router);
+    }
     for (size_t i = 0; i < self->link_count; i++) {
         int64_t revive = weft_dealer_revive_us(self->links[i].dealer);
         if (revive < deadline) deadline = revive;
@@ -357,8 +388,10 @@ static void s_flush(weft_loop_t *self)
     for (struct weft_outbox_send *send; (send = weft_outbox_next(&self->outbox)) != NULL;) {
         bool sent;
         if (send->link == 0) {
-            sent = self->router != NULL && weft_router_send(self->router, &send->peer, send->delimited, &send->message);
-            self->router_ready = self->router != NULL;
+            struct weft_loop_door *door = &self->doors[send->peer.door];
+            weft_assert(door->router != NULL); // weft_loop_reply asked
+            sent = weft_router_send(door->router, &send->peer, send->delimited, &send->message);
+            door->ready = true;
             if (!sent) weft_counter_add(&self->counters, WEFT_LOOP_REPLIES_TO_GONE, 1);
         } else {
             struct weft_loop_link *link = weft_loop_link_find(self, send->link);

@@ -39,9 +39,10 @@ void weft_loop_fd_renew(weft_loop_t *self)
 
 static bool s_ready(const weft_loop_t *self)
 {
-    if (self->router_ready || self->router_watch || !weft_outbox_empty(&self->outbox) || self->polls_stale ||
-        self->inner_fd < 0)
-        return true;
+    if (!weft_outbox_empty(&self->outbox) || self->polls_stale || self->inner_fd < 0) return true;
+    for (size_t i = 0; i < WEFT_LOOP_DOORS; i++) {
+        if (self->doors[i].ready || self->doors[i].watch) return true;
+    }
     for (size_t i = 0; i < self->link_count; i++) {
         if (self->links[i].ready || self->links[i].monitor_ready) return true;
     }

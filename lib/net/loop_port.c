@@ -97,8 +97,9 @@ weft_err_t weft_loop_reply(void *world, const struct weft_peer *peer, bool delim
                            weft_frame_t *data)
 {
     weft_loop_t *self = world;
-    weft_assert(self->router != NULL); // nobody can have asked a part that does not listen
-    weft_account_t *account = weft_router_account(self->router, peer);
+    // Nobody can have asked at a door that is not there.
+    weft_assert(peer->door < WEFT_LOOP_DOORS && self->doors[peer->door].router != NULL);
+    weft_account_t *account = weft_router_account(self->doors[peer->door].router, peer);
     size_t bytes = header.size + (data != NULL ? data->size : 0);
     if (account == NULL || s_over(account, bytes, self->peer_bytes_max)) {
         weft_counter_add(&self->counters, WEFT_LOOP_REPLIES_OVER_BUDGET, 1);
@@ -112,7 +113,8 @@ weft_err_t weft_loop_reply(void *world, const struct weft_peer *peer, bool delim
 static size_t s_peer_outstanding(void *world, const struct weft_peer *peer)
 {
     const weft_loop_t *self = world;
-    return self->router != NULL ? weft_router_outstanding(self->router, peer) : 0;
+    const weft_router_t *router = peer->door < WEFT_LOOP_DOORS ? self->doors[peer->door].router : NULL;
+    return router != NULL ? weft_router_outstanding(router, peer) : 0;
 }
 
 static size_t s_link_outstanding(void *world, weft_link_t id)

@@ -22,15 +22,22 @@ struct weft_loop_link {
     bool closing;       // the part closed it: it goes after the turn
 };
 
+#define WEFT_LOOP_DOORS 2
+
+// A ROUTER; its number is struct weft_peer's `door`.
+struct weft_loop_door {
+    weft_router_t *router; // NULL: none
+    bool ready;            // as of a link
+    bool watch;            // its monitor has news
+};
+
 struct weft_loop {
     weft_net_t *net;
     struct weft_part *part;
     char *name;
     weft_part_id_t id;
     weft_mailbox_t *mailbox; // the net's
-    weft_router_t *router;   // NULL: none
-    bool router_ready;
-    bool router_watch; // its monitor has news
+    struct weft_loop_door doors[WEFT_LOOP_DOORS];
     bool mail_readable;
     bool started;
     bool closed;

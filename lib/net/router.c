@@ -22,6 +22,7 @@ struct weft_router {
     struct weft_receiver receiver;
     struct weft_bound bound;
     void *monitor;
+    uint8_t door;
     int connections; // of this ROUTER
     uint64_t accepted, ended;
     int64_t watch_us; // when to try to listen again
@@ -31,13 +32,15 @@ struct weft_router {
     weft_account_t *last_account;
 };
 
-weft_err_t weft_router_new(weft_net_t *net, const struct weft_world_part *how, weft_router_t **out, char *bound,
-                           struct weft_error *error)
+weft_err_t weft_router_new(weft_net_t *net, const char *listen, uint8_t door, size_t frame_bytes_max,
+                           weft_router_t **out, char *bound, struct weft_error *error)
 {
     weft_router_t *self = weft_calloc(1, sizeof *self);
     self->net = net;
+    self->door = door;
     self->receiver.routed = true;
-    weft_err_t err = weft_socket_router(net, how, &self->receiver.socket, &self->monitor, &self->bound, error);
+    weft_err_t err =
+        weft_socket_router(net, listen, frame_bytes_max, &self->receiver.socket, &self->monitor, &self->bound, error);
     if (err != WEFT_OK) {
         free(self);
         return err;
@@ -119,6 +122,7 @@ uint64_t weft_router_ended(const weft_router_t *self)
 enum weft_received weft_router_receive(weft_router_t *self, struct weft_message *out)
 {
     out->link = 0;
+    out->peer.door = self->door;
     return weft_receive(&self->receiver, out);
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 /**
- * Router: the ROUTER socket of a part, and the account of every peer that has replies outstanding.
+ * Router: one ROUTER socket of a part, and the account of every peer that has replies outstanding.
  *
  * It lets no more in over tcp while the net has too many connections (weft_net_connections_max): newcomers wait in the
  * kernel, those that are connected go on.
@@ -18,9 +18,9 @@
 
 typedef struct weft_router weft_router_t;
 
-// Binds. `bound` as in weft_world_ops.add.
-WEFT_MUST_USE weft_err_t weft_router_new(weft_net_t *net, const struct weft_world_part *how, weft_router_t **out,
-                                         char *bound, struct weft_error *error);
+// Binds. `door` is told of every peer of it (struct weft_peer); `bound` as in weft_world_ops.add.
+WEFT_MUST_USE weft_err_t weft_router_new(weft_net_t *net, const char *listen, uint8_t door, size_t frame_bytes_max,
+                                         weft_router_t **out, char *bound, struct weft_error *error);
 // Unbinds at once; replies that were sent go on leaving for the socket's linger.
 void weft_router_destroy(weft_router_t **self_p);
 

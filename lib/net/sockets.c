@@ -153,31 +153,31 @@ static int s_listen_fd(void *pair)
     return pair != NULL && weft_socket_monitor_next(pair, &fd) == ZMQ_EVENT_LISTENING ? fd : -1;
 }
 
-weft_err_t weft_socket_router(weft_net_t *net, const struct weft_world_part *how, void **out, void **monitor,
+weft_err_t weft_socket_router(weft_net_t *net, const char *listen, size_t frame_bytes_max, void **out, void **monitor,
                               struct weft_bound *bound, struct weft_error *error)
 {
-    weft_err_t err = weft_endpoint_check(how->listen, error);
+    weft_err_t err = weft_endpoint_check(listen, error);
     if (err != WEFT_OK) return err;
     void *socket = NULL;
-    err = s_new(net, ZMQ_ROUTER, how->listen, how->frame_bytes_max, &socket, error);
+    err = s_new(net, ZMQ_ROUTER, listen, frame_bytes_max, &socket, error);
     if (err != WEFT_OK) return err;
     s_set_all(socket, s_router, sizeof s_router / sizeof *s_router);
     struct weft_bound made = {.lock_fd = -1, .listen_fd = -1};
     void *pair = NULL;
     err = weft_net_security(net)->server(weft_net_security(net), socket, error);
     if (err != WEFT_OK) goto fail_socket;
-    err = weft_endpoint_lock(how->listen, made.lock_path, sizeof made.lock_path, &made.lock_fd, error);
+    err = weft_endpoint_lock(listen, made.lock_path, sizeof made.lock_path, &made.lock_fd, error);
     if (err != WEFT_OK) goto fail_socket;
-    pair = s_is_inproc(how->listen)
+    pair = s_is_inproc(listen)
                ? NULL
                : weft_socket_monitor(net, socket, ZMQ_EVENT_LISTENING | ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED);
-    if (zmq_bind(socket, how->listen) != 0) {
-        err = weft_endpoint_bind_error(how->listen, errno, error);
+    if (zmq_bind(socket, listen) != 0) {
+        err = weft_endpoint_bind_error(listen, errno, error);
         goto fail_lock;
     }
     size_t size = sizeof made.endpoint;
     if (zmq_getsockopt(socket, ZMQ_LAST_ENDPOINT, made.endpoint, &size) != 0) {
-        err = weft_endpoint_bind_error(how->listen, errno, error);
+        err = weft_endpoint_bind_error(listen, errno, error);
         goto fail_lock;
     }
     if (strncmp(made.endpoint, "tcp://", 6) == 0) made.listen_fd = s_listen_fd(pair);

@@ -22,9 +22,9 @@ struct weft_bound {
     int listen_fd; // libzmq's, of a tcp listener: for its kernel options only; -1: none
 };
 
-// A ROUTER bound to how->listen, and the PAIR that reports its connections (NULL: inproc, nothing to report). Errors:
+// A ROUTER bound to the endpoint, and the PAIR that reports its connections (NULL: inproc, nothing to report). Errors:
 // INVALID_ENDPOINT, ENDPOINT_IN_USE with a sentence.
-WEFT_MUST_USE weft_err_t weft_socket_router(weft_net_t *net, const struct weft_world_part *how, void **out,
+WEFT_MUST_USE weft_err_t weft_socket_router(weft_net_t *net, const char *listen, size_t frame_bytes_max, void **out,
                                             void **monitor, struct weft_bound *bound, struct weft_error *error);
 // A DEALER connected to the endpoint, and the PAIR that reports what becomes of its connection (ZMQ_EVENT_*).
 WEFT_MUST_USE weft_err_t weft_socket_dealer(weft_net_t *net, const char *endpoint, size_t frame_bytes_max, void **out,

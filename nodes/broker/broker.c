@@ -236,15 +236,56 @@ static bool s_wildcard(const char *endpoint)
            strncmp(endpoint, "tcp://[::]:", 11) == 0;
 }
 
+// Where a shard's second door listens: as `replica.listen` says, else beside the first one.
+static void s_replica_listen(const struct weft_broker *self, size_t number, char out[WEFT_ENDPOINT_BYTES_MAX])
+{
+    const char *listen = weft_options_text(self->options, "listen");
+    const char *own = weft_options_text(self->options, "replica.listen");
+    const char *colon = strrchr(listen, ':');
+    char beside[WEFT_ENDPOINT_BYTES_MAX + 16];
+    if (*own != '\0') {
+        s_endpoint_of(own, number, out);
+    } else if (strncmp(listen, "tcp://", 6) == 0 && colon > listen + 5) {
+        snprintf(out, WEFT_ENDPOINT_BYTES_MAX, "%.*s:*", (int) (colon - listen), listen);
+    } else {
+        snprintf(beside, sizeof beside, "%s-replica", listen);
+        beside[WEFT_ENDPOINT_BYTES_MAX - 8] = '\0'; // a longer one is refused where it is bound
+        s_endpoint_of(beside, number, out);
+    }
+}
+
+// What others are told of an endpoint that was bound. An address of every interface is none that they could reach: the
+// host that `advertise` names for the first door is right for the second one, too.
+static void s_advertise(const struct weft_broker *self, const char *option, size_t number, const char *bound,
+                        char out[WEFT_ENDPOINT_BYTES_MAX])
+{
+    const char *advertise = weft_options_text(self->options, option);
+    const char *first = weft_options_text(self->options, "advertise"), *host_end = strrchr(first, ':');
+    if (*advertise != '\0')
+        s_endpoint_of(advertise, number, out);
+    else if (s_wildcard(bound) && strncmp(first, "tcp://", 6) == 0 && host_end > first + 5)
+        snprintf(out, WEFT_ENDPOINT_BYTES_MAX, "%.*s%s", (int) (host_end - first), first, strrchr(bound, ':'));
+    else
+        snprintf(out, WEFT_ENDPOINT_BYTES_MAX, "%s", bound);
+    if (s_wildcard(out))
+        weft_trace(WEFT_TRACE_WARN, self->base.name,
+                   "others are told to reach this broker at %s, which only works on this machine; set `%s`", out,
+                   option);
+}
+
 static weft_err_t s_add_shard(struct weft_broker *self, const weft_world_t *world, size_t number,
                               struct weft_error *error)
 {
     char name[WEFT_NODE_NAME_BYTES_MAX], listen[WEFT_ENDPOINT_BYTES_MAX], bound[WEFT_ENDPOINT_BYTES_MAX] = "";
+    char listen_too[WEFT_ENDPOINT_BYTES_MAX], bound_too[WEFT_ENDPOINT_BYTES_MAX] = "";
     snprintf(name, sizeof name, "broker-%d/shard-%zu", (int) self->id, number);
     s_endpoint_of(weft_options_text(self->options, "listen"), number, listen);
+    s_replica_listen(self, number, listen_too);
     const struct weft_world_part how = {
         .name = name,
         .listen = listen,
+        .listen_too = listen_too,
+        .bound_too = bound_too,
         .frame_bytes_max = WEFT_FRAME_BYTES_MAX,
         .peer_bytes_max = (size_t) weft_options_int(self->options, "peer.bytes") + S_REPLY_SLACK_BYTES,
     };
@@ -254,15 +295,8 @@ static weft_err_t s_add_shard(struct weft_broker *self, const weft_world_t *worl
     self->base.parts[self->base.part_count++] = shard->id;
     self->base.counters[self->base.counters_count++] = &shard->counters;
     if (number == 0) snprintf(self->base.endpoint, sizeof self->base.endpoint, "%s", bound);
-    const char *advertise = weft_options_text(self->options, "advertise");
-    if (*advertise != '\0')
-        s_endpoint_of(advertise, number, shard->endpoint);
-    else
-        snprintf(shard->endpoint, sizeof shard->endpoint, "%s", bound);
-    if (s_wildcard(shard->endpoint))
-        weft_trace(WEFT_TRACE_WARN, self->base.name,
-                   "others are told to reach this broker at %s, which only works on this machine; set `advertise`",
-                   shard->endpoint);
+    s_advertise(self, "advertise", number, bound, shard->endpoint);
+    s_advertise(self, "replica.advertise", number, bound_too, shard->replica_endpoint);
     return WEFT_OK;
 }
 
@@ -283,23 +317,33 @@ static weft_err_t s_check_coordinators(const char *list, struct weft_error *erro
     return WEFT_OK;
 }
 
-static weft_err_t s_check_options(const weft_options_t *options, struct weft_error *error)
+static weft_err_t s_check_listen(const weft_options_t *options, const char *listen_option, const char *advertise_option,
+                                 struct weft_error *error)
 {
-    const char *listen = weft_options_text(options, "listen");
-    const char *advertise = weft_options_text(options, "advertise");
+    const char *listen = weft_options_text(options, listen_option);
+    const char *advertise = weft_options_text(options, advertise_option);
     const char *digits;
     long shards = (long) weft_options_int(options, "shards"), port = s_port(listen, &digits);
+    if (port > 0 && shards > 1 && port + shards - 1 > 65535) // of one shard the socket tells
+        return weft_error_set(error, WEFT_ERR_INVALID_OPTION,
+                              "%s: %ld shards need the ports %ld to %ld, and 65535 is the last", listen_option, shards,
+                              port, port + shards - 1);
+    bool any_port = port == -1 && (*listen == '\0' || strncmp(listen, "tcp://", 6) == 0);
+    if (any_port && *advertise != '\0' && shards > 1)
+        return weft_error_set(error, WEFT_ERR_INVALID_OPTION,
+                              "%s: with `%s` and several shards the port must be a number, not '%s'", listen_option,
+                              advertise_option, listen);
+    return WEFT_OK;
+}
+
+static weft_err_t s_check_options(const weft_options_t *options, struct weft_error *error)
+{
+    weft_err_t code = s_check_listen(options, "listen", "advertise", error);
+    if (code == WEFT_OK) code = s_check_listen(options, "replica.listen", "replica.advertise", error);
+    if (code != WEFT_OK) return code;
     if (strlen(weft_options_text(options, "data")) > S_DATA_BYTES_MAX)
         return weft_error_set(error, WEFT_ERR_INVALID_OPTION,
                               "data: the path is longer than %d bytes; use a shorter one", S_DATA_BYTES_MAX);
-    if (port > 0 && shards > 1 && port + shards - 1 > 65535) // of one shard the socket tells
-        return weft_error_set(error, WEFT_ERR_INVALID_OPTION,
-                              "listen: %ld shards need the ports %ld to %ld, and 65535 is the last", shards, port,
-                              port + shards - 1);
-    if (port == -1 && strncmp(listen, "tcp://", 6) == 0 && *advertise != '\0' && shards > 1)
-        return weft_error_set(error, WEFT_ERR_INVALID_OPTION,
-                              "listen: with `advertise` and several shards the port must be a number, not '%s'",
-                              listen);
     if (!weft_text_is_clean(weft_options_text(options, "rack"))) // it is stored and shown, by other nodes too
         return weft_error_set(error, WEFT_ERR_INVALID_OPTION,
                               "rack: the name must be UTF-8 text without control characters");

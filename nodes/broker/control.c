@@ -153,8 +153,11 @@ static void s_new_incarnation(struct s_control *self)
 static bool s_send_register(struct s_control *self)
 {
     const struct weft_broker *broker = self->broker;
-    weft_slice_t endpoints[WEFT_BROKER_SHARDS_MAX];
-    for (size_t i = 0; i < broker->shard_count; i++) endpoints[i] = weft_slice_text(broker->shards[i].endpoint);
+    weft_slice_t endpoints[WEFT_BROKER_SHARDS_MAX], replica_endpoints[WEFT_BROKER_SHARDS_MAX];
+    for (size_t i = 0; i < broker->shard_count; i++) {
+        endpoints[i] = weft_slice_text(broker->shards[i].endpoint);
+        replica_endpoints[i] = weft_slice_text(broker->shards[i].replica_endpoint);
+    }
     struct weft_broker_register_request request;
     weft_broker_register_request_init(&request);
     request.id = self->next_id++;
@@ -163,6 +166,8 @@ static bool s_send_register(struct s_control *self)
     request.cluster_id = weft_identity_cluster_id(broker->identity);
     request.endpoints = endpoints;
     request.endpoints_count = broker->shard_count;
+    request.replica_endpoints = replica_endpoints;
+    request.replica_endpoints_count = broker->shard_count;
     request.rack = weft_slice_text(weft_options_text(broker->options, "rack"));
     request.clean = broker->was_clean || !self->restarted; // who was only fenced has lost nothing
     request.version = weft_slice_text(WEFT_VERSION);

@@ -15,7 +15,7 @@ struct s_slot {
     struct weft_fake_world *world;
     struct weft_part *part;
     weft_part_id_t id;
-    bool listens, started, held;
+    bool listens[2], started, held; // by door
     int64_t next_us;
 };
 
@@ -127,6 +127,8 @@ static weft_err_t s_reply(void *world, const struct weft_peer *peer, bool delimi
 {
     struct weft_fake_sent *sent = s_keep(world, header, data);
     sent->peer = peer->bytes[0];
+    sent->door = peer->door;
+    assert_true(peer->door < 2 && ((struct s_slot *) world)->listens[peer->door]);
     sent->delimited = delimited;
     return WEFT_OK;
 }
@@ -168,6 +170,16 @@ static const struct weft_port_ops s_port_ops = {
 
 // ---- world
 
+static void s_bind(weft_fake_world_t *self, const char *listen, char *bound)
+{
+    if (bound == NULL || listen == NULL) return;
+    size_t size = strlen(listen);
+    if (size >= 2 && strcmp(listen + size - 2, ":*") == 0)
+        snprintf(bound, WEFT_ENDPOINT_BYTES_MAX, "%.*s%u", (int) (size - 1), listen, self->next_port++);
+    else
+        snprintf(bound, WEFT_ENDPOINT_BYTES_MAX, "%s", listen);
+}
+
 static weft_err_t s_add(void *world, const struct weft_world_part *how, struct weft_part *part, weft_part_id_t *id,
                         char *bound, struct weft_error *error)
 {
@@ -175,15 +187,13 @@ static weft_err_t s_add(void *world, const struct weft_world_part *how, struct w
     (void) error;
     assert_true(self->slot_count < S_PARTS_MAX);
     struct s_slot *slot = &self->slots[self->slot_count++];
-    *slot = (struct s_slot){
-        .world = self, .part = part, .id = (weft_part_id_t) self->slot_count, .listens = how->listen != NULL};
+    *slot = (struct s_slot){.world = self,
+                            .part = part,
+                            .id = (weft_part_id_t) self->slot_count,
+                            .listens = {how->listen != NULL, how->listen_too != NULL}};
     *id = slot->id;
-    if (bound == NULL || how->listen == NULL) return WEFT_OK;
-    size_t size = strlen(how->listen);
-    if (size >= 2 && strcmp(how->listen + size - 2, ":*") == 0)
-        snprintf(bound, WEFT_ENDPOINT_BYTES_MAX, "%.*s%u", (int) (size - 1), how->listen, self->next_port++);
-    else
-        snprintf(bound, WEFT_ENDPOINT_BYTES_MAX, "%s", how->listen);
+    s_bind(self, how->listen, bound);
+    s_bind(self, how->listen_too, how->bound_too);
     return WEFT_OK;
 }
 
@@ -354,10 +364,10 @@ void weft_fake_world_advance(weft_fake_world_t *self, int64_t us)
 
 // ---- the peers' side
 
-static struct s_slot *s_listening(weft_fake_world_t *self, size_t number)
+static struct s_slot *s_listening(weft_fake_world_t *self, size_t number, uint8_t door)
 {
     for (size_t i = 0; i < self->slot_count; i++)
-        if (self->slots[i].listens && number-- == 0) return &self->slots[i];
+        if (self->slots[i].listens[door] && number-- == 0) return &self->slots[i];
     fail_msg("no such listening part");
     return NULL;
 }
@@ -380,13 +390,27 @@ void weft_fake_world_queue(weft_fake_world_t *self, size_t number, uint8_t peer,
     struct weft_message message = {.delimited = delimited};
     message.peer.size = 1;
     message.peer.bytes[0] = peer;
-    s_hand_over(s_listening(self, number), &message, header, data, shared);
+    s_hand_over(s_listening(self, number, 0), &message, header, data, shared);
 }
 
 void weft_fake_world_request(weft_fake_world_t *self, size_t number, uint8_t peer, bool delimited, weft_slice_t header,
                              weft_slice_t data, bool shared)
 {
     weft_fake_world_queue(self, number, peer, delimited, header, data, shared);
+    weft_fake_world_settle(self);
+}
+
+void weft_fake_world_queue_at(weft_fake_world_t *self, size_t number, uint8_t door, uint8_t peer, weft_slice_t header,
+                              weft_slice_t data)
+{
+    struct weft_message message = {.peer = {.size = 1, .door = door, .bytes = {peer}}};
+    s_hand_over(s_listening(self, number, door), &message, header, data, false);
+}
+
+void weft_fake_world_request_at(weft_fake_world_t *self, size_t number, uint8_t door, uint8_t peer, weft_slice_t header,
+                                weft_slice_t data)
+{
+    weft_fake_world_queue_at(self, number, door, peer, header, data);
     weft_fake_world_settle(self);
 }
 

@@ -20,6 +20,7 @@ struct weft_fake_sent {
     weft_link_t link;
     char endpoint[WEFT_ENDPOINT_BYTES_MAX]; // of the link
     uint8_t peer;                           // number of the peer, as in weft_fake_world_request
+    uint8_t door;                           // through which it came in
     bool delimited;
     weft_buf_t header;
     weft_buf_t data;
@@ -48,6 +49,12 @@ void weft_fake_world_request(weft_fake_world_t *self, size_t number, uint8_t pee
 // The same without a turn: for what arrives together.
 void weft_fake_world_queue(weft_fake_world_t *self, size_t number, uint8_t peer, bool delimited, weft_slice_t header,
                            weft_slice_t data, bool shared);
+// Likewise, at the door (0 or 1, struct weft_peer) of the `number`-th part that has it. Peers of two doors are others,
+// whatever their numbers.
+void weft_fake_world_request_at(weft_fake_world_t *self, size_t number, uint8_t door, uint8_t peer, weft_slice_t header,
+                                weft_slice_t data);
+void weft_fake_world_queue_at(weft_fake_world_t *self, size_t number, uint8_t door, uint8_t peer, weft_slice_t header,
+                              weft_slice_t data);
 // The oldest reply that was sent to any peer and not yet taken; NULL: none. It lives until the next take.
 const struct weft_fake_sent *weft_fake_world_take_reply(weft_fake_world_t *self);
 // The oldest message that went over any link, likewise.

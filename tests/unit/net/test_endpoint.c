@@ -14,7 +14,7 @@ static void *s_monitor; // of the last one bound
 static weft_err_t s_bind(weft_net_t *net, const char *endpoint, void **socket, struct weft_bound *bound,
                          struct weft_error *error)
 {
-    return weft_socket_router(net, &(struct weft_world_part){.listen = endpoint}, socket, &s_monitor, bound, error);
+    return weft_socket_router(net, endpoint, 0, socket, &s_monitor, bound, error);
 }
 
 static void test_endpoint__refuses_with_a_sentence_what_is_none(void **state)

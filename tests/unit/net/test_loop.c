@@ -279,6 +279,170 @@ static void test_loop__endpoint_in_use_is_said_in_a_sentence(void **state)
     s_server_stop(&server);
 }
 
+// ---- two doors
+
+// Notes through which doors messages came, and answers each.
+struct doorman {
+    struct echo echo;
+    uint8_t doors[4096];
+    size_t count;
+    struct weft_peer last[2]; // by door
+};
+
+static void s_doorman_message(struct weft_part *part, struct weft_message *message)
+{
+    struct doorman *self = (struct doorman *) part;
+    self->last[message->peer.door] = message->peer;
+    if (self->count < sizeof self->doors) self->doors[self->count++] = message->peer.door;
+    echo_message(part, message);
+}
+
+struct house {
+    weft_net_t *net;
+    struct weft_part_ops ops;
+    struct doorman doorman;
+    weft_loop_t *loop; // run by the test itself
+    void *context;
+    char endpoints[2][WEFT_ENDPOINT_BYTES_MAX];
+};
+
+static void s_house_open(struct house *self, const char *listen, const char *listen_too)
+{
+    memset(self, 0, sizeof *self);
+    self->net = net_new();
+    self->ops = echo_ops;
+    self->ops.message = s_doorman_message;
+    self->doorman.echo.part.ops = &self->ops;
+    struct weft_error error = {0};
+    const struct weft_world_part how = {.name = "house",
+                                        .listen = listen,
+                                        .listen_too = listen_too,
+                                        .bound_too = self->endpoints[1],
+                                        .frame_bytes_max = FRAME_BYTES_MAX,
+                                        .peer_bytes_max = 1000};
+    weft_err_t err = weft_loop_new(self->net, &how, &self->doorman.echo.part, &self->loop, self->endpoints[0], &error);
+    if (err != WEFT_OK) print_error("%s\n", error.text);
+    assert_int_equal(err, WEFT_OK);
+    self->context = strncmp(listen, "inproc", 6) == 0 ? weft_net_zmq(self->net) : zmq_ctx_new();
+}
+
+static void s_house_close(struct house *self)
+{
+    if (self->context != weft_net_zmq(self->net)) zmq_ctx_term(self->context);
+    weft_loop_destroy(&self->loop);
+    weft_net_destroy(&self->net);
+}
+
+static void s_house_exchange(struct house *self)
+{
+    void *peers[2];
+    char text[64];
+    for (size_t i = 0; i < 2; i++) {
+        peers[i] = peer_new(self->context, ZMQ_DEALER, self->endpoints[i]);
+        zmq_send(peers[i], i == 0 ? "first" : "second", i == 0 ? 5 : 6, 0);
+    }
+    RUN_UNTIL(self->loop, self->doorman.count == 2);
+    assert_int_not_equal(self->doorman.doors[0], self->doorman.doors[1]);
+    for (size_t i = 0; i < 2; i++) {
+        peer_receive(peers[i], text, sizeof text);
+        assert_string_equal(text, i == 0 ? "first" : "second");
+        zmq_close(peers[i]);
+    }
+}
+
+static void test_loop__two_doors_each_answer_their_own_peers(void **state)
+{
+    struct house house;
+    s_house_open(&house, "tcp://127.0.0.1:*", "tcp://127.0.0.1:*");
+    assert_string_not_equal(house.endpoints[0], house.endpoints[1]);
+    assert_null(strchr(house.endpoints[1], '*'));
+    s_house_exchange(&house);
+    s_house_close(&house);
+    s_house_open(&house, "inproc://house", "inproc://house-too");
+    s_house_exchange(&house);
+    s_house_close(&house);
+    char path[64] = "/tmp/weft-doors-XXXXXX", first[128], second[128];
+    assert_non_null(mkdtemp(path));
+    snprintf(first, sizeof first, "ipc://%s/first", path);
+    snprintf(second, sizeof second, "ipc://%s/second", path);
+    s_house_open(&house, first, second);
+    s_house_exchange(&house);
+    s_house_close(&house);
+    assert_int_equal(rmdir(path), 0); // both sockets and locks are gone
+}
+
+static void test_loop__second_door_waits_for_one_share_of_the_firsts_backlog_at_most(void **state)
+{
+    enum { BACKLOG = 500, LATER = 20 };
+    struct house house;
+    s_house_open(&house, "inproc://house", "inproc://house-too"); // over inproc all is there when a send returns
+    void *client = peer_new(house.context, ZMQ_DEALER, house.endpoints[0]);
+    void *replica = peer_new(house.context, ZMQ_DEALER, house.endpoints[1]);
+    for (int i = 0; i < BACKLOG; i++) assert_int_equal(zmq_send(client, "b", 1, 0), 1);
+    for (int i = 0; i < LATER; i++) assert_int_equal(zmq_send(replica, "r", 1, 0), 1);
+    (void) !weft_loop_run(house.loop, 0);
+    assert_true(house.doorman.count <= WEFT_LOOP_TURN_MESSAGES_MAX + LATER); // one share of each
+    for (size_t i = 0; i < LATER; i++) assert_int_equal(house.doorman.doors[i], 1);
+    assert_int_equal(zmq_send(replica, "r", 1, 0), 1);
+    size_t before = house.doorman.count;
+    (void) !weft_loop_run(house.loop, 0);
+    assert_int_equal(house.doorman.doors[before], 1);
+    RUN_UNTIL(house.loop, house.doorman.count == BACKLOG + LATER + 1);
+    zmq_close(client);
+    zmq_close(replica);
+    s_house_close(&house);
+}
+
+static void test_loop__budgets_and_frame_limits_hold_at_both_doors(void **state)
+{
+    struct house house;
+    s_house_open(&house, "tcp://127.0.0.1:*", "tcp://127.0.0.1:*");
+    const struct weft_port *port = &house.doorman.echo.port;
+    s_house_exchange(&house);
+    // The same routing id at another door is another peer with a budget of its own.
+    struct weft_peer one = {.size = 5, .bytes = {0, 1, 2, 3, 4}}, other = one;
+    other.door = 1;
+    uint8_t many[900] = {0};
+    weft_slice_t header = weft_slice(many, sizeof many);
+    assert_int_equal(port->ops->reply(port->world, &one, false, header, NULL), WEFT_OK);
+    assert_int_equal(port->ops->peer_outstanding_bytes(port->world, &other), 0);
+    assert_int_equal(port->ops->reply(port->world, &one, false, header, NULL), WEFT_ERR_LOCAL_WOULD_BLOCK);
+    assert_int_equal(port->ops->reply(port->world, &other, false, header, NULL), WEFT_OK);
+    assert_int_equal(port->ops->reply(port->world, &other, false, header, NULL), WEFT_ERR_LOCAL_WOULD_BLOCK);
+    const weft_counters_t *counters = weft_loop_counters(house.loop);
+    void *large = calloc(1, FRAME_BYTES_MAX + 1);
+    for (int i = 0; i < 2; i++) {
+        void *peer = peer_new(house.context, ZMQ_DEALER, house.endpoints[i]);
+        uint64_t ended = weft_counter_get(counters, WEFT_LOOP_ENDED);
+        size_t seen = house.doorman.count;
+        zmq_send(peer, large, FRAME_BYTES_MAX + 1, 0);
+        RUN_UNTIL(house.loop, weft_counter_get(counters, WEFT_LOOP_ENDED) > ended);
+        assert_int_equal(house.doorman.count, seen);
+        zmq_close(peer);
+        RUN_UNTIL(house.loop,
+                  weft_counter_get(counters, WEFT_LOOP_ENDED) == weft_counter_get(counters, WEFT_LOOP_ACCEPTED));
+    }
+    free(large);
+    s_house_close(&house);
+}
+
+static void test_loop__second_endpoint_in_use_leaves_nothing_bound(void **state)
+{
+    struct house house;
+    s_house_open(&house, "tcp://127.0.0.1:*", "tcp://127.0.0.1:*");
+    struct echo other = {.part.ops = &echo_ops};
+    struct weft_error error = {0};
+    weft_loop_t *loop = NULL;
+    struct weft_world_part how = {.name = "other", .listen = "inproc://free", .listen_too = house.endpoints[1]};
+    assert_int_equal(weft_loop_new(house.net, &how, &other.part, &loop, NULL, &error), WEFT_ERR_ENDPOINT_IN_USE);
+    assert_non_null(strstr(error.text, house.endpoints[1]));
+    struct echo next = {.part.ops = &echo_ops};
+    how.listen_too = NULL;
+    assert_int_equal(weft_loop_new(house.net, &how, &next.part, &loop, NULL, &error), WEFT_OK);
+    weft_loop_destroy(&loop);
+    s_house_close(&house);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -292,6 +456,10 @@ int main(void)
         cmocka_unit_test(test_loop__descriptor_is_readable_when_there_is_something_to_do),
         cmocka_unit_test(test_loop__lets_nobody_in_above_its_limit_of_connections),
         cmocka_unit_test(test_loop__endpoint_in_use_is_said_in_a_sentence),
+        cmocka_unit_test(test_loop__two_doors_each_answer_their_own_peers),
+        cmocka_unit_test(test_loop__second_door_waits_for_one_share_of_the_firsts_backlog_at_most),
+        cmocka_unit_test(test_loop__budgets_and_frame_limits_hold_at_both_doors),
+        cmocka_unit_test(test_loop__second_endpoint_in_use_leaves_nothing_bound),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

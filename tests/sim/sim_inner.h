@@ -42,6 +42,7 @@ struct sim_connection {
     uint32_t id;
     bool alive;
     struct sim_slot *dealer, *router;
+    uint8_t door; // of the router
     weft_link_t link;
     struct sim_pipe pipes[2]; // 0: to the router, 1: to the dealer
 };
@@ -66,10 +67,11 @@ struct sim_slot { // a part in its place; kept to the end of the simulation, so 
     sim_host_t host;
     weft_part_id_t id;
     struct weft_part *part; // NULL once dead
-    char name[64], listen[WEFT_ENDPOINT_BYTES_MAX];
+    char name[64];
+    char listen[2][WEFT_ENDPOINT_BYTES_MAX]; // its doors; "": none
     size_t peer_bytes_max;
     bool is_sync, world_started, started, stop_asked, stopping, stopped, in_turn;
-    struct sim_queue inputs;
+    struct sim_queue inputs, inputs_too; // of the second door: taken first
     struct sim_link *links;
     size_t link_count;
     struct sim_sent *sent;

@@ -18,9 +18,9 @@
 #define BACKOFF_MIN_US 20000
 #define BACKOFF_MAX_US 1000000
 
-static bool s_is_inproc(const struct sim_slot *router)
+static bool s_is_inproc(const struct sim_connection *connection)
 {
-    return strncmp(router->listen, "inproc:", 7) == 0;
+    return strncmp(connection->router->listen[connection->door], "inproc:", 7) == 0;
 }
 
 static int64_t s_delay(sim_t *self, sim_host_t a, sim_host_t b)
@@ -120,11 +120,14 @@ void sim_net_input(struct sim_slot *slot, enum sim_input_type type, weft_link_t 
     if (was_up) slot->part->ops->link_down(slot->part, id);
 }
 
-static struct sim_slot *s_listener(const sim_t *self, const char *endpoint)
+static struct sim_slot *s_listener(const sim_t *self, const char *endpoint, uint8_t *door)
 {
     for (size_t i = self->slot_count; i-- > 0;) {
         struct sim_slot *slot = self->slots[i];
-        if (slot->part != NULL && slot->world_started && strcmp(slot->listen, endpoint) == 0) return slot;
+        if (slot->part == NULL || !slot->world_started) continue;
+        for (*door = 0; *door < 2; ++*door) {
+            if (strcmp(slot->listen[*door], endpoint) == 0) return slot;
+        }
     }
     return NULL;
 }
@@ -134,7 +137,8 @@ void sim_net_connect(struct sim_slot *slot, weft_link_t id)
     sim_t *self = slot->sim;
     struct sim_link *link = slot->part != NULL ? s_link(slot, id) : NULL;
     if (link == NULL || link->connection != NULL) return;
-    struct sim_slot *router = s_listener(self, link->endpoint);
+    uint8_t door = 0;
+    struct sim_slot *router = s_listener(self, link->endpoint, &door);
     bool reached =
         router != NULL && self->cuts[slot->host][router->host] == 0 && self->cuts[router->host][slot->host] == 0;
     if (!reached) {
@@ -152,6 +156,7 @@ void sim_net_connect(struct sim_slot *slot, weft_link_t id)
     connection->alive = true;
     connection->dealer = slot;
     connection->router = router;
+    connection->door = door;
     connection->link = id;
     link->connection = connection;
     self->stats.connections++;
@@ -181,7 +186,7 @@ static bool s_is_cut(const sim_t *self, const struct sim_connection *connection,
 
 static struct weft_peer s_peer(const struct sim_connection *connection)
 {
-    struct weft_peer peer = {.size = 5};
+    struct weft_peer peer = {.size = 5, .door = connection->door};
     memcpy(peer.bytes + 1, &connection->id, sizeof connection->id);
     return peer;
 }
@@ -193,7 +198,8 @@ static struct sim_connection *s_connection_of(const struct sim_slot *router, con
     memcpy(&id, peer->bytes + 1, sizeof id);
     if (id == 0 || id > router->sim->connection_count) return NULL;
     struct sim_connection *connection = router->sim->connections[id - 1];
-    return connection->alive && connection->router == router ? connection : NULL;
+    bool is = connection->alive && connection->router == router && connection->door == peer->door;
+    return is ? connection : NULL;
 }
 
 void sim_net_deliver(sim_t *self, struct sim_connection *connection, int direction)
@@ -359,7 +365,7 @@ static weft_err_t s_send(void *world, weft_link_t id, weft_slice_t header, weft_
     if (s_over(slot, link->connection->pipes[0].bytes, bytes)) return WEFT_ERR_LOCAL_WOULD_BLOCK;
     struct sim_sent *sent = s_note(slot, header);
     sent->link = id;
-    s_copy(&sent->data, data, s_is_inproc(link->connection->router));
+    s_copy(&sent->data, data, s_is_inproc(link->connection));
     return WEFT_OK;
 }
 
@@ -376,7 +382,7 @@ static weft_err_t s_reply(void *world, const struct weft_peer *peer, bool delimi
     struct sim_sent *sent = s_note(slot, header);
     sent->peer = *peer;
     sent->delimited = delimited;
-    s_copy(&sent->data, data, s_is_inproc(slot));
+    s_copy(&sent->data, data, s_is_inproc(connection));
     return WEFT_OK;
 }
 

@@ -170,6 +170,16 @@ static void s_input_drop(struct sim_input *input)
     weft_frame_drop(&input->message.data);
 }
 
+static void s_queue_fini(struct sim_queue *queue)
+{
+    while (queue->count > 0) {
+        struct sim_input input = s_queue_take(queue);
+        s_input_drop(&input);
+    }
+    free(queue->items);
+    *queue = (struct sim_queue){.items = NULL};
+}
+
 static void s_turn_at(struct sim_slot *slot, int64_t time_us)
 {
     if (time_us == WEFT_TIME_NEVER) return;
@@ -196,7 +206,8 @@ void sim_input_add(struct sim_slot *slot, struct sim_input *input)
         s_input_drop(input);
         return;
     }
-    s_queue_push(&slot->inputs, input);
+    bool too = input->type == SIM_INPUT_MESSAGE && input->message.link == 0 && input->message.peer.door == 1;
+    s_queue_push(too ? &slot->inputs_too : &slot->inputs, input);
     int64_t wait_us = (int64_t) sim_below(slot->sim, 5);
     bool sync = slot->is_sync && input->type == SIM_INPUT_MAIL && input->mail.kind == WEFT_MAIL_SYNC;
     if (sync && sim_chance(slot->sim, 500000)) wait_us += s_sync_time(slot->sim); // it takes effect at its end
@@ -246,8 +257,8 @@ static void s_turn(struct sim_slot *slot)
         part->ops->start(part, &port);
     }
     s_stop_if_asked(slot);
-    for (int i = 0; i < INPUTS_A_TURN && slot->inputs.count > 0; i++) {
-        struct sim_input input = s_queue_take(&slot->inputs);
+    for (int i = 0; i < INPUTS_A_TURN && slot->inputs.count + slot->inputs_too.count > 0; i++) {
+        struct sim_input input = s_queue_take(slot->inputs_too.count > 0 ? &slot->inputs_too : &slot->inputs);
         s_give(slot, &input);
     }
     int64_t again_us = part->ops->turn(part, self->now_us);
@@ -261,7 +272,7 @@ static void s_turn(struct sim_slot *slot)
         slot->stopped = true;
         return;
     }
-    if (slot->inputs.count > 0) again_us = self->now_us;
+    if (slot->inputs.count + slot->inputs_too.count > 0) again_us = self->now_us;
     if (slot->stopping && again_us > self->now_us + 10000) again_us = self->now_us + 10000;
     s_turn_at(slot, again_us);
 }
@@ -364,7 +375,8 @@ static bool s_listens(const sim_t *self, const char *endpoint)
 {
     for (size_t i = 0; i < self->slot_count; i++) {
         const struct sim_slot *slot = self->slots[i];
-        if (slot->part != NULL && strcmp(slot->listen, endpoint) == 0) return true;
+        if (slot->part == NULL) continue;
+        if (strcmp(slot->listen[0], endpoint) == 0 || strcmp(slot->listen[1], endpoint) == 0) return true;
     }
     return false;
 }
@@ -385,9 +397,12 @@ static weft_err_t s_add(void *world, const struct weft_world_part *how, struct w
     struct sim_host *host = world;
     sim_t *self = host->sim;
     struct sim_slot *slot = weft_calloc(1, sizeof *slot);
-    if (how->listen != NULL) s_bind(host, how->listen, slot->listen);
-    if (how->listen != NULL && s_listens(self, slot->listen)) {
-        weft_err_t err = weft_error_set(error, WEFT_ERR_ENDPOINT_IN_USE, "%s is in use.", slot->listen);
+    const char *const doors[2] = {how->listen, how->listen_too};
+    for (int door = 0; door < 2; door++) {
+        if (doors[door] == NULL) continue;
+        s_bind(host, doors[door], slot->listen[door]);
+        if (!s_listens(self, slot->listen[door])) continue;
+        weft_err_t err = weft_error_set(error, WEFT_ERR_ENDPOINT_IN_USE, "%s is in use.", slot->listen[door]);
         free(slot);
         part->ops->destroy(&part);
         return err;
@@ -409,7 +424,8 @@ static weft_err_t s_add(void *world, const struct weft_world_part *how, struct w
     host->slots[host->slot_count++] = slot;
     slot->id = (weft_part_id_t) host->slot_count;
     *id = slot->id;
-    if (bound != NULL) snprintf(bound, WEFT_ENDPOINT_BYTES_MAX, "%s", slot->listen);
+    if (bound != NULL) snprintf(bound, WEFT_ENDPOINT_BYTES_MAX, "%s", slot->listen[0]);
+    if (how->bound_too != NULL) snprintf(how->bound_too, WEFT_ENDPOINT_BYTES_MAX, "%s", slot->listen[1]);
     return WEFT_OK;
 }
 
@@ -449,12 +465,8 @@ static void s_slot_kill(struct sim_slot *slot, bool silent)
     sim_net_slot_dies(slot, silent);
     if (slot->part != NULL) slot->part->ops->destroy(&slot->part);
     slot->part = NULL;
-    while (slot->inputs.count > 0) {
-        struct sim_input input = s_queue_take(&slot->inputs);
-        s_input_drop(&input);
-    }
-    free(slot->inputs.items);
-    slot->inputs = (struct sim_queue){.items = NULL};
+    s_queue_fini(&slot->inputs);
+    s_queue_fini(&slot->inputs_too);
     free(slot->links);
     slot->links = NULL;
     slot->link_count = 0;

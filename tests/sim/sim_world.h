@@ -8,6 +8,7 @@
  *   under way is gone, sends in between vanish, and the link comes back by itself. Order breaks only across reconnects.
  *   "inproc://" endpoints hand over the sender's own memory, marked shared.
  * - A cut holds back what flows in one direction; it arrives late when healed soon, and costs the connection when not.
+ * - A part may have two doors (ROUTERs): what came in through the second is given to it first.
  * - Mail between parts of one host arrives in order, soon.
  * - A sync part (by its name: it ends with "sync") is slow like a disk: a sync happens at the start or the end of its
  * time. - Parts and hosts can be paused (SIGSTOP, a long page fault), hosts killed (the peers are told) or cut from
@@ -21,7 +22,7 @@
 #include "../../lib/base/disk.h"
 #include "../../lib/wire/port.h"
 
-#define SIM_HOSTS_MAX 32
+#define SIM_HOSTS_MAX 48
 
 typedef struct sim sim_t;
 typedef int sim_host_t; // from 0 on

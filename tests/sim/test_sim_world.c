@@ -312,6 +312,40 @@ static void test_sim__an_endpoint_has_one_listener(void **state)
     sim_destroy(&pair.sim);
 }
 
+static void test_sim__what_comes_through_the_second_door_is_taken_first(void **state)
+{
+    (void) state;
+    sim_t *sim = sim_new(11, &s_calm);
+    sim_host_t host = sim_host_add(sim, "server", NULL);
+    struct toy *server = calloc(1, sizeof *server);
+    server->base.ops = &s_ops;
+    char bound[WEFT_ENDPOINT_BYTES_MAX], too[WEFT_ENDPOINT_BYTES_MAX];
+    struct weft_world_part how = {.name = "server", .listen = SERVER, .listen_too = "tcp://server:*", .bound_too = too};
+    const weft_world_t *world = sim_host_world(sim, host);
+    weft_part_id_t id;
+    assert_int_equal(world->ops->add(world->self, &how, &server->base, &id, bound, NULL), WEFT_OK);
+    world->ops->start(world->self);
+    assert_string_equal(bound, SERVER);
+    assert_string_not_equal(too, SERVER);
+    struct toy *first = s_toy(sim, sim_host_add(sim, "first", NULL), "first", NULL, SERVER, 10000);
+    struct toy *second = s_toy(sim, sim_host_add(sim, "second", NULL), "second", NULL, too, 10000);
+    second->next = 1000000;
+    sim_run_until(sim, SECOND);
+    sim_host_pause(sim, host, SECOND / 2);
+    uint32_t before = server->got_count;
+    sim_run_until(sim, 2 * SECOND);
+    bool of_first = false;
+    for (uint32_t i = before; i < before + 40; i++) { // what had come during the pause, in one turn
+        of_first = of_first || server->got[i] < 1000000;
+        assert_false(of_first && server->got[i] >= 1000000);
+    }
+    assert_true(first->got_count > 100 && second->got_count > 100); // each has its own answers
+    s_assert_rising(first);
+    s_assert_rising(second);
+    assert_true(first->got[0] < 1000000 && second->got[0] >= 1000000);
+    sim_destroy(&sim);
+}
+
 static uint64_t s_digest_of(uint64_t seed)
 {
     struct sim_config config = s_calm;
@@ -347,6 +381,7 @@ int main(void)
         cmocka_unit_test(test_sim__a_paused_part_gets_everything_afterwards),
         cmocka_unit_test(test_sim__stops_a_part_once_it_has_come_to_rest),
         cmocka_unit_test(test_sim__an_endpoint_has_one_listener),
+        cmocka_unit_test(test_sim__what_comes_through_the_second_door_is_taken_first),
         cmocka_unit_test(test_sim__one_seed_is_one_history),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

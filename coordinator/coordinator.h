@@ -31,6 +31,18 @@ struct weft_asker {
     uint64_t id;
 };
 
+typedef struct weft_coordinator weft_coordinator_t;
+struct weft_proposal;
+
+/** How a proposal ended. */
+struct weft_outcome {
+    uint64_t index;       // of the command; 0: lost, it may or may not be applied some day
+    weft_err_t err;       // what the state, or the quorum, refused it with
+    const char *sentence; // for the error; may be NULL
+};
+typedef void weft_settled_fn(weft_coordinator_t *self, const struct weft_proposal *proposal,
+                             const struct weft_outcome *outcome);
+
 /** A command on its way through the quorum. */
 struct weft_proposal {
     enum weft_command command;
@@ -40,6 +52,10 @@ struct weft_proposal {
     uint32_t partitions; // that it adds
     int32_t broker;
     weft_id_t incarnation;
+    weft_settled_fn *settled; // called once when it ended, also by weft_coordinator_propose itself; NULL: part.c answers
+    weft_id_t operation;      // of the client; zero: none
+    uint64_t wait;            // of `settled`: what waits for it, and which part of that
+    uint32_t position;
 };
 
 /** A registered broker, as this coordinator hears it. */
@@ -66,7 +82,7 @@ struct weft_parked {
     weft_buf_t command; // broker_registered
 };
 
-typedef struct weft_coordinator {
+struct weft_coordinator {
     struct weft_part part;
     struct weft_coordinator_node *node;
     weft_port_t port;
@@ -95,7 +111,7 @@ typedef struct weft_coordinator {
     int64_t started_us, turned_us, scan_us;
     int64_t grace_until_us; // nobody is timed out before then
     int64_t office_us;      // its command was lost to a full disk: when to propose it again; WEFT_TIME_NEVER
-} weft_coordinator_t;
+};
 
 // ---- part.c
 
@@ -104,7 +120,7 @@ struct weft_part *weft_coordinator_part(weft_coordinator_t *self);
 weft_coordinator_t *weft_coordinator_new(void);
 extern const struct weft_quorum_events weft_coordinator_events;
 
-// Hands a command to the quorum. Refused: the asker is told.
+// Hands a command to the quorum. Refused: settled at once, or the asker is told.
 void weft_coordinator_propose(weft_coordinator_t *self, const struct weft_proposal *proposal, weft_slice_t command);
 // Sends an encoded reply header.
 void weft_coordinator_answer(weft_coordinator_t *self, const struct weft_asker *asker, const weft_buf_t *header);

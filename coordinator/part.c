@@ -44,14 +44,37 @@ void weft_coordinator_refuse(weft_coordinator_t *self, const struct weft_asker *
 
 // ---- proposals
 
+static void s_done(weft_coordinator_t *self, const struct weft_proposal *proposal, uint64_t index)
+{
+    if (proposal->command == WEFT_COMMAND_TOOK_OFFICE)
+        weft_coordinator_took_office(self);
+    else if (proposal->command == WEFT_COMMAND_BROKER_REGISTERED || proposal->command == WEFT_COMMAND_BROKER_FENCED)
+        weft_coordinator_broker_done(self, proposal);
+    else if (proposal->asked)
+        weft_coordinator_topic_done(self, proposal, index);
+}
+
+// How it ended: applied at `index`, refused by the state (err) there, or lost (index 0).
+static void s_settle(weft_coordinator_t *self, const struct weft_proposal *proposal, uint64_t index, weft_err_t err,
+                     const char *sentence)
+{
+    if (proposal->settled) {
+        struct weft_outcome outcome = {.index = index, .err = err, .sentence = sentence};
+        proposal->settled(self, proposal, &outcome);
+    } else if (!err) {
+        s_done(self, proposal, index);
+    } else {
+        weft_coordinator_broker_lost(self, proposal);
+        if (proposal->asked) weft_coordinator_refuse(self, &proposal->asker, err, sentence);
+    }
+}
+
 void weft_coordinator_propose(weft_coordinator_t *self, const struct weft_proposal *proposal, weft_slice_t command)
 {
     uint64_t token = ++self->token;
     weft_err_t err = self->quorum->ops->propose(self->quorum, command, token);
     if (err) {
-        weft_coordinator_broker_lost(self, proposal);
-        if (proposal->asked)
-            weft_coordinator_refuse(self, &proposal->asker, err, self->quorum->ops->failure(self->quorum));
+        s_settle(self, proposal, 0, err, self->quorum->ops->failure(self->quorum));
         return;
     }
     weft_counter_add(self->counters, WEFT_COUNT_PROPOSED, 1);
@@ -71,16 +94,6 @@ static struct weft_proposal *s_take(weft_coordinator_t *self, uint64_t token)
     if (proposal->command == WEFT_COMMAND_TOPIC_ALTERED)
         weft_map_remove(self->altering, weft_id_slice(&proposal->topic));
     return proposal;
-}
-
-static void s_done(weft_coordinator_t *self, const struct weft_proposal *proposal, uint64_t index)
-{
-    if (proposal->command == WEFT_COMMAND_TOOK_OFFICE)
-        weft_coordinator_took_office(self);
-    else if (proposal->command == WEFT_COMMAND_BROKER_REGISTERED || proposal->command == WEFT_COMMAND_BROKER_FENCED)
-        weft_coordinator_broker_done(self, proposal);
-    else if (proposal->asked)
-        weft_coordinator_topic_done(self, proposal, index);
 }
 
 // ---- the quorum's events
@@ -105,12 +118,7 @@ static void s_on_apply(void *context, uint64_t index, weft_slice_t command, uint
     }
     struct weft_proposal *proposal = s_take(self, token);
     if (!proposal) return;
-    if (!err) {
-        s_done(self, proposal, index);
-    } else {
-        weft_coordinator_broker_lost(self, proposal);
-        if (proposal->asked) weft_coordinator_refuse(self, &proposal->asker, err, error.text);
-    }
+    s_settle(self, proposal, index, err, error.text);
     free(proposal);
 }
 
@@ -120,13 +128,12 @@ static void s_on_lost(void *context, uint64_t token, weft_err_t code)
     struct weft_proposal *proposal = s_take(self, token);
     if (!proposal) return;
     weft_counter_add(self->counters, WEFT_COUNT_LOST, 1);
-    weft_coordinator_broker_lost(self, proposal);
     if (proposal->command == WEFT_COMMAND_TOOK_OFFICE)
         self->office_us = weft_port_now_us(&self->port) + S_OFFICE_AGAIN_US;
     const char *sentence = code == WEFT_ERR_DISK_FULL
                                ? "the coordinator's disk is full, nothing was changed; free space and try again"
                                : self->quorum->ops->failure(self->quorum);
-    if (proposal->asked) weft_coordinator_refuse(self, &proposal->asker, code, sentence);
+    s_settle(self, proposal, 0, code, sentence);
     free(proposal);
 }
 

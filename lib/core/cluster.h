@@ -20,9 +20,10 @@
  *     C5  a new incarnation of a broker starts a new leader epoch for all it led (REPLICATION.md rule 2)
  *     C6  ids of deleted topics never come back
  *     C7  eligible members are in no in-sync set, and there are none while the in-sync set has min_insync members
- *     C8  no leader is draining or sick while another in-sync member could lead
- *     C9  while replicas are moved, all of target and origin are replicas; once all of target are in sync they are the
- *         replicas, in the same step
+ *     C8  a sick broker leads nothing and is in no in-sync set while another member is well; a draining one is given no
+ *         leadership while another in-sync member could take it (what it leads yet is moved by weft_plan_leaders)
+ *     C9  while replicas are moved, all of target and origin are replicas; once all of target are in sync under a leader
+ *         they are the replicas, in the same step
  *
  * Who may lead (REPLICATION.md rules 1, 2, 4; KIP-966). When a leader is lost the next is, in this order: an in-sync
  * member that is alive and sure; an eligible one that is alive and sure (it left the in-sync set when that fell below
@@ -30,7 +31,13 @@
  * are then its frozen last set, which nothing shrinks. A member that restarted uncleanly meanwhile is `unsure`: it may
  * have lost what was not synced. Once every frozen member is alive and has reported (the coordinator collects
  * partition_report), leader_elected names the one with the highest (epoch of the last batch, log end); before that only
- * a person may (unclean).
+ * a person may (unclean). Two exceptions, where a report could change nothing: a frozen set of one leads as soon as it
+ * is back, and so does any replica of a partition that never had a leader, for it is empty. A member stays sure that
+ * was only fenced, or that started again after a clean stop: it leads at once. A damaged one (partition_changed names
+ * it) leaves without becoming eligible.
+ *
+ * Operations: commands of clients carry a random id; one that was done is answered WEFT_OK and does nothing, so a
+ * request may be repeated over a change of the coordinator. Refused ones are not remembered.
  */
 #ifndef WEFT_CORE_CLUSTER_H
 #define WEFT_CORE_CLUSTER_H
@@ -40,6 +47,7 @@
 
 #define WEFT_TOPIC_NAME_BYTES_MAX 249 // as Kafka: [a-zA-Z0-9._-], not "." or ".."
 #define WEFT_REPLICAS_MAX 16
+#define WEFT_CLUSTER_LEVEL_MAX 1       // the newest feature level that this software knows
 // Limits of the state, held by apply, so that a snapshot always fits what schemas/records allows and a frame
 // carries.
 #define WEFT_CLUSTER_BROKERS_MAX 10000
@@ -56,8 +64,9 @@ struct weft_cluster_broker {
     size_t shard_count;
     char **replica_endpoints; // one a shard: its door for other brokers
     bool draining;            // leads nothing (a person's wish, or it is about to stop)
+    bool stopping;            // draining until its next start only
     bool leaving;             // its replicas are moved away for good
-    bool sick;                // a shard or its disk is stuck or failed: leads nothing, and is in sync with nobody else
+    bool sick;                // a shard or its disk is stuck or failed; until its next start, or undone
     uint32_t led_count;       // partitions led now
     uint32_t stored_count;    // partitions of which it holds a replica
 };
@@ -112,7 +121,8 @@ enum weft_cluster_change_type {
     WEFT_CLUSTER_TOPIC_ADDED,
     WEFT_CLUSTER_TOPIC_CHANGED,
     WEFT_CLUSTER_TOPIC_REMOVED,
-    WEFT_CLUSTER_PARTITION
+    WEFT_CLUSTER_PARTITION,
+    WEFT_CLUSTER_SETTINGS // configuration of the cluster, voters, feature level
 };
 struct weft_cluster_change {
     enum weft_cluster_change_type type;
@@ -145,18 +155,25 @@ const struct weft_cluster_topic *weft_cluster_topic_by_name(const weft_cluster_t
 size_t weft_cluster_topic_count(const weft_cluster_t *self);
 uint64_t weft_cluster_partition_count(const weft_cluster_t *self); // of all topics
 bool weft_cluster_topic_was_deleted(const weft_cluster_t *self, weft_id_t id);
-// What acks all needs in sync: the topic's min.insync, or half of the replicas rounded up; at least 1, at most all.
+// What acks all needs in sync: the topic's min.insync, or half of the replicas rounded up; at least 1, at most all. While
+// replicas are moved those before the move count.
 uint32_t weft_cluster_min_insync(const struct weft_cluster_topic *topic,
                                  const struct weft_cluster_partition *partition);
 // A setting of the cluster (scope cluster) as text; NULL: default.
 const char *weft_cluster_config(const weft_cluster_t *self, const char *key);
 const struct weft_cluster_voter *weft_cluster_voters(const weft_cluster_t *self, size_t *count);
-uint32_t weft_cluster_level(const weft_cluster_t *self); // feature level (rule 24)
+// Feature level (rule 24): commands of a newer one are refused. Above WEFT_CLUSTER_LEVEL_MAX the node has to stop: others
+// do what it doesn't understand.
+uint32_t weft_cluster_level(const weft_cluster_t *self);
 // The operation of a client that was done already; its command's index in *index (may be NULL). The last 10,000 are known.
 bool weft_cluster_operation_done(const weft_cluster_t *self, weft_id_t operation, uint64_t *index);
 // Counts over all partitions, walked.
 struct weft_cluster_health_counts {
-    uint32_t leaderless, offline, under_replicated, under_min_insync, moving;
+    uint32_t leaderless;
+    uint32_t offline;          // no replica's broker is alive
+    uint32_t under_replicated; // a replica is not in sync (those that a move adds don't count)
+    uint32_t under_min_insync;
+    uint32_t moving;
 };
 void weft_cluster_count_health(const weft_cluster_t *self, struct weft_cluster_health_counts *out);
 // Iteration in order of registration / creation; cursor starts at 0.

@@ -241,6 +241,7 @@ void weft_shard_on_change(void *shard, const struct weft_cluster_change *change)
     case WEFT_CLUSTER_TOPIC_ADDED:
     case WEFT_CLUSTER_TOPIC_CHANGED: s_follow_topic(self, change->topic); break;
     case WEFT_CLUSTER_TOPIC_REMOVED: s_drop_topic(self, change->topic); break;
+    case WEFT_CLUSTER_SETTINGS: break;
     case WEFT_CLUSTER_PARTITION: {
         const struct weft_cluster_topic *state = weft_cluster_topic(self->cluster, change->topic);
         struct weft_shard_topic *topic = s_topic(self, change->topic);

@@ -19,7 +19,7 @@ struct fixture {
     weft_cluster_t *cluster;
     weft_buf_t command;
     struct weft_error error;
-    size_t added, changed, removed, partitions, brokers; // changes told
+    size_t added, changed, removed, partitions, brokers, settings; // changes told
 };
 
 static inline int s_setup(void **state)
@@ -50,12 +50,13 @@ static inline void s_watch(void *context, const struct weft_cluster_change *chan
     case WEFT_CLUSTER_TOPIC_CHANGED: self->changed++; break;
     case WEFT_CLUSTER_TOPIC_REMOVED: self->removed++; break;
     case WEFT_CLUSTER_PARTITION: self->partitions++; break;
+    case WEFT_CLUSTER_SETTINGS: self->settings++; break;
     }
 }
 
 static inline weft_err_t s_apply(struct fixture *self)
 {
-    self->added = self->changed = self->removed = self->partitions = self->brokers = 0;
+    self->added = self->changed = self->removed = self->partitions = self->brokers = self->settings = 0;
     uint64_t index = weft_cluster_index(self->cluster) + 1;
     weft_err_t err =
         weft_cluster_apply(self->cluster, index, weft_buf_slice(&self->command), s_watch, self, &self->error);

@@ -122,7 +122,7 @@ static void s_on_apply(void *context, uint64_t index, weft_slice_t command, uint
     free(proposal);
 }
 
-static void s_on_lost(void *context, uint64_t token, weft_err_t code)
+static void s_on_lost(void *context, uint64_t token, weft_err_t code, const char *reason)
 {
     weft_coordinator_t *self = context;
     struct weft_proposal *proposal = s_take(self, token);
@@ -130,7 +130,8 @@ static void s_on_lost(void *context, uint64_t token, weft_err_t code)
     weft_counter_add(self->counters, WEFT_COUNT_LOST, 1);
     if (proposal->command == WEFT_COMMAND_TOOK_OFFICE)
         self->office_us = weft_port_now_us(&self->port) + S_OFFICE_AGAIN_US;
-    const char *sentence = code == WEFT_ERR_DISK_FULL
+    const char *sentence = reason ? reason
+                           : code == WEFT_ERR_DISK_FULL
                                ? "the coordinator's disk is full, nothing was changed; free space and try again"
                                : self->quorum->ops->failure(self->quorum);
     s_settle(self, proposal, 0, code, sentence);
@@ -333,7 +334,7 @@ static void s_start(struct weft_part *part, const struct weft_port *port)
     weft_rand_init(&self->rand, port->ops->seed(port->world));
     if (weft_id_is_zero(self->format_id)) self->format_id = weft_rand_id(&self->rand);
     self->started_us = weft_port_now_us(port);
-    self->quorum->ops->start(self->quorum, port, self->sync_part);
+    self->quorum->ops->start(self->quorum, port, self->sync_part, self->endpoint);
 }
 
 static void s_mail(struct weft_part *part, struct weft_mail *mail)

@@ -39,7 +39,7 @@ static void s_lose(struct weft_quorum_single *self, weft_quorum_queue_t *lost, w
     while (lost->count) {
         struct weft_quorum_entry entry = weft_quorum_queue_pop(lost);
         free(entry.command);
-        self->events.on_lost(self->context, entry.token, code);
+        self->events.on_lost(self->context, entry.token, code, NULL);
     }
     weft_quorum_queue_fini(lost);
 }
@@ -264,7 +264,7 @@ static void s_barrier(weft_quorum_t *base, uint64_t token)
 {
     struct weft_quorum_single *self = s_self(base);
     if (self->state != WEFT_QUORUM_LEADING)
-        self->events.on_lost(self->context, token, WEFT_ERR_NOT_COORDINATOR);
+        self->events.on_lost(self->context, token, WEFT_ERR_NOT_COORDINATOR, NULL);
     else
         weft_quorum_queue_push(&self->queue, WEFT_SLICE_NIL, token);
 }
@@ -285,7 +285,7 @@ static void s_members(const weft_quorum_t *base, weft_buf_t *text)
                     (unsigned long long) s_const(base)->applied, (unsigned long long) s_const(base)->snapshot_index);
 }
 
-static void s_start(weft_quorum_t *base, const weft_port_t *port, weft_part_id_t sync_part)
+static void s_start(weft_quorum_t *base, const weft_port_t *port, weft_part_id_t sync_part, const char *endpoint)
 {
     s_self(base)->port = *port;
     s_self(base)->sync_part = sync_part;

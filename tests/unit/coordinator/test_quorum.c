@@ -64,7 +64,7 @@ static void s_on_leader(void *context, bool leads)
     ((struct host *) context)->leads = leads;
 }
 
-static void s_on_lost(void *context, uint64_t token, weft_err_t code)
+static void s_on_lost(void *context, uint64_t token, weft_err_t code, const char *sentence)
 {
     struct host *self = context;
     assert_true(token);
@@ -90,7 +90,7 @@ static weft_err_t s_restore(void *context, uint64_t index, weft_slice_t snapshot
 static void s_part_start(struct weft_part *part, const struct weft_port *port)
 {
     struct host *self = (struct host *) part;
-    self->quorum->ops->start(self->quorum, port, SYNC_PART);
+    self->quorum->ops->start(self->quorum, port, SYNC_PART, "");
 }
 
 static void s_part_message(struct weft_part *part, struct weft_message *message)

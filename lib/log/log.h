@@ -101,6 +101,18 @@ WEFT_MUST_USE weft_err_t weft_log_truncate(weft_log_t *self, int64_t offset);
  */
 WEFT_MUST_USE weft_err_t weft_log_trim(weft_log_t *self, int64_t offset);
 /**
+ * Removes everything, epochs and snapshots too: the log is empty then and starts and ends at `offset`, wherever that is.
+ * Durable when it returns. For a follower whose leader no longer has what would join their logs. A failure may leave it
+ * as it was; half-way it breaks the log: open it again. OFFSET_OUT_OF_RANGE for no offset at all.
+ */
+WEFT_MUST_USE weft_err_t weft_log_reset(weft_log_t *self, int64_t offset);
+/**
+ * Renames `directory` (of a log that is not open) to `directory`.damaged, durably, so that the replica can be built anew
+ * and a person can still look at what was there. One set aside earlier goes. No directory: nothing to do, no error.
+ */
+WEFT_MUST_USE weft_err_t weft_log_set_aside(const struct weft_disk *disk, const char *directory,
+                                            struct weft_error *error);
+/**
  * Retention: removes whole segments that are too old (by their max timestamp against now_ms; one of the future counts
  * from when it was first seen) or too many bytes, none that reaches `limit`. *removed counts segments. The active
  * segment is rolled if it is itself too old. Errors: as of weft_log_trim.

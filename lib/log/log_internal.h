@@ -121,6 +121,7 @@ WEFT_MUST_USE weft_err_t weft_log_mark_load(const struct weft_disk *disk, const 
 void weft_log_pending_add(weft_log_t *self, weft_file_t *file, int64_t end_offset); // takes a reference of its own
 void weft_log_pending_clear(weft_log_t *self);
 void weft_log_directory_dirty(weft_log_t *self, uint8_t levels);
+void weft_log_cut_done(weft_log_t *self); // removes file `cut` once it says nothing any more
 WEFT_MUST_USE weft_err_t weft_log_sync_directories(const struct weft_disk *disk, const char *directory, uint8_t levels);
 
 // ---- snapshot.c

@@ -101,9 +101,10 @@ void weft_log_sync_run(struct weft_log_sync *job)
         job->result = weft_log_sync_directories(job->disk, job->directory, job->directory_levels);
 }
 
-static void s_unlink_cut(weft_log_t *self)
+void weft_log_cut_done(weft_log_t *self)
 {
     char path[WEFT_LOG_PATH_BYTES_MAX];
+    if (!self->cut_from || self->synced_end < self->cut_from) return;
     (void) self->disk->ops->unlink(self->disk, weft_log_path_named(path, self->directory, "cut"));
     self->cut_from = 0; // not durable yet, and need not be: while it stands it only weakens what is called damage
 }
@@ -126,7 +127,7 @@ weft_err_t weft_log_sync_done(weft_log_t *self, struct weft_log_sync *job)
     if (job->directory_levels >= self->directory_levels_unknown) self->directory_levels_unknown = 0;
     if (job->generation == self->sync_generation && job->end_offset > self->synced_end)
         self->synced_end = job->end_offset;
-    if (self->cut_from && self->synced_end >= self->cut_from) s_unlink_cut(self);
+    weft_log_cut_done(self);
     weft_assert(self->synced_end <= weft_log_end(self));
     return WEFT_OK;
 }

@@ -13,25 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum s_change_kind { S_CREATE, S_UNLINK, S_RENAME };
-
-struct s_change {
-    enum s_change_kind kind;
-    char *path, *to;
-    struct weft_crash_node *node;
-};
-
-struct weft_crash_disk {
-    struct weft_disk disk;
-    struct weft_crash_tree now, kept;
-    struct s_change *changes;
-    size_t change_count, change_capacity;
-    struct weft_crash_disk_faults faults;
-    struct weft_crash_disk_stats stats;
-    weft_rand_t rand;
-    uint32_t life; // handles of an earlier one are dead
-};
-
 struct s_file {
     struct weft_file base;
     weft_crash_disk_t *owner;
@@ -59,21 +40,59 @@ static bool s_below(const char *path, const char *directory, size_t length)
 
 // ---- changes of names
 
-static void s_change_free(struct s_change *change)
+static void s_change_free(struct weft_crash_change *change)
 {
     free(change->path);
     free(change->to);
     weft_crash_node_drop(change->node);
 }
 
-static void s_change_apply(struct weft_crash_tree *kept, const struct s_change *change)
+static void s_tree_remove_below(struct weft_crash_tree *tree, const char *directory)
+{
+    size_t length = strlen(directory);
+    for (size_t i = tree->count; i > 0; i--)
+        if (s_below(tree->entries[i - 1].path, directory, length))
+            weft_crash_tree_remove(tree, tree->entries[i - 1].path);
+}
+
+static const struct weft_crash_entry *s_tree_first_below(const struct weft_crash_tree *tree, const char *directory)
+{
+    size_t length = strlen(directory);
+    for (size_t i = 0; i < tree->count; i++)
+        if (s_below(tree->entries[i].path, directory, length)) return &tree->entries[i];
+    return NULL;
+}
+
+// A directory takes along what is in it, and whatever had the new name is gone.
+static void s_tree_rename(struct weft_crash_tree *tree, const char *from, const char *to, struct weft_crash_node *node)
+{
+    s_tree_remove_below(tree, to);
+    weft_crash_tree_put(tree, to, node);
+    for (const struct weft_crash_entry *entry; (entry = s_tree_first_below(tree, from)) != NULL;) {
+        char *path = weft_strdup(entry->path);
+        weft_buf_t moved;
+        weft_buf_init(&moved);
+        weft_buf_printf(&moved, "%s%s", to, path + strlen(from));
+        weft_crash_tree_put(tree, (const char *) moved.data, entry->node);
+        weft_crash_tree_remove(tree, path);
+        weft_buf_fini(&moved);
+        free(path);
+    }
+    if (weft_crash_tree_get(tree, from) == node) weft_crash_tree_remove(tree, from);
+}
+
+static void s_change_apply(struct weft_crash_tree *kept, const struct weft_crash_change *change)
 {
     switch (change->kind) {
-    case S_CREATE: weft_crash_tree_put(kept, change->path, change->node); break;
-    case S_UNLINK:
+    case WEFT_CRASH_CREATE: weft_crash_tree_put(kept, change->path, change->node); break;
+    case WEFT_CRASH_UNLINK:
         if (weft_crash_tree_get(kept, change->path) == change->node) weft_crash_tree_remove(kept, change->path);
         break;
-    case S_RENAME:
+    case WEFT_CRASH_RENAME:
+        if (change->node->directory) {
+            s_tree_rename(kept, change->path, change->to, change->node);
+            break;
+        }
         if (weft_crash_tree_get(kept, change->path) == change->node) weft_crash_tree_remove(kept, change->path);
         weft_crash_tree_put(kept, change->to, change->node);
         break;
@@ -86,7 +105,7 @@ static bool s_in_root(const char *path)
     return !strchr(path + 1, '/');
 }
 
-static void s_change_add(weft_crash_disk_t *self, enum s_change_kind kind, const char *path, const char *to,
+static void s_change_add(weft_crash_disk_t *self, enum weft_crash_change_kind kind, const char *path, const char *to,
                          struct weft_crash_node *node)
 {
     if (self->change_count == self->change_capacity) {
@@ -94,7 +113,7 @@ static void s_change_add(weft_crash_disk_t *self, enum s_change_kind kind, const
         self->changes = weft_realloc(self->changes, self->change_capacity * sizeof *self->changes);
     }
     self->changes[self->change_count++] =
-        (struct s_change){kind, weft_strdup(path), to ? weft_strdup(to) : NULL, weft_crash_node_ref(node)};
+        (struct weft_crash_change){kind, weft_strdup(path), to ? weft_strdup(to) : NULL, weft_crash_node_ref(node)};
     if (!s_in_root(path)) return;
     s_change_apply(&self->kept, &self->changes[--self->change_count]);
     s_change_free(&self->changes[self->change_count]);
@@ -119,7 +138,7 @@ static void s_changes_keep(weft_crash_disk_t *self, const char *directory)
     self->change_count = left;
 }
 
-static void s_changes_clear(weft_crash_disk_t *self)
+void weft_crash_changes_clear(weft_crash_disk_t *self)
 {
     for (size_t i = 0; i < self->change_count; i++) s_change_free(&self->changes[i]);
     self->change_count = 0;
@@ -170,7 +189,7 @@ static weft_err_t s_open(const struct weft_disk *disk, const char *path, enum we
         if (mode != WEFT_OPEN_CREATE || !s_parent_is_there(self, path)) return WEFT_ERR_NOT_FOUND;
         node = weft_crash_node_new(false);
         weft_crash_tree_put(&self->now, path, node);
-        s_change_add(self, S_CREATE, path, NULL, node);
+        s_change_add(self, WEFT_CRASH_CREATE, path, NULL, node);
         weft_crash_node_drop(node);
     }
     *out = s_handle(self, node);
@@ -293,6 +312,27 @@ static weft_err_t s_sync(weft_file_t *handle)
     return WEFT_OK;
 }
 
+// Names that were not synced in it are kept from here on: their changes tell the old path.
+static weft_err_t s_rename_directory(weft_crash_disk_t *self, const char *from, const char *to,
+                                     struct weft_crash_node *node)
+{
+    size_t length = strlen(from), left = 0;
+    for (size_t i = 0; i < self->change_count; i++) {
+        if (s_below(self->changes[i].path, from, length)) {
+            s_change_apply(&self->kept, &self->changes[i]);
+            s_change_free(&self->changes[i]);
+        } else {
+            self->changes[left++] = self->changes[i];
+        }
+    }
+    self->change_count = left;
+    weft_crash_node_ref(node); // the tree may hold the only reference
+    s_change_add(self, WEFT_CRASH_RENAME, from, to, node);
+    s_tree_rename(&self->now, from, to, node);
+    weft_crash_node_drop(node);
+    return WEFT_OK;
+}
+
 static weft_err_t s_rename(const struct weft_disk *disk, const char *from, const char *to)
 {
     weft_crash_disk_t *self = s_owner(disk);
@@ -301,9 +341,10 @@ static weft_err_t s_rename(const struct weft_disk *disk, const char *from, const
     if (!node || !s_parent_is_there(self, to)) return WEFT_ERR_NOT_FOUND;
     const struct weft_crash_node *old = weft_crash_tree_get(&self->now, to);
     if (old == node) return WEFT_OK;
-    if (node->directory || (old && old->directory)) return WEFT_ERR_DISK_FAILED; // nobody needs it
+    if (node->directory) return old ? WEFT_ERR_DISK_FAILED : s_rename_directory(self, from, to, node);
+    if (old && old->directory) return WEFT_ERR_DISK_FAILED;
     if (old) self->stats.bytes -= (int64_t) old->now_bytes;
-    s_change_add(self, S_RENAME, from, to, node);
+    s_change_add(self, WEFT_CRASH_RENAME, from, to, node);
     weft_crash_tree_put(&self->now, to, node);
     weft_crash_tree_remove(&self->now, from);
     return WEFT_OK;
@@ -315,7 +356,7 @@ static weft_err_t s_remove(weft_crash_disk_t *self, const char *path, bool direc
     struct weft_crash_node *node = weft_crash_tree_get(&self->now, path);
     if (!node) return WEFT_ERR_NOT_FOUND;
     if (node->directory != directory) return WEFT_ERR_DISK_FAILED;
-    s_change_add(self, S_UNLINK, path, NULL, node);
+    s_change_add(self, WEFT_CRASH_UNLINK, path, NULL, node);
     self->stats.bytes -= (int64_t) node->now_bytes;
     weft_crash_tree_remove(&self->now, path);
     return WEFT_OK;
@@ -333,7 +374,7 @@ static weft_err_t s_mkdir_one(weft_crash_disk_t *self, const char *path)
     if (s_chance(self, self->faults.open_eio)) return WEFT_ERR_DISK_FAILED;
     node = weft_crash_node_new(true);
     weft_crash_tree_put(&self->now, path, node);
-    s_change_add(self, S_CREATE, path, NULL, node);
+    s_change_add(self, WEFT_CRASH_CREATE, path, NULL, node);
     weft_crash_node_drop(node);
     return WEFT_OK;
 }
@@ -461,7 +502,7 @@ void weft_crash_disk_destroy(weft_crash_disk_t **self_p)
     weft_crash_disk_t *self = *self_p;
     if (!self) return;
     *self_p = NULL;
-    s_changes_clear(self);
+    weft_crash_changes_clear(self);
     free(self->changes);
     weft_crash_tree_clear(&self->now);
     weft_crash_tree_clear(&self->kept);
@@ -555,7 +596,7 @@ static void s_crash_names(weft_crash_disk_t *self, weft_rand_t *rand)
         else
             self->stats.entries_lost++;
     }
-    s_changes_clear(self);
+    weft_crash_changes_clear(self);
 }
 
 // Entries whose directory did not survive are gone as well.

@@ -100,7 +100,7 @@ static int64_t s_same(struct model *self, int64_t offset, weft_slice_t bytes)
 
 static void s_compare_epochs(struct model *self)
 {
-    if (!self->batch_count || self->batches[self->batch_count - 1].base < self->start) return;
+    if (!self->batch_count || self->batches[self->batch_count - 1].base < weft_log_start(self->log)) return;
     int32_t epoch = self->batches[self->batch_count - 1].epoch;
     if (epoch < 0) return;
     int32_t found;
@@ -286,6 +286,28 @@ static void s_truncate(struct model *self)
     s_end_at(self, cut);
 }
 
+// Begins anew at any offset. What fails half way leaves the old log, less of it, or an empty one at either start.
+static void s_reset(struct model *self)
+{
+    int64_t start = weft_log_start(self->log), end = weft_log_end(self->log);
+    int64_t offset = (int64_t) s_below(self, (uint64_t) end + 50);
+    size_t at = s_find(self, start);
+    int64_t cut = at < self->batch_count ? self->batches[at].base : start; // a batch that holds the start goes whole
+    weft_err_t err = weft_log_reset(self->log, offset);
+    if (err) {
+        expect(self, self->faulty);
+        if (self->start > cut) self->start = cut;
+        if (!weft_log_broken(self->log)) return;
+        if (self->synced > cut) self->synced = cut;
+        if (self->start > offset) self->start = offset;
+        return;
+    }
+    s_cut(self, -1);
+    s_end_at(self, offset);
+    self->start = self->synced = offset;
+    weft_buf_fini(&self->maybe.bytes);
+}
+
 static void s_trim(struct model *self)
 {
     int64_t start = weft_log_start(self->log), end = weft_log_end(self->log);
@@ -372,8 +394,10 @@ void model_step(struct model *self)
         s_snapshot(self);
     else if (dice < 880)
         s_truncate(self);
-    else if (dice < 910)
+    else if (dice < 905)
         s_trim(self);
+    else if (dice < 910)
+        s_reset(self);
     else if (dice < 930)
         weft_log_idle(self->log);
     else if (dice < 950)

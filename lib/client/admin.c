@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 // Every call has the same shape: begin, encode, run until done, decode. The part does the rest (which node,
 // redirections, retries).
-#include "../base/assert.h"
 #include "admin_inner.h"
-#include "admin_part.h"
-#include "cluster_view.h"
-#include "driver.h"
+
+#include "../base/assert.h"
 #include "settings.h"
 
 #include <weft_gen/config.h>
@@ -13,18 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
-
-struct weft_admin {
-    weft_admin_part_t *part; // belongs to the driver
-    struct weft_driver *driver;
-    weft_options_t *options;
-    int64_t timeout_us;
-    weft_admin_wait_fn *on_wait; // NULL: nobody asks
-    void *on_wait_context;
-    int64_t on_wait_us;
-    weft_codec_t codec;
-    char text[WEFT_ERROR_TEXT_BYTES_MAX];
-};
 
 static int64_t s_now_us(void)
 {
@@ -86,7 +72,7 @@ void weft_admin_on_wait(weft_admin_t *self, int after_ms, weft_admin_wait_fn *fn
 
 // ---- one call
 
-static weft_err_t s_say(weft_admin_t *self, weft_err_t error, const char *text)
+weft_err_t weft_admin_say(weft_admin_t *self, weft_err_t error, const char *text)
 {
     snprintf(self->text, sizeof self->text, "%s", text);
     return error;
@@ -105,7 +91,7 @@ static int64_t s_patience_us(weft_admin_t *self, int64_t begun_us, bool *told)
     return -1;
 }
 
-static weft_err_t s_run(weft_admin_t *self)
+weft_err_t weft_admin_run(weft_admin_t *self)
 {
     int64_t begun_us = s_now_us();
     bool told = false;
@@ -117,18 +103,18 @@ static weft_err_t s_run(weft_admin_t *self)
         weft_err_t woken = self->driver->ops->run(self->driver, wait_us);
         if (!woken || weft_admin_part_is_done(self->part)) continue;
         weft_admin_part_cancel(self->part);
-        return s_say(self, woken, weft_err_sentence(woken));
+        return weft_admin_say(self, woken, weft_err_sentence(woken));
     }
     weft_err_t err = weft_admin_part_error(self->part);
-    return err ? s_say(self, err, weft_admin_part_error_text(self->part)) : WEFT_OK;
+    return err ? weft_admin_say(self, err, weft_admin_part_error_text(self->part)) : WEFT_OK;
 }
 
-static weft_err_t s_decoded(weft_admin_t *self, weft_err_t err, const struct weft_error *why)
+weft_err_t weft_admin_decoded(weft_admin_t *self, weft_err_t err, const struct weft_error *why)
 {
-    return err ? s_say(self, err, why->text) : WEFT_OK;
+    return err ? weft_admin_say(self, err, why->text) : WEFT_OK;
 }
 
-static weft_err_t s_check_topic(weft_admin_t *self, const char *topic)
+weft_err_t weft_admin_check_topic(weft_admin_t *self, const char *topic)
 {
     if (topic && weft_topic_name_is_legal(topic)) return WEFT_OK;
     snprintf(self->text, sizeof self->text, "'%.250s': %s", topic ? topic : "",
@@ -136,9 +122,7 @@ static weft_err_t s_check_topic(weft_admin_t *self, const char *topic)
     return WEFT_ERR_INVALID_TOPIC;
 }
 
-// After UNKNOWN_TOPIC: the nearest name that exists, unless the server said so already. Keeps the error whatever
-// happens.
-static weft_err_t s_suggest(weft_admin_t *self, weft_err_t error, const char *topic)
+weft_err_t weft_admin_suggest(weft_admin_t *self, weft_err_t error, const char *topic)
 {
     if (error != WEFT_ERR_UNKNOWN_TOPIC || strstr(self->text, "did you mean") || strstr(self->text, "partition "))
         return error;
@@ -154,7 +138,7 @@ static weft_err_t s_suggest(weft_admin_t *self, weft_err_t error, const char *to
         free(names);
         weft_metadata_destroy(&metadata);
     }
-    return s_say(self, error, text);
+    return weft_admin_say(self, error, text);
 }
 
 // ---- topics
@@ -163,7 +147,7 @@ weft_err_t weft_admin_create_topic(weft_admin_t *self, const char *topic, uint32
                                    const struct weft_setting *settings, size_t setting_count, bool validate_only,
                                    struct weft_topic_change *out)
 {
-    weft_err_t err = s_check_topic(self, topic);
+    weft_err_t err = weft_admin_check_topic(self, topic);
     if (err) return err;
     struct weft_config_entry *entries = weft_calloc(setting_count + 1, sizeof *entries);
     for (size_t i = 0; i < setting_count; i++)
@@ -172,6 +156,7 @@ weft_err_t weft_admin_create_topic(weft_admin_t *self, const char *topic, uint32
     struct weft_topic_create_request request;
     weft_topic_create_request_init(&request);
     request.id = call->id;
+    request.operation = weft_admin_part_operation(self->part);
     request.topic = weft_text(topic);
     request.partitions = partitions;
     request.replicas = replicas;
@@ -181,12 +166,12 @@ weft_err_t weft_admin_create_topic(weft_admin_t *self, const char *topic, uint32
     weft_buf_clear(&call->header);
     weft_topic_create_request_encode(&request, &call->header);
     free(entries);
-    err = s_run(self);
+    err = weft_admin_run(self);
     if (err) return err;
     struct weft_topic_create_reply reply;
     struct weft_error why;
     err = weft_topic_create_reply_decode(&self->codec, weft_admin_part_reply(self->part), &reply, &why);
-    if (err) return s_decoded(self, err, &why);
+    if (err) return weft_admin_decoded(self, err, &why);
     if (out) *out = (struct weft_topic_change){reply.topic_id, reply.version};
     return WEFT_OK;
 }
@@ -201,7 +186,7 @@ static bool s_has_leaders(const weft_metadata_t *metadata)
 
 weft_err_t weft_admin_wait_topic(weft_admin_t *self, const char *topic, int timeout_ms)
 {
-    weft_err_t err = s_check_topic(self, topic);
+    weft_err_t err = weft_admin_check_topic(self, topic);
     if (err) return err;
     int64_t wait_us = 5000;
     for (int64_t deadline_us = s_now_us() + (int64_t) timeout_ms * 1000;;) {
@@ -215,7 +200,7 @@ weft_err_t weft_admin_wait_topic(weft_admin_t *self, const char *topic, int time
         if (left_us <= 0) break;
         for (int64_t until_us = s_now_us() + (left_us < wait_us ? left_us : wait_us); s_now_us() < until_us;) {
             weft_err_t woken = self->driver->ops->run(self->driver, until_us - s_now_us());
-            if (woken) return s_say(self, woken, weft_err_sentence(woken));
+            if (woken) return weft_admin_say(self, woken, weft_err_sentence(woken));
         }
         if (wait_us < 200000) wait_us *= 2;
     }
@@ -226,21 +211,22 @@ weft_err_t weft_admin_wait_topic(weft_admin_t *self, const char *topic, int time
 
 weft_err_t weft_admin_delete_topic(weft_admin_t *self, const char *topic, struct weft_topic_change *out)
 {
-    weft_err_t err = s_check_topic(self, topic);
+    weft_err_t err = weft_admin_check_topic(self, topic);
     if (err) return err;
     struct weft_call *call = weft_admin_part_begin(self->part, WEFT_TO_COORDINATOR, NULL, 0, NULL);
     struct weft_topic_delete_request request;
     weft_topic_delete_request_init(&request);
     request.id = call->id;
+    request.operation = weft_admin_part_operation(self->part);
     request.topic = weft_text(topic);
     weft_buf_clear(&call->header);
     weft_topic_delete_request_encode(&request, &call->header);
-    err = s_run(self);
-    if (err) return s_suggest(self, err, topic);
+    err = weft_admin_run(self);
+    if (err) return weft_admin_suggest(self, err, topic);
     struct weft_topic_delete_reply reply;
     struct weft_error why;
     err = weft_topic_delete_reply_decode(&self->codec, weft_admin_part_reply(self->part), &reply, &why);
-    if (err) return s_decoded(self, err, &why);
+    if (err) return weft_admin_decoded(self, err, &why);
     if (out) *out = (struct weft_topic_change){reply.topic_id, reply.version};
     return WEFT_OK;
 }
@@ -249,7 +235,7 @@ weft_err_t weft_admin_alter_topic(weft_admin_t *self, const char *topic, const s
                                   size_t set_count, const char *const *unset, size_t unset_count,
                                   struct weft_topic_change *out)
 {
-    weft_err_t err = s_check_topic(self, topic);
+    weft_err_t err = weft_admin_check_topic(self, topic);
     if (err) return err;
     struct weft_config_entry *entries = weft_calloc(set_count + 1, sizeof *entries);
     weft_slice_t *keys = weft_calloc(unset_count + 1, sizeof *keys);
@@ -260,6 +246,7 @@ weft_err_t weft_admin_alter_topic(weft_admin_t *self, const char *topic, const s
     struct weft_topic_alter_request request;
     weft_topic_alter_request_init(&request);
     request.id = call->id;
+    request.operation = weft_admin_part_operation(self->part);
     request.topic = weft_text(topic);
     request.set = entries;
     request.set_count = set_count;
@@ -269,41 +256,42 @@ weft_err_t weft_admin_alter_topic(weft_admin_t *self, const char *topic, const s
     weft_topic_alter_request_encode(&request, &call->header);
     free(entries);
     free(keys);
-    err = s_run(self);
-    if (err) return s_suggest(self, err, topic);
+    err = weft_admin_run(self);
+    if (err) return weft_admin_suggest(self, err, topic);
     struct weft_topic_alter_reply reply;
     struct weft_error why;
     err = weft_topic_alter_reply_decode(&self->codec, weft_admin_part_reply(self->part), &reply, &why);
-    if (err) return s_decoded(self, err, &why);
+    if (err) return weft_admin_decoded(self, err, &why);
     if (out) *out = (struct weft_topic_change){reply.topic_id, reply.version};
     return WEFT_OK;
 }
 
 weft_err_t weft_admin_add_partitions(weft_admin_t *self, const char *topic, uint32_t to, struct weft_topic_change *out)
 {
-    weft_err_t err = s_check_topic(self, topic);
+    weft_err_t err = weft_admin_check_topic(self, topic);
     if (err) return err;
     struct weft_call *call = weft_admin_part_begin(self->part, WEFT_TO_COORDINATOR, NULL, 0, NULL);
     struct weft_topic_add_partitions_request request;
     weft_topic_add_partitions_request_init(&request);
     request.id = call->id;
+    request.operation = weft_admin_part_operation(self->part);
     request.topic = weft_text(topic);
     request.to = to;
     weft_buf_clear(&call->header);
     weft_topic_add_partitions_request_encode(&request, &call->header);
-    err = s_run(self);
-    if (err) return s_suggest(self, err, topic);
+    err = weft_admin_run(self);
+    if (err) return weft_admin_suggest(self, err, topic);
     struct weft_topic_add_partitions_reply reply;
     struct weft_error why;
     err = weft_topic_add_partitions_reply_decode(&self->codec, weft_admin_part_reply(self->part), &reply, &why);
-    if (err) return s_decoded(self, err, &why);
+    if (err) return weft_admin_decoded(self, err, &why);
     if (out) *out = (struct weft_topic_change){reply.topic_id, reply.version};
     return WEFT_OK;
 }
 
 weft_err_t weft_admin_describe_topic(weft_admin_t *self, const char *topic, weft_topic_config_t **out)
 {
-    weft_err_t err = s_check_topic(self, topic);
+    weft_err_t err = weft_admin_check_topic(self, topic);
     if (err) return err;
     struct weft_call *call = weft_admin_part_begin(self->part, WEFT_TO_ANY, NULL, 0, NULL);
     struct weft_topic_describe_request request;
@@ -312,12 +300,12 @@ weft_err_t weft_admin_describe_topic(weft_admin_t *self, const char *topic, weft
     request.topic = weft_text(topic);
     weft_buf_clear(&call->header);
     weft_topic_describe_request_encode(&request, &call->header);
-    err = s_run(self);
-    if (err) return s_suggest(self, err, topic);
+    err = weft_admin_run(self);
+    if (err) return weft_admin_suggest(self, err, topic);
     struct weft_topic_describe_reply reply;
     struct weft_error why;
     err = weft_topic_describe_reply_decode(&self->codec, weft_admin_part_reply(self->part), &reply, &why);
-    if (err) return s_decoded(self, err, &why);
+    if (err) return weft_admin_decoded(self, err, &why);
     *out = weft_topic_config_of(&reply);
     return WEFT_OK;
 }
@@ -342,12 +330,12 @@ weft_err_t weft_admin_metadata(weft_admin_t *self, const char *const *topics, si
     weft_buf_clear(&call->header);
     weft_metadata_request_encode(&request, &call->header);
     free(names);
-    weft_err_t err = s_run(self);
+    weft_err_t err = weft_admin_run(self);
     if (err) return err;
     struct weft_metadata_reply reply;
     struct weft_error why;
     err = weft_metadata_reply_decode(&self->codec, weft_admin_part_reply(self->part), &reply, &why);
-    if (err) return s_decoded(self, err, &why);
+    if (err) return weft_admin_decoded(self, err, &why);
     *out = weft_metadata_of(&reply);
     return WEFT_OK;
 }
@@ -356,8 +344,8 @@ weft_err_t weft_admin_metadata(weft_admin_t *self, const char *const *topics, si
 
 static struct weft_call *s_begin_at_leader(weft_admin_t *self, const char *topic, int32_t partition, weft_err_t *err)
 {
-    *err = s_check_topic(self, topic);
-    if (!*err && partition < 0) *err = s_say(self, WEFT_ERR_INVALID_ARGUMENT, "the partition is negative");
+    *err = weft_admin_check_topic(self, topic);
+    if (!*err && partition < 0) *err = weft_admin_say(self, WEFT_ERR_INVALID_ARGUMENT, "the partition is negative");
     return *err ? NULL : weft_admin_part_begin(self->part, WEFT_TO_LEADER, topic, partition, NULL);
 }
 
@@ -377,12 +365,12 @@ weft_err_t weft_admin_list_offsets(weft_admin_t *self, const char *topic, int32_
     request.read = weft_text(durable ? "durable" : "committed");
     weft_buf_clear(&call->header);
     weft_list_offsets_request_encode(&request, &call->header);
-    err = s_run(self);
-    if (err) return s_suggest(self, err, topic);
+    err = weft_admin_run(self);
+    if (err) return weft_admin_suggest(self, err, topic);
     struct weft_list_offsets_reply reply;
     struct weft_error why;
     err = weft_list_offsets_reply_decode(&self->codec, weft_admin_part_reply(self->part), &reply, &why);
-    if (err) return s_decoded(self, err, &why);
+    if (err) return weft_admin_decoded(self, err, &why);
     *out = (struct weft_offset_found){.offset = at.from == WEFT_FROM_OFFSET ? at.value : reply.offset,
                                       .timestamp_ms = reply.timestamp_ms,
                                       .epoch = reply.epoch,
@@ -405,12 +393,12 @@ weft_err_t weft_admin_delete_records(weft_admin_t *self, const char *topic, int3
     request.before_offset = before_offset;
     weft_buf_clear(&call->header);
     weft_delete_records_request_encode(&request, &call->header);
-    err = s_run(self);
-    if (err) return s_suggest(self, err, topic);
+    err = weft_admin_run(self);
+    if (err) return weft_admin_suggest(self, err, topic);
     struct weft_delete_records_reply reply;
     struct weft_error why;
     err = weft_delete_records_reply_decode(&self->codec, weft_admin_part_reply(self->part), &reply, &why);
-    if (err) return s_decoded(self, err, &why);
+    if (err) return weft_admin_decoded(self, err, &why);
     if (log_start) *log_start = reply.log_start;
     return WEFT_OK;
 }
@@ -428,12 +416,12 @@ weft_err_t weft_admin_partition_status(weft_admin_t *self, const char *topic, in
     request.partition = (uint32_t) partition;
     weft_buf_clear(&call->header);
     weft_partition_status_request_encode(&request, &call->header);
-    err = s_run(self);
-    if (err) return s_suggest(self, err, topic);
+    err = weft_admin_run(self);
+    if (err) return weft_admin_suggest(self, err, topic);
     struct weft_partition_status_reply reply;
     struct weft_error why;
     err = weft_partition_status_reply_decode(&self->codec, weft_admin_part_reply(self->part), &reply, &why);
-    if (err) return s_decoded(self, err, &why);
+    if (err) return weft_admin_decoded(self, err, &why);
     *out = (struct weft_partition_marks){.log_start = reply.log_start,
                                          .log_end = reply.log_end,
                                          .high_watermark = reply.high_watermark,
@@ -442,6 +430,12 @@ weft_err_t weft_admin_partition_status(weft_admin_t *self, const char *topic, in
                                          .segments = reply.segments,
                                          .producers = reply.producers,
                                          .epoch = reply.epoch};
+    for (size_t i = 0; i < reply.replicas_count && i < WEFT_REPLICAS_KNOWN_MAX; i++)
+        out->replicas[out->replica_count++] = (struct weft_replica_marks){.broker = reply.replicas[i].broker,
+                                                                          .in_sync = reply.replicas[i].in_sync,
+                                                                          .log_end = reply.replicas[i].log_end,
+                                                                          .synced_end = reply.replicas[i].synced_end,
+                                                                          .behind_ms = reply.replicas[i].behind_ms};
     return WEFT_OK;
 }
 
@@ -455,12 +449,12 @@ weft_err_t weft_admin_cluster_status(weft_admin_t *self, weft_cluster_health_t *
     request.id = call->id;
     weft_buf_clear(&call->header);
     weft_cluster_status_request_encode(&request, &call->header);
-    weft_err_t err = s_run(self);
+    weft_err_t err = weft_admin_run(self);
     if (err) return err;
     struct weft_cluster_status_reply reply;
     struct weft_error why;
     err = weft_cluster_status_reply_decode(&self->codec, weft_admin_part_reply(self->part), &reply, &why);
-    if (err) return s_decoded(self, err, &why);
+    if (err) return weft_admin_decoded(self, err, &why);
     *out = weft_cluster_health_of(&reply);
     return WEFT_OK;
 }
@@ -469,7 +463,7 @@ static struct weft_call *s_begin_at_node(weft_admin_t *self, const char *endpoin
 {
     struct weft_call *call =
         weft_admin_part_begin(self->part, endpoint ? WEFT_TO_LINK : WEFT_TO_ANY, NULL, 0, endpoint);
-    if (!call) (void) s_say(self, WEFT_ERR_INVALID_ENDPOINT, weft_admin_part_error_text(self->part));
+    if (!call) (void) weft_admin_say(self, WEFT_ERR_INVALID_ENDPOINT, weft_admin_part_error_text(self->part));
     return call;
 }
 
@@ -482,12 +476,12 @@ weft_err_t weft_admin_node_status(weft_admin_t *self, const char *endpoint, weft
     request.id = call->id;
     weft_buf_clear(&call->header);
     weft_node_status_request_encode(&request, &call->header);
-    weft_err_t err = s_run(self);
+    weft_err_t err = weft_admin_run(self);
     if (err) return err;
     struct weft_node_status_reply reply;
     struct weft_error why;
     err = weft_node_status_reply_decode(&self->codec, weft_admin_part_reply(self->part), &reply, &why);
-    if (err) return s_decoded(self, err, &why);
+    if (err) return weft_admin_decoded(self, err, &why);
     *out = weft_node_report_of(&reply);
     return WEFT_OK;
 }
@@ -502,12 +496,12 @@ weft_err_t weft_admin_hello(weft_admin_t *self, const char *endpoint, weft_node_
     request.client = weft_text(weft_options_text(self->options, "client"));
     weft_buf_clear(&call->header);
     weft_hello_request_encode(&request, &call->header);
-    weft_err_t err = s_run(self);
+    weft_err_t err = weft_admin_run(self);
     if (err) return err;
     struct weft_hello_reply reply;
     struct weft_error why;
     err = weft_hello_reply_decode(&self->codec, weft_admin_part_reply(self->part), &reply, &why);
-    if (err) return s_decoded(self, err, &why);
+    if (err) return weft_admin_decoded(self, err, &why);
     *out = weft_node_hello_of(&reply, weft_admin_part_round_trip_us(self->part));
     return WEFT_OK;
 }

@@ -41,7 +41,8 @@ weft_err_t weft_admin_part_new(const weft_options_t *options, weft_admin_part_t 
         &self->requests, &self->view,
         &(struct weft_requests_config){.client = self->client,
                                        .backoff_us = weft_options_int(options, "retry.backoff.ms") * 1000,
-                                       .attempt_us = timeout_us});
+                                       .attempt_us = timeout_us,
+                                       .silence_us = weft_options_int(options, "silence.ms") * 1000});
     weft_buf_init(&self->call.header);
     self->reply = WEFT_FRAME_EMPTY;
     *out = self;
@@ -158,9 +159,19 @@ struct weft_call *weft_admin_part_begin(weft_admin_part_t *self, enum weft_call_
                      endpoint);
             return NULL;
         }
+        self->call.link->pinned = true;
     }
     weft_requests_id(&self->requests, &self->call);
     return &self->call;
+}
+
+weft_id_t weft_admin_part_operation(weft_admin_part_t *self)
+{
+    weft_id_t id;
+    uint64_t halves[2] = {weft_rand_next(&self->requests.rand), weft_rand_next(&self->requests.rand)};
+    memcpy(id.bytes, halves, sizeof id.bytes);
+    id.bytes[0] |= 1; // never zero, which stands for none
+    return id;
 }
 
 void weft_admin_part_submit(weft_admin_part_t *self, int64_t timeout_us)

@@ -22,6 +22,8 @@ struct weft_part *weft_admin_part_base(weft_admin_part_t *self);
 // topic: with TO_LEADER. endpoint: with TO_LINK. NULL, with a sentence in error_text, if the endpoint is not legal.
 struct weft_call *weft_admin_part_begin(weft_admin_part_t *self, enum weft_call_to to, const char *topic,
                                         int32_t partition, const char *endpoint);
+// A fresh operation id: a change carries one, the same in every retry of that call.
+weft_id_t weft_admin_part_operation(weft_admin_part_t *self);
 void weft_admin_part_submit(weft_admin_part_t *self, int64_t timeout_us);
 void weft_admin_part_cancel(weft_admin_part_t *self); // a call that is not done
 bool weft_admin_part_is_done(const weft_admin_part_t *self);

@@ -150,6 +150,9 @@ weft_cluster_health_t *weft_cluster_health_of(const struct weft_cluster_status_r
         const struct weft_status_broker *from = &reply->brokers[i];
         brokers[i] = (struct weft_broker_health){.id = from->id,
                                                  .alive = from->alive,
+                                                 .draining = from->draining,
+                                                 .leaving = from->leaving,
+                                                 .sick = from->sick,
                                                  .endpoint = weft_arena_text(arena, from->endpoint),
                                                  .rack = weft_arena_text(arena, from->rack),
                                                  .version = weft_arena_text(arena, from->version),
@@ -158,6 +161,16 @@ weft_cluster_health_t *weft_cluster_health_of(const struct weft_cluster_status_r
                                                  .replicas = from->replicas,
                                                  .heartbeat_age_ms = from->heartbeat_age_ms};
     }
+    struct weft_coordinator_health *coordinators =
+        weft_arena_alloc(arena, (reply->coordinators_count + 1) * sizeof *coordinators);
+    for (size_t i = 0; i < reply->coordinators_count; i++) {
+        const struct weft_status_coordinator *from = &reply->coordinators[i];
+        coordinators[i] = (struct weft_coordinator_health){.id = from->id,
+                                                           .endpoint = weft_arena_text(arena, from->endpoint),
+                                                           .active = from->active,
+                                                           .reachable = from->reachable,
+                                                           .behind = from->behind};
+    }
     *self = (weft_cluster_health_t){.cluster_id = reply->cluster_id,
                                     .version = reply->version,
                                     .epoch = reply->epoch,
@@ -165,6 +178,13 @@ weft_cluster_health_t *weft_cluster_health_of(const struct weft_cluster_status_r
                                     .topics = reply->topics,
                                     .partitions = reply->partitions,
                                     .leaderless = reply->leaderless,
+                                    .level = reply->level,
+                                    .offline = reply->offline,
+                                    .under_replicated = reply->under_replicated,
+                                    .under_min_insync = reply->under_min_insync,
+                                    .moving = reply->moving,
+                                    .coordinators = coordinators,
+                                    .coordinator_count = reply->coordinators_count,
                                     .brokers = brokers,
                                     .broker_count = reply->brokers_count,
                                     .problems = s_texts(arena, reply->problems, reply->problems_count),
@@ -173,6 +193,77 @@ weft_cluster_health_t *weft_cluster_health_of(const struct weft_cluster_status_r
 }
 
 void weft_cluster_health_destroy(weft_cluster_health_t **self_p)
+{
+    s_free(*self_p);
+    *self_p = NULL;
+}
+
+// ---- moves of replicas and leaderships
+
+static const struct weft_move *s_moves(weft_arena_t *arena, const struct weft_partition_move *from, size_t count)
+{
+    struct weft_move *moves = weft_arena_alloc(arena, (count + 1) * sizeof *moves);
+    for (size_t i = 0; i < count; i++)
+        moves[i] = (struct weft_move){.topic = weft_arena_text(arena, from[i].topic),
+                                      .topic_id = from[i].topic_id,
+                                      .partition = (int32_t) from[i].partition,
+                                      .from = s_numbers(arena, from[i].from, from[i].from_count),
+                                      .from_count = from[i].from_count,
+                                      .to = s_numbers(arena, from[i].to, from[i].to_count),
+                                      .to_count = from[i].to_count,
+                                      .leader = from[i].leader,
+                                      .endpoint = "",
+                                      .error = from[i].error ? weft_err_of_number(from[i].error) : WEFT_OK};
+    return moves;
+}
+
+weft_moves_t *weft_moves_of_reassign(const struct weft_reassign_reply *reply)
+{
+    weft_arena_t *arena;
+    weft_moves_t *self = s_new(sizeof *self, &arena);
+    *self = (weft_moves_t){.moves = s_moves(arena, reply->moves, reply->moves_count),
+                           .move_count = reply->moves_count,
+                           .bytes_per_second = WEFT_THROTTLE_KEEP};
+    return self;
+}
+
+weft_moves_t *weft_moves_of_balance(const struct weft_balance_reply *reply)
+{
+    weft_arena_t *arena;
+    weft_moves_t *self = s_new(sizeof *self, &arena);
+    *self = (weft_moves_t){.leaders = s_moves(arena, reply->leaders, reply->leaders_count),
+                           .leader_count = reply->leaders_count,
+                           .moves = s_moves(arena, reply->moves, reply->moves_count),
+                           .move_count = reply->moves_count,
+                           .bytes_per_second = WEFT_THROTTLE_KEEP};
+    return self;
+}
+
+weft_moves_t *weft_moves_of_list(const struct weft_reassign_list_reply *reply)
+{
+    weft_arena_t *arena;
+    weft_moves_t *self = s_new(sizeof *self, &arena);
+    struct weft_move *moves = weft_arena_alloc(arena, (reply->moves_count + 1) * sizeof *moves);
+    for (size_t i = 0; i < reply->moves_count; i++) {
+        const struct weft_partition_moving *from = &reply->moves[i];
+        moves[i] = (struct weft_move){.topic = weft_arena_text(arena, from->topic),
+                                      .topic_id = from->topic_id,
+                                      .partition = (int32_t) from->partition,
+                                      .from = s_numbers(arena, from->from, from->from_count),
+                                      .from_count = from->from_count,
+                                      .to = s_numbers(arena, from->to, from->to_count),
+                                      .to_count = from->to_count,
+                                      .isr = s_numbers(arena, from->isr, from->isr_count),
+                                      .isr_count = from->isr_count,
+                                      .leader = from->leader,
+                                      .endpoint = weft_arena_text(arena, from->endpoint)};
+    }
+    *self =
+        (weft_moves_t){.moves = moves, .move_count = reply->moves_count, .bytes_per_second = reply->bytes_per_second};
+    return self;
+}
+
+void weft_moves_destroy(weft_moves_t **self_p)
 {
     s_free(*self_p);
     *self_p = NULL;

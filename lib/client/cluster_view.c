@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 // Links and topics are heap objects behind growing arrays of pointers: their addresses never change while the view
-// lives. A node that went away keeps its link, which reconnects by itself; the number of links is bounded by the
-// endpoints that a cluster tells of.
+// lives. A node that went away keeps its link, which reconnects by itself. One that nothing needs is taken over for
+// another endpoint when there are too many; a link that went down has no call under way, so only partitions may still
+// point at it.
 #include "cluster_view.h"
 
 #include "../base/assert.h"
@@ -105,22 +106,75 @@ void weft_view_start(weft_view_t *self, const weft_port_t *port)
 
 // ---- links
 
+static bool s_leads(const weft_view_t *self, const struct weft_view_link *link)
+{
+    for (size_t i = 0; i < self->topic_count; i++)
+        for (int32_t k = 0; k < self->topics[i]->partition_count; k++)
+            if (self->topics[i]->partitions[k].link == link) return true;
+    return false;
+}
+
+// Nobody waits for it: it is down, nobody asked for its endpoint, and it leads nothing that is wanted.
+static bool s_is_spare(const weft_view_t *self, const struct weft_view_link *link)
+{
+    return link->link && !link->up && !link->bootstrap && !link->pinned && link != self->coordinator &&
+           !s_leads(self, link);
+}
+
+static void s_close(weft_view_t *self, struct weft_view_link *link)
+{
+    if (link->silent) self->silent_count--;
+    self->port.ops->link_close(self->port.world, link->link);
+    *link = (struct weft_view_link){.link = 0};
+}
+
+// Endpoints of nodes that are gone for good: a broker that came back on another port, a coordinator that was removed.
+static void s_forget_links(weft_view_t *self)
+{
+    int64_t now_us = weft_port_now_us(&self->port);
+    for (size_t i = 0; i < self->link_count; i++) {
+        struct weft_view_link *link = self->links[i];
+        if (link->told == self->updates || now_us - link->changed_us < WEFT_VIEW_FORGET_US) continue;
+        if (s_is_spare(self, link)) s_close(self, link);
+    }
+}
+
+// A struct for one link more: a closed one, a new one, or beyond the bound one that nothing needs. NULL: all are needed.
+static struct weft_view_link *s_link_slot(weft_view_t *self)
+{
+    for (size_t i = 0; i < self->link_count; i++)
+        if (!self->links[i]->link) return self->links[i];
+    if (self->link_count < WEFT_VIEW_LINKS_MAX) {
+        self->links = weft_realloc(self->links, (self->link_count + 1) * sizeof(void *));
+        self->links[self->link_count] = weft_calloc(1, sizeof **self->links);
+        return self->links[self->link_count++];
+    }
+    for (size_t i = 0; i < self->link_count; i++) {
+        if (!s_is_spare(self, self->links[i])) continue;
+        s_close(self, self->links[i]);
+        return self->links[i];
+    }
+    return NULL;
+}
+
 struct weft_view_link *weft_view_link_to(weft_view_t *self, weft_slice_t endpoint)
 {
     for (size_t i = 0; i < self->link_count; i++)
         if (weft_slice_is_text(endpoint, self->links[i]->endpoint)) return self->links[i];
     if (!self->started || !weft_view_endpoint_is_legal(endpoint)) return NULL;
-    struct weft_view_link *link = weft_calloc(1, sizeof *link);
-    memcpy(link->endpoint, endpoint.data, endpoint.size);
-    weft_err_t err = self->port.ops->link_open(self->port.world, link->endpoint, &link->link);
+    struct weft_view_link *link = s_link_slot(self);
+    if (!link) return NULL;
+    char text[WEFT_ENDPOINT_BYTES_MAX];
+    memcpy(text, endpoint.data, endpoint.size);
+    text[endpoint.size] = 0;
+    weft_link_t id = 0;
+    weft_err_t err = self->port.ops->link_open(self->port.world, text, &id);
     if (err) {
-        weft_trace(WEFT_TRACE_DEBUG, "client", "no link to %s: %s", link->endpoint, weft_err_name(err));
-        free(link);
-        return NULL;
+        weft_trace(WEFT_TRACE_DEBUG, "client", "no link to %s: %s", text, weft_err_name(err));
+        return NULL; // the slot stays closed
     }
-    link->changed_us = weft_port_now_us(&self->port);
-    self->links = weft_realloc(self->links, (self->link_count + 1) * sizeof(void *));
-    self->links[self->link_count++] = link;
+    *link = (struct weft_view_link){.link = id, .changed_us = weft_port_now_us(&self->port), .told = self->updates};
+    memcpy(link->endpoint, text, endpoint.size + 1);
     return link;
 }
 
@@ -133,14 +187,38 @@ struct weft_view_link *weft_view_link_of(const weft_view_t *self, weft_link_t id
 
 struct weft_view_link *weft_view_any(weft_view_t *self, const struct weft_view_link *avoid)
 {
-    struct weft_view_link *last_choice = NULL;
+    struct weft_view_link *best = NULL;
+    int least = INT32_MAX;
     for (size_t i = 0; i < self->link_count; i++) {
         struct weft_view_link *link = self->links[self->turn++ % self->link_count];
         if (!link->up) continue;
-        if (link != avoid) return link;
-        last_choice = link;
+        int cost = (link == avoid ? 1 : 0) + (link->silent ? 2 : 0);
+        if (cost == 0) return link;
+        if (cost >= least) continue;
+        least = cost;
+        best = link;
     }
-    return last_choice;
+    return best;
+}
+
+void weft_view_link_silent(weft_view_t *self, struct weft_view_link *link)
+{
+    if (link->silent || !link->link) return;
+    link->silent = true;
+    self->silent_count++;
+}
+
+static void s_not_silent(weft_view_t *self, struct weft_view_link *link)
+{
+    if (link->silent) self->silent_count--;
+    link->silent = false;
+}
+
+void weft_view_link_heard(weft_view_t *self, weft_link_t id)
+{
+    if (!self->silent_count) return; // the path of every message
+    struct weft_view_link *link = weft_view_link_of(self, id);
+    if (link) s_not_silent(self, link);
 }
 
 void weft_view_link_up(weft_view_t *self, weft_link_t id)
@@ -148,6 +226,7 @@ void weft_view_link_up(weft_view_t *self, weft_link_t id)
     struct weft_view_link *link = weft_view_link_of(self, id);
     if (!link) return;
     link->up = true;
+    link->broken = false;
     link->changed_us = weft_port_now_us(&self->port);
 }
 
@@ -155,7 +234,9 @@ struct weft_view_link *weft_view_link_down(weft_view_t *self, weft_link_t id)
 {
     struct weft_view_link *link = weft_view_link_of(self, id);
     if (!link) return NULL;
+    link->broken |= link->up;
     link->up = false;
+    s_not_silent(self, link);
     link->changed_us = weft_port_now_us(&self->port);
     return link;
 }
@@ -192,11 +273,12 @@ static void s_mark_missing(weft_view_t *self, struct weft_view_topic *topic)
     topic->missing_us = weft_port_now_us(&self->port);
 }
 
-// An answer of a node that lags must not take back a newer leader epoch.
+// An answer of a node that lags must not take back a newer leader epoch, nor what this epoch is known to be.
 static void s_apply_partition(weft_view_t *self, struct weft_view_partition *to,
-                              const struct weft_metadata_partition *from)
+                              const struct weft_metadata_partition *from, bool lags)
 {
     if (from->epoch < to->epoch && from->epoch >= 0) return;
+    if (lags && from->epoch == to->epoch && to->link) return;
     to->epoch = from->epoch;
     to->leader = from->leader;
     to->error = from->error ? weft_err_of_number(from->error) : WEFT_OK;
@@ -236,7 +318,7 @@ static void s_apply_topic(weft_view_t *self, struct weft_view_topic *topic, cons
         topic->partition_count = count;
     }
     for (size_t i = 0; i < from->partitions_count; i++)
-        s_apply_partition(self, &topic->partitions[from->partitions[i].partition], &from->partitions[i]);
+        s_apply_partition(self, &topic->partitions[from->partitions[i].partition], &from->partitions[i], lags);
     topic->state = WEFT_VIEW_KNOWN;
 }
 
@@ -245,6 +327,30 @@ static bool s_mentions(const struct weft_metadata_reply *reply, const char *name
     for (size_t i = 0; i < reply->topics_count; i++)
         if (weft_slice_is_text(reply->topics[i].name, name)) return true;
     return false;
+}
+
+static void s_tell(weft_view_t *self, weft_slice_t endpoint, bool open)
+{
+    struct weft_view_link *link = NULL;
+    for (size_t i = 0; i < self->link_count && !link; i++)
+        if (self->links[i]->link && weft_slice_is_text(endpoint, self->links[i]->endpoint)) link = self->links[i];
+    if (!link && open && self->link_count < WEFT_VIEW_SPARE_LINKS_MAX) link = weft_view_link_to(self, endpoint);
+    if (link) link->told = self->updates;
+}
+
+// Links to coordinators and brokers, so that someone can be asked once the bootstrap nodes are gone.
+static void s_apply_nodes(weft_view_t *self, const struct weft_metadata_reply *reply, bool lags)
+{
+    for (size_t i = 0; i < reply->coordinators_count; i++) s_tell(self, reply->coordinators[i], true);
+    for (size_t i = 0; i < reply->brokers_count; i++)
+        for (size_t k = 0; k < reply->brokers[i].endpoints_count; k++)
+            s_tell(self, reply->brokers[i].endpoints[k], k == 0 && reply->brokers[i].alive);
+    bool told = reply->coordinators_count == 1 || (reply->coordinators_count && reply->coordinator_id >= 0);
+    if (told && !(lags && self->coordinator)) {
+        struct weft_view_link *link = weft_view_link_to(self, reply->coordinators[0]);
+        if (link) self->coordinator = link;
+    }
+    s_forget_links(self);
 }
 
 void weft_view_apply(weft_view_t *self, const struct weft_metadata_reply *reply, bool all)
@@ -260,6 +366,7 @@ void weft_view_apply(weft_view_t *self, const struct weft_metadata_reply *reply,
         }
     }
     bool lags = reply->version < self->version; // what it does not know may be new: it takes nothing back
+    self->updates++;
     for (size_t i = 0; i < reply->topics_count; i++) {
         char name[250];
         weft_slice_t given = reply->topics[i].name;
@@ -270,16 +377,8 @@ void weft_view_apply(weft_view_t *self, const struct weft_metadata_reply *reply,
     }
     for (size_t i = 0; all && !lags && i < self->topic_count; i++)
         if (!s_mentions(reply, self->topics[i]->name)) s_mark_missing(self, self->topics[i]);
-    if (reply->coordinators_count) {
-        struct weft_view_link *link = weft_view_link_to(self, reply->coordinators[0]);
-        if (link) self->coordinator = link;
-    }
-    for (size_t i = 0; i < reply->brokers_count;
-         i++) // so that any broker can be asked once the bootstrap nodes are gone
-        if (reply->brokers[i].alive && reply->brokers[i].endpoints_count && self->link_count < 64)
-            (void) weft_view_link_to(self, reply->brokers[i].endpoints[0]);
+    s_apply_nodes(self, reply, lags);
     if (!lags) self->version = reply->version;
-    self->updates++;
     if (all) self->updates_all++;
 }
 

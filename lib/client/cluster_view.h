@@ -3,7 +3,11 @@
  * Cluster view: what a client knows about the cluster, and its connections (one a distinct endpoint).
  *
  * Data only: requests.h asks for metadata and puts it here. Topics and links are never freed before the view is, so
- * that others may point at them.
+ * that others may point at them. Links are bounded: beyond WEFT_VIEW_LINKS_MAX, and once an endpoint is of no known node
+ * any more and gone for a minute, a link that nothing needs is closed and its struct stands for another endpoint.
+ *
+ * Knowledge only grows: an answer of a node that lags takes back neither a leader epoch, nor a topic, nor who is the
+ * coordinator.
  */
 #ifndef WEFT_CLIENT_CLUSTER_VIEW_H
 #define WEFT_CLIENT_CLUSTER_VIEW_H
@@ -14,13 +18,20 @@
 
 #define WEFT_VIEW_BOOTSTRAP_MAX 16
 #define WEFT_VIEW_MISSING_GRACE_US 1500000
+#define WEFT_VIEW_LINKS_MAX 1024
+#define WEFT_VIEW_SPARE_LINKS_MAX 64 // to nodes that lead nothing of ours, to have whom to ask
+#define WEFT_VIEW_FORGET_US 60000000 // a link that is down for longer, to a node that nobody tells of, is closed
 
 struct weft_view_link {
     char endpoint[WEFT_ENDPOINT_BYTES_MAX];
     weft_link_t link;
     bool up;
     bool bootstrap;
+    bool pinned;        // its endpoint was asked for by name (admin)
+    bool broken;        // was up, is down
+    bool silent;        // something sent over it is overdue: asked last, until it is heard again
     int64_t changed_us; // opened, up or down
+    uint64_t told;      // view.updates when metadata told of its endpoint last
 };
 
 struct weft_view_partition {
@@ -57,6 +68,7 @@ typedef struct weft_view {
     struct weft_view_link **links;
     size_t link_count;
     size_t turn;                     // round robin over links
+    size_t silent_count;             // links that are silent
     struct weft_view_topic **topics; // in order of first mention
     size_t topic_count;
     struct weft_map *topics_by_name;
@@ -82,10 +94,13 @@ bool weft_topic_name_is_legal(const char *name);
 // The link to an endpoint, opened if need be; NULL if the world can't.
 struct weft_view_link *weft_view_link_to(weft_view_t *self, weft_slice_t endpoint);
 struct weft_view_link *weft_view_link_of(const weft_view_t *self, weft_link_t link);
-// Some link that is up, another one at each call, `avoid` only if there is no other; NULL if none is up.
+// Some link that is up, another one at each call; one that is silent or to be avoided only if there is no other. NULL:
+// none is up.
 struct weft_view_link *weft_view_any(weft_view_t *self, const struct weft_view_link *avoid);
 void weft_view_link_up(weft_view_t *self, weft_link_t link);
 struct weft_view_link *weft_view_link_down(weft_view_t *self, weft_link_t link); // NULL: not ours
+void weft_view_link_silent(weft_view_t *self, struct weft_view_link *link);
+void weft_view_link_heard(weft_view_t *self, weft_link_t link); // a message came over it
 
 struct weft_view_topic *weft_view_topic(weft_view_t *self, const char *name); // made if absent
 struct weft_view_topic *weft_view_topic_find(const weft_view_t *self, weft_slice_t name);

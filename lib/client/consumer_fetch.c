@@ -12,6 +12,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define TRIES_MAX 3 // a leader that refuses is asked again after 200 ms at most: one answer may end an outage
+
 static weft_consumer_part_t *s_part(const struct weft_cpartition *partition)
 {
     return partition->part;
@@ -108,7 +110,8 @@ static void s_reset(weft_consumer_part_t *self, struct weft_cpartition *partitio
 static void s_try_later(weft_consumer_part_t *self, struct weft_cpartition *partition, int64_t least_us)
 {
     weft_counter_add(&self->counters, WEFT_CONSUMER_RETRIES, 1);
-    int64_t wait_us = weft_requests_backoff_us(&self->requests, ++partition->tries);
+    if (partition->tries < TRIES_MAX) partition->tries++;
+    int64_t wait_us = weft_requests_backoff_us(&self->requests, partition->tries);
     partition->retry_us = weft_port_now_us(&self->port) + (wait_us > least_us ? wait_us : least_us);
 }
 
@@ -124,7 +127,8 @@ static void s_refused(weft_consumer_part_t *self, struct weft_cpartition *partit
         s_reset(self, partition, error, text);
         if (partition->state != WEFT_CSTATE_STOPPED) s_try_later(self, partition, 0);
     } else if (class == WEFT_CLASS_RETRY || class == WEFT_CLASS_REFRESH) {
-        if (error == WEFT_ERR_NOT_LEADER && header && header->endpoint.size && partition->tries < 3)
+        // The view knows where to go, or will: asked again at once, and nothing is sent before it does.
+        if (partition->call.redirected && partition->tries < 3)
             partition->tries++;
         else if (error == WEFT_ERR_LOCAL_NOT_CONNECTED && partition->tries < 1)
             partition->tries++;
@@ -179,6 +183,7 @@ static weft_err_t s_ask_offset(weft_consumer_part_t *self, struct weft_cpartitio
     weft_buf_clear(&partition->call.header);
     weft_list_offsets_request_encode(&request, &partition->call.header);
     partition->call.attempt_us = self->attempt_us;
+    partition->call.parked_us = 0;
     partition->call.done = s_resolved;
     return weft_requests_try(&self->requests, &partition->call);
 }
@@ -338,6 +343,7 @@ void weft_consumer_report(weft_consumer_part_t *self, struct weft_cpartition *pa
     weft_buf_clear(&partition->call.header);
     weft_partition_status_request_encode(&request, &partition->call.header);
     partition->call.attempt_us = self->attempt_us;
+    partition->call.parked_us = 0;
     partition->call.done = s_reported;
     if (weft_requests_try(&self->requests, &partition->call)) weft_requests_cancel(&self->requests, &partition->call);
 }
@@ -363,6 +369,7 @@ static weft_err_t s_ask_data(weft_consumer_part_t *self, struct weft_cpartition 
     weft_buf_clear(&partition->call.header);
     weft_fetch_request_encode(&request, &partition->call.header);
     partition->call.attempt_us = self->attempt_us + (int64_t) request.max_wait_ms * 1000;
+    partition->call.parked_us = (int64_t) request.max_wait_ms * 1000;
     partition->call.done = s_fetched;
     weft_err_t err = weft_requests_try(&self->requests, &partition->call);
     if (err) return err;

@@ -26,6 +26,8 @@ static const struct weft_counter_info s_counter_infos[WEFT_CONSUMER_COUNTERS] = 
     [WEFT_CONSUMER_EVENTS_DROPPED] = {"events_dropped_count", "Events that nobody took, beyond 1,024."},
     [WEFT_CONSUMER_LINKS_LOST] = {"links_lost_count", "Connections lost."},
     [WEFT_CONSUMER_REDIRECTS] = {"redirects_count", "Times a node named another one to go to."},
+    [WEFT_CONSUMER_REROUTES] = {"reroutes_count",
+                                "Requests given up because their partition was led elsewhere by then."},
     [WEFT_CONSUMER_STRAY] = {"stray_replies_count", "Answers to nothing that waits."},
 };
 
@@ -59,6 +61,7 @@ weft_err_t weft_consumer_part_new(const weft_options_t *options, weft_consumer_p
         &(struct weft_requests_config){.client = self->client,
                                        .backoff_us = weft_options_int(options, "retry.backoff.ms") * 1000,
                                        .attempt_us = self->attempt_us,
+                                       .silence_us = weft_options_int(options, "silence.ms") * 1000,
                                        .metadata_us = weft_options_int(options, "metadata.ms") * 1000});
     weft_counters_init(&self->counters, s_counter_infos, WEFT_CONSUMER_COUNTERS);
     *out = self;
@@ -137,6 +140,7 @@ static int64_t s_turn(struct weft_part *part, int64_t now_us)
     if (self->unsettled && now_us + UNSETTLED_US < next_us) next_us = now_us + UNSETTLED_US;
     weft_counter_set(&self->counters, WEFT_CONSUMER_LINKS_LOST, self->requests.link_down_count);
     weft_counter_set(&self->counters, WEFT_CONSUMER_REDIRECTS, self->requests.redirect_count);
+    weft_counter_set(&self->counters, WEFT_CONSUMER_REROUTES, self->requests.reroute_count);
     weft_counter_set(&self->counters, WEFT_CONSUMER_STRAY, self->requests.stray_count);
     return next_us;
 }

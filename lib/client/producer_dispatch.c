@@ -14,6 +14,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define REDIRECTS_AT_ONCE 3 // then a redirection waits for the back-off: two confused nodes can't make it spin
+#define MOVING_TRIES_MAX 3
 #define BLOCKED_US 2000 // the transport takes no more: try again after this, if nothing else calls earlier
 
 void weft_producer_identity_draw(weft_producer_part_t *self, struct weft_ppartition *partition)
@@ -175,13 +177,17 @@ static void s_retry(weft_producer_part_t *self, struct weft_pbatch *batch, weft_
                     const struct weft_reply_header *header)
 {
     struct weft_ppartition *partition = batch->partition;
-    partition->tries++;
+    // The head is refused once in each round; what comes behind it in the window does not make the wait longer.
+    if (batch == partition->first) partition->tries++;
     weft_counter_add(&self->counters, WEFT_PRODUCER_RETRIES, 1);
-    bool redirected =
-        error == WEFT_ERR_NOT_LEADER && header && header->endpoint.size && partition->tries <= 3 * self->in_flight_max;
-    bool link_lost = error == WEFT_ERR_LOCAL_NOT_CONNECTED;
-    if (redirected || link_lost) return; // the view knows where to go, or will
-    int64_t wait_us = weft_requests_backoff_us(&self->requests, partition->tries);
+    if (batch->call.redirected && partition->tries <= REDIRECTS_AT_ONCE) return; // the view knows where to go
+    // ... or will: until then nothing can be sent
+    bool unled = error == WEFT_ERR_NOT_LEADER && !weft_view_leader(partition->topic->view, partition->index);
+    if (unled || error == WEFT_ERR_LOCAL_NOT_CONNECTED) return;
+    // Where leadership is just changing the answer comes within a second: no long waits.
+    bool moving = weft_err_class(error) == WEFT_CLASS_REFRESH;
+    uint32_t tries = moving && partition->tries > MOVING_TRIES_MAX ? MOVING_TRIES_MAX : partition->tries;
+    int64_t wait_us = weft_requests_backoff_us(&self->requests, tries);
     if (header && (int64_t) header->retry_ms * 1000 > wait_us) wait_us = (int64_t) header->retry_ms * 1000;
     s_try_later(self, partition, wait_us);
 }
@@ -247,6 +253,7 @@ static void s_encode(weft_producer_part_t *self, struct weft_pbatch *batch)
     batch->call.partition = partition->index;
     batch->call.data = batch->bytes;
     batch->call.attempt_us = self->attempt_us + 1000000; // the broker says TIMED_OUT first
+    batch->call.parked_us = 0;
     batch->call.done = s_answered;
     batch->call.context = batch;
 }

@@ -27,6 +27,8 @@ static const struct weft_counter_info s_counter_infos[WEFT_PRODUCER_COUNTERS] = 
     [WEFT_PRODUCER_REFUSED] = {"refused_count", "Records that send did not take."},
     [WEFT_PRODUCER_LINKS_LOST] = {"links_lost_count", "Connections lost."},
     [WEFT_PRODUCER_REDIRECTS] = {"redirects_count", "Times a node named another one to go to."},
+    [WEFT_PRODUCER_REROUTES] = {"reroutes_count",
+                                "Requests given up because their partition was led elsewhere by then."},
     [WEFT_PRODUCER_STRAY] = {"stray_replies_count", "Answers to nothing that waits."},
 };
 
@@ -69,7 +71,8 @@ weft_err_t weft_producer_part_new(const weft_options_t *options, weft_producer_p
         &self->requests, &self->view,
         &(struct weft_requests_config){.client = self->client,
                                        .backoff_us = weft_options_int(options, "retry.backoff.ms") * 1000,
-                                       .attempt_us = self->attempt_us});
+                                       .attempt_us = self->attempt_us,
+                                       .silence_us = weft_options_int(options, "silence.ms") * 1000});
     weft_counters_init(&self->counters, s_counter_infos, WEFT_PRODUCER_COUNTERS);
     self->spare_buffer_max =
         self->buffer_bytes / self->batch_bytes < 4096 ? self->buffer_bytes / self->batch_bytes : 4096;
@@ -160,7 +163,8 @@ static int32_t s_sticky(weft_producer_part_t *self, weft_topic_t *topic)
     topic->sticky = start;
     for (int32_t i = 0; i < topic->partition_count; i++) { // one that can be written to, if there is any
         int32_t at = (start + i) % topic->partition_count;
-        if (!weft_view_leader(topic->view, at)) continue;
+        const struct weft_view_link *link = weft_view_leader(topic->view, at);
+        if (!link || !link->up || link->silent) continue;
         topic->sticky = at;
         break;
     }
@@ -354,6 +358,7 @@ static void s_count_requests(weft_producer_part_t *self)
 {
     weft_counter_set(&self->counters, WEFT_PRODUCER_LINKS_LOST, self->requests.link_down_count);
     weft_counter_set(&self->counters, WEFT_PRODUCER_REDIRECTS, self->requests.redirect_count);
+    weft_counter_set(&self->counters, WEFT_PRODUCER_REROUTES, self->requests.reroute_count);
     weft_counter_set(&self->counters, WEFT_PRODUCER_STRAY, self->requests.stray_count);
 }
 
@@ -455,7 +460,8 @@ size_t weft_producer_part_leaving_bytes(const weft_producer_part_t *self)
     size_t bytes = 0;
     if (self->answered || !self->started || !self->port.ops->link_outstanding_bytes) return 0;
     for (size_t i = 0; i < self->view.link_count; i++)
-        bytes += self->port.ops->link_outstanding_bytes(self->port.world, self->view.links[i]->link);
+        if (self->view.links[i]->link)
+            bytes += self->port.ops->link_outstanding_bytes(self->port.world, self->view.links[i]->link);
     return bytes;
 }
 uint64_t weft_producer_part_reported_batches(const weft_producer_part_t *self)

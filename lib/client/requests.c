@@ -2,10 +2,7 @@
 // Slots hold the calls that have an id; id = generation << 20 | slot, so that a late answer to a forgotten call finds
 // nothing. Deadlines are looked at in one sweep over the slots, at the earliest time any of them can be due: with
 // attempts of seconds that is rare, and costs nothing per message.
-//
-// Metadata is asked for by a call of its own, never more than one at a time, spaced by a back-off that grows while
-// answers do not help.
-#include "requests.h"
+#include "requests_inner.h"
 
 #include "../base/assert.h"
 #include "../base/map.h"
@@ -18,11 +15,9 @@
 
 #define SLOT_BITS 20
 #define SLOT_MASK ((UINT64_C(1) << SLOT_BITS) - 1)
+#define SILENCE_LOOKS 4 // a request that stays silent is looked at again after this part of its age
 #define REDIRECTS_AT_ONCE \
     3 // then a redirection waits for the back-off, so that two confused nodes can't make a client spin
-
-static void s_metadata_done(struct weft_call *call, weft_err_t error, const char *text,
-                            const struct weft_reply_header *header, struct weft_message *message);
 
 void weft_requests_init(weft_requests_t *self, weft_view_t *view, const struct weft_requests_config *config)
 {
@@ -33,10 +28,11 @@ void weft_requests_init(weft_requests_t *self, weft_view_t *view, const struct w
     weft_codec_init(&self->inner_codec);
     weft_buf_init(&self->metadata.header);
     self->metadata.to = WEFT_TO_ANY;
-    self->metadata.done = s_metadata_done;
+    self->metadata.done = weft_requests_metadata_done;
     self->metadata.context = self;
     self->check_us = WEFT_TIME_NEVER;
     self->metadata_next_us = WEFT_TIME_NEVER;
+    self->unsettled_us = WEFT_TIME_NEVER;
     self->batch_bytes_max = WEFT_BATCH_BYTES_MAX;
     self->session_window = WEFT_SESSION_WINDOW;
 }
@@ -91,7 +87,7 @@ uint64_t weft_requests_id(weft_requests_t *self, struct weft_call *call)
     call->attempts = 0;
     call->last_error = WEFT_OK;
     call->last_text[0] = 0;
-    call->doubtful = false;
+    call->doubtful = call->redirected = false;
     call->avoid = NULL;
     return call->id;
 }
@@ -128,12 +124,35 @@ static void s_finish(weft_requests_t *self, struct weft_call *call, weft_err_t e
     call->done(call, error, text, header, message);
 }
 
-static void s_check_by(weft_requests_t *self, int64_t at_us)
+void weft_requests_check_by(weft_requests_t *self, int64_t at_us)
 {
     if (at_us < self->check_us) self->check_us = at_us;
 }
 
 // ---- sending
+
+// After how much silence this attempt is given up. Asking a second node is cheap and a late answer of the first one
+// still counts, so an automatic call does not wait long at first.
+static int64_t s_attempt_us(const weft_requests_t *self, const struct weft_call *call)
+{
+    if (call->manual || !self->config.silence_us) return call->attempt_us;
+    int64_t patience_us = self->config.silence_us << (call->attempts < 8 ? call->attempts - 1 : 7);
+    patience_us += call->parked_us;
+    return patience_us < call->attempt_us ? patience_us : call->attempt_us;
+}
+
+// When a request is so overdue that others are asked whether its node still leads.
+static int64_t s_overdue_us(const weft_requests_t *self, const struct weft_call *call)
+{
+    if (!self->config.silence_us || call->to != WEFT_TO_LEADER) return WEFT_TIME_NEVER;
+    return call->sent_us + call->parked_us + self->config.silence_us;
+}
+
+int32_t weft_requests_epoch(const struct weft_call *call)
+{
+    if (call->to != WEFT_TO_LEADER || call->partition < 0 || call->partition >= call->topic->partition_count) return -1;
+    return call->topic->partitions[call->partition].epoch;
+}
 
 static weft_err_t s_send(weft_requests_t *self, struct weft_call *call, struct weft_view_link *link)
 {
@@ -148,15 +167,19 @@ static weft_err_t s_send(weft_requests_t *self, struct weft_call *call, struct w
     call->link = link;
     call->state = WEFT_CALL_SENT;
     call->attempts++;
+    call->redirected = false;
+    call->epoch = weft_requests_epoch(call);
     call->sent_us = weft_port_now_us(&self->port);
-    s_check_by(self, call->sent_us + call->attempt_us);
+    weft_requests_check_by(self, call->sent_us + s_attempt_us(self, call));
+    call->look_us = s_overdue_us(self, call);
+    weft_requests_check_by(self, call->look_us);
     return WEFT_OK;
 }
 
-// A link that was just opened is worth the wait: whoever named it would only name it again.
-static bool s_is_near(const weft_requests_t *self, const struct weft_view_link *link)
+// A link that was just opened is worth the wait: whoever named it would only name it again. One that broke is not.
+bool weft_requests_is_near(const weft_requests_t *self, const struct weft_view_link *link)
 {
-    return link->up || weft_port_now_us(&self->port) - link->changed_us <= self->config.backoff_us;
+    return link->up || (!link->broken && weft_port_now_us(&self->port) - link->changed_us <= self->config.backoff_us);
 }
 
 static struct weft_view_link *s_target(weft_requests_t *self, struct weft_call *call)
@@ -166,7 +189,7 @@ static struct weft_view_link *s_target(weft_requests_t *self, struct weft_call *
     case WEFT_TO_LINK: return call->link;
     case WEFT_TO_COORDINATOR:
         if (self->view->coordinator && self->view->coordinator != call->avoid &&
-            s_is_near(self, self->view->coordinator))
+            weft_requests_is_near(self, self->view->coordinator))
             return self->view->coordinator;
         return weft_view_any(self->view, call->avoid);
     case WEFT_TO_ANY: break;
@@ -180,10 +203,8 @@ weft_err_t weft_requests_try(weft_requests_t *self, struct weft_call *call)
     call->manual = true;
     struct weft_view_link *link = s_target(self, call);
     if (!link || !link->up) {
-        // A leader whose link is only being opened needs no metadata; one that is not known, or went down a while ago,
-        // does.
-        if (!link || weft_port_now_us(&self->port) - link->changed_us > self->config.backoff_us)
-            weft_requests_refresh(self);
+        // A leader whose link is only being opened needs no metadata; one that is not known, or went down, does.
+        if (!link || !weft_requests_is_near(self, link)) weft_requests_refresh(self);
         return WEFT_ERR_LOCAL_NOT_CONNECTED;
     }
     return s_send(self, call, link);
@@ -210,7 +231,7 @@ static bool s_pointless(weft_requests_t *self, struct weft_call *call)
 static void s_advance(weft_requests_t *self, struct weft_call *call, int64_t now_us)
 {
     if (call->retry_us > now_us) {
-        s_check_by(self, call->retry_us);
+        weft_requests_check_by(self, call->retry_us);
         return;
     }
     if (s_pointless(self, call)) return;
@@ -218,7 +239,7 @@ static void s_advance(weft_requests_t *self, struct weft_call *call, int64_t now
     if (call->to == WEFT_TO_LEADER && (!link || !link->up)) weft_requests_refresh(self);
     if (link && link->up && s_send(self, call, link) == WEFT_OK) return;
     call->retry_us = now_us + self->config.backoff_us; // or sooner: link_up and metadata make it due
-    s_check_by(self, call->retry_us);
+    weft_requests_check_by(self, call->retry_us);
 }
 
 void weft_requests_submit(weft_requests_t *self, struct weft_call *call)
@@ -228,7 +249,7 @@ void weft_requests_submit(weft_requests_t *self, struct weft_call *call)
     call->state = WEFT_CALL_QUEUED;
     call->retry_us = 0;
     if (!call->last_error) call->last_error = WEFT_ERR_LOCAL_NOT_CONNECTED;
-    s_check_by(self, call->deadline_us);
+    weft_requests_check_by(self, call->deadline_us);
     if (!self->view->started) {
         self->check_us = 0;
         return;
@@ -236,7 +257,7 @@ void weft_requests_submit(weft_requests_t *self, struct weft_call *call)
     s_advance(self, call, weft_port_now_us(&self->port));
 }
 
-static void s_make_due(weft_requests_t *self)
+void weft_requests_make_due(weft_requests_t *self)
 {
     for (size_t i = 0; i < self->slot_count; i++) {
         struct weft_call *call = self->slots[i];
@@ -258,15 +279,14 @@ static void s_retry(weft_requests_t *self, struct weft_call *call, weft_err_t er
     }
     call->state = WEFT_CALL_QUEUED;
     call->retry_us = weft_port_now_us(&self->port) + wait_us;
-    s_check_by(self, call->retry_us < call->deadline_us ? call->retry_us : call->deadline_us);
+    weft_requests_check_by(self, call->retry_us < call->deadline_us ? call->retry_us : call->deadline_us);
 }
 
-static void s_attempt_failed(weft_requests_t *self, struct weft_call *call, weft_err_t error)
+void weft_requests_attempt_failed(weft_requests_t *self, struct weft_call *call, weft_err_t error)
 {
     const char *text = weft_err_sentence(error);
     call->doubtful = true;
     call->avoid = call->link;
-    if (call != &self->metadata) weft_requests_refresh(self);
     if (call->manual) {
         s_finish(self, call, error, text, NULL, NULL);
         return;
@@ -280,15 +300,19 @@ static bool s_learn(weft_requests_t *self, struct weft_call *call, weft_err_t er
                     const struct weft_reply_header *header)
 {
     bool redirected = false;
-    if (error == WEFT_ERR_NOT_LEADER && call->to == WEFT_TO_LEADER) {
+    bool moved = error == WEFT_ERR_LEADER_CHANGED || error == WEFT_ERR_STOPPING;
+    if (call->to == WEFT_TO_LEADER && (error == WEFT_ERR_NOT_LEADER || (moved && header->endpoint.size))) {
         weft_view_redirect(self->view, call->topic, call->partition, header->leader, header->endpoint);
-        redirected = header->endpoint.size > 0;
+        struct weft_view_link *link = weft_view_leader(call->topic, call->partition);
+        redirected = link && link != call->link;
     } else if (error == WEFT_ERR_NOT_COORDINATOR) {
         struct weft_view_link *link = header->endpoint.size ? weft_view_link_to(self->view, header->endpoint) : NULL;
         redirected = link && link != call->link;
         self->view->coordinator = redirected ? link : NULL;
         call->avoid = call->link;
-    }
+    } else if (moved || error == WEFT_ERR_COORDINATOR_UNAVAILABLE || error == WEFT_ERR_COORDINATOR_LOADING)
+        call->avoid = call->link; // another node may know more
+    call->redirected = redirected;
     if (redirected) self->redirect_count++;
     bool stale = weft_err_class(error) == WEFT_CLASS_REFRESH || error == WEFT_ERR_TOPIC_REPLACED;
     if (!redirected && stale && call != &self->metadata) weft_requests_refresh(self);
@@ -351,94 +375,13 @@ static void s_hello_answered(weft_requests_t *self, weft_err_t error, struct wef
         self->session_window = reply.session_window;
 }
 
-// ---- metadata
-
-void weft_requests_refresh(weft_requests_t *self)
-{
-    self->metadata_wanted = true;
-}
-
-void weft_requests_refresh_now(weft_requests_t *self)
-{
-    self->metadata_wanted = true;
-    self->metadata_tries = 0;
-    self->metadata_us = 0;
-}
-
-static void s_metadata_send(weft_requests_t *self)
-{
-    struct weft_metadata_request request;
-    weft_metadata_request_init(&request);
-    weft_slice_t *names = NULL;
-    size_t count = 0;
-    self->metadata_all = self->config.all_topics;
-    if (!self->config.all_topics) {
-        names = weft_alloc((self->view->topic_count + 1) * sizeof *names);
-        for (size_t i = 0; i < self->view->topic_count && count < 10000; i++)
-            if (self->view->topics[i]->wanted) names[count++] = weft_text(self->view->topics[i]->name);
-        request.topics = names;
-        request.topics_count = count;
-        request.brokers_only = count == 0;
-    }
-    request.internal = self->config.internal_topics || !self->config.all_topics;
-    request.id = weft_requests_id(self, &self->metadata);
-    weft_buf_clear(&self->metadata.header);
-    weft_metadata_request_encode(&request, &self->metadata.header);
-    free(names);
-    self->metadata_wanted = false;
-    self->metadata.attempt_us = self->config.attempt_us < 5000000 ? self->config.attempt_us : 5000000;
-    self->metadata.deadline_us = WEFT_TIME_NEVER;
-    weft_requests_submit(self, &self->metadata);
-}
-
-static void s_metadata_done(struct weft_call *call, weft_err_t error, const char *text,
-                            const struct weft_reply_header *header, struct weft_message *message)
-{
-    weft_requests_t *self = call->context;
-    int64_t now_us = weft_port_now_us(&self->port);
-    struct weft_error why;
-    struct weft_metadata_reply reply;
-    if (!error)
-        error = weft_metadata_reply_decode(&self->inner_codec, weft_frame_slice(&message->header), &reply, &why);
-    self->metadata_tries++;
-    self->metadata_us = now_us + weft_requests_backoff_us(self, self->metadata_tries);
-    if (error) {
-        weft_trace(WEFT_TRACE_DEBUG, "client", "metadata: %s", text);
-        self->metadata_wanted = true;
-        return;
-    }
-    weft_view_apply(self->view, &reply, self->metadata_all);
-    if (self->config.metadata_us) self->metadata_next_us = now_us + self->config.metadata_us;
-    for (size_t i = 0; i < self->view->topic_count; i++) {
-        const struct weft_view_topic *topic = self->view->topics[i];
-        if (!topic->wanted) continue;
-        bool settled = topic->state == WEFT_VIEW_KNOWN;
-        for (int32_t k = 0; settled && k < topic->partition_count; k++) settled = topic->partitions[k].link != NULL;
-        if (!settled) self->metadata_wanted = true;
-    }
-    if (!self->metadata_wanted) self->metadata_tries = 0;
-    s_make_due(self);
-}
-
-static void s_metadata_turn(weft_requests_t *self, int64_t now_us)
-{
-    if (self->metadata_next_us <= now_us) {
-        self->metadata_wanted = true;
-        self->metadata_next_us = WEFT_TIME_NEVER; // until it is answered
-    }
-    if (!self->metadata_wanted || self->metadata.id) return;
-    if (self->metadata_us > now_us)
-        s_check_by(self, self->metadata_us);
-    else
-        s_metadata_send(self);
-}
-
 // ---- slots of the part
 
 void weft_requests_message(weft_requests_t *self, struct weft_message *message)
 {
     struct weft_reply_header header;
     struct weft_error why;
+    weft_view_link_heard(self->view, message->link);
     if (weft_reply_header_decode(&self->codec, weft_frame_slice(&message->header), &header, &why)) {
         weft_trace(WEFT_TRACE_WARN, "client", "a message that is no reply: %s", why.text);
         self->stray_count++;
@@ -463,7 +406,7 @@ void weft_requests_link_up(weft_requests_t *self, weft_link_t link)
 {
     weft_view_link_up(self->view, link);
     s_hello_send(self, link);
-    s_make_due(self);
+    weft_requests_make_due(self);
 }
 
 void weft_requests_link_down(weft_requests_t *self, weft_link_t id)
@@ -471,11 +414,13 @@ void weft_requests_link_down(weft_requests_t *self, weft_link_t id)
     struct weft_view_link *link = weft_view_link_down(self->view, id);
     if (!link) return;
     self->link_down_count++;
+    self->metadata_us = 0; // whatever the pace was: what it led needs another leader
+    self->unsettled_us = WEFT_TIME_NEVER;
     if (self->view->coordinator == link) self->view->coordinator = NULL;
     for (size_t i = 0; i < self->slot_count; i++) {
         struct weft_call *call = self->slots[i];
         if (call && call->state == WEFT_CALL_SENT && call->link == link)
-            s_attempt_failed(self, call, WEFT_ERR_LOCAL_NOT_CONNECTED);
+            weft_requests_attempt_failed(self, call, WEFT_ERR_LOCAL_NOT_CONNECTED);
     }
     weft_requests_refresh(self);
 }
@@ -494,14 +439,31 @@ static void s_why_over(const weft_requests_t *self, const struct weft_call *call
         snprintf(text, bytes, "%s%s%s", weft_err_sentence(error), call->last_text[0] ? " Last: " : "", call->last_text);
 }
 
+// A request that is overdue: its node is asked last from now on, and another one who leads. Again after a while that
+// grows with the silence.
+static void s_look_at_silence(weft_requests_t *self, struct weft_call *call, int64_t now_us)
+{
+    if (now_us >= call->look_us) {
+        weft_view_link_silent(self->view, call->link);
+        weft_requests_refresh(self);
+        call->look_us = now_us + (now_us - call->sent_us - call->parked_us) / SILENCE_LOOKS;
+    }
+    weft_requests_check_by(self, call->look_us);
+}
+
 static void s_sweep_one(weft_requests_t *self, struct weft_call *call, int64_t now_us)
 {
-    if (call->state == WEFT_CALL_SENT && now_us - call->sent_us >= call->attempt_us) {
+    if (call->state == WEFT_CALL_SENT && now_us - call->sent_us >= s_attempt_us(self, call)) {
         self->timeout_count++;
-        s_attempt_failed(self, call, WEFT_ERR_LOCAL_TIMED_OUT);
+        weft_view_link_silent(self->view, call->link);
+        if (call != &self->metadata) weft_requests_refresh(self);
+        weft_requests_attempt_failed(self, call, WEFT_ERR_LOCAL_TIMED_OUT);
         if (call->manual || call->state != WEFT_CALL_QUEUED) return;
     }
-    if (call->state == WEFT_CALL_SENT) s_check_by(self, call->sent_us + call->attempt_us);
+    if (call->state == WEFT_CALL_SENT) {
+        weft_requests_check_by(self, call->sent_us + s_attempt_us(self, call));
+        s_look_at_silence(self, call, now_us);
+    }
     if (call->manual || call->state == WEFT_CALL_IDLE) return;
     if (now_us >= call->deadline_us) {
         // Refused each time: the refusal says more than that time is over, and that nothing was changed.
@@ -512,7 +474,7 @@ static void s_sweep_one(weft_requests_t *self, struct weft_call *call, int64_t n
         s_finish(self, call, error, text, NULL, NULL);
         return;
     }
-    s_check_by(self, call->deadline_us);
+    weft_requests_check_by(self, call->deadline_us);
     if (call->state == WEFT_CALL_QUEUED) s_advance(self, call, now_us);
 }
 
@@ -523,7 +485,7 @@ int64_t weft_requests_turn(weft_requests_t *self, int64_t now_us)
         for (size_t i = 0; i < self->slot_count; i++)
             if (self->slots[i]) s_sweep_one(self, self->slots[i], now_us);
     }
-    s_metadata_turn(self, now_us);
+    weft_requests_metadata_turn(self, now_us);
     int64_t next = self->check_us < self->metadata_next_us ? self->check_us : self->metadata_next_us;
     return next;
 }

@@ -5,9 +5,14 @@
  * Two kinds. An *automatic* call (admin, offsets, metadata) finds its node by itself, follows redirections, retries by
  * error class with back-off and jitter until its deadline, and ends once. A *manual* call (produce, fetch, whose owners
  * keep order and windows) is one attempt: weft_requests_try sends it or says why not, and it ends with the answer, with
- * LOCAL_NOT_CONNECTED when its link went down, or with LOCAL_TIMED_OUT after attempt_us of silence; its owner decides
- * what next. From the answers of both the cluster view learns: redirections are noted, errors of class refresh and
- * broken links make another node be asked for metadata.
+ * LOCAL_NOT_CONNECTED when its link went down or its partition is led elsewhere by now, or with LOCAL_TIMED_OUT after
+ * attempt_us of silence; its owner decides what next. From the answers of both the cluster view learns: redirections
+ * are noted, errors of class refresh and broken links make another node be asked for metadata.
+ *
+ * A dead leader sends no error. Its link goes down: then metadata is asked for at once, and every backoff_us while the
+ * partition has no leader that can be reached (after three seconds less and less often). A stopped one keeps its link:
+ * a request that is silent_us overdue makes another node be asked. What waits at a leader of the past is given up as
+ * soon as metadata shows a newer epoch led elsewhere. One metadata request is under way at a time.
  *
  * A call keeps its id over all attempts: an answer to an earlier one counts.
  */
@@ -38,6 +43,7 @@ struct weft_call {
     weft_buf_t header;           // encoded, with the id of weft_requests_id
     weft_shared_t *data;         // or NULL; owned by the owner
     int64_t attempt_us;          // silence after which an attempt is given up
+    int64_t parked_us;           // how long the node may park it by its own fields; silence counts from there on
     int64_t deadline_us;         // automatic: when to give up
     weft_call_done_fn *done;
     void *context;
@@ -45,9 +51,12 @@ struct weft_call {
     uint64_t id;
     enum weft_call_state state;
     bool manual;
-    bool doubtful; // an attempt got no answer, or one that does not rule out that it was applied
+    bool doubtful;   // an attempt got no answer, or one that does not rule out that it was applied
+    bool redirected; // the refusal named another node, and the view knows it now
     uint32_t attempts;
+    int32_t epoch; // TO_LEADER: as the view had it when it was sent
     int64_t sent_us;
+    int64_t look_us;  // sent: overdue then, others are asked
     int64_t retry_us; // queued: not before
     weft_err_t last_error;
     char last_text[256];
@@ -58,6 +67,7 @@ struct weft_requests_config {
     const char *client; // name told to nodes
     int64_t backoff_us;
     int64_t attempt_us;
+    int64_t silence_us;  // overdue for so long: another node is asked
     int64_t metadata_us; // refresh regularly; 0: only when needed
     bool all_topics;     // metadata of every topic, not only of those wanted
     bool internal_topics;
@@ -81,11 +91,12 @@ typedef struct weft_requests {
     int64_t metadata_us;      // not before
     int64_t metadata_next_us; // regular refresh
     uint32_t metadata_tries;  // in a row, without an answer or without what was sought
+    int64_t unsettled_us;     // since when what is sought is not there; WEFT_TIME_NEVER: it is
     // limits told by hello, the least of all nodes
     uint32_t batch_bytes_max;
     uint32_t session_window;
     uint64_t stray_count; // answers to nothing that waits
-    uint64_t redirect_count, link_down_count, timeout_count;
+    uint64_t redirect_count, link_down_count, timeout_count, reroute_count;
 } weft_requests_t;
 
 void weft_requests_init(weft_requests_t *self, weft_view_t *view, const struct weft_requests_config *config);

@@ -77,6 +77,7 @@ static void s_metadata(struct peer *self, const char *endpoint, uint64_t id)
     weft_buf_init(&header);
     weft_metadata_reply_encode(&reply, &header);
     self->metadata_count++;
+    snprintf(self->metadata_from, sizeof self->metadata_from, "%s", endpoint);
     s_answer(self, endpoint, &header, WEFT_SLICE_NIL);
 }
 
@@ -120,7 +121,10 @@ void peer_pump(struct peer *self)
         assert_ok(weft_request_header_decode(weft_buf_slice(&sent->header), &header, &error));
         if (header.api == WEFT_API_HELLO && header.id >> 63) continue;
         if (header.api == WEFT_API_METADATA) {
-            if (!self->silent) s_metadata(self, sent->endpoint, header.id);
+            if (self->silent)
+                self->metadata_left++;
+            else
+                s_metadata(self, sent->endpoint, header.id);
         } else
             s_keep(self, sent, &header);
     }

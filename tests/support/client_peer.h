@@ -39,8 +39,10 @@ struct peer {
     int32_t epoch;
     uint64_t version;
     const char *coordinator;
-    uint32_t metadata_count; // answered so far
-    bool silent;             // leaves metadata unanswered
+    uint32_t metadata_count;                     // answered so far
+    char metadata_from[WEFT_ENDPOINT_BYTES_MAX]; // who answered last
+    bool silent;                                 // leaves metadata unanswered
+    uint32_t metadata_left;                      // so many times
     struct peer_call calls[PEER_CALLS_MAX];
     size_t call_count;
 };

@@ -2,14 +2,15 @@
 /**
  * Admin: topics, offsets and the state of a cluster. Every call blocks until answered or request.timeout.ms are over.
  *
- * An admin object belongs to one thread at a time. Each call finds the node that can answer by itself (coordinator or
- * partition leader), follows redirections and retries what may be retried. It returns the server's error;
- * weft_admin_error_text has its sentence. After TIMED_OUT or LOCAL_TIMED_OUT a change may have happened; a create or
- * delete that is retried after a lost answer may say TOPIC_EXISTS or UNKNOWN_TOPIC.
+ * An admin object belongs to one thread at a time. Each call finds the node that can answer by itself (the active
+ * coordinator or the partition's leader), follows redirections, outlives the failover of either and retries what may be
+ * retried. It returns the server's error; weft_admin_error_text has its sentence. Every change carries an operation id,
+ * the same in all its retries: one that was done already when its answer was lost is answered as done, not done twice.
+ * After TIMED_OUT or LOCAL_TIMED_OUT a change may have happened.
  *
  * Results with a destructor are one block of memory: everything they point to lives as long as they do.
  *
- * Options: bootstrap, client, request.timeout.ms, retry.backoff.ms (as of a consumer). Without `bootstrap`
+ * Options: bootstrap, client, request.timeout.ms, silence.ms, retry.backoff.ms (docs/CONFIG.md, scope admin). Without `bootstrap`
  * WEFT_BOOTSTRAP is taken, then tcp://127.0.0.1:9650.
  */
 #ifndef WEFT_ADMIN_H
@@ -46,7 +47,8 @@ struct weft_topic_change {
     uint64_t version; // of the cluster state that holds it
 };
 
-// `out` may be NULL. The topic can be produced to as soon as metadata shows its leaders: weft_admin_wait_topic.
+// replicas 0: the coordinator chooses, three or as many as there are brokers. `out` may be NULL. The topic can be
+// produced to as soon as metadata shows its leaders: weft_admin_wait_topic.
 WEFT_EXPORT_CHECKED weft_err_t weft_admin_create_topic(weft_admin_t *self, const char *topic, uint32_t partitions,
                                                        uint32_t replicas, const struct weft_setting *settings,
                                                        size_t setting_count, bool validate_only,
@@ -148,11 +150,23 @@ WEFT_EXPORT_CHECKED weft_err_t weft_admin_list_offsets(weft_admin_t *self, const
 WEFT_EXPORT_CHECKED weft_err_t weft_admin_delete_records(weft_admin_t *self, const char *topic, int32_t partition,
                                                          int64_t before_offset, int64_t *log_start);
 
+#define WEFT_REPLICAS_KNOWN_MAX 16
+
+/** One replica as its leader knows it. */
+struct weft_replica_marks {
+    int32_t broker;
+    bool in_sync;
+    int64_t log_end, synced_end; // -1: not reported in this epoch yet
+    uint32_t behind_ms;          // since it last had everything
+};
+
 struct weft_partition_marks {
     int64_t log_start, log_end, high_watermark, durable; // offsets
-    int64_t bytes;                                       // on disk
+    int64_t bytes;                                       // on the leader's disk
     uint32_t segments, producers;                        // counts
     int32_t epoch;
+    struct weft_replica_marks replicas[WEFT_REPLICAS_KNOWN_MAX];
+    size_t replica_count;
 };
 
 WEFT_EXPORT_CHECKED weft_err_t weft_admin_partition_status(weft_admin_t *self, const char *topic, int32_t partition,
@@ -163,15 +177,33 @@ WEFT_EXPORT_CHECKED weft_err_t weft_admin_partition_status(weft_admin_t *self, c
 struct weft_broker_health {
     int32_t id;
     bool alive;
+    bool draining; // leaderships are kept away
+    bool leaving;  // its replicas are moved away for good
+    bool sick;     // a disk or a thread of it is stuck or failed: leads nothing
     const char *endpoint, *rack, *version;
     uint32_t shards, leads, replicas, heartbeat_age_ms;
+};
+
+struct weft_coordinator_health {
+    int32_t id;
+    const char *endpoint;
+    bool active;
+    bool reachable;  // heard lately by the active one
+    uint64_t behind; // entries it lacks
 };
 
 typedef struct weft_cluster_health {
     weft_id_t cluster_id;
     uint64_t version, epoch;
     const char *coordinator; // endpoint of the active one
+    uint32_t level;          // feature level in force
     uint32_t topics, partitions, leaderless;
+    uint32_t offline;          // partitions that lack at least one live replica
+    uint32_t under_replicated; // partitions with fewer in sync than replicas
+    uint32_t under_min_insync; // partitions with fewer in sync than acks all needs: they take no such records
+    uint32_t moving;           // partitions whose replicas are being moved
+    const struct weft_coordinator_health *coordinators;
+    size_t coordinator_count;
     const struct weft_broker_health *brokers;
     size_t broker_count;
     const char *const *problems; // sentences; none when healthy
@@ -180,6 +212,108 @@ typedef struct weft_cluster_health {
 
 WEFT_EXPORT_CHECKED weft_err_t weft_admin_cluster_status(weft_admin_t *self, weft_cluster_health_t **out);
 WEFT_EXPORT void weft_cluster_health_destroy(weft_cluster_health_t **self_p);
+
+// ---- brokers: drain, remove (answered by the coordinator, as all that follows up to voters)
+
+struct weft_drain_state {
+    uint32_t leads; // partitions that it still leads
+    uint32_t stuck; // of these, partitions that no other replica can lead now
+};
+
+/**
+ * Moves leaderships away from a broker and keeps them away, also over its restarts; undo: allows them again. Returns at
+ * once; weft_admin_cluster_status shows how many it still leads. `out` may be NULL. UNKNOWN_BROKER.
+ */
+WEFT_EXPORT_CHECKED weft_err_t weft_admin_drain_broker(weft_admin_t *self, int32_t broker, bool undo,
+                                                       struct weft_drain_state *out);
+
+enum weft_remove_mode { WEFT_REMOVE, WEFT_REMOVE_UNDO, WEFT_REMOVE_DRY_RUN };
+struct weft_remove_state {
+    uint32_t replicas; // to move
+    bool removed;      // it is gone
+};
+
+/**
+ * Decommission: moves all replicas away from a broker, then forgets it. Returns at once; the broker disappears from
+ * weft_admin_cluster_status when it is done. UNDO: keeps it; what was moved stays moved. `out` may be NULL.
+ * UNKNOWN_BROKER; INVALID_REPLICATION: its replicas have nowhere to go.
+ */
+WEFT_EXPORT_CHECKED weft_err_t weft_admin_remove_broker(weft_admin_t *self, int32_t broker, enum weft_remove_mode mode,
+                                                        struct weft_remove_state *out);
+
+// ---- replicas and leaders
+
+#define WEFT_THROTTLE_KEEP (-1) // bytes_per_second: as it is
+#define WEFT_THROTTLE_NONE 0
+
+struct weft_replica_wish {
+    const char *topic;
+    int32_t partition;
+    const int32_t *to; // brokers; the first is preferred as leader
+    size_t to_count;   // 0: cancel the move under way
+};
+
+/** A move of replicas or of a leadership, planned or under way. */
+struct weft_move {
+    const char *topic;
+    weft_id_t topic_id;
+    int32_t partition;
+    const int32_t *from, *to, *isr; // isr: of those under way
+    size_t from_count, to_count, isr_count;
+    int32_t leader;       // now, or to be; -1: none
+    const char *endpoint; // of the leader's shard; "": not told
+    weft_err_t error;     // why it is refused; WEFT_OK: it is not
+};
+
+typedef struct weft_moves {
+    const struct weft_move *leaders; // leaderships that move (balance)
+    size_t leader_count;
+    const struct weft_move *moves; // replicas that move
+    size_t move_count;
+    int64_t bytes_per_second; // throttle in force (list); WEFT_THROTTLE_NONE
+} weft_moves_t;
+
+WEFT_EXPORT void weft_moves_destroy(weft_moves_t **self_p);
+
+/**
+ * Gives partitions other replicas: data first, leadership second. Returns once the moves are decided; copying goes on,
+ * weft_admin_list_moves and weft_admin_partition_status show how far. All wishes are taken or none: if one is refused
+ * its move has the error (and the call may be WEFT_OK). bytes_per_second: what each receiving broker copies at most.
+ */
+WEFT_EXPORT_CHECKED weft_err_t weft_admin_reassign(weft_admin_t *self, const struct weft_replica_wish *wishes,
+                                                   size_t count, int64_t bytes_per_second, bool dry_run,
+                                                   weft_moves_t **out);
+WEFT_EXPORT_CHECKED weft_err_t weft_admin_list_moves(weft_admin_t *self, weft_moves_t **out); // under way
+/**
+ * Evens out: leaders to the preferred replicas; with `replicas` also replicas over brokers and racks, as few as
+ * possible.
+ */
+WEFT_EXPORT_CHECKED weft_err_t weft_admin_balance(weft_admin_t *self, bool replicas, int64_t bytes_per_second,
+                                                  bool dry_run, weft_moves_t **out);
+
+struct weft_elected {
+    int32_t broker, epoch; // who leads now, since which leader epoch
+};
+
+/**
+ * Makes another replica the leader (broker -1: the best that is left). unclean: also one that is not known to have
+ * everything; acknowledged records that it lacks are lost. `out` may be NULL. NO_ELIGIBLE_LEADER, ELECTION_NOT_NEEDED.
+ */
+WEFT_EXPORT_CHECKED weft_err_t weft_admin_elect_leader(weft_admin_t *self, const char *topic, int32_t partition,
+                                                       int32_t broker, bool unclean, struct weft_elected *out);
+
+/** Settings of the whole cluster (docs/CONFIG.md, scope cluster); an empty value resets to the default. */
+WEFT_EXPORT_CHECKED weft_err_t weft_admin_alter_cluster(weft_admin_t *self, const struct weft_setting *set,
+                                                        size_t set_count, uint64_t *version);
+
+/**
+ * Adds a coordinator to the quorum, or with endpoint NULL removes one; from three voters on, one at a time, with all of
+ * them up. *voters (may be NULL): how many there are then. VOTER_CHANGE_REFUSED.
+ */
+WEFT_EXPORT_CHECKED weft_err_t weft_admin_change_voter(weft_admin_t *self, int32_t coordinator, const char *endpoint,
+                                                       uint32_t *voters);
+
+// ---- single nodes
 
 struct weft_node_counter {
     const char *name;

@@ -19,6 +19,7 @@ static void s_submit(struct sim_churn *self, int64_t timeout_us)
         request.id = call->id;
         request.topic = weft_slice_text(topic->name);
         request.partitions = (uint32_t) topic->partitions;
+        request.replicas = (uint32_t) topic->replicas;
         weft_topic_create_request_encode(&request, &call->header);
     } else {
         self->asked_us = sim_now_us(self->clients->sim);
@@ -36,7 +37,8 @@ static void s_submit(struct sim_churn *self, int64_t timeout_us)
 static void s_done(struct sim_churn *self)
 {
     weft_err_t err = weft_admin_part_error(self->admin);
-    sim_trace(self->clients->sim, "churn", "%s: %s", self->creates ? "create" : "delete", weft_err_name(err));
+    sim_trace(self->clients->sim, "churn", "%s: %s", self->creates ? "create" : "delete",
+              err == WEFT_OK ? "done" : weft_admin_part_error_text(self->admin));
     self->busy = false;
     // TOPIC_EXISTS and UNKNOWN_TOPIC: an answer to an earlier attempt was lost.
     if (err == WEFT_OK && !self->creates) {
@@ -91,7 +93,7 @@ void sim_churn_settle(struct sim_churn *self)
         s_submit(self, 5 * SECOND);
         (void) sim_run_until_true(sim, sim_now_us(sim) + 10 * SECOND, s_call_ended, self);
         s_done(self);
-        if (!self->creates && sim_clients_learn(self->clients, self->topic)) return;
+        if (!self->creates && sim_clients_led(self->clients, self->topic)) return;
         sim_run_until(sim, sim_now_us(sim) + 300000);
     }
     sim_history_violate(self->clients->history, "O9: a topic can't be created after the faults");

@@ -15,7 +15,7 @@
 
 void sim_clients_bootstrap(const struct sim_clients *self, weft_options_t *options)
 {
-    char list[1024] = "", endpoint[WEFT_ENDPOINT_BYTES_MAX];
+    char list[2048] = "", endpoint[WEFT_ENDPOINT_BYTES_MAX];
     for (size_t i = self->nodes->count; i-- > 0;) { // brokers, then the coordinator
         sim_nodes_endpoint(self->nodes, i, endpoint);
         snprintf(list + strlen(list), sizeof list - strlen(list), "%s%s", list[0] ? "," : "", endpoint);
@@ -105,11 +105,15 @@ static bool s_create_topic(struct sim_clients *self, const struct sim_topic *top
 {
     const char *segment_bytes = sim_chance(self->sim, 700000) ? "65536" : "1MiB";
     const char *segment_ms = sim_chance(self->sim, 500000) ? "2s" : "1h";
-    struct weft_config_entry config[3] = {
+    char min_insync[8];
+    snprintf(min_insync, sizeof min_insync, "%d", topic->min_insync);
+    struct weft_config_entry config[4] = {
         {weft_slice_text("segment.bytes"), weft_slice_text(segment_bytes)},
         {weft_slice_text("segment.ms"), weft_slice_text(segment_ms)},
-        {weft_slice_text("retention.bytes"), weft_slice_text(topic->retained ? "100000" : "-1")}};
-    for (int tries = 0; tries < 20; tries++) {
+        {weft_slice_text("retention.bytes"), weft_slice_text(topic->retained ? "100000" : "-1")},
+        {weft_slice_text("min.insync"), weft_slice_text(min_insync)}};
+    weft_id_t operation = weft_rand_id(sim_rand(self->sim));
+    for (int tries = 0; tries < 50; tries++) {
         struct weft_call *call = sim_admin_begin(self, WEFT_TO_COORDINATOR, NULL, 0);
         struct weft_topic_create_request request;
         weft_topic_create_request_init(&request);
@@ -117,7 +121,9 @@ static bool s_create_topic(struct sim_clients *self, const struct sim_topic *top
         request.topic = weft_slice_text(topic->name);
         request.partitions = (uint32_t) topic->partitions;
         request.config = config;
-        request.config_count = 3;
+        request.config_count = 4;
+        request.replicas = (uint32_t) topic->replicas;
+        request.operation = operation;
         weft_topic_create_request_encode(&request, &call->header);
         weft_err_t err = sim_admin_run(self, 20 * SECOND);
         if (err == WEFT_OK || err == WEFT_ERR_TOPIC_EXISTS) return true; // the answer to a first try may have been lost
@@ -127,7 +133,7 @@ static bool s_create_topic(struct sim_clients *self, const struct sim_topic *top
     return false;
 }
 
-bool sim_clients_learn(struct sim_clients *self, int index)
+bool sim_clients_led(struct sim_clients *self, int index)
 {
     struct weft_call *call = sim_admin_begin(self, WEFT_TO_ANY, NULL, 0);
     struct weft_metadata_request request;
@@ -145,9 +151,7 @@ bool sim_clients_learn(struct sim_clients *self, int index)
         return false;
     }
     for (size_t i = 0; i < reply.topics[0].partitions_count; i++) {
-        const struct weft_metadata_partition *partition = &reply.topics[0].partitions[i];
-        if (partition->replicas_count != 1) return false;
-        sim_history_partition(self->history, index, (int) i, partition->replicas[0], self->topics[index].retained);
+        if (reply.topics[0].partitions[i].leader < 0) return false;
     }
     return true;
 }
@@ -157,7 +161,7 @@ bool sim_clients_create_topics(struct sim_clients *self)
     for (int i = 0; i < self->topic_count; i++) {
         if (!s_create_topic(self, &self->topics[i])) return false;
         int tries = 0;
-        while (!sim_clients_learn(self, i)) {
+        while (!sim_clients_led(self, i)) {
             if (++tries == 50) return false;
             sim_run_until(self->sim, sim_now_us(self->sim) + 100000);
         }
@@ -258,9 +262,10 @@ static void s_producer_start(struct sim_producer *self)
     weft_assert(weft_producer_part_new(options, &self->part, &error) == WEFT_OK);
     weft_options_destroy(&options);
     struct sim_writer writer = {.idempotent = idempotent,
-                                .promise = strcmp(acks, "none") == 0             ? SIM_PROMISE_NONE
-                                           : strcmp(acks, "all") == 0 && durable ? SIM_PROMISE_DURABLE
-                                                                                 : SIM_PROMISE_PROCESS};
+                                .promise = strcmp(acks, "none") == 0     ? SIM_PROMISE_NONE
+                                           : strcmp(acks, "leader") == 0 ? SIM_PROMISE_LEADER
+                                           : durable                     ? SIM_PROMISE_DURABLE
+                                                                         : SIM_PROMISE_COMMITTED};
     self->writer = sim_history_writer(owner->history, &writer);
     sim_trace(sim, "producer", "writer %u:%s", self->writer, self->settings);
     weft_producer_part_on_report(self->part, s_report, self);

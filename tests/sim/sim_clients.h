@@ -19,8 +19,8 @@ struct sim_clients;
 
 struct sim_topic {
     char name[16];
-    int partitions;
-    bool retained; // its retention may delete
+    int partitions, replicas, min_insync; // min_insync 0: the default
+    bool retained;                        // its retention may delete
 };
 
 struct sim_producer {
@@ -78,10 +78,10 @@ WEFT_MUST_USE weft_err_t sim_admin_run(struct sim_clients *self, int64_t timeout
 // Where the log of a partition begins and (at that level) ends.
 WEFT_MUST_USE weft_err_t sim_admin_offsets(struct sim_clients *self, int topic, int partition, bool durable,
                                            int64_t *start, int64_t *end);
-// Creates the topics of the plan and learns who leads their partitions.
+// Creates the topics of the plan and waits until their partitions have leaders.
 bool sim_clients_create_topics(struct sim_clients *self);
-// Who leads the partitions of one topic: told to the history. False: not all have a leader yet.
-bool sim_clients_learn(struct sim_clients *self, int topic);
+// Have all partitions of a topic a leader, as clients are told?
+bool sim_clients_led(struct sim_clients *self, int topic);
 
 void sim_producers_start(struct sim_clients *self);
 void sim_producer_kill(struct sim_producer *self);        // its process dies and comes again under another name

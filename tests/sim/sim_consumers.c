@@ -50,7 +50,7 @@ static void s_event(struct sim_consumer *self, const struct weft_consumer_event 
     case WEFT_EVENT_REVOKED:
     case WEFT_EVENT_BAD_BATCH:
     case WEFT_EVENT_STOPPED:
-        if (self->rotten > 0 && sim_history_broker(owner->history, self->topic, event->partition) == self->rotten) {
+        if (self->rotten > 0 && sim_history_only_on(owner->history, self->topic, event->partition, self->rotten)) {
             self->stopped[event->partition] = true; // the damage is named: that is all that can be asked for
             break;
         }

@@ -12,7 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define POWER_MAX 64
+#define LOSSES_MAX 64
+// A replica that the coordinators add to a set has been caught up with for a while: what its machine lost in between counts.
+#define JOINING_US INT64_C(10000000)
 #define HEAD_BYTES_MAX 96
 
 struct slot {
@@ -21,9 +23,22 @@ struct slot {
     struct sim_record *final; // what stands there in the end
 };
 
+struct set { // in sync or eligible, from a decision to the next one
+    int64_t from_us;
+    uint32_t members;
+    int64_t joined_us[SIM_BROKERS_MAX + 1]; // of members
+};
+
+struct losses { // when a broker's machine lost what it had not synced, or everything
+    int64_t us[LOSSES_MAX];
+    size_t count;
+};
+
 struct partition {
-    int32_t broker;
-    bool retained;
+    struct set *sets;
+    size_t set_count;
+    uint32_t leaders; // all that ever were
+    bool unclean, retained;
     struct slot *slots;
     size_t slot_count; // known offsets are below
     int64_t deleted_asked, deleted_done;
@@ -48,8 +63,7 @@ struct sim_history {
     struct partition partitions[SIM_TOPICS_MAX][SIM_PARTITIONS_MAX];
     bool fickle[SIM_TOPICS_MAX];
     int64_t topic_deleted_us[SIM_TOPICS_MAX]; // last asked for; -1: never
-    int64_t power_us[SIM_BROKERS_MAX + 1][POWER_MAX];
-    size_t power_count[SIM_BROKERS_MAX + 1];
+    struct losses power[SIM_BROKERS_MAX + 1], data[SIM_BROKERS_MAX + 1];
     struct writer *writers;
     size_t writer_count;
     struct sim_history_stats stats;
@@ -77,7 +91,10 @@ void sim_history_destroy(sim_history_t **self_p)
     }
     free(self->writers);
     for (int t = 0; t < SIM_TOPICS_MAX; t++) {
-        for (int p = 0; p < SIM_PARTITIONS_MAX; p++) free(self->partitions[t][p].slots);
+        for (int p = 0; p < SIM_PARTITIONS_MAX; p++) {
+            free(self->partitions[t][p].slots);
+            free(self->partitions[t][p].sets);
+        }
     }
     free(self);
     *self_p = NULL;
@@ -103,11 +120,36 @@ const struct sim_history_stats *sim_history_stats(const sim_history_t *self)
     return &self->stats;
 }
 
-void sim_history_partition(sim_history_t *self, int topic, int partition, int32_t broker, bool retained)
+void sim_history_retained(sim_history_t *self, int topic, int partition)
 {
-    weft_assert(broker >= 1 && broker <= SIM_BROKERS_MAX);
-    self->partitions[topic][partition].broker = broker;
-    self->partitions[topic][partition].retained = retained;
+    self->partitions[topic][partition].retained = true;
+}
+
+void sim_history_decided(sim_history_t *self, int topic, int partition, int64_t now_us, int32_t leader,
+                         uint32_t members)
+{
+    struct partition *at = &self->partitions[topic][partition];
+    if (leader >= 0) at->leaders |= UINT32_C(1) << leader;
+    const struct set *last = at->set_count > 0 ? &at->sets[at->set_count - 1] : NULL;
+    if (last != NULL && last->members == members) return;
+    struct set set = {.from_us = now_us, .members = members};
+    for (int i = 0; i <= SIM_BROKERS_MAX; i++) {
+        bool was = last != NULL && (last->members & UINT32_C(1) << i) != 0;
+        set.joined_us[i] = was ? last->joined_us[i] : now_us;
+    }
+    at->sets = weft_realloc(at->sets, (at->set_count + 1) * sizeof *at->sets);
+    at->sets[at->set_count++] = set;
+}
+
+bool sim_history_only_on(const sim_history_t *self, int topic, int partition, int32_t broker)
+{
+    const struct partition *at = &self->partitions[topic][partition];
+    return at->set_count > 0 && at->sets[at->set_count - 1].members == UINT32_C(1) << broker;
+}
+
+void sim_history_unclean(sim_history_t *self, int topic, int partition)
+{
+    self->partitions[topic][partition].unclean = true;
 }
 
 void sim_history_fickle(sim_history_t *self, int topic)
@@ -121,26 +163,59 @@ void sim_history_topic_deleted(sim_history_t *self, int topic, int64_t asked_us)
     self->topic_deleted_us[topic] = asked_us;
 }
 
-int32_t sim_history_broker(const sim_history_t *self, int topic, int partition)
+static void s_lost(struct losses *losses, int64_t now_us)
 {
-    return self->partitions[topic][partition].broker;
+    if (losses->count == LOSSES_MAX) // one slot stands for all later ones: never stricter than the truth
+        losses->us[LOSSES_MAX - 1] = now_us;
+    else
+        losses->us[losses->count++] = now_us;
 }
 
 void sim_history_power_lost(sim_history_t *self, int32_t broker, int64_t now_us)
 {
-    size_t *count = &self->power_count[broker];
-    if (*count == POWER_MAX) { // one slot stands for all later ones: never stricter than the truth
-        self->power_us[broker][POWER_MAX - 1] = now_us;
-        return;
-    }
-    self->power_us[broker][(*count)++] = now_us;
+    s_lost(&self->power[broker], now_us);
 }
 
-static bool s_power_lost_since(const sim_history_t *self, int topic, int partition, int64_t since_us)
+void sim_history_data_lost(sim_history_t *self, int32_t broker, int64_t now_us)
 {
-    int32_t broker = self->partitions[topic][partition].broker;
-    size_t count = self->power_count[broker];
-    return count > 0 && self->power_us[broker][count - 1] >= since_us;
+    s_lost(&self->power[broker], now_us);
+    s_lost(&self->data[broker], now_us);
+}
+
+static bool s_lost_between(const struct losses *losses, int64_t from_us, int64_t to_us)
+{
+    for (size_t i = 0; i < losses->count; i++) {
+        if (losses->us[i] >= from_us && losses->us[i] <= to_us) return true;
+    }
+    return false;
+}
+
+// Did every member of a set that was in force since then suffer such a loss since then, as a member?
+static bool s_all_lost(const struct partition *at, const struct losses *losses, int64_t since_us)
+{
+    for (size_t i = 0; i < at->set_count; i++) {
+        const struct set *set = &at->sets[i];
+        int64_t to_us = i + 1 < at->set_count ? at->sets[i + 1].from_us : INT64_MAX;
+        if (to_us < since_us) continue;
+        bool all = true;
+        for (int broker = 0; broker <= SIM_BROKERS_MAX && all; broker++) {
+            if ((set->members & UINT32_C(1) << broker) == 0) continue;
+            int64_t from_us = set->joined_us[broker] - JOINING_US;
+            all = s_lost_between(&losses[broker], from_us > since_us ? from_us : since_us, to_us);
+        }
+        if (all) return true;
+    }
+    return false;
+}
+
+static bool s_leader_lost(const sim_history_t *self, const struct partition *at, int64_t since_us)
+{
+    if ((at->leaders & (at->leaders - 1)) != 0) return true; // more than one has led
+    for (int broker = 0; broker <= SIM_BROKERS_MAX; broker++) {
+        bool led = (at->leaders & UINT32_C(1) << broker) != 0;
+        if (led && s_lost_between(&self->power[broker], since_us, INT64_MAX)) return true;
+    }
+    return false;
 }
 
 // ---- values
@@ -200,11 +275,20 @@ static struct slot *s_slot(struct partition *partition, int64_t offset)
     return &partition->slots[offset];
 }
 
-// May what stands in a slot be gone? Not if it was promised to be durable; else if its broker lost power since it was sent.
+// May what stands in a slot be gone, with what was promised about it?
 static bool s_excused(const sim_history_t *self, const struct sim_record *record, enum sim_promise promise)
 {
+    const struct partition *at = &self->partitions[record->topic][record->partition];
+    if (at->unclean || s_all_lost(at, self->data, record->sent_us)) return true;
     if (promise == SIM_PROMISE_DURABLE) return false;
-    return s_power_lost_since(self, record->topic, record->partition, record->sent_us);
+    if (s_all_lost(at, self->power, record->sent_us)) return true;
+    return promise < SIM_PROMISE_COMMITTED && s_leader_lost(self, at, record->sent_us);
+}
+
+static const char *s_promise_name(enum sim_promise promise)
+{
+    static const char *const names[] = {"not promised", "leader", "committed", "durable"};
+    return names[promise];
 }
 
 static void s_learn(sim_history_t *self, const char *who, struct sim_record *record, int64_t offset,
@@ -226,8 +310,8 @@ static void s_learn(sim_history_t *self, const char *who, struct sim_record *rec
         s_name(slot->record, was);
         s_name(record, is);
         sim_history_violate(self, "I2: topic %u partition %u offset %lld held %s (%s) and now, says %s, %s",
-                            record->topic, record->partition, (long long) offset, was,
-                            slot->promise == SIM_PROMISE_DURABLE ? "durable" : "not durable", who, is);
+                            record->topic, record->partition, (long long) offset, was, s_promise_name(slot->promise),
+                            who, is);
         return;
     }
     slot->record = record;
@@ -348,7 +432,7 @@ void sim_history_read(sim_history_t *self, const char *reader, int topic, const 
     bool known = (size_t) view->offset < partition->slot_count && partition->slots[view->offset].record == record;
     self->stats.read++;
     if (known) self->stats.read_again++;
-    s_learn(self, reader, record, view->offset, durable ? SIM_PROMISE_DURABLE : SIM_PROMISE_PROCESS);
+    s_learn(self, reader, record, view->offset, durable ? SIM_PROMISE_DURABLE : SIM_PROMISE_COMMITTED);
 }
 
 void sim_history_delete(sim_history_t *self, int topic, int partition, int64_t before, bool done)
@@ -366,7 +450,19 @@ bool sim_history_may_skip(const sim_history_t *self, int topic, int partition, i
 
 bool sim_history_may_diverge(const sim_history_t *self, int topic, int partition)
 {
-    return s_power_lost_since(self, topic, partition, 0);
+    const struct partition *at = &self->partitions[topic][partition];
+    return at->unclean || s_all_lost(at, self->power, 0);
+}
+
+int64_t sim_history_committed_end(const sim_history_t *self, int topic, int partition)
+{
+    const struct partition *at = &self->partitions[topic][partition];
+    for (size_t i = at->slot_count; i > 0; i--) {
+        const struct slot *slot = &at->slots[i - 1];
+        if (slot->record == NULL || slot->promise < SIM_PROMISE_COMMITTED) continue;
+        if (!s_excused(self, slot->record, slot->promise)) return (int64_t) i;
+    }
+    return 0;
 }
 
 // ---- the end
@@ -448,6 +544,6 @@ void sim_history_final_end(sim_history_t *self, int topic, int partition, int64_
         s_name(slot->final, is);
         sim_history_violate(self, "%s: topic %d partition %d offset %zu held %s (%s), in the end %s",
                             slot->final == NULL ? "I1" : "I2", topic, partition, offset, was,
-                            slot->promise == SIM_PROMISE_DURABLE ? "durable" : "no power was lost since", is);
+                            s_promise_name(slot->promise), is);
     }
 }

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MPL-2.0
 /**
- * History: what clients sent, were told and saw, and the checkers over it (I1 to I4; oracles O1 to O4 of FAULTS.md).
+ * History: what clients sent, were told and saw, and the checkers over it (I1 to I4; oracles O1 to O5 of FAULTS.md).
  *
- * For each partition it keeps the truth: which record stands at which offset, as first learnt from an answer or a read, and how firmly. *Durable* truth (an
- * answer at level durable, a read at level durable) holds for ever. Other truth holds until the partition's broker loses power after the record was
- * sent: then its unsynced tail may be gone and other records may take those offsets.
+ * For each partition it keeps the truth: which record stands at which offset, as first learnt from an answer or a read, and how firmly (DESIGN.md
+ * section 5). *Durable* truth (an answer or a read at level durable) holds for ever. *Committed* truth holds until all machines of an in-sync set that
+ * was in force lost power after the record was sent: one that keeps it is enough. What a *leader* alone acknowledged holds while nobody else leads and its
+ * machine keeps its power. A person's unclean election ends all promises for its partition.
  *
  * A record's value tells who it is and is filled from its name, so that any byte that is not its own shows.
  */
@@ -17,10 +18,10 @@
 
 #define SIM_TOPICS_MAX 4
 #define SIM_PARTITIONS_MAX 4
-#define SIM_BROKERS_MAX 4
+#define SIM_BROKERS_MAX 6
 
 enum sim_fate { SIM_SENT, SIM_ACKED, SIM_NOT_APPLIED, SIM_MAYBE_APPLIED };
-enum sim_promise { SIM_PROMISE_NONE, SIM_PROMISE_PROCESS, SIM_PROMISE_DURABLE };
+enum sim_promise { SIM_PROMISE_NONE, SIM_PROMISE_LEADER, SIM_PROMISE_COMMITTED, SIM_PROMISE_DURABLE };
 
 struct sim_record {
     uint32_t producer, sequence; // sequence: of this producer in this partition, from 0
@@ -50,13 +51,21 @@ const char *sim_history_violation(const sim_history_t *self);
 void sim_history_violate(sim_history_t *self, const char *format, ...) __attribute__((format(printf, 2, 3)));
 const struct sim_history_stats *sim_history_stats(const sim_history_t *self);
 
-// Set-up: who leads a partition (for ever: one replica), and whether retention may delete from it.
-void sim_history_partition(sim_history_t *self, int topic, int partition, int32_t broker, bool retained);
-int32_t sim_history_broker(const sim_history_t *self, int topic, int partition);
+// Whether retention may delete from it.
+void sim_history_retained(sim_history_t *self, int topic, int partition);
+// What was decided about a partition (brokers as bits): the leader (-1: none), and who has all that is committed: in sync, or eligible.
+void sim_history_decided(sim_history_t *self, int topic, int partition, int64_t now_us, int32_t leader,
+                         uint32_t members);
+// A person let a replica lead that may lack what was promised.
+void sim_history_unclean(sim_history_t *self, int topic, int partition);
+bool sim_history_only_on(const sim_history_t *self, int topic, int partition, int32_t broker); // in sync is nobody else
+// What is known to be committed ends here (the highest offset, plus one; 0: nothing known).
+int64_t sim_history_committed_end(const sim_history_t *self, int topic, int partition);
 // The topic is deleted and made again: no truth is kept, but what was acknowledged before a deletion was asked for must not be there in the end.
 void sim_history_fickle(sim_history_t *self, int topic);
 void sim_history_topic_deleted(sim_history_t *self, int topic, int64_t asked_us); // surely
 void sim_history_power_lost(sim_history_t *self, int32_t broker, int64_t now_us);
+void sim_history_data_lost(sim_history_t *self, int32_t broker, int64_t now_us); // synced or not
 
 // ---- producers
 
@@ -80,7 +89,7 @@ void sim_history_read(sim_history_t *self, const char *reader, int topic, const 
 void sim_history_delete(sim_history_t *self, int topic, int partition, int64_t before, bool done);
 // May a reader that stood at `from` go on at `to`, forward, because all in between was deleted?
 bool sim_history_may_skip(const sim_history_t *self, int topic, int partition, int64_t from, int64_t to);
-// Has the partition's broker lost power at all? Only then may a reader at level committed be sent back.
+// May committed records of it have been lost? Only then may a reader at level committed be sent back.
 bool sim_history_may_diverge(const sim_history_t *self, int topic, int partition);
 
 // ---- the end: the whole log, read once more by one reader, in order of offsets

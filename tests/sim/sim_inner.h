@@ -88,6 +88,7 @@ struct sim_host {
     const struct weft_disk *disk;
     weft_world_t world;
     int64_t wall_offset_ms;
+    uint32_t disk_factor;    // 0: as others
     struct sim_slot **slots; // of this life
     size_t slot_count;
     uint32_t next_port;
@@ -133,10 +134,12 @@ struct sim {
     struct sim_connection **connections; // all that ever were
     size_t connection_count, connection_capacity;
     uint32_t cuts[SIM_HOSTS_MAX][SIM_HOSTS_MAX]; // 0: none, else its generation
+    uint32_t slow[SIM_HOSTS_MAX][SIM_HOSTS_MAX]; // 0: none, else so many times slower
     uint32_t cut_generation;
     uint64_t digest;
     struct sim_stats stats;
     bool trace;
+    const struct sim_slot *running;
 };
 
 // sim_world.c

@@ -30,6 +30,7 @@ static int64_t s_delay(sim_t *self, sim_host_t a, sim_host_t b)
     int64_t spread = config->delay_max_us - config->delay_min_us + 1;
     int64_t delay = config->delay_min_us + (int64_t) sim_below(self, (uint64_t) spread);
     if (sim_chance(self, config->slow_per_million)) delay *= 1 + (int64_t) sim_below(self, 50);
+    if (self->slow[a][b] > 1) delay *= self->slow[a][b];
     return delay;
 }
 
@@ -244,7 +245,8 @@ static void s_fly(struct sim_slot *from, struct sim_connection *connection, int 
     struct sim_flight flight = {.delimited = sent->delimited};
     weft_frame_move(&flight.header, &sent->header);
     weft_frame_move(&flight.data, &sent->data);
-    flight.arrival_us = self->now_us + s_delay(self, connection->dealer->host, connection->router->host);
+    sim_host_t dealer = connection->dealer->host, router = connection->router->host;
+    flight.arrival_us = self->now_us + (direction == 0 ? s_delay(self, dealer, router) : s_delay(self, router, dealer));
     if (flight.arrival_us < pipe->last_arrival_us) flight.arrival_us = pipe->last_arrival_us; // in order
     pipe->last_arrival_us = flight.arrival_us;
     s_pipe_push(pipe, &flight);
@@ -474,8 +476,14 @@ void sim_cut(sim_t *self, sim_host_t from, sim_host_t to, bool cut)
                                      .detail = self->cut_generation});
 }
 
+void sim_slow(sim_t *self, sim_host_t from, sim_host_t to, uint32_t factor)
+{
+    if (from != to) self->slow[from][to] = factor;
+}
+
 void sim_heal(sim_t *self)
 {
+    memset(self->slow, 0, sizeof self->slow);
     for (int a = 0; a < self->host_count; a++) {
         for (int b = 0; b < self->host_count; b++) sim_cut(self, a, b, false);
     }

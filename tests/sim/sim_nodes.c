@@ -7,6 +7,7 @@
 
 #include "../../lib/base/assert.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,27 +17,46 @@
 
 void sim_nodes_endpoint(const struct sim_nodes *self, size_t node, char out[WEFT_ENDPOINT_BYTES_MAX])
 {
-    const char *format = self->inproc ? "inproc://%s" : "tcp://%s:9650";
+    const char *format = self->settings.inproc ? "inproc://%s" : "tcp://%s:9650";
     snprintf(out, WEFT_ENDPOINT_BYTES_MAX, format, self->nodes[node].name);
 }
 
-static void s_add(struct sim_nodes *self, const struct weft_node_type *type, int32_t id)
+static void s_add(struct sim_nodes *self, bool broker, int32_t id)
 {
     struct sim_node *node = &self->nodes[self->count++];
-    *node = (struct sim_node){.type = type, .id = id, .owner = self};
-    if (id == 0)
-        snprintf(node->name, sizeof node->name, "coordinator-1");
-    else
-        snprintf(node->name, sizeof node->name, "broker-%d", id);
+    *node = (struct sim_node){.type = broker ? &weft_node_broker : &weft_node_coordinator,
+                              .is_broker = broker,
+                              .id = id,
+                              .owner = self,
+                              .power_lost_us = -1};
+    snprintf(node->name, sizeof node->name, broker ? "broker-%d" : "coordinator-%d", id);
+    if (broker && self->settings.racks > 0)
+        snprintf(node->rack, sizeof node->rack, "rack-%u", (unsigned) id % self->settings.racks);
     node->disk = weft_crash_disk_new(weft_rand_next(sim_rand(self->sim)));
     node->host = sim_host_add(self->sim, node->name, weft_crash_disk_of(node->disk));
 }
 
-void sim_nodes_init(struct sim_nodes *self, sim_t *sim, sim_history_t *history, size_t brokers, uint32_t shards)
+void sim_nodes_init(struct sim_nodes *self, sim_t *sim, sim_history_t *history, const struct sim_settings *settings)
 {
-    *self = (struct sim_nodes){.sim = sim, .history = history, .shards = shards};
-    s_add(self, &weft_node_coordinator, 0);
-    for (size_t i = 0; i < brokers; i++) s_add(self, &weft_node_broker, (int32_t) i + 1);
+    *self = (struct sim_nodes){.sim = sim, .history = history, .settings = *settings};
+    for (size_t i = 1; i <= settings->coordinators; i++) s_add(self, false, (int32_t) i);
+    for (size_t i = 1; i <= settings->brokers; i++) s_add(self, true, (int32_t) i);
+}
+
+struct sim_node *sim_nodes_broker(struct sim_nodes *self, int32_t id)
+{
+    for (size_t i = 0; i < self->count; i++) {
+        if (self->nodes[i].is_broker && self->nodes[i].id == id) return &self->nodes[i];
+    }
+    return NULL;
+}
+
+struct sim_node *sim_nodes_coordinator(struct sim_nodes *self, int32_t id)
+{
+    for (size_t i = 0; i < self->count; i++) {
+        if (!self->nodes[i].is_broker && self->nodes[i].id == id) return &self->nodes[i];
+    }
+    return NULL;
 }
 
 static void s_gone(struct sim_node *self, bool silent)
@@ -55,24 +75,64 @@ void sim_nodes_fini(struct sim_nodes *self)
     }
 }
 
+static void s_set(weft_options_t *options, const char *name, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+static void s_set(weft_options_t *options, const char *name, const char *format, ...)
+{
+    char text[1024];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    weft_err_t err = weft_options_set(options, name, text, NULL);
+    weft_assert(err == WEFT_OK);
+}
+
+// The endpoints of all coordinators, as brokers ("E,E") or coordinators ("1=E,2=E") are told.
+static void s_coordinators(const struct sim_nodes *self, bool named, char *out, size_t out_bytes)
+{
+    char endpoint[WEFT_ENDPOINT_BYTES_MAX];
+    out[0] = '\0';
+    for (size_t i = 0; i < self->count; i++) {
+        const struct sim_node *node = &self->nodes[i];
+        if (node->is_broker) continue;
+        sim_nodes_endpoint(self, i, endpoint);
+        size_t used = strlen(out);
+        if (named)
+            snprintf(out + used, out_bytes - used, "%s%d=%s", used > 0 ? "," : "", node->id, endpoint);
+        else
+            snprintf(out + used, out_bytes - used, "%s%s", used > 0 ? "," : "", endpoint);
+    }
+}
+
 static weft_options_t *s_options(const struct sim_node *self)
 {
+    const struct sim_settings *settings = &self->owner->settings;
     weft_options_t *options = weft_options_new(self->type->options, self->type->option_count, self->type->name);
-    char endpoint[WEFT_ENDPOINT_BYTES_MAX], text[32];
-    struct weft_error error;
-    sim_nodes_endpoint(self->owner, (size_t) self->id, endpoint);
-    weft_err_t err = weft_options_set(options, "listen", endpoint, &error);
-    if (err == WEFT_OK) err = weft_options_set(options, "data", "data", &error);
-    if (err == WEFT_OK && self->id > 0) {
-        sim_nodes_endpoint(self->owner, 0, endpoint);
-        err = weft_options_set(options, "coordinators", endpoint, &error);
-        snprintf(text, sizeof text, "%d", self->id);
-        if (err == WEFT_OK) err = weft_options_set(options, "id", text, &error);
-        snprintf(text, sizeof text, "%u", self->owner->shards);
-        if (err == WEFT_OK) err = weft_options_set(options, "shards", text, &error);
-        if (err == WEFT_OK) err = weft_options_set(options, "retention.check.ms", "500ms", &error);
+    char text[1024];
+    sim_nodes_endpoint(self->owner, (size_t) (self - self->owner->nodes), text);
+    s_set(options, "listen", "%s", text);
+    s_set(options, "data", "data");
+    s_set(options, "id", "%d", self->id);
+    if (self->is_broker) {
+        s_coordinators(self->owner, false, text, sizeof text);
+        s_set(options, "coordinators", "%s", text);
+        s_set(options, "shards", "%u", settings->shards);
+        s_set(options, "retention.check.ms", "500ms");
+        s_set(options, "rack", "%s", self->rack);
+        s_set(options, "replica.lag.ms", "%u", settings->replica_lag_ms);
+        s_set(options, "replica.wait.ms", "%u", settings->replica_wait_ms);
+        s_set(options, "replica.bytes", "%u", settings->replica_bytes);
+        return options;
     }
-    weft_assert(err == WEFT_OK);
+    s_coordinators(self->owner, true, text, sizeof text);
+    if (settings->coordinators > 1) s_set(options, "coordinators", "%s", text);
+    s_set(options, "session.ms", "%u", settings->session_ms);
+    s_set(options, "election.ms", "%u", settings->election_ms);
+    s_set(options, "quorum.heartbeat.ms", "%u", settings->quorum_heartbeat_ms);
+    s_set(options, "snapshot.commands", "%u", settings->snapshot_commands);
+    s_set(options, "stuck.ms", "%u", settings->stuck_ms);
     return options;
 }
 
@@ -104,7 +164,7 @@ static void s_refused(struct sim_node *self, const struct weft_error *error)
 
 void sim_node_start(struct sim_node *self)
 {
-    if (self->state != SIM_NODE_DOWN) return;
+    if (self->state != SIM_NODE_DOWN || self->retired) return;
     self->restart_wanted = false;
     weft_options_t *options = s_options(self);
     const weft_world_t *world = sim_host_world(self->owner->sim, self->host);
@@ -140,7 +200,8 @@ void sim_node_power_off(struct sim_node *self)
     self->owner->power_losses++;
     weft_crash_disk_crash(self->disk, sim_rand(self->owner->sim));
     s_gone(self, true);
-    if (self->id > 0) sim_history_power_lost(self->owner->history, self->id, sim_now_us(self->owner->sim));
+    self->power_lost_us = sim_now_us(self->owner->sim);
+    if (self->is_broker) sim_history_power_lost(self->owner->history, self->id, self->power_lost_us);
 }
 
 static void s_stop_step(void *context)
@@ -213,7 +274,7 @@ void sim_nodes_supervise(struct sim_nodes *self)
 bool sim_nodes_all_up(const struct sim_nodes *self)
 {
     for (size_t i = 0; i < self->count; i++) {
-        if (self->nodes[i].state != SIM_NODE_UP) return false;
+        if (!self->nodes[i].retired && self->nodes[i].state != SIM_NODE_UP) return false;
     }
     return true;
 }

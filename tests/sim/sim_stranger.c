@@ -15,7 +15,7 @@ struct sim_stranger {
     struct weft_part base;
     struct sim_clients *clients;
     weft_port_t port;
-    weft_link_t links[1 + SIM_BROKERS_MAX];
+    weft_link_t links[SIM_NODES_MAX];
     size_t link_count;
     weft_rand_t rand;
     int64_t due_us;

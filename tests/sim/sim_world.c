@@ -58,6 +58,11 @@ const struct sim_stats *sim_stats(const sim_t *self)
     return &self->stats;
 }
 
+const char *sim_running(const sim_t *self)
+{
+    return self->running != NULL ? self->running->name : "a node that starts";
+}
+
 static void s_line(const sim_t *self, const char *who, const char *text)
 {
     fprintf(stderr, "%4lld.%06lld %-22s %s\n", (long long) (self->now_us / 1000000),
@@ -193,11 +198,15 @@ static void s_turn_at(struct sim_slot *slot, int64_t time_us)
         (struct sim_event){.time_us = time_us, .type = SIM_EVENT_TURN, .slot = slot, .detail = slot->turn_number});
 }
 
-static int64_t s_sync_time(sim_t *self)
+static int64_t s_sync_time(const struct sim_slot *slot)
 {
+    sim_t *self = slot->sim;
     const struct sim_config *config = &self->config;
     if (sim_chance(self, config->hang_per_million)) return (int64_t) sim_below(self, 3000000);
-    return config->sync_min_us + (int64_t) sim_below(self, (uint64_t) (config->sync_max_us - config->sync_min_us + 1));
+    int64_t spread = config->sync_max_us - config->sync_min_us + 1;
+    int64_t time_us = config->sync_min_us + (int64_t) sim_below(self, (uint64_t) spread);
+    uint32_t factor = self->hosts[slot->host].disk_factor;
+    return factor > 1 ? time_us * factor : time_us;
 }
 
 void sim_input_add(struct sim_slot *slot, struct sim_input *input)
@@ -210,7 +219,7 @@ void sim_input_add(struct sim_slot *slot, struct sim_input *input)
     s_queue_push(too ? &slot->inputs_too : &slot->inputs, input);
     int64_t wait_us = (int64_t) sim_below(slot->sim, 5);
     bool sync = slot->is_sync && input->type == SIM_INPUT_MAIL && input->mail.kind == WEFT_MAIL_SYNC;
-    if (sync && sim_chance(slot->sim, 500000)) wait_us += s_sync_time(slot->sim); // it takes effect at its end
+    if (sync && sim_chance(slot->sim, 500000)) wait_us += s_sync_time(slot); // it takes effect at its end
     s_turn_at(slot, slot->sim->now_us + wait_us);
 }
 
@@ -226,7 +235,7 @@ static void s_give(struct sim_slot *slot, struct sim_input *input)
     case SIM_INPUT_MAIL:
         if (slot->is_sync && input->mail.kind == WEFT_MAIL_SYNC && slot->mail_delay_us == 0 &&
             sim_chance(slot->sim, 500000)) {
-            slot->mail_delay_us = s_sync_time(slot->sim); // it takes effect at its start
+            slot->mail_delay_us = s_sync_time(slot); // it takes effect at its start
         }
         part->ops->mail(part, &input->mail);
         break;
@@ -249,6 +258,7 @@ static void s_turn(struct sim_slot *slot)
     if (slot->part == NULL || slot->stopped) return;
     self->stats.turns++;
     slot->in_turn = true;
+    self->running = slot;
     slot->mail_delay_us = 0;
     struct weft_part *part = slot->part;
     if (!slot->started) {
@@ -264,6 +274,7 @@ static void s_turn(struct sim_slot *slot)
     int64_t again_us = part->ops->turn(part, self->now_us);
     sim_net_flush(slot);
     slot->in_turn = false;
+    self->running = NULL;
     sim_mix(self, (uint64_t) self->now_us ^ (uint64_t) slot->id << 48 ^ (uint64_t) slot->host << 56);
 
     slot->free_us = self->now_us + 1 + (int64_t) sim_below(self, 10) + slot->mail_delay_us;
@@ -353,6 +364,13 @@ void sim_part_pause(sim_t *self, sim_host_t host, weft_part_id_t part, int64_t d
 {
     struct sim_slot *slot = sim_slot_of(self, host, part);
     if (slot != NULL && slot->free_us < self->now_us + duration_us) slot->free_us = self->now_us + duration_us;
+}
+
+void sim_sync_pause(sim_t *self, sim_host_t host, int64_t duration_us)
+{
+    for (size_t i = 0; i < self->hosts[host].slot_count; i++) {
+        if (self->hosts[host].slots[i]->is_sync) sim_part_pause(self, host, (weft_part_id_t) (i + 1), duration_us);
+    }
 }
 
 void sim_part_stop(sim_t *self, sim_host_t host, weft_part_id_t part)
@@ -503,6 +521,11 @@ void sim_host_pause(sim_t *self, sim_host_t host, int64_t duration_us)
 void sim_host_clock_jump(sim_t *self, sim_host_t host, int64_t ms)
 {
     self->hosts[host].wall_offset_ms += ms;
+}
+
+void sim_host_slow_disk(sim_t *self, sim_host_t host, uint32_t factor)
+{
+    self->hosts[host].disk_factor = factor;
 }
 
 int64_t sim_host_wall_ms(const sim_t *self, sim_host_t host)

@@ -50,6 +50,7 @@ bool sim_chance(sim_t *self, uint32_t per_million);
 int64_t sim_now_us(const sim_t *self);
 uint64_t sim_digest(const sim_t *self);
 const struct sim_stats *sim_stats(const sim_t *self);
+const char *sim_running(const sim_t *self); // the part whose turn it is, for people
 
 // Lines with virtual time and host to stderr, also of weft_trace. Off by default.
 void sim_trace_on(sim_t *self, bool on);
@@ -65,6 +66,7 @@ void sim_host_kill(sim_t *self, sim_host_t host, bool silent);
 bool sim_host_up(const sim_t *self, sim_host_t host); // has parts
 void sim_host_pause(sim_t *self, sim_host_t host, int64_t duration_us);
 void sim_host_clock_jump(sim_t *self, sim_host_t host, int64_t ms);
+void sim_host_slow_disk(sim_t *self, sim_host_t host, uint32_t factor); // its syncs take so many times longer
 int64_t sim_host_wall_ms(const sim_t *self, sim_host_t host);
 
 // ---- parts
@@ -72,15 +74,17 @@ int64_t sim_host_wall_ms(const sim_t *self, sim_host_t host);
 // A turn soon, for parts whose owner called functions on them.
 void sim_part_poke(sim_t *self, sim_host_t host, weft_part_id_t part);
 void sim_part_pause(sim_t *self, sim_host_t host, weft_part_id_t part, int64_t duration_us);
+void sim_sync_pause(sim_t *self, sim_host_t host, int64_t duration_us); // of its sync parts: a disk that hangs
 // Asks for a clean stop; turns go on until its stopped() is true.
 void sim_part_stop(sim_t *self, sim_host_t host, weft_part_id_t part);
 bool sim_part_stopped(const sim_t *self, sim_host_t host, weft_part_id_t part);
 
 // ---- network
 
-void sim_cut(sim_t *self, sim_host_t from, sim_host_t to, bool cut); // one way
-void sim_heal(sim_t *self);                                          // no cuts any more
-void sim_break(sim_t *self, sim_host_t a, sim_host_t b);             // connections between them are lost, once
+void sim_cut(sim_t *self, sim_host_t from, sim_host_t to, bool cut);         // one way
+void sim_heal(sim_t *self);                                                  // no cuts any more
+void sim_break(sim_t *self, sim_host_t a, sim_host_t b);                     // connections between them are lost, once
+void sim_slow(sim_t *self, sim_host_t from, sim_host_t to, uint32_t factor); // one way; 1: as others; until sim_heal
 size_t sim_connection_count(const sim_t *self);
 
 // ---- time

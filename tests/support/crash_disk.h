@@ -50,6 +50,21 @@ void weft_crash_disk_kill(weft_crash_disk_t *self);
 bool weft_crash_disk_flip(weft_crash_disk_t *self, weft_rand_t *rand, const char *suffix, char *path,
                           size_t path_bytes);
 
+// What a file holds as calls see it; nil if there is none. Borrowed until the next call. No fault touches these two.
+weft_slice_t weft_crash_disk_peek(const weft_crash_disk_t *self, const char *path);
+// The paths of all files right in a directory, sorted.
+void weft_crash_disk_each(const weft_crash_disk_t *self, const char *directory,
+                          void (*each)(void *context, const char *path, weft_slice_t bytes), void *context);
+
+// Everything as it is now, durable, to be put back later: a copy that somebody made of the data directory. `save` is
+// freed by the caller; restoring is for a disk that nobody uses.
+struct weft_crash_save;
+struct weft_crash_save *weft_crash_disk_save(const weft_crash_disk_t *self);
+void weft_crash_disk_restore(weft_crash_disk_t *self, const struct weft_crash_save *save);
+void weft_crash_save_destroy(struct weft_crash_save **save_p);
+// A new disk in its place: nothing is there any more. For a disk that nobody uses.
+void weft_crash_disk_wipe(weft_crash_disk_t *self);
+
 struct weft_crash_disk_stats weft_crash_disk_stats(const weft_crash_disk_t *self);
 
 #endif

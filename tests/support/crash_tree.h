@@ -5,7 +5,7 @@
 #ifndef WEFT_TESTS_SUPPORT_CRASH_TREE_H
 #define WEFT_TESTS_SUPPORT_CRASH_TREE_H
 
-#include "../../lib/base/bytes.h"
+#include "crash_disk.h"
 
 #define WEFT_CRASH_SECTOR 512
 
@@ -48,5 +48,28 @@ struct weft_crash_node *weft_crash_tree_get(const struct weft_crash_tree *tree, 
 void weft_crash_tree_put(struct weft_crash_tree *tree, const char *path, struct weft_crash_node *node);
 void weft_crash_tree_remove(struct weft_crash_tree *tree, const char *path);
 void weft_crash_tree_clear(struct weft_crash_tree *tree);
+
+// ---- the disk itself
+
+enum weft_crash_change_kind { WEFT_CRASH_CREATE, WEFT_CRASH_UNLINK, WEFT_CRASH_RENAME };
+
+struct weft_crash_change { // of a name, not durable yet
+    enum weft_crash_change_kind kind;
+    char *path, *to;
+    struct weft_crash_node *node;
+};
+
+struct weft_crash_disk {
+    struct weft_disk disk;
+    struct weft_crash_tree now, kept;
+    struct weft_crash_change *changes;
+    size_t change_count, change_capacity;
+    struct weft_crash_disk_faults faults;
+    struct weft_crash_disk_stats stats;
+    weft_rand_t rand;
+    uint32_t life; // handles of an earlier one are dead
+};
+
+void weft_crash_changes_clear(weft_crash_disk_t *self);
 
 #endif

@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: MPL-2.0
+/*
+ * An entry an index: the command's checksum, its result, the digest of the state behind it. Digests of nodes are compared now and then only: they cost
+ * an encoding of the whole state.
+ */
+#include "sim_witness.h"
+
+#include "../../lib/base/crc32c.h"
+
+#include <weft_gen/codec.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DIGEST_EVERY 16
+#define COMMANDS_MAX 64
+
+struct entry {
+    bool known;
+    uint32_t command, digest;
+    weft_err_t result;
+};
+
+struct sim_witness {
+    sim_t *sim;
+    sim_history_t *history;
+    const struct sim_clients *clients;
+    weft_cluster_t *cluster;
+    struct entry *entries; // by index
+    size_t entry_count;
+    uint64_t applied; // by nodes
+    int64_t joined_us[SIM_BROKERS_MAX + 1];
+    uint64_t commands[COMMANDS_MAX];
+    weft_codec_t codec;
+};
+
+static sim_witness_t *s_witness;
+
+weft_err_t __real_weft_cluster_apply(weft_cluster_t *self, uint64_t index, weft_slice_t command,
+                                     weft_cluster_watch_fn *watch, void *context, struct weft_error *error);
+weft_err_t __wrap_weft_cluster_apply(weft_cluster_t *self, uint64_t index, weft_slice_t command,
+                                     weft_cluster_watch_fn *watch, void *context, struct weft_error *error);
+weft_err_t __real_weft_cluster_decode(weft_cluster_t *self, weft_slice_t snapshot);
+weft_err_t __wrap_weft_cluster_decode(weft_cluster_t *self, weft_slice_t snapshot);
+
+// ---- what was decided, for the history
+
+static int s_topic_of(const sim_witness_t *self, const char *name)
+{
+    for (int i = 0; i < self->clients->topic_count; i++) {
+        if (strcmp(self->clients->topics[i].name, name) == 0) return i;
+    }
+    return -1;
+}
+
+static uint32_t s_members(const struct weft_cluster_partition *partition)
+{
+    uint32_t members = 0;
+    for (int i = 0; i < partition->isr_count; i++) members |= UINT32_C(1) << partition->isr[i];
+    for (int i = 0; i < partition->replica_count; i++) {
+        if (partition->eligible & 1U << i) members |= UINT32_C(1) << partition->replicas[i];
+    }
+    return members;
+}
+
+static void s_tell(sim_witness_t *self)
+{
+    size_t cursor = 0;
+    const struct weft_cluster_topic *topic;
+    while ((topic = weft_cluster_next_topic(self->cluster, &cursor)) != NULL) {
+        int index = s_topic_of(self, topic->name);
+        for (uint32_t p = 0; index >= 0 && p < topic->partition_count && p < SIM_PARTITIONS_MAX; p++) {
+            const struct weft_cluster_partition *partition = &topic->partitions[p];
+            sim_history_decided(self->history, index, (int) p, sim_now_us(self->sim), partition->leader,
+                                s_members(partition));
+        }
+    }
+}
+
+static void s_elected(sim_witness_t *self, weft_slice_t bytes)
+{
+    struct weft_leader_elected_command command;
+    if (weft_leader_elected_command_decode(&self->codec, bytes, &command, NULL) != WEFT_OK || !command.unclean) return;
+    const struct weft_cluster_topic *topic = weft_cluster_topic(self->cluster, command.topic_id);
+    int index = topic != NULL ? s_topic_of(self, topic->name) : -1;
+    if (index < 0 || command.partition >= SIM_PARTITIONS_MAX) return;
+    sim_trace(self->sim, "witness", "unclean election of broker %d for topic %d partition %u", command.leader, index,
+              command.partition);
+    sim_history_unclean(self->history, index, (int) command.partition);
+}
+
+static void s_registered(sim_witness_t *self, weft_slice_t bytes)
+{
+    struct weft_broker_registered_command command;
+    if (weft_broker_registered_command_decode(&self->codec, bytes, &command, NULL) != WEFT_OK) return;
+    if (command.broker_id < 0 || command.broker_id > SIM_BROKERS_MAX) return;
+    self->joined_us[command.broker_id] = sim_now_us(self->sim);
+}
+
+// ---- what nodes apply
+
+static struct entry *s_entry(sim_witness_t *self, uint64_t index)
+{
+    if (index >= self->entry_count) {
+        size_t count = (size_t) index * 2 + 64;
+        self->entries = weft_realloc(self->entries, count * sizeof *self->entries);
+        memset(&self->entries[self->entry_count], 0, (count - self->entry_count) * sizeof *self->entries);
+        self->entry_count = count;
+    }
+    return &self->entries[index];
+}
+
+static void s_first(sim_witness_t *self, uint64_t index, weft_slice_t bytes)
+{
+    struct weft_error error;
+    struct entry *entry = s_entry(self, index);
+    entry->known = true;
+    entry->command = weft_crc32c(0, bytes.data, bytes.size);
+    entry->result = __real_weft_cluster_apply(self->cluster, index, bytes, NULL, NULL, &error);
+    entry->digest = weft_cluster_digest(self->cluster);
+    enum weft_command command = WEFT_COMMAND_UNKNOWN;
+    if (weft_command_peek(bytes, &command) != WEFT_OK || entry->result != WEFT_OK) return;
+    if ((size_t) command < COMMANDS_MAX) self->commands[command]++;
+    if (command == WEFT_COMMAND_LEADER_ELECTED) s_elected(self, bytes);
+    if (command == WEFT_COMMAND_BROKER_REGISTERED) s_registered(self, bytes);
+    s_tell(self);
+}
+
+weft_err_t __wrap_weft_cluster_apply(weft_cluster_t *cluster, uint64_t index, weft_slice_t bytes,
+                                     weft_cluster_watch_fn *watch, void *context, struct weft_error *error)
+{
+    sim_witness_t *self = s_witness;
+    uint64_t before = weft_cluster_index(cluster);
+    if (self != NULL && index > weft_cluster_index(self->cluster)) s_first(self, index, bytes);
+    weft_err_t result = __real_weft_cluster_apply(cluster, index, bytes, watch, context, error);
+    if (self == NULL) return result;
+    const char *who = sim_running(self->sim);
+    const struct entry *entry = s_entry(self, index);
+    for (uint64_t i = before + 1; i < index; i++) {
+        if (!s_entry(self, i)->known) continue; // the quorum's own
+        sim_history_violate(self->history, "O7: %s applies the command of index %llu behind that of %llu", who,
+                            (unsigned long long) index, (unsigned long long) before);
+    }
+    entry = s_entry(self, index);
+    if (!entry->known || entry->command != weft_crc32c(0, bytes.data, bytes.size)) {
+        sim_history_violate(self->history, "O7: %s applies at index %llu what nobody else applied there", who,
+                            (unsigned long long) index);
+    } else if (entry->result != result) {
+        sim_history_violate(self->history, "O7: the command of index %llu is %s at %s, and was %s",
+                            (unsigned long long) index, weft_err_name(result), who, weft_err_name(entry->result));
+    } else if (++self->applied % DIGEST_EVERY == 0 && weft_cluster_digest(cluster) != entry->digest) {
+        sim_history_violate(self->history, "O7: behind index %llu the state of %s is another than that of others",
+                            (unsigned long long) index, who);
+    }
+    return result;
+}
+
+weft_err_t __wrap_weft_cluster_decode(weft_cluster_t *cluster, weft_slice_t snapshot)
+{
+    weft_err_t err = __real_weft_cluster_decode(cluster, snapshot);
+    sim_witness_t *self = s_witness;
+    if (self == NULL || err != WEFT_OK || weft_cluster_index(cluster) == 0) return err;
+    uint64_t index = weft_cluster_index(cluster);
+    const struct entry *entry = s_entry(self, index);
+    if (!entry->known || entry->digest != weft_cluster_digest(cluster)) {
+        sim_history_violate(self->history, "O7: %s takes over a snapshot of index %llu that is not the state there",
+                            sim_running(self->sim), (unsigned long long) index);
+    }
+    return err;
+}
+
+// ---- what is asked
+
+const weft_cluster_t *sim_witness_cluster(const sim_witness_t *self)
+{
+    return self->cluster;
+}
+
+const struct weft_cluster_partition *sim_witness_partition(const sim_witness_t *self, int topic, int partition,
+                                                           weft_id_t *id)
+{
+    const struct weft_cluster_topic *found =
+        weft_cluster_topic_by_name(self->cluster, weft_slice_text(self->clients->topics[topic].name));
+    if (found == NULL || (uint32_t) partition >= found->partition_count) return NULL;
+    *id = found->id;
+    return &found->partitions[partition];
+}
+
+bool sim_witness_in_sync(const struct weft_cluster_partition *partition, int32_t broker)
+{
+    for (int i = 0; i < partition->replica_count; i++) {
+        if (partition->replicas[i] == broker && (partition->unsure & 1U << i) != 0) return false;
+    }
+    for (int i = 0; i < partition->isr_count; i++) {
+        if (partition->isr[i] == broker) return true;
+    }
+    return false;
+}
+
+bool sim_witness_settled(const sim_witness_t *self, char *why, size_t why_bytes)
+{
+    size_t cursor = 0;
+    const struct weft_cluster_topic *topic;
+    while ((topic = weft_cluster_next_topic(self->cluster, &cursor)) != NULL) {
+        for (uint32_t p = 0; p < topic->partition_count; p++) {
+            const struct weft_cluster_partition *partition = &topic->partitions[p];
+            const char *what = partition->leader < 0                              ? "has no leader"
+                               : partition->isr_count != partition->replica_count ? "has not all replicas in sync"
+                               : partition->moving != NULL                        ? "is still being moved"
+                                                                                  : NULL;
+            if (what == NULL) continue;
+            snprintf(why, why_bytes, "%s partition %u %s (leader %d, %d of %d in sync)", topic->name, p, what,
+                     partition->leader, partition->isr_count, partition->replica_count);
+            return false;
+        }
+    }
+    return true;
+}
+
+int64_t sim_witness_joined_us(const sim_witness_t *self, int32_t broker)
+{
+    return self->joined_us[broker];
+}
+
+uint64_t sim_witness_commands(const sim_witness_t *self, enum weft_command command)
+{
+    return self->commands[command];
+}
+
+// ---- life
+
+sim_witness_t *sim_witness_new(sim_t *sim, sim_history_t *history, const struct sim_clients *clients)
+{
+    sim_witness_t *self = weft_calloc(1, sizeof *self);
+    self->sim = sim;
+    self->history = history;
+    self->clients = clients;
+    self->cluster = weft_cluster_new();
+    for (int i = 0; i <= SIM_BROKERS_MAX; i++) self->joined_us[i] = -1;
+    weft_codec_init(&self->codec);
+    s_witness = self;
+    return self;
+}
+
+void sim_witness_destroy(sim_witness_t **self_p)
+{
+    sim_witness_t *self = *self_p;
+    if (self == NULL) return;
+    s_witness = NULL;
+    weft_cluster_destroy(&self->cluster);
+    weft_codec_fini(&self->codec);
+    free(self->entries);
+    free(self);
+    *self_p = NULL;
+}

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
-// Objects of the cluster state, lookups and invariants.
+// Objects of the cluster state, and lookups.
 //
-// Brokers, topics and deleted ids live in maps that iterate in insertion order, so that every node that applied the
-// same commands walks them in the same order: snapshots and digests depend on it. Brokers are never removed, a
-// deleted topic's id never returns (C6), so an order once given stays.
+// Brokers, topics, deleted ids and operations live in maps that iterate in insertion order, so that every node that
+// applied the same commands walks them in the same order: snapshots and digests depend on it. A deleted topic's id never
+// returns (C6); a removed broker that comes back is a new one, behind the others.
 #include "cluster_state.h"
 
 #include "../base/assert.h"
@@ -22,6 +22,8 @@ weft_cluster_t *weft_cluster_new(void)
     self->topics = weft_map_new();
     self->names = weft_map_new();
     self->deleted = weft_map_new();
+    self->operations = weft_map_new();
+    self->level = 1;
     return self;
 }
 
@@ -34,6 +36,7 @@ static void s_texts_free(char **texts, size_t count)
 static void s_broker_free(struct weft_cluster_broker *broker)
 {
     s_texts_free(broker->endpoints, broker->shard_count);
+    s_texts_free(broker->replica_endpoints, broker->shard_count);
     free(broker->rack);
     free(broker->version);
     free(broker);
@@ -43,6 +46,7 @@ static void s_topic_free(struct weft_cluster_topic *topic)
 {
     s_texts_free(topic->config_keys, topic->config_count);
     s_texts_free(topic->config_values, topic->config_count);
+    for (uint32_t i = 0; i < topic->partition_count; i++) free(topic->partitions[i].moving);
     free(topic->partitions);
     free(topic->name);
     free(topic);
@@ -55,6 +59,11 @@ void weft_cluster_destroy(weft_cluster_t **self_p)
     void *value;
     for (size_t cursor = 0; weft_map_next(self->brokers, &cursor, NULL, &value);) s_broker_free(value);
     for (size_t cursor = 0; weft_map_next(self->topics, &cursor, NULL, &value);) s_topic_free(value);
+    for (size_t cursor = 0; weft_map_next(self->operations, &cursor, NULL, &value);) free(value);
+    s_texts_free(self->settings.keys, self->settings.count);
+    s_texts_free(self->settings.values, self->settings.count);
+    free(self->voters);
+    weft_map_destroy(&self->operations);
     weft_map_destroy(&self->brokers);
     weft_map_destroy(&self->topics);
     weft_map_destroy(&self->names);
@@ -89,17 +98,33 @@ static char *s_text_of(weft_slice_t text)
     return text.data ? weft_slice_dup(text) : weft_strdup("");
 }
 
+static char **s_texts_of(const weft_slice_t *texts, size_t count)
+{
+    char **copies = weft_calloc(count, sizeof *copies);
+    for (size_t i = 0; i < count; i++) copies[i] = s_text_of(texts[i]);
+    return copies;
+}
+
 void weft_cluster_broker_describe(struct weft_cluster_broker *broker, weft_slice_t rack, weft_slice_t version,
-                                  const weft_slice_t *endpoints, size_t endpoint_count)
+                                  const weft_slice_t *endpoints, size_t endpoint_count,
+                                  const weft_slice_t *replica_endpoints)
 {
     s_texts_free(broker->endpoints, broker->shard_count);
+    s_texts_free(broker->replica_endpoints, broker->shard_count);
     free(broker->rack);
     free(broker->version);
     broker->rack = s_text_of(rack);
     broker->version = s_text_of(version);
-    broker->endpoints = weft_calloc(endpoint_count, sizeof *broker->endpoints);
     broker->shard_count = endpoint_count;
-    for (size_t i = 0; i < endpoint_count; i++) broker->endpoints[i] = s_text_of(endpoints[i]);
+    broker->endpoints = s_texts_of(endpoints, endpoint_count);
+    broker->replica_endpoints = s_texts_of(replica_endpoints ? replica_endpoints : endpoints, endpoint_count);
+}
+
+void weft_cluster_broker_drop(weft_cluster_t *self, struct weft_cluster_broker *broker)
+{
+    weft_assert(broker->stored_count == 0 && broker->led_count == 0); // C2
+    weft_map_remove_u64(self->brokers, (uint64_t) broker->id);
+    s_broker_free(broker);
 }
 
 // ---- topics
@@ -149,22 +174,28 @@ static int s_entry_compare(const void *a, const void *b)
     return weft_slice_compare((*x)->key, (*y)->key);
 }
 
+void weft_cluster_texts_set(char ***keys, char ***values, size_t *count, const struct weft_config_entry *entries,
+                            size_t entry_count)
+{
+    weft_assert(entry_count <= WEFT_TOPIC_CONFIG_MAX);
+    const struct weft_config_entry *sorted[WEFT_TOPIC_CONFIG_MAX];
+    for (size_t i = 0; i < entry_count; i++) sorted[i] = &entries[i];
+    if (entry_count > 1) qsort(sorted, entry_count, sizeof sorted[0], s_entry_compare);
+    s_texts_free(*keys, *count);
+    s_texts_free(*values, *count);
+    *keys = weft_calloc(entry_count, sizeof **keys);
+    *values = weft_calloc(entry_count, sizeof **values);
+    *count = entry_count;
+    for (size_t i = 0; i < entry_count; i++) {
+        (*keys)[i] = s_text_of(sorted[i]->key);
+        (*values)[i] = s_text_of(sorted[i]->value);
+    }
+}
+
 void weft_cluster_topic_configure(struct weft_cluster_topic *topic, const struct weft_config_entry *entries,
                                   size_t count)
 {
-    weft_assert(count <= WEFT_TOPIC_CONFIG_MAX);
-    const struct weft_config_entry *sorted[WEFT_TOPIC_CONFIG_MAX];
-    for (size_t i = 0; i < count; i++) sorted[i] = &entries[i];
-    if (count > 1) qsort(sorted, count, sizeof sorted[0], s_entry_compare);
-    s_texts_free(topic->config_keys, topic->config_count);
-    s_texts_free(topic->config_values, topic->config_count);
-    topic->config_keys = weft_calloc(count, sizeof *topic->config_keys);
-    topic->config_values = weft_calloc(count, sizeof *topic->config_values);
-    topic->config_count = count;
-    for (size_t i = 0; i < count; i++) {
-        topic->config_keys[i] = s_text_of(sorted[i]->key);
-        topic->config_values[i] = s_text_of(sorted[i]->value);
-    }
+    weft_cluster_texts_set(&topic->config_keys, &topic->config_values, &topic->config_count, entries, count);
 }
 
 void weft_cluster_deleted_add(weft_cluster_t *self, weft_id_t id)
@@ -257,83 +288,36 @@ const struct weft_cluster_topic *weft_cluster_next_topic(const weft_cluster_t *s
     return weft_map_next(self->topics, cursor, NULL, &value) ? value : NULL;
 }
 
+static const char *s_text(char *const *keys, char *const *values, size_t count, const char *key)
+{
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(keys[i], key) == 0) return values[i];
+    return NULL;
+}
+
 const char *weft_cluster_topic_config(const struct weft_cluster_topic *topic, const char *key)
 {
-    for (size_t i = 0; i < topic->config_count; i++)
-        if (strcmp(topic->config_keys[i], key) == 0) return topic->config_values[i];
-    return NULL;
+    return s_text(topic->config_keys, topic->config_values, topic->config_count, key);
+}
+
+const char *weft_cluster_config(const weft_cluster_t *self, const char *key)
+{
+    return s_text(self->settings.keys, self->settings.values, self->settings.count, key);
+}
+
+const struct weft_cluster_voter *weft_cluster_voters(const weft_cluster_t *self, size_t *count)
+{
+    *count = self->voter_count;
+    return self->voters;
+}
+
+uint32_t weft_cluster_level(const weft_cluster_t *self)
+{
+    return self->level;
 }
 
 uint32_t weft_cluster_shard_of(weft_id_t topic, uint32_t partition, size_t shard_count)
 {
     if (shard_count <= 1) return 0;
     return (uint32_t) (weft_slice_hash(weft_id_slice(&topic), partition) % shard_count);
-}
-
-// ---- invariants
-
-static void s_check_partition(const weft_cluster_t *self, const struct weft_cluster_partition *partition)
-{
-    weft_assert(partition->replica_count >= 1 && partition->replica_count <= WEFT_REPLICAS_MAX);
-    weft_assert(partition->isr_count >= 1 && partition->isr_count <= partition->replica_count);
-    weft_assert(partition->leader_epoch >= 0 && partition->partition_epoch >= 0); // C4
-    for (uint8_t i = 0; i < partition->replica_count; i++) {
-        weft_assert(weft_cluster_broker_find(self, partition->replicas[i])); // C2
-        weft_assert(!weft_partition_has(partition->replicas, i, partition->replicas[i]));
-    }
-    for (uint8_t i = 0; i < partition->isr_count; i++) {
-        weft_assert(weft_partition_has(partition->replicas, partition->replica_count, partition->isr[i]));
-        weft_assert(!weft_partition_has(partition->isr, i, partition->isr[i]));
-        weft_assert(partition->leader < 0 || weft_cluster_broker_find(self, partition->isr[i])->alive); // C3
-    }
-    if (partition->leader >= 0)
-        weft_assert(weft_partition_has(partition->isr, partition->isr_count, partition->leader)); // C3
-    else
-        weft_assert(partition->leader == -1);
-}
-
-static void s_check_topic(const weft_cluster_t *self, const struct weft_cluster_topic *topic)
-{
-    weft_assert(weft_map_get(self->names, weft_slice_text(topic->name)) == topic); // C1
-    weft_assert(weft_cluster_topic_find(self, topic->id) == topic);
-    weft_assert(!weft_id_is_zero(topic->id) && !weft_cluster_topic_was_deleted(self, topic->id)); // C6
-    weft_assert(topic->partition_count >= 1 && topic->partition_count <= WEFT_PARTITIONS_MAX);
-    weft_assert(topic->created_index <= self->index);
-    for (size_t i = 1; i < topic->config_count; i++)
-        weft_assert(strcmp(topic->config_keys[i - 1], topic->config_keys[i]) < 0);
-    for (uint32_t i = 0; i < topic->partition_count; i++) s_check_partition(self, &topic->partitions[i]);
-}
-
-static void s_check_counts(const weft_cluster_t *self, const struct weft_cluster_broker *broker)
-{
-    uint32_t led = 0, stored = 0;
-    const struct weft_cluster_topic *topic;
-    for (size_t cursor = 0; (topic = weft_cluster_next_topic(self, &cursor));) {
-        for (uint32_t i = 0; i < topic->partition_count; i++) {
-            const struct weft_cluster_partition *partition = &topic->partitions[i];
-            led += partition->leader == broker->id;
-            stored += weft_partition_has(partition->replicas, partition->replica_count, broker->id);
-        }
-    }
-    weft_assert(led == broker->led_count && stored == broker->stored_count);
-}
-
-void weft_cluster_check(const weft_cluster_t *self)
-{
-    uint64_t partitions = 0;
-    const struct weft_cluster_topic *topic;
-    for (size_t cursor = 0; (topic = weft_cluster_next_topic(self, &cursor));) {
-        s_check_topic(self, topic);
-        partitions += topic->partition_count;
-    }
-    weft_assert(partitions == self->partition_count);
-    weft_assert(weft_map_count(self->names) == weft_map_count(self->topics)); // C1
-    weft_assert(weft_map_count(self->deleted) <= WEFT_CLUSTER_DELETED_MAX);
-    weft_assert(self->epoch <= self->index);
-    const struct weft_cluster_broker *broker;
-    for (size_t cursor = 0; (broker = weft_cluster_next_broker(self, &cursor));) {
-        weft_assert(broker->id >= 0 && !weft_id_is_zero(broker->incarnation));
-        weft_assert(broker->shard_count >= 1 && broker->shard_count <= WEFT_BROKER_SHARDS_MAX);
-        s_check_counts(self, broker);
-    }
 }

@@ -15,11 +15,11 @@
  *     C1  names and ids are unique among live topics
  *     C2  every replica is a registered broker
  *     C3  a leader is in the in-sync set, all of which is alive and sure while there is a leader; an in-sync set is never
- *         empty
+ *         empty; without a leader no in-sync or eligible member is alive and sure
  *     C4  leader epochs and partition epochs only grow
  *     C5  a new incarnation of a broker starts a new leader epoch for all it led (REPLICATION.md rule 2)
  *     C6  ids of deleted topics never come back
- *     C7  eligible members are in no in-sync set, and there are none while the in-sync set has min_insync members
+ *     C7  eligible members are in no in-sync set, and there are none while a leader has min_insync members in sync
  *     C8  a sick broker leads nothing and is in no in-sync set while another member is well; a draining one is given no
  *         leadership while another in-sync member could take it (what it leads yet is moved by weft_plan_leaders)
  *     C9  while replicas are moved, all of target and origin are replicas; once all of target are in sync under a leader
@@ -47,7 +47,7 @@
 
 #define WEFT_TOPIC_NAME_BYTES_MAX 249 // as Kafka: [a-zA-Z0-9._-], not "." or ".."
 #define WEFT_REPLICAS_MAX 16
-#define WEFT_CLUSTER_LEVEL_MAX 1       // the newest feature level that this software knows
+#define WEFT_CLUSTER_LEVEL_MAX 1 // the newest feature level that this software knows
 // Limits of the state, held by apply, so that a snapshot always fits what schemas/records allows and a frame
 // carries.
 #define WEFT_CLUSTER_BROKERS_MAX 10000

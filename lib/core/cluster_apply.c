@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
-// Applying commands: the dispatch, the cluster itself, and topics. Brokers and leadership are in cluster_lead.c.
+// Applying commands: the dispatch, and topics.
 //
 // A command is checked whole before anything changes: refused, it leaves no trace but the index, which moves on
 // every node alike. Nothing in it is trusted: it may come from another version, a damaged disk or a peer. What a
@@ -74,32 +74,6 @@ static weft_err_t s_placement_check(const weft_cluster_t *self, const struct wef
     return WEFT_OK;
 }
 
-// ---- the cluster itself
-
-static weft_err_t s_cluster_format(weft_cluster_t *self, weft_slice_t command, struct weft_error *error)
-{
-    struct weft_cluster_format_command it;
-    weft_err_t err = weft_cluster_format_command_decode(self->codec, command, &it, error);
-    if (err) return err;
-    if (!weft_id_is_zero(self->id) || weft_id_is_zero(it.cluster_id))
-        return weft_error_set(error, WEFT_ERR_INVALID_REQUEST,
-                              "a cluster is formatted once, with an id that is not zero");
-    self->id = it.cluster_id;
-    return WEFT_OK;
-}
-
-static weft_err_t s_took_office(weft_cluster_t *self, weft_slice_t command, struct weft_error *error)
-{
-    struct weft_took_office_command it;
-    weft_err_t err = weft_took_office_command_decode(self->codec, command, &it, error);
-    if (err) return err;
-    free(self->coordinator_endpoint);
-    self->coordinator_endpoint = it.endpoint.data ? weft_slice_dup(it.endpoint) : weft_strdup("");
-    self->coordinator_id = it.coordinator_id;
-    self->epoch = self->index;
-    return WEFT_OK;
-}
-
 // ---- topics
 
 static weft_err_t s_topic_created_check(const weft_cluster_t *self, const struct weft_topic_created_command *it,
@@ -130,7 +104,7 @@ static void s_place(weft_cluster_t *self, struct weft_cluster_topic *topic, cons
     uint32_t total = topic->partition_count + (uint32_t) count;
     struct weft_cluster_partition *first = weft_cluster_topic_grow(self, topic, total);
     for (size_t i = 0; i < count; i++)
-        weft_cluster_partition_begin(self, &first[i], placement[i].replicas, placement[i].replicas_count);
+        weft_cluster_partition_begin(self, topic, &first[i], placement[i].replicas, placement[i].replicas_count);
 }
 
 static weft_err_t s_topic_created(weft_cluster_t *self, weft_slice_t command, struct weft_error *error)
@@ -138,6 +112,7 @@ static weft_err_t s_topic_created(weft_cluster_t *self, weft_slice_t command, st
     struct weft_topic_created_command it;
     weft_err_t err = weft_topic_created_command_decode(self->codec, command, &it, error);
     if (err) return err;
+    if (weft_cluster_operation_repeated(self, it.operation)) return WEFT_OK;
     err = s_topic_created_check(self, &it, error);
     if (err) return err;
     struct weft_cluster_topic *topic = weft_cluster_topic_add(self, it.topic_id, it.topic, self->index);
@@ -161,6 +136,7 @@ static weft_err_t s_topic_deleted(weft_cluster_t *self, weft_slice_t command, st
     struct weft_topic_deleted_command it;
     weft_err_t err = weft_topic_deleted_command_decode(self->codec, command, &it, error);
     if (err) return err;
+    if (weft_cluster_operation_repeated(self, it.operation)) return WEFT_OK;
     struct weft_cluster_topic *topic;
     err = s_find(self, it.topic_id, &topic, error);
     if (err) return err;
@@ -175,6 +151,7 @@ static weft_err_t s_topic_altered(weft_cluster_t *self, weft_slice_t command, st
     struct weft_topic_altered_command it;
     weft_err_t err = weft_topic_altered_command_decode(self->codec, command, &it, error);
     if (err) return err;
+    if (weft_cluster_operation_repeated(self, it.operation)) return WEFT_OK;
     struct weft_cluster_topic *topic;
     err = s_find(self, it.topic_id, &topic, error);
     if (err) return err;
@@ -182,6 +159,7 @@ static weft_err_t s_topic_altered(weft_cluster_t *self, weft_slice_t command, st
     if (err) return err;
     weft_cluster_topic_configure(topic, it.config, it.config_count);
     weft_cluster_note(self, WEFT_CLUSTER_TOPIC_CHANGED, topic->id, 0, -1);
+    weft_cluster_settle(self, topic, -1); // min.insync may be another
     return WEFT_OK;
 }
 
@@ -190,6 +168,7 @@ static weft_err_t s_partitions_added(weft_cluster_t *self, weft_slice_t command,
     struct weft_partitions_added_command it;
     weft_err_t err = weft_partitions_added_command_decode(self->codec, command, &it, error);
     if (err) return err;
+    if (weft_cluster_operation_repeated(self, it.operation)) return WEFT_OK;
     struct weft_cluster_topic *topic;
     err = s_find(self, it.topic_id, &topic, error);
     if (err) return err;
@@ -213,17 +192,44 @@ static weft_err_t s_partitions_added(weft_cluster_t *self, weft_slice_t command,
 
 typedef weft_err_t s_apply_fn(weft_cluster_t *self, weft_slice_t command, struct weft_error *error);
 
-static s_apply_fn *const s_appliers[] = {
-    [WEFT_COMMAND_CLUSTER_FORMAT] = s_cluster_format,
-    [WEFT_COMMAND_TOOK_OFFICE] = s_took_office,
-    [WEFT_COMMAND_BROKER_REGISTERED] = weft_cluster_broker_registered,
-    [WEFT_COMMAND_BROKER_FENCED] = weft_cluster_broker_fenced,
-    [WEFT_COMMAND_TOPIC_CREATED] = s_topic_created,
-    [WEFT_COMMAND_TOPIC_DELETED] = s_topic_deleted,
-    [WEFT_COMMAND_TOPIC_ALTERED] = s_topic_altered,
-    [WEFT_COMMAND_PARTITIONS_ADDED] = s_partitions_added,
-    [WEFT_COMMAND_PARTITION_CHANGED] = weft_cluster_partition_changed,
+static const struct s_applier {
+    s_apply_fn *apply;
+    uint32_t level; // the feature level that has it (REPLICATION.md rule 24)
+} s_appliers[] = {
+    [WEFT_COMMAND_CLUSTER_FORMAT] = {weft_cluster_formatted, 1},
+    [WEFT_COMMAND_TOOK_OFFICE] = {weft_cluster_took_office, 1},
+    [WEFT_COMMAND_BROKER_REGISTERED] = {weft_cluster_broker_registered, 1},
+    [WEFT_COMMAND_BROKER_FENCED] = {weft_cluster_broker_fenced, 1},
+    [WEFT_COMMAND_TOPIC_CREATED] = {s_topic_created, 1},
+    [WEFT_COMMAND_TOPIC_DELETED] = {s_topic_deleted, 1},
+    [WEFT_COMMAND_TOPIC_ALTERED] = {s_topic_altered, 1},
+    [WEFT_COMMAND_PARTITIONS_ADDED] = {s_partitions_added, 1},
+    [WEFT_COMMAND_PARTITION_CHANGED] = {weft_cluster_partition_changed, 1},
+    [WEFT_COMMAND_LEADERS_MOVED] = {weft_cluster_leaders_moved, 1},
+    [WEFT_COMMAND_LEADER_ELECTED] = {weft_cluster_leader_elected, 1},
+    [WEFT_COMMAND_REASSIGNED] = {weft_cluster_reassigned, 1},
+    [WEFT_COMMAND_BROKER_CHANGED] = {weft_cluster_broker_changed, 1},
+    [WEFT_COMMAND_BROKER_REMOVED] = {weft_cluster_broker_removed, 1},
+    [WEFT_COMMAND_CLUSTER_ALTERED] = {weft_cluster_altered, 1},
+    [WEFT_COMMAND_VOTERS_CHANGED] = {weft_cluster_voters_changed, 1},
+    [WEFT_COMMAND_STATE_DIGEST] = {weft_cluster_state_digest, 1},
+    [WEFT_COMMAND_LEVEL_RAISED] = {weft_cluster_level_raised, 1},
 };
+
+static weft_err_t s_dispatch(weft_cluster_t *self, weft_slice_t command, struct weft_error *error)
+{
+    unsigned long long index = self->index;
+    enum weft_command which;
+    if (weft_command_peek(command, &which) != WEFT_OK)
+        return weft_error_set(error, WEFT_ERR_BAD_FRAME, "command %llu can't be read", index);
+    size_t known = sizeof s_appliers / sizeof s_appliers[0];
+    if ((size_t) which >= known || !s_appliers[which].apply)
+        return weft_error_set(error, WEFT_ERR_BAD_FRAME, "command %llu is of a kind that is not known here", index);
+    if (s_appliers[which].level > self->level)
+        return weft_error_set(error, WEFT_ERR_BAD_FRAME, "command %llu is of feature level %u, the cluster is at %u",
+                              index, s_appliers[which].level, self->level);
+    return s_appliers[which].apply(self, command, error);
+}
 
 weft_err_t weft_cluster_apply(weft_cluster_t *self, uint64_t index, weft_slice_t command, weft_cluster_watch_fn *watch,
                               void *context, struct weft_error *error)
@@ -233,14 +239,9 @@ weft_err_t weft_cluster_apply(weft_cluster_t *self, uint64_t index, weft_slice_t
                               (unsigned long long) index, (unsigned long long) self->index);
     self->index = index;
     self->change_count = 0;
-    enum weft_command which;
-    if (weft_command_peek(command, &which) != WEFT_OK)
-        return weft_error_set(error, WEFT_ERR_BAD_FRAME, "command %llu can't be read", (unsigned long long) index);
-    size_t known = sizeof s_appliers / sizeof s_appliers[0];
-    if ((size_t) which >= known || !s_appliers[which])
-        return weft_error_set(error, WEFT_ERR_BAD_FRAME, "command %llu is of a kind that is not known here",
-                              (unsigned long long) index);
-    weft_err_t err = s_appliers[which](self, command, error);
+    self->operation = (weft_id_t){{0}};
+    weft_err_t err = s_dispatch(self, command, error);
+    if (!err && !weft_id_is_zero(self->operation)) weft_cluster_operation_add(self, self->operation, index);
     for (size_t i = 0; watch && i < self->change_count; i++) watch(context, &self->changes[i]);
     return err;
 }

@@ -1,17 +1,22 @@
 // SPDX-License-Identifier: MPL-2.0
-// Who leads a partition and who is in sync, when brokers come and go.
+// Who leads a partition and who is in sync: the rules that every change of a partition ends with (cluster.h, "Who may
+// lead").
 //
-// An in-sync set never becomes empty: the last member stays in it when it is lost (KIP-966's last standing), and
-// only it may lead again. While a partition has a leader, every in-sync member is alive. A leader never goes on
-// across a start: a new incarnation is a new leader epoch (REPLICATION.md rule 2), and after an unclean stop it
-// leaves the in-sync sets that have other live members first. Preferred order is the order of the replicas. Walking
-// all partitions costs about 0.1 ms for ten thousand: brokers come and go rarely enough for no index beside it.
+// A command writes what it says into the partition; s_settle then brings it to what the rules ask. Sets are bits over
+// the replicas: with at most 16 of them a rule is one line of masks. A leader and its in-sync set are alive and sure;
+// who leaves stays eligible while the set is below min_insync, for nothing is committed without it then. If nobody is
+// left that may lead, nothing shrinks any more: in-sync and eligible members are the frozen last set. Preferred order is
+// the order of the replicas. Walking all partitions costs about 0.1 ms for ten thousand: brokers come and go rarely
+// enough for no index beside it.
 #include "cluster_state.h"
 
 #include "../base/assert.h"
 #include "../base/mutate.h"
 
+#include <stdlib.h>
 #include <string.h>
+
+// ---- sets
 
 bool weft_partition_has(const int32_t *ids, uint8_t count, int32_t id)
 {
@@ -20,19 +25,138 @@ bool weft_partition_has(const int32_t *ids, uint8_t count, int32_t id)
     return false;
 }
 
-static bool s_alive(const weft_cluster_t *self, int32_t id)
+uint16_t weft_partition_bit(const struct weft_cluster_partition *partition, int32_t id)
 {
-    const struct weft_cluster_broker *broker = weft_cluster_broker_find(self, id);
-    return broker && broker->alive;
+    for (uint8_t i = 0; i < partition->replica_count; i++)
+        if (partition->replicas[i] == id) return (uint16_t) (1u << i);
+    return 0;
 }
 
-static int32_t s_epoch_next(int32_t epoch)
+uint16_t weft_partition_bits(const struct weft_cluster_partition *partition, const int32_t *ids, size_t count)
 {
-    return epoch < INT32_MAX ? epoch + 1 : epoch; // decoded epochs may be anything; no overflow
+    uint16_t bits = 0;
+    for (size_t i = 0; i < count; i++) bits |= weft_partition_bit(partition, ids[i]);
+    return bits;
 }
+
+uint16_t weft_partition_isr_bits(const struct weft_cluster_partition *partition)
+{
+    return weft_partition_bits(partition, partition->isr, partition->isr_count);
+}
+
+static uint32_t s_count(uint16_t bits)
+{
+    uint32_t count = 0;
+    for (; bits; bits &= (uint16_t) (bits - 1)) count++;
+    return count;
+}
+
+// Of the first replica in the set, 0 if it is empty.
+static uint16_t s_first(uint16_t bits)
+{
+    return (uint16_t) (bits & -bits);
+}
+
+static int32_t s_broker_of(const struct weft_cluster_partition *partition, uint16_t bit)
+{
+    for (uint8_t i = 0; i < partition->replica_count; i++)
+        if (bit == 1u << i) return partition->replicas[i];
+    return -1;
+}
+
+// The in-sync set becomes these: who stays keeps his place, who is new comes behind.
+static void s_isr_set(struct weft_cluster_partition *partition, uint16_t bits)
+{
+    int32_t isr[WEFT_REPLICAS_MAX] = {0};
+    uint8_t count = 0;
+    for (uint8_t i = 0; i < partition->isr_count; i++) {
+        uint16_t bit = weft_partition_bit(partition, partition->isr[i]);
+        if (bits & bit) isr[count++] = partition->isr[i];
+        bits &= (uint16_t) ~bit;
+    }
+    for (; bits; bits &= (uint16_t) (bits - 1)) isr[count++] = s_broker_of(partition, s_first(bits));
+    memcpy(partition->isr, isr, sizeof isr);
+    partition->isr_count = count;
+}
+
+// ---- the rules
+
+// What the brokers are now, as sets.
+struct s_view {
+    uint16_t alive;
+    uint16_t sure;  // alive, and known to have what it had
+    uint16_t well;  // alive, not sick
+    uint16_t ready; // alive, not sick nor draining
+};
+
+static struct s_view s_look(const weft_cluster_t *self, const struct weft_cluster_partition *partition)
+{
+    struct s_view view = {0};
+    for (uint8_t i = 0; i < partition->replica_count; i++) {
+        const struct weft_cluster_broker *broker = weft_cluster_broker_find(self, partition->replicas[i]);
+        uint16_t bit = (uint16_t) (1u << i);
+        if (!broker->alive) continue;
+        view.alive |= bit;
+        if (!(partition->unsure & bit)) view.sure |= bit;
+        if (!broker->sick) view.well |= bit;
+        if (!broker->sick && !broker->draining) view.ready |= bit;
+    }
+    return view;
+}
+
+// The first of the set in preferred order: one that may lead, else one that is well, else any.
+static uint16_t s_choose(const struct s_view *view, uint16_t bits)
+{
+    if (bits & view->ready) return s_first(bits & view->ready);
+    if (bits & view->well) return s_first(bits & view->well);
+    return s_first(bits);
+}
+
+static void s_settle(weft_cluster_t *self, const struct weft_cluster_topic *topic,
+                     struct weft_cluster_partition *partition, int32_t restarted)
+{
+    struct s_view view = s_look(self, partition);
+    uint16_t isr = weft_partition_isr_bits(partition);
+    uint16_t in = isr & view.sure;
+    if (in & view.well) in &= view.well; // C8
+    if (!in) in = s_choose(&view, partition->eligible & view.sure);
+    if (!in && weft_mutated("election_ignores_the_in_sync_set")) in = s_first(view.alive);
+    if (!in) { // the last of them are lost: frozen
+        weft_cluster_partition_lead(self, partition, -1);
+        return;
+    }
+    uint16_t out = (uint16_t) ((isr | partition->eligible) & ~in & ~partition->unsure);
+    bool committing = s_count(in) >= weft_cluster_min_insync(topic, partition);
+    if (weft_mutated("eligible_while_committing")) committing = false;
+    partition->eligible = committing ? 0 : out; // C7
+    partition->unsure = 0;
+    s_isr_set(partition, in); // C3
+    uint16_t leader = weft_partition_bit(partition, partition->leader) & in;
+    uint16_t others = (uint16_t) (in & ~weft_partition_bit(partition, restarted));
+    if (leader && partition->leader == restarted) leader = others & view.ready ? s_choose(&view, others) : leader;
+    if (!leader) leader = s_choose(&view, in);
+    weft_cluster_partition_lead(self, partition, s_broker_of(partition, leader));
+}
+
+// A move is done once all of its target are in sync (C9).
+static void s_complete(weft_cluster_t *self, const struct weft_cluster_topic *topic,
+                       struct weft_cluster_partition *partition)
+{
+    struct weft_cluster_moving *moving = partition->moving;
+    if (!moving || partition->leader < 0) return;
+    uint16_t target = weft_partition_bits(partition, moving->target, moving->target_count);
+    if (target & ~weft_partition_isr_bits(partition)) return;
+    partition->moving = NULL;
+    weft_cluster_partition_hold(self, partition, moving->target, moving->target_count);
+    free(moving);
+    s_settle(self, topic, partition, -1);
+}
+
+// ---- the parts of a partition
 
 void weft_cluster_partition_lead(weft_cluster_t *self, struct weft_cluster_partition *partition, int32_t leader)
 {
+    if (leader == partition->leader) return;
     struct weft_cluster_broker *before = weft_cluster_broker_find(self, partition->leader);
     struct weft_cluster_broker *after = weft_cluster_broker_find(self, leader);
     weft_assert(leader == -1 || after);
@@ -41,49 +165,36 @@ void weft_cluster_partition_lead(weft_cluster_t *self, struct weft_cluster_parti
     partition->leader = leader;
 }
 
-// The first replica that is in sync and alive, -1 if there is none.
-static int32_t s_candidate(const weft_cluster_t *self, const struct weft_cluster_partition *partition)
+static uint16_t s_remap(const struct weft_cluster_partition *from, uint16_t bits,
+                        const struct weft_cluster_partition *to)
 {
-    for (uint8_t i = 0; i < partition->replica_count; i++) {
-        int32_t id = partition->replicas[i];
-        if (weft_partition_has(partition->isr, partition->isr_count, id) && s_alive(self, id)) return id;
-    }
-    return -1;
+    uint16_t mapped = 0;
+    for (; bits; bits &= (uint16_t) (bits - 1)) mapped |= weft_partition_bit(to, s_broker_of(from, s_first(bits)));
+    return mapped;
 }
 
-// Takes a member out; false if it is none or the last.
-static bool s_isr_remove(struct weft_cluster_partition *partition, int32_t id)
-{
-    if (partition->isr_count <= 1) return false;
-    for (uint8_t i = 0; i < partition->isr_count; i++) {
-        if (partition->isr[i] != id) continue;
-        memmove(&partition->isr[i], &partition->isr[i + 1],
-                (size_t) (partition->isr_count - i - 1) * sizeof partition->isr[0]);
-        partition->isr[--partition->isr_count] = 0;
-        return true;
-    }
-    return false;
-}
-
-// Leaves only live members, if there are any.
-static void s_isr_keep_alive(const weft_cluster_t *self, struct weft_cluster_partition *partition)
-{
-    if (s_candidate(self, partition) < 0) return;
-    for (uint8_t i = partition->isr_count; i > 0; i--)
-        if (!s_alive(self, partition->isr[i - 1])) (void) s_isr_remove(partition, partition->isr[i - 1]);
-}
-
-void weft_cluster_partition_begin(weft_cluster_t *self, struct weft_cluster_partition *partition,
-                                  const int32_t *replicas, size_t count)
+void weft_cluster_partition_hold(weft_cluster_t *self, struct weft_cluster_partition *partition,
+                                 const int32_t *replicas, size_t count)
 {
     weft_assert(count >= 1 && count <= WEFT_REPLICAS_MAX);
-    partition->replica_count = partition->isr_count = (uint8_t) count;
-    for (size_t i = 0; i < count; i++) {
-        partition->replicas[i] = partition->isr[i] = replicas[i];
-        weft_cluster_broker_find(self, replicas[i])->stored_count++;
-    }
-    s_isr_keep_alive(self, partition); // none alive: all are equal, for all are empty
-    weft_cluster_partition_lead(self, partition, s_candidate(self, partition));
+    struct weft_cluster_partition before = *partition;
+    memset(partition->replicas, 0, sizeof partition->replicas);
+    memcpy(partition->replicas, replicas, count * sizeof *replicas);
+    partition->replica_count = (uint8_t) count;
+    for (uint8_t i = 0; i < before.replica_count; i++)
+        weft_cluster_broker_find(self, before.replicas[i])->stored_count--;
+    for (size_t i = 0; i < count; i++) weft_cluster_broker_find(self, replicas[i])->stored_count++;
+    partition->eligible = s_remap(&before, before.eligible, partition);
+    partition->unsure = s_remap(&before, before.unsure, partition);
+    s_isr_set(partition, weft_partition_isr_bits(partition));
+}
+
+void weft_cluster_partition_begin(weft_cluster_t *self, const struct weft_cluster_topic *topic,
+                                  struct weft_cluster_partition *partition, const int32_t *replicas, size_t count)
+{
+    weft_cluster_partition_hold(self, partition, replicas, count);
+    s_isr_set(partition, (uint16_t) ((1u << count) - 1)); // all are empty, so all are equal
+    s_settle(self, topic, partition, -1);
 }
 
 void weft_cluster_partition_end(weft_cluster_t *self, struct weft_cluster_partition *partition)
@@ -91,153 +202,73 @@ void weft_cluster_partition_end(weft_cluster_t *self, struct weft_cluster_partit
     weft_cluster_partition_lead(self, partition, -1);
     for (uint8_t i = 0; i < partition->replica_count; i++)
         weft_cluster_broker_find(self, partition->replicas[i])->stored_count--;
+    free(partition->moving);
+    partition->moving = NULL;
 }
 
-// Chooses a leader anew, in a new epoch.
-static void s_elect(weft_cluster_t *self, struct weft_cluster_partition *partition)
+// ---- edits
+
+static int32_t s_epoch_next(int32_t epoch)
 {
-    s_isr_keep_alive(self, partition);
-    weft_cluster_partition_lead(self, partition, s_candidate(self, partition));
-    if (weft_mutated("leads_on_in_the_old_epoch")) return;
-    partition->leader_epoch = s_epoch_next(partition->leader_epoch);
+    return epoch < INT32_MAX ? epoch + 1 : epoch; // decoded epochs may be anything; no overflow
 }
 
-// ---- a broker comes
-
-// What a broker's start does to one partition; true if it changed. `restarted`: its incarnation is new.
-static bool s_on_registered(weft_cluster_t *self, struct weft_cluster_partition *partition, int32_t id, bool restarted,
-                            bool clean)
+struct weft_cluster_edit weft_cluster_edit_begin(struct weft_cluster_topic *topic, uint32_t number)
 {
-    if (!weft_partition_has(partition->isr, partition->isr_count, id)) return false;
-    bool led = partition->leader == id;
-    bool left = false;
-    if (restarted && !clean) {
-        for (uint8_t i = 0; i < partition->isr_count && !left; i++)
-            left = partition->isr[i] != id && s_alive(self, partition->isr[i]);
-        if (left) left = s_isr_remove(partition, id);
-    }
-    if ((led && restarted) || partition->leader == -1)
-        s_elect(self, partition); // C5
-    else if (!left)
-        return false;
-    return true;
+    weft_assert(number < topic->partition_count);
+    struct weft_cluster_partition *partition = &topic->partitions[number];
+    return (struct weft_cluster_edit){.topic = topic, .partition = partition, .before = *partition, .restarted = -1};
 }
 
-static void s_each_partition(weft_cluster_t *self, int32_t id,
-                             bool (*change)(weft_cluster_t *, struct weft_cluster_partition *, int32_t, bool, bool),
-                             bool a, bool b)
+weft_err_t weft_cluster_edit_find(weft_cluster_t *self, weft_id_t id, uint32_t partition, int32_t partition_epoch,
+                                  struct weft_cluster_edit *out, struct weft_error *error)
 {
-    void *value;
-    for (size_t cursor = 0; weft_map_next(self->topics, &cursor, NULL, &value);) {
-        struct weft_cluster_topic *topic = value;
-        for (uint32_t i = 0; i < topic->partition_count; i++) {
-            struct weft_cluster_partition *partition = &topic->partitions[i];
-            if (!change(self, partition, id, a, b)) continue;
-            partition->partition_epoch = s_epoch_next(partition->partition_epoch);
-            weft_cluster_note(self, WEFT_CLUSTER_PARTITION, topic->id, i, id);
-        }
-    }
-}
-
-weft_err_t weft_cluster_broker_registered(weft_cluster_t *self, weft_slice_t command, struct weft_error *error)
-{
-    struct weft_broker_registered_command it;
-    weft_err_t err = weft_broker_registered_command_decode(self->codec, command, &it, error);
-    if (err) return err;
-    err = weft_cluster_broker_check(it.broker_id, it.incarnation, it.endpoints, it.endpoints_count, error);
-    if (err) return err;
-    struct weft_cluster_broker *broker = weft_cluster_broker_find(self, it.broker_id);
-    if (!broker) {
-        if (weft_map_count(self->brokers) >= WEFT_CLUSTER_BROKERS_MAX)
-            return weft_error_set(error, WEFT_ERR_INVALID_REQUEST, "the cluster has %d brokers, the most it can know",
-                                  WEFT_CLUSTER_BROKERS_MAX);
-        broker = weft_cluster_broker_add(self, it.broker_id);
-    }
-    bool restarted = !weft_id_equal(broker->incarnation, it.incarnation);
-    broker->incarnation = it.incarnation;
-    broker->alive = true;
-    weft_cluster_broker_describe(broker, it.rack, it.version, it.endpoints, it.endpoints_count);
-    weft_cluster_note(self, WEFT_CLUSTER_BROKER, (weft_id_t){{0}}, 0, broker->id);
-    s_each_partition(self, broker->id, s_on_registered, restarted, it.clean);
-    return WEFT_OK;
-}
-
-// ---- a broker goes
-
-static bool s_on_fenced(weft_cluster_t *self, struct weft_cluster_partition *partition, int32_t id, bool unused_a,
-                        bool unused_b)
-{
-    (void) unused_a;
-    (void) unused_b;
-    bool left = s_isr_remove(partition, id);
-    if (partition->leader == id)
-        s_elect(self, partition);
-    else if (!left)
-        return false;
-    return true;
-}
-
-weft_err_t weft_cluster_broker_fenced(weft_cluster_t *self, weft_slice_t command, struct weft_error *error)
-{
-    struct weft_broker_fenced_command it;
-    weft_err_t err = weft_broker_fenced_command_decode(self->codec, command, &it, error);
-    if (err) return err;
-    struct weft_cluster_broker *broker = weft_cluster_broker_find(self, it.broker_id);
-    if (!broker) return weft_error_set(error, WEFT_ERR_UNKNOWN_BROKER, "no broker %d is registered", it.broker_id);
-    if (!weft_id_equal(broker->incarnation, it.incarnation))
-        return weft_error_set(error, WEFT_ERR_FENCED, "broker %d has registered anew meanwhile", it.broker_id);
-    if (!broker->alive) return WEFT_OK; // a repeat
-    broker->alive = false;
-    weft_cluster_note(self, WEFT_CLUSTER_BROKER, (weft_id_t){{0}}, 0, broker->id);
-    s_each_partition(self, broker->id, s_on_fenced, false, false);
-    return WEFT_OK;
-}
-
-// ---- an explicit change
-
-static weft_err_t s_change_check(const weft_cluster_t *self, const struct weft_cluster_partition *partition,
-                                 const struct weft_partition_changed_command *it, struct weft_error *error)
-{
-    if (it->partition_epoch != partition->partition_epoch)
+    struct weft_cluster_topic *topic = weft_cluster_topic_find(self, id);
+    if (!topic || partition >= topic->partition_count)
+        return weft_error_set(error, WEFT_ERR_UNKNOWN_TOPIC, "no topic of that id has a partition %u", partition);
+    int32_t now = topic->partitions[partition].partition_epoch;
+    if (now != partition_epoch)
         return weft_error_set(error, WEFT_ERR_STALE_EPOCH,
-                              "partition %u is at partition epoch %d, the change was decided on %d", it->partition,
-                              partition->partition_epoch, it->partition_epoch);
-    if (it->isr_count < 1 || it->isr_count > partition->replica_count)
-        return weft_error_set(error, WEFT_ERR_INVALID_REQUEST, "an in-sync set has 1 to %u members, not %zu",
-                              partition->replica_count, it->isr_count);
-    for (size_t i = 0; i < it->isr_count; i++) {
-        if (!weft_partition_has(partition->replicas, partition->replica_count, it->isr[i]) ||
-            weft_partition_has(it->isr, (uint8_t) i, it->isr[i]))
-            return weft_error_set(error, WEFT_ERR_INVALID_REQUEST, "broker %d holds no replica, or is named twice",
-                                  it->isr[i]);
-        if (it->leader >= 0 && !s_alive(self, it->isr[i]))
-            return weft_error_set(error, WEFT_ERR_INVALID_REQUEST, "broker %d is not alive: it can't be in sync",
-                                  it->isr[i]);
-    }
-    if (it->leader != -1 && !weft_partition_has(it->isr, (uint8_t) it->isr_count, it->leader))
-        return weft_error_set(error, WEFT_ERR_INVALID_REQUEST, "leader %d is not in the in-sync set", it->leader);
+                              "partition %u of '%.200s' is at partition epoch %d, the change was decided on %d",
+                              partition, topic->name, now, partition_epoch);
+    *out = weft_cluster_edit_begin(topic, partition);
     return WEFT_OK;
 }
 
-weft_err_t weft_cluster_partition_changed(weft_cluster_t *self, weft_slice_t command, struct weft_error *error)
+static bool s_differs(const struct weft_cluster_partition *a, const struct weft_cluster_partition *b)
 {
-    struct weft_partition_changed_command it;
-    weft_err_t err = weft_partition_changed_command_decode(self->codec, command, &it, error);
-    if (err) return err;
-    struct weft_cluster_topic *topic = weft_cluster_topic_find(self, it.topic_id);
-    if (!topic || it.partition >= topic->partition_count)
-        return weft_error_set(error, WEFT_ERR_UNKNOWN_TOPIC, "no topic of that id has a partition %u", it.partition);
-    struct weft_cluster_partition *partition = &topic->partitions[it.partition];
-    err = s_change_check(self, partition, &it, error);
-    if (err) return err;
-    memset(partition->isr, 0, sizeof partition->isr);
-    memcpy(partition->isr, it.isr, it.isr_count * sizeof it.isr[0]);
-    partition->isr_count = (uint8_t) it.isr_count;
-    if (it.leader != partition->leader) {
-        weft_cluster_partition_lead(self, partition, it.leader);
+    return a->leader != b->leader || a->leader_epoch != b->leader_epoch || a->replica_count != b->replica_count ||
+           a->isr_count != b->isr_count || a->eligible != b->eligible || a->unsure != b->unsure ||
+           memcmp(a->isr, b->isr, sizeof a->isr) != 0 || memcmp(a->replicas, b->replicas, sizeof a->replicas) != 0;
+}
+
+void weft_cluster_edit_end(weft_cluster_t *self, struct weft_cluster_edit *edit)
+{
+    struct weft_cluster_partition *partition = edit->partition;
+    s_settle(self, edit->topic, partition, edit->restarted);
+    s_complete(self, edit->topic, partition);
+    bool again = edit->restarted >= 0 && edit->before.leader == edit->restarted; // C5
+    if ((partition->leader != edit->before.leader || again) && !weft_mutated("leads_on_in_the_old_epoch"))
         partition->leader_epoch = s_epoch_next(partition->leader_epoch);
-    }
+    if (!edit->changed && !s_differs(partition, &edit->before)) return;
     partition->partition_epoch = s_epoch_next(partition->partition_epoch);
-    weft_cluster_note(self, WEFT_CLUSTER_PARTITION, topic->id, it.partition, it.leader);
-    return WEFT_OK;
+    weft_cluster_note(self, WEFT_CLUSTER_PARTITION, edit->topic->id, (uint32_t) (partition - edit->topic->partitions),
+                      partition->leader);
+}
+
+static void s_settle_topic(weft_cluster_t *self, struct weft_cluster_topic *topic, int32_t broker)
+{
+    for (uint32_t i = 0; i < topic->partition_count; i++) {
+        if (broker >= 0 && !weft_partition_bit(&topic->partitions[i], broker)) continue;
+        struct weft_cluster_edit edit = weft_cluster_edit_begin(topic, i);
+        weft_cluster_edit_end(self, &edit);
+    }
+}
+
+void weft_cluster_settle(weft_cluster_t *self, struct weft_cluster_topic *topic, int32_t broker)
+{
+    void *value = topic;
+    if (topic) s_settle_topic(self, topic, broker);
+    for (size_t cursor = 0; !topic && weft_map_next(self->topics, &cursor, NULL, &value);)
+        s_settle_topic(self, value, broker);
 }

@@ -57,13 +57,15 @@ static void test_cluster_lead__leadership_moves_to_a_live_in_sync_replica(void *
     assert_int_equal(partition->leader, 3);
     assert_int_equal(partition->leader_epoch, 1);
     s_assert_isr(partition, 1, 3, 0, 0);
-    assert_int_equal(s_register(self, 1, 4, true), WEFT_OK); // back, but out of sync
+    assert_int_equal(partition->eligible, 1); // it left when the set fell below min_insync, which is 2
+    assert_int_equal(s_register(self, 1, 4, false), WEFT_OK); // unclean: what it had is in doubt
     assert_int_equal(partition->leader, 3);
+    assert_int_equal(partition->eligible, 0);
     assert_int_equal(s_fence(self, 3, 3), WEFT_OK);
     assert_int_equal(partition->leader, -1); // alive, but not in sync: may not lead
     assert_int_equal(s_register(self, 2, 5, true), WEFT_OK);
     assert_int_equal(partition->leader, -1);
-    assert_int_equal(s_register(self, 3, 6, false), WEFT_OK); // the last standing
+    assert_int_equal(s_register(self, 3, 6, false), WEFT_OK); // the only one that can have anything
     assert_int_equal(partition->leader, 3);
     weft_cluster_check(self->cluster);
 }

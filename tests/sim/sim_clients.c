@@ -99,6 +99,21 @@ weft_err_t sim_admin_offsets(struct sim_clients *self, int topic, int partition,
     return WEFT_OK;
 }
 
+weft_err_t sim_admin_touch(struct sim_clients *self, int64_t timeout_us)
+{
+    struct weft_call *call = sim_admin_begin(self, WEFT_TO_COORDINATOR, NULL, 0);
+    struct weft_topic_alter_request request;
+    struct weft_config_entry entry = {weft_slice_text("retention.ms"), weft_slice_text("6d")};
+    weft_topic_alter_request_init(&request);
+    request.id = call->id;
+    request.topic = weft_slice_text(self->topics[0].name);
+    request.set = &entry;
+    request.set_count = 1;
+    request.operation = weft_rand_id(sim_rand(self->sim));
+    weft_topic_alter_request_encode(&request, &call->header);
+    return sim_admin_run(self, timeout_us);
+}
+
 // ---- topics
 
 static bool s_create_topic(struct sim_clients *self, const struct sim_topic *topic)
@@ -275,12 +290,10 @@ static void s_producer_start(struct sim_producer *self)
     self->part_id = sim_clients_run_part(owner, self->host, "producer", weft_producer_part_base(self->part));
 }
 
-static void s_send_one(struct sim_producer *self)
+static void s_send_to(struct sim_producer *self, int topic, int partition)
 {
     struct sim_clients *owner = self->owner;
     sim_t *sim = owner->sim;
-    int topic = (int) sim_below(sim, (uint64_t) owner->topic_count);
-    int partition = (int) sim_below(sim, (uint64_t) owner->topics[topic].partitions);
     uint32_t bytes = (uint32_t) (60 + sim_below(sim, sim_chance(sim, 50000) ? 5000 : 300));
     weft_buf_clear(&owner->scratch);
     struct sim_record *record =
@@ -293,6 +306,25 @@ static void s_send_one(struct sim_producer *self)
         weft_producer_part_send(self->part, self->topics[topic], partition, key_slice, weft_buf_slice(&owner->scratch),
                                 sim_host_wall_ms(sim, self->host), &extra, NULL);
     if (err != WEFT_OK) sim_history_unsend(owner->history, record);
+}
+
+static void s_send_one(struct sim_producer *self)
+{
+    const struct sim_clients *owner = self->owner;
+    int topic = (int) sim_below(owner->sim, (uint64_t) owner->topic_count);
+    int partition = (int) sim_below(owner->sim, (uint64_t) owner->topics[topic].partitions);
+    s_send_to(self, topic, partition);
+}
+
+void sim_producers_probe(struct sim_clients *self)
+{
+    for (int i = 0; i < self->producer_count; i++) {
+        struct sim_producer *producer = &self->producers[i];
+        for (int t = 0; t < self->topic_count && producer->part != NULL; t++) {
+            for (int p = 0; p < self->topics[t].partitions; p++) s_send_to(producer, t, p);
+        }
+    }
+    sim_producers_finish(self);
 }
 
 static void s_producer_step(void *context)

@@ -78,6 +78,8 @@ WEFT_MUST_USE weft_err_t sim_admin_run(struct sim_clients *self, int64_t timeout
 // Where the log of a partition begins and (at that level) ends.
 WEFT_MUST_USE weft_err_t sim_admin_offsets(struct sim_clients *self, int topic, int partition, bool durable,
                                            int64_t *start, int64_t *end);
+// A change of the cluster state that changes nothing for anybody, to see whether one can be made.
+WEFT_MUST_USE weft_err_t sim_admin_touch(struct sim_clients *self, int64_t timeout_us);
 // Creates the topics of the plan and waits until their partitions have leaders.
 bool sim_clients_create_topics(struct sim_clients *self);
 // Have all partitions of a topic a leader, as clients are told?
@@ -85,6 +87,7 @@ bool sim_clients_led(struct sim_clients *self, int topic);
 
 void sim_producers_start(struct sim_clients *self);
 void sim_producer_kill(struct sim_producer *self);        // its process dies and comes again under another name
+void sim_producers_probe(struct sim_clients *self);       // each sends one record to each partition
 void sim_producers_finish(struct sim_clients *self);      // no new records; all are flushed
 void sim_producers_trace(const struct sim_clients *self); // who still waits for what
 bool sim_producers_done(const struct sim_clients *self);

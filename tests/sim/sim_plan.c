@@ -10,6 +10,7 @@ const struct sim_config sim_calm = {.delay_min_us = 50, .delay_max_us = 500, .sy
 
 #define SEVERAL_VOTERS 0
 #define SEVERAL_REPLICAS 0
+#define OPERATIONS 0
 
 static void s_plan_network(struct sim_run *run)
 {
@@ -109,6 +110,8 @@ void sim_plan(struct sim_run *run)
     run->rots = run->replicas_max == 1 && sim_chance(run->sim, 200000);
     run->has_churn = sim_chance(run->sim, 250000);
     run->has_stranger = sim_chance(run->sim, 150000);
+    run->has_operations = OPERATIONS && run->replicas_max > 1 && sim_chance(run->sim, 400000);
+    run->unclean = run->has_operations && sim_chance(run->sim, 100000);
     run->left_alone = !run->rots && sim_chance(run->sim, 200000);
     run->all_restart = !run->rots && sim_chance(run->sim, 250000);
     sim_nodes_init(&run->nodes, run->sim, run->history, &run->settings);

@@ -8,6 +8,7 @@
 
 #include "sim_churn.h"
 #include "sim_clients.h"
+#include "sim_operations.h"
 #include "sim_witness.h"
 
 #define SIM_SECOND INT64_C(1000000)
@@ -19,6 +20,7 @@ struct sim_run {
     struct sim_nodes nodes;
     struct sim_clients clients;
     struct sim_churn churn;
+    struct sim_operations operations;
     struct sim_config network;
     // The plan.
     struct sim_settings settings;
@@ -26,7 +28,8 @@ struct sim_run {
     int64_t faults_us;      // how long faults go on
     uint32_t fault_wait_us; // mean time between two
     bool disks_fail;
-    bool has_churn, has_stranger;
+    bool has_churn, has_stranger, has_operations;
+    bool unclean;     // leaders are elected that may lack records
     bool rots;        // in the end a bit flips on a disk at rest
     bool left_alone;  // once it is calm all coordinators go, and the work goes on (I10)
     bool all_restart; // once it is calm all nodes go, and come back as they were (I9)

@@ -39,6 +39,9 @@ static bool s_load(struct sim_run *run)
     sim_producers_start(&run->clients);
     sim_consumers_start(&run->clients);
     if (run->has_churn) sim_churn_start(&run->churn, &run->clients, run->clients.stable_count);
+    if (run->has_operations) {
+        sim_operations_start(&run->operations, &run->clients, run->witness, run->unclean);
+    }
     if (run->has_stranger) sim_stranger_start(&run->clients);
     sim_faults_start(run);
     sim_run_until_true(run->sim, run->faults_end_us, s_bad_or_over, run);
@@ -93,11 +96,13 @@ static bool s_heal(struct sim_run *run)
 {
     sim_faults_heal(run);
     int64_t limit = sim_now_us(run->sim) + HEAL_LIMIT;
-    while (run->has_churn && !sim_run_until_true(run->sim, sim_now_us(run->sim) + SECOND, s_nodes_up, run)) {
+    while ((run->has_churn || run->has_operations) &&
+           !sim_run_until_true(run->sim, sim_now_us(run->sim) + SECOND, s_nodes_up, run)) {
         sim_faults_revive(run); // one that was stopping when faults stopped
         if (sim_now_us(run->sim) >= limit) break;
     }
     if (run->has_churn) sim_churn_settle(&run->churn);
+    if (run->has_operations) sim_operations_settle(&run->operations);
     sim_producers_finish(&run->clients);
     while (!sim_run_until_true(run->sim, sim_now_us(run->sim) + SECOND, s_settled, run)) {
         sim_faults_revive(run);
@@ -113,6 +118,93 @@ static bool s_heal(struct sim_run *run)
     sim_run_until(run->sim, sim_now_us(run->sim) + 4 * SECOND);
     sim_logs_compare_all(&run->nodes, &run->clients, run->witness);
     return !s_bad(run);
+}
+
+// ---- once it is calm
+
+static bool s_answered(void *context)
+{
+    const struct sim_run *run = context;
+    return s_bad(run) || sim_producers_done(&run->clients);
+}
+
+// Records are taken within 10 s, by every partition.
+static bool s_probe_produce(struct sim_run *run, const char *when)
+{
+    sim_producers_probe(&run->clients);
+    if (!sim_run_until_true(run->sim, sim_now_us(run->sim) + 10 * SECOND, s_answered, run)) {
+        sim_producers_trace(&run->clients);
+        sim_history_violate(run->history, "O9: records wait for longer than 10 s %s", when);
+    }
+    return !s_bad(run);
+}
+
+// Decisions within three election timeouts.
+static bool s_probe(struct sim_run *run)
+{
+    int64_t begun_us = sim_now_us(run->sim);
+    weft_err_t err = sim_admin_touch(&run->clients, 20 * SECOND);
+    int64_t took_ms = (sim_now_us(run->sim) - begun_us) / 1000;
+    if (err != WEFT_OK || took_ms > 3 * run->settings.election_ms) {
+        sim_history_violate(run->history, "O9: a decision took %lld ms (%s) in a calm cluster, elections %u ms",
+                            (long long) took_ms, weft_err_name(err), run->settings.election_ms);
+    }
+    return !s_bad(run) && s_probe_produce(run, "in a calm cluster");
+}
+
+// All coordinators are gone: what is in sync goes on (I10).
+static bool s_leave_alone(struct sim_run *run)
+{
+    sim_trace(run->sim, "run", "all coordinators go");
+    bool power = sim_chance(run->sim, 500000);
+    for (size_t i = 0; i < run->settings.coordinators; i++) {
+        if (power)
+            sim_node_power_off(&run->nodes.nodes[i]);
+        else
+            sim_node_kill(&run->nodes.nodes[i]);
+    }
+    sim_run_until(run->sim, sim_now_us(run->sim) + (int64_t) sim_below(run->sim, 4 * SECOND));
+    if (!s_probe_produce(run, "without coordinators, with all replicas in sync")) return false;
+    for (size_t i = 0; i < run->settings.coordinators; i++) sim_node_start(&run->nodes.nodes[i]);
+    return s_converge(run, sim_now_us(run->sim) + HEAL_LIMIT);
+}
+
+static bool s_all_down(void *context)
+{
+    const struct sim_run *run = context;
+    for (size_t i = 0; i < run->nodes.count; i++) {
+        if (run->nodes.nodes[i].state != SIM_NODE_DOWN) return false;
+    }
+    return true;
+}
+
+// Everything goes, at once or as it is asked to, and is as it was when it comes back (I9).
+static bool s_restart_all(struct sim_run *run)
+{
+    uint64_t how = sim_below(run->sim, 3);
+    sim_trace(run->sim, "run", "everything goes");
+    for (size_t i = run->nodes.count; i-- > 0;) {
+        struct sim_node *node = &run->nodes.nodes[i];
+        if (how == 0) sim_node_stop(node);
+        if (how == 1) sim_node_kill(node);
+        if (how == 2 && node->state != SIM_NODE_DOWN) sim_node_power_off(node);
+    }
+    if (!sim_run_until_true(run->sim, sim_now_us(run->sim) + HEAL_LIMIT, s_all_down, run)) {
+        sim_history_violate(run->history, "O9: not all nodes stop");
+    }
+    for (size_t i = 0; i < run->nodes.count; i++) {
+        sim_node_start_after(&run->nodes.nodes[i], (int64_t) sim_below(run->sim, SECOND));
+    }
+    if (!s_converge(run, sim_now_us(run->sim) + HEAL_LIMIT)) return false;
+    sim_logs_compare_all(&run->nodes, &run->clients, run->witness);
+    return !s_bad(run);
+}
+
+static bool s_calm(struct sim_run *run)
+{
+    if (!s_probe(run)) return false;
+    if (run->left_alone && !s_leave_alone(run)) return false;
+    return !run->all_restart || s_restart_all(run);
 }
 
 // Where every log begins and ends now; consumers have to get there.
@@ -279,7 +371,8 @@ void sim_run_seed(uint64_t seed, bool trace, struct sim_result *out)
     sim_trace_on(run.sim, trace);
     run.witness = sim_witness_new(run.sim, run.history, &run.clients);
     sim_plan(&run);
-    if (s_start(&run) && s_load(&run) && s_heal(&run)) (void) (run.rots ? s_verify_rotten(&run) : s_verify(&run));
+    if (s_start(&run) && s_load(&run) && s_heal(&run) && s_calm(&run))
+        (void) (run.rots ? s_verify_rotten(&run) : s_verify(&run));
     memset(out, 0, sizeof *out);
     s_summarize(&run, out);
     sim_clients_fini(&run.clients);

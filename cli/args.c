@@ -235,6 +235,16 @@ bool cli_number(const struct cli_args *args, const char *option, int64_t min, in
     return true;
 }
 
+bool cli_whole(const char *text, int64_t min, int64_t max, int64_t *out)
+{
+    char *end;
+    errno = 0;
+    long long number = strtoll(text, &end, 10);
+    if (strspn(text, "0123456789-") == 0 || end == text || *end || errno || number < min || number > max) return false;
+    *out = number;
+    return true;
+}
+
 static int s_hex(char c)
 {
     if (c >= '0' && c <= '9') return c - '0';

@@ -69,6 +69,8 @@ const char *cli_bootstrap(const struct cli_args *args); // --bootstrap, WEFT_BOO
 bool cli_json(const struct cli_args *args);
 // Parses a decimal (or size with KiB, MiB, GiB) within bounds; else prints a usage sentence and returns false.
 bool cli_number(const struct cli_args *args, const char *option, int64_t min, int64_t max, int64_t *out);
+// A whole number in plain decimal, all of the text; false if it is not one or out of bounds.
+bool cli_whole(const char *text, int64_t min, int64_t max, int64_t *out);
 // Unescapes \n \t \0 \\ \xHH in place into a fresh slice (heap; the caller frees data).
 weft_slice_t cli_unescape(const char *text);
 
@@ -132,6 +134,7 @@ int64_t cli_wall_ms(void); // Unix time
 // True once SIGINT or SIGTERM came, after cli_catch_signals.
 void cli_catch_signals(void);
 bool cli_interrupted(void);
+bool cli_sleep_ms(int ms); // false: interrupted
 
 // ---- help.c
 
@@ -147,6 +150,8 @@ extern const struct cli_verb cli_verb_topic_create, cli_verb_topic_list, cli_ver
     cli_verb_topic_add_partitions, cli_verb_topic_delete, cli_verb_topic_delete_records;
 extern const struct cli_verb cli_verb_produce, cli_verb_consume;
 extern const struct cli_verb cli_verb_cluster_status, cli_verb_cluster_brokers, cli_verb_node_status;
+extern const struct cli_verb cli_verb_cluster_drain, cli_verb_cluster_remove, cli_verb_cluster_reassign,
+    cli_verb_cluster_balance, cli_verb_cluster_elect, cli_verb_cluster_alter, cli_verb_cluster_voters;
 extern const struct cli_verb cli_verb_log_dump, cli_verb_log_verify;
 extern const struct cli_verb cli_verb_bench_limit, cli_verb_bench_produce, cli_verb_bench_consume,
     cli_verb_bench_latency;

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 // weft cluster status | brokers, weft node status: what is healthy, what is not, and what to do.
+//
+// When no coordinator is in office any node still tells what it knows: brokers serve on (I10), so that is worth seeing.
 #include "connect.h"
 
 #include <inttypes.h>
@@ -10,11 +12,55 @@ static const struct cli_option s_node_options[] = {
     {"--timeout", "DURATION", "10s", false, "How long to try."},
     {0}};
 
+static const char *s_state(const struct weft_broker_health *broker)
+{
+    return !broker->alive     ? "gone"
+           : broker->sick     ? "sick"
+           : broker->leaving  ? "leaving"
+           : broker->draining ? "draining"
+                              : "alive";
+}
+
+void cli_coordinators_json(cli_json_t *json, const char *key, const weft_cluster_health_t *health)
+{
+    cli_json_open(json, key, '[');
+    for (size_t i = 0; i < health->coordinator_count; i++) {
+        const struct weft_coordinator_health *voter = &health->coordinators[i];
+        cli_json_open(json, NULL, '{');
+        cli_json_int(json, "id", voter->id);
+        cli_json_text(json, "endpoint", voter->endpoint);
+        cli_json_bool(json, "active", voter->active);
+        cli_json_bool(json, "reachable", voter->reachable || voter->active);
+        cli_json_int(json, "behind", (int64_t) voter->behind);
+        cli_json_close(json, '}');
+    }
+    cli_json_close(json, ']');
+}
+
+void cli_coordinators_table(const weft_cluster_health_t *health)
+{
+    static const char *const columns[] = {">COORDINATOR", "STATE", "ENDPOINT", ">BEHIND"};
+    cli_table_t *table = cli_table_new(columns, 4);
+    for (size_t i = 0; i < health->coordinator_count; i++) {
+        const struct weft_coordinator_health *voter = &health->coordinators[i];
+        cli_table_cell(table, "%d", voter->id);
+        cli_table_cell(table, "%s", voter->active ? "active" : voter->reachable ? "reachable" : "unreachable");
+        cli_table_cell(table, "%s", voter->endpoint);
+        cli_table_cell(table, voter->active || !voter->reachable ? "-" : "%" PRIu64, voter->behind);
+    }
+    cli_table_print(table, stdout);
+    cli_table_destroy(&table);
+}
+
 static void s_broker_json(cli_json_t *json, const struct weft_broker_health *broker)
 {
     cli_json_open(json, NULL, '{');
     cli_json_int(json, "id", broker->id);
     cli_json_bool(json, "alive", broker->alive);
+    cli_json_text(json, "state", s_state(broker));
+    cli_json_bool(json, "draining", broker->draining);
+    cli_json_bool(json, "leaving", broker->leaving);
+    cli_json_bool(json, "sick", broker->sick);
     cli_json_text(json, "endpoint", broker->endpoint);
     cli_json_text(json, "rack", broker->rack);
     cli_json_int(json, "shards", broker->shards);
@@ -45,6 +91,12 @@ static void s_status_json(const weft_cluster_health_t *health)
     cli_json_int(&json, "topics", health->topics);
     cli_json_int(&json, "partitions", health->partitions);
     cli_json_int(&json, "leaderless", health->leaderless);
+    cli_json_int(&json, "offline", health->offline);
+    cli_json_int(&json, "under_replicated", health->under_replicated);
+    cli_json_int(&json, "under_min_insync", health->under_min_insync);
+    cli_json_int(&json, "moving", health->moving);
+    cli_json_int(&json, "level", health->level);
+    cli_coordinators_json(&json, "coordinators", health);
     s_brokers_json(&json, "brokers", health);
     cli_json_open(&json, "problems", '[');
     for (size_t i = 0; i < health->problem_count; i++) cli_json_text(&json, NULL, health->problems[i]);
@@ -62,7 +114,7 @@ static void s_brokers_table(const weft_cluster_health_t *health)
     for (size_t i = 0; i < health->broker_count; i++) {
         const struct weft_broker_health *broker = &health->brokers[i];
         cli_table_cell(table, "%d", broker->id);
-        cli_table_cell(table, "%s", broker->alive ? "alive" : "gone");
+        cli_table_cell(table, "%s", s_state(broker));
         cli_table_cell(table, "%s", broker->endpoint);
         cli_table_cell(table, "%s", *broker->rack ? broker->rack : "-");
         cli_table_cell(table, "%u", broker->shards);
@@ -75,21 +127,65 @@ static void s_brokers_table(const weft_cluster_health_t *health)
     cli_table_destroy(&table);
 }
 
+static void s_count(uint32_t count, const char *what)
+{
+    if (count) printf(", %u %s", count, what);
+}
+
 static void s_status_text(const weft_cluster_health_t *health)
 {
     bool colour = cli_colour(stdout), good = health->problem_count == 0;
-    printf("cluster %s is %s%s%s\n", cli_id_text(health->cluster_id),
+    size_t alive = 0, reachable = 0;
+    for (size_t i = 0; i < health->broker_count; i++) alive += health->brokers[i].alive;
+    for (size_t i = 0; i < health->coordinator_count; i++)
+        reachable += health->coordinators[i].active || health->coordinators[i].reachable;
+    printf("cluster %s is %s%s%s", cli_id_text(health->cluster_id),
            !colour ? ""
            : good  ? "\033[32m"
                    : "\033[31m",
            good ? "healthy" : "not healthy", colour ? "\033[0m" : "");
-    printf("  coordinator %s, epoch %" PRIu64 ", state %" PRIu64 "\n", health->coordinator, health->epoch,
-           health->version);
-    printf("  %u topic%s, %u partition%s, %u without a leader\n\n", health->topics, health->topics == 1 ? "" : "s",
+    printf(": %zu of %zu broker%s alive", alive, health->broker_count, health->broker_count == 1 ? "" : "s");
+    if (health->coordinator_count > 1) printf(", %zu of %zu coordinators", reachable, health->coordinator_count);
+    printf("\n  %u topic%s, %u partition%s, %u without a leader", health->topics, health->topics == 1 ? "" : "s",
            health->partitions, health->partitions == 1 ? "" : "s", health->leaderless);
+    s_count(health->under_min_insync, "that take no acks all");
+    s_count(health->offline, "with a replica gone");
+    s_count(health->under_replicated, "not fully in sync");
+    s_count(health->moving, "being moved");
+    printf("\n  coordinator %s, epoch %" PRIu64 ", state %" PRIu64 "\n\n", health->coordinator, health->epoch,
+           health->version);
+    if (health->coordinator_count > 1) {
+        cli_coordinators_table(health);
+        putchar('\n');
+    }
     if (health->broker_count) s_brokers_table(health);
     for (size_t i = 0; i < health->problem_count; i++)
-        printf("%s%s%s\n", i == 0 ? "\nwhat is wrong:\n" : "", "  - ", health->problems[i]);
+        printf("%s%s%s\n", i == 0 ? "\nwhat is wrong, and what to do:\n" : "", "  - ", health->problems[i]);
+}
+
+// No coordinator is in office: what some broker knows. Says nothing if nobody answers at all.
+static void s_without_coordinator(weft_admin_t *admin)
+{
+    weft_metadata_t *metadata = NULL;
+    if (weft_admin_metadata(admin, NULL, 0, true, &metadata) != WEFT_OK) return;
+    size_t alive = 0, partitions = 0, leaderless = 0;
+    for (size_t i = 0; i < metadata->broker_count; i++) alive += metadata->brokers[i].alive;
+    for (size_t i = 0; i < metadata->topic_count; i++)
+        for (size_t k = 0; k < metadata->topics[i].partition_count; k++, partitions++)
+            leaderless += metadata->topics[i].partitions[k].leader < 0;
+    printf("cluster %s has no active coordinator: nothing changes, what is led is served\n"
+           "  as brokers knew it last: %zu of %zu broker%s alive, %zu topic%s, %zu partition%s, %zu without a leader\n",
+           cli_id_text(metadata->cluster_id), alive, metadata->broker_count, metadata->broker_count == 1 ? "" : "s",
+           metadata->topic_count, metadata->topic_count == 1 ? "" : "s", partitions, partitions == 1 ? "" : "s",
+           leaderless);
+    for (size_t i = 0; i < metadata->coordinator_count; i++)
+        printf("%s%s%s", i ? ", " : "  coordinators: ", metadata->coordinators[i],
+               i + 1 == metadata->coordinator_count
+                   ? "\nwhat to do:\n  - start the coordinators that are down; more than "
+                     "half of them must reach each other\n"
+                   : "");
+    fflush(stdout);
+    weft_metadata_destroy(&metadata);
 }
 
 static int s_health(const struct cli_args *args, bool whole)
@@ -100,7 +196,11 @@ static int s_health(const struct cli_args *args, bool whole)
     weft_err_t err = weft_admin_cluster_status(admin, &health);
     int status = CLI_DONE;
     if (err != WEFT_OK) {
-        status = cli_admin_fail(args, admin, err);
+        char text[WEFT_ERROR_TEXT_BYTES_MAX];
+        snprintf(text, sizeof text, "%s", weft_admin_error_text(admin));
+        weft_admin_on_wait(admin, 0, NULL, NULL);
+        if (whole && !cli_json(args)) s_without_coordinator(admin);
+        status = cli_fail(args, "%s", text);
     } else if (cli_json(args) && whole) {
         s_status_json(health);
     } else if (cli_json(args)) {

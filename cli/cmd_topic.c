@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 // weft topic ...: create, list, describe, alter, add-partitions, delete, delete-records.
-#include "connect.h"
+#include "moves.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -99,6 +99,24 @@ static int s_print_existing(const struct cli_args *args, weft_admin_t *admin, co
     return CLI_DONE;
 }
 
+static void s_print_created(const struct cli_args *args, weft_admin_t *admin, const struct weft_topic_change *change,
+                            int64_t partitions)
+{
+    const char *topic = args->arguments[0];
+    char sentence[400];
+    weft_topic_config_t *config = NULL;
+    if (cli_has(args, "--validate-only"))
+        snprintf(sentence, sizeof sentence, "topic '%s' could be created", topic);
+    else if (weft_admin_describe_topic(admin, topic, &config) == WEFT_OK && config->replicas > 1)
+        snprintf(sentence, sizeof sentence, "created topic '%s' with %" PRId64 " partition%s of %u replicas", topic,
+                 partitions, partitions == 1 ? "" : "s", config->replicas);
+    else
+        snprintf(sentence, sizeof sentence, "created topic '%s' with %" PRId64 " partition%s", topic, partitions,
+                 partitions == 1 ? "" : "s");
+    weft_topic_config_destroy(&config);
+    s_print_change(args, topic, change, sentence);
+}
+
 static int s_create(const struct cli_args *args)
 {
     int64_t partitions = 1, replicas = 1;
@@ -122,11 +140,7 @@ static int s_create(const struct cli_args *args)
         } else if (err != WEFT_OK) {
             status = cli_admin_fail(args, admin, err);
         } else {
-            char sentence[400];
-            snprintf(sentence, sizeof sentence,
-                     dry ? "topic '%s' could be created" : "created topic '%s' with %" PRId64 " partition%s", topic,
-                     partitions, partitions == 1 ? "" : "s");
-            s_print_change(args, topic, &change, sentence);
+            s_print_created(args, admin, &change, partitions);
             status = CLI_DONE;
         }
         weft_admin_destroy(&admin);
@@ -195,10 +209,29 @@ static const struct cli_option s_plain_options[] = {TOPIC_TIMEOUT, {0}};
 
 // ---- describe
 
-static void s_json_ids(cli_json_t *json, const char *key, const int32_t *ids, size_t count)
+// Offsets that the replica furthest behind lacks, of those that were heard; -1: nothing is known.
+static int64_t s_lag(const struct weft_partition_marks *marks)
 {
-    cli_json_open(json, key, '[');
-    for (size_t i = 0; i < count; i++) cli_json_int(json, NULL, ids[i]);
+    int64_t lag = marks->replica_count ? 0 : -1;
+    for (size_t i = 0; i < marks->replica_count; i++)
+        if (marks->replicas[i].log_end >= 0 && marks->log_end - marks->replicas[i].log_end > lag)
+            lag = marks->log_end - marks->replicas[i].log_end;
+    return lag;
+}
+
+static void s_replicas_json(cli_json_t *json, const struct weft_partition_marks *marks)
+{
+    cli_json_open(json, "replica_status", '[');
+    for (size_t i = 0; i < marks->replica_count; i++) {
+        const struct weft_replica_marks *replica = &marks->replicas[i];
+        cli_json_open(json, NULL, '{');
+        cli_json_int(json, "broker", replica->broker);
+        cli_json_bool(json, "in_sync", replica->in_sync);
+        cli_json_int(json, "log_end", replica->log_end);
+        cli_json_int(json, "synced_end", replica->synced_end);
+        cli_json_int(json, "behind_ms", replica->behind_ms);
+        cli_json_close(json, '}');
+    }
     cli_json_close(json, ']');
 }
 
@@ -217,9 +250,9 @@ static void s_describe_json(const struct weft_topic_info *topic, const weft_topi
         cli_json_int(&json, "partition", partition->partition);
         cli_json_int(&json, "leader", partition->leader);
         cli_json_int(&json, "epoch", partition->epoch);
-        s_json_ids(&json, "replicas", partition->replicas, partition->replica_count);
-        s_json_ids(&json, "isr", partition->isr, partition->isr_count);
-        s_json_ids(&json, "offline_replicas", partition->offline, partition->offline_count);
+        cli_json_ids(&json, "replicas", partition->replicas, partition->replica_count);
+        cli_json_ids(&json, "isr", partition->isr, partition->isr_count);
+        cli_json_ids(&json, "offline_replicas", partition->offline, partition->offline_count);
         if (known[i]) {
             cli_json_int(&json, "log_start", marks[i].log_start);
             cli_json_int(&json, "log_end", marks[i].log_end);
@@ -227,6 +260,8 @@ static void s_describe_json(const struct weft_topic_info *topic, const weft_topi
             cli_json_int(&json, "durable", marks[i].durable);
             cli_json_int(&json, "bytes", marks[i].bytes);
             cli_json_int(&json, "segments", marks[i].segments);
+            if (s_lag(&marks[i]) >= 0) cli_json_int(&json, "lag", s_lag(&marks[i]));
+            s_replicas_json(&json, &marks[i]);
         }
         cli_json_close(&json, '}');
     }
@@ -240,15 +275,6 @@ static void s_describe_json(const struct weft_topic_info *topic, const weft_topi
     cli_json_fini(&json);
 }
 
-static const char *s_ids_text(const int32_t *ids, size_t count, char *text, size_t bytes)
-{
-    size_t used = 0;
-    text[0] = '\0';
-    for (size_t i = 0; i < count && used + 12 < bytes; i++)
-        used += (size_t) snprintf(text + used, bytes - used, "%s%d", i ? "," : "", ids[i]);
-    return count ? text : "-";
-}
-
 static void s_describe_table(const struct weft_topic_info *topic, const weft_topic_config_t *config,
                              const struct weft_partition_marks *marks, const bool *known)
 {
@@ -257,26 +283,44 @@ static void s_describe_table(const struct weft_topic_info *topic, const weft_top
            config->replicas == 1 ? "" : "s");
     for (size_t i = 0; i < config->setting_count; i++)
         if (!config->settings[i].is_default) printf("  %s = %s\n", config->settings[i].key, config->settings[i].value);
-    static const char *const columns[] = {">PARTITION", ">LEADER", ">EPOCH",   "REPLICAS", "IN SYNC",  "OFFLINE",
-                                          ">START",     ">END",    ">DURABLE", ">SIZE",    ">SEGMENTS"};
-    cli_table_t *table = cli_table_new(columns, 11);
+    static const char *const columns[] = {">PARTITION", ">LEADER", ">EPOCH",   "REPLICAS", "IN SYNC",   "OFFLINE",
+                                          ">START",     ">END",    ">DURABLE", ">SIZE",    ">SEGMENTS", ">LAG"};
+    cli_table_t *table = cli_table_new(columns, 12);
     char text[128];
     for (size_t i = 0; i < topic->partition_count; i++) {
         const struct weft_partition_info *partition = &topic->partitions[i];
         cli_table_cell(table, "%d", partition->partition);
         cli_table_cell(table, partition->leader < 0 ? "none" : "%d", partition->leader);
         cli_table_cell(table, "%d", partition->epoch);
-        cli_table_cell(table, "%s", s_ids_text(partition->replicas, partition->replica_count, text, sizeof text));
-        cli_table_cell(table, "%s", s_ids_text(partition->isr, partition->isr_count, text, sizeof text));
-        cli_table_cell(table, "%s", s_ids_text(partition->offline, partition->offline_count, text, sizeof text));
+        cli_table_cell(table, "%s", cli_ids_text(partition->replicas, partition->replica_count, text, sizeof text));
+        cli_table_cell(table, "%s", cli_ids_text(partition->isr, partition->isr_count, text, sizeof text));
+        cli_table_cell(table, "%s", cli_ids_text(partition->offline, partition->offline_count, text, sizeof text));
         cli_table_cell(table, known[i] ? "%" PRId64 : "-", marks[i].log_start);
         cli_table_cell(table, known[i] ? "%" PRId64 : "-", marks[i].high_watermark);
         cli_table_cell(table, known[i] ? "%" PRId64 : "-", marks[i].durable);
         cli_table_cell(table, "%s", known[i] ? cli_bytes_text((double) marks[i].bytes) : "-");
         cli_table_cell(table, known[i] ? "%u" : "-", marks[i].segments);
+        cli_table_cell(table, known[i] && s_lag(&marks[i]) >= 0 ? "%" PRId64 : "-", s_lag(&marks[i]));
     }
     cli_table_print(table, stdout);
     cli_table_destroy(&table);
+}
+
+// A leader that does not answer is not waited for a second time.
+static void s_ask_leaders(weft_admin_t *admin, const struct weft_topic_info *topic, struct weft_partition_marks *marks,
+                          bool *known)
+{
+    int32_t mute[64];
+    size_t mute_count = 0;
+    for (size_t i = 0; i < topic->partition_count; i++) {
+        int32_t leader = topic->partitions[i].leader;
+        bool skip = leader < 0;
+        for (size_t k = 0; k < mute_count; k++) skip |= mute[k] == leader;
+        if (skip) continue;
+        weft_err_t err = weft_admin_partition_status(admin, topic->name, topic->partitions[i].partition, &marks[i]);
+        known[i] = err == WEFT_OK;
+        if (err < 0 && mute_count < 64) mute[mute_count++] = leader;
+    }
 }
 
 static int s_describe_found(const struct cli_args *args, weft_admin_t *admin, const struct weft_topic_info *topic)
@@ -286,10 +330,7 @@ static int s_describe_found(const struct cli_args *args, weft_admin_t *admin, co
     if (err != WEFT_OK) return cli_admin_fail(args, admin, err);
     struct weft_partition_marks *marks = weft_calloc(topic->partition_count + 1, sizeof *marks);
     bool *known = weft_calloc(topic->partition_count + 1, sizeof *known);
-    for (size_t i = 0; i < topic->partition_count; i++)
-        if (topic->partitions[i].leader >= 0)
-            known[i] =
-                weft_admin_partition_status(admin, topic->name, topic->partitions[i].partition, &marks[i]) == WEFT_OK;
+    s_ask_leaders(admin, topic, marks, known);
     if (cli_json(args))
         s_describe_json(topic, config, marks, known);
     else
@@ -442,7 +483,7 @@ const struct cli_verb cli_verb_topic_describe = {
     1,
     "Show partitions, leaders, replicas, offsets, sizes and settings of a topic.",
     "START is the first offset kept, END the high watermark, DURABLE the end of what is synced on every in-sync "
-    "replica.",
+    "replica, LAG how many offsets the replica furthest behind lacks.",
     NULL,
     s_plain_options,
     true,

@@ -370,3 +370,10 @@ bool cli_interrupted(void)
 {
     return s_interrupted != 0;
 }
+
+bool cli_sleep_ms(int ms)
+{
+    struct timespec wait = {.tv_sec = ms / 1000, .tv_nsec = (long) (ms % 1000) * 1000000};
+    if (!s_interrupted) nanosleep(&wait, NULL); // a signal ends it
+    return !s_interrupted;
+}

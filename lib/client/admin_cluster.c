@@ -174,7 +174,10 @@ weft_err_t weft_admin_elect_leader(weft_admin_t *self, const char *topic, int32_
     struct weft_error why;
     err = weft_elect_leader_reply_decode(&self->codec, s_reply(self), &reply, &why);
     if (err) return weft_admin_decoded(self, err, &why);
-    if (out) *out = (struct weft_elected){.broker = reply.broker_id, .epoch = reply.epoch};
+    if (out) {
+        *out = (struct weft_elected){.broker = reply.broker_id, .epoch = reply.epoch};
+        snprintf(out->loss, sizeof out->loss, "%.*s", (int) reply.loss.size, (const char *) reply.loss.data);
+    }
     return WEFT_OK;
 }
 

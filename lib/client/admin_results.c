@@ -200,6 +200,13 @@ void weft_cluster_health_destroy(weft_cluster_health_t **self_p)
 
 // ---- moves of replicas and leaderships
 
+static const char *s_why(weft_arena_t *arena, const struct weft_partition_move *move)
+{
+    if (!move->error) return "";
+    return move->message.size ? weft_arena_text(arena, move->message)
+                              : weft_err_sentence(weft_err_of_number(move->error));
+}
+
 static const struct weft_move *s_moves(weft_arena_t *arena, const struct weft_partition_move *from, size_t count)
 {
     struct weft_move *moves = weft_arena_alloc(arena, (count + 1) * sizeof *moves);
@@ -213,7 +220,8 @@ static const struct weft_move *s_moves(weft_arena_t *arena, const struct weft_pa
                                       .to_count = from[i].to_count,
                                       .leader = from[i].leader,
                                       .endpoint = "",
-                                      .error = from[i].error ? weft_err_of_number(from[i].error) : WEFT_OK};
+                                      .error = from[i].error ? weft_err_of_number(from[i].error) : WEFT_OK,
+                                      .message = s_why(arena, &from[i])};
     return moves;
 }
 
@@ -235,6 +243,7 @@ weft_moves_t *weft_moves_of_balance(const struct weft_balance_reply *reply)
                            .leader_count = reply->leaders_count,
                            .moves = s_moves(arena, reply->moves, reply->moves_count),
                            .move_count = reply->moves_count,
+                           .more = reply->more,
                            .bytes_per_second = WEFT_THROTTLE_KEEP};
     return self;
 }
@@ -256,10 +265,13 @@ weft_moves_t *weft_moves_of_list(const struct weft_reassign_list_reply *reply)
                                       .isr = s_numbers(arena, from->isr, from->isr_count),
                                       .isr_count = from->isr_count,
                                       .leader = from->leader,
-                                      .endpoint = weft_arena_text(arena, from->endpoint)};
+                                      .endpoint = weft_arena_text(arena, from->endpoint),
+                                      .message = ""};
     }
-    *self =
-        (weft_moves_t){.moves = moves, .move_count = reply->moves_count, .bytes_per_second = reply->bytes_per_second};
+    *self = (weft_moves_t){.moves = moves,
+                           .move_count = reply->moves_count,
+                           .more = reply->more,
+                           .bytes_per_second = reply->bytes_per_second};
     return self;
 }
 

@@ -263,6 +263,7 @@ struct weft_move {
     int32_t leader;       // now, or to be; -1: none
     const char *endpoint; // of the leader's shard; "": not told
     weft_err_t error;     // why it is refused; WEFT_OK: it is not
+    const char *message;  // the same as a sentence; "" if it is not
 };
 
 typedef struct weft_moves {
@@ -270,6 +271,7 @@ typedef struct weft_moves {
     size_t leader_count;
     const struct weft_move *moves; // replicas that move
     size_t move_count;
+    uint32_t more;            // that did not fit into the answer
     int64_t bytes_per_second; // throttle in force (list); WEFT_THROTTLE_NONE
 } weft_moves_t;
 
@@ -292,7 +294,8 @@ WEFT_EXPORT_CHECKED weft_err_t weft_admin_balance(weft_admin_t *self, bool repli
                                                   bool dry_run, weft_moves_t **out);
 
 struct weft_elected {
-    int32_t broker, epoch; // who leads now, since which leader epoch
+    int32_t broker, epoch;                // who leads now, since which leader epoch
+    char loss[WEFT_ERROR_TEXT_BYTES_MAX]; // of an unclean election: what may be lost, as a sentence; "" if nothing
 };
 
 /**

@@ -7,7 +7,6 @@
 #include "../base/options.h"
 
 #include <weft_gen/config.h>
-
 #include <weft_gen/limits.h>
 
 #include <stdio.h>
@@ -91,18 +90,48 @@ const char *weft_cluster_leader_endpoint(const weft_cluster_t *self, const struc
 
 // ---- not led here
 
-static void s_say_leaderless(const struct weft_cluster_topic *topic, uint32_t partition, struct weft_error *error)
+struct s_text {
+    char bytes[256];
+    size_t used, count; // count: brokers named
+};
+
+static void s_text_add(struct s_text *text, int32_t id)
+{
+    int wrote =
+        snprintf(text->bytes + text->used, sizeof text->bytes - text->used, "%s%d", text->count ? ", " : "", id);
+    if (wrote > 0 && (size_t) wrote < sizeof text->bytes - text->used) text->used += (size_t) wrote;
+    text->count++;
+}
+
+// Of the frozen last set: who is not there, and who is, but has to be compared with the others first.
+static void s_say_leaderless(const weft_cluster_t *self, const struct weft_cluster_topic *topic, uint32_t partition,
+                             struct weft_error *error)
 {
     const struct weft_cluster_partition *it = &topic->partitions[partition];
-    char brokers[256];
-    size_t used = 0;
-    for (uint8_t i = 0; i < it->isr_count && used < sizeof brokers; i++) {
-        int wrote = snprintf(brokers + used, sizeof brokers - used, "%s%d", i ? ", " : "", it->isr[i]);
-        if (wrote > 0) used += (size_t) wrote;
+    struct s_text gone = {.count = 0}, back = {.count = 0};
+    for (uint8_t i = 0; i < it->replica_count; i++) {
+        bool last = (it->eligible >> i) & 1;
+        for (uint8_t j = 0; j < it->isr_count; j++) last = last || it->isr[j] == it->replicas[i];
+        if (last) s_text_add(weft_cluster_broker(self, it->replicas[i])->alive ? &back : &gone, it->replicas[i]);
     }
-    (void) weft_error_set(error, WEFT_ERR_NOT_LEADER,
-                          "partition %u of '%.200s' has no leader: it waits for broker %s, which held it last",
-                          partition, topic->name, brokers);
+    static const char *const otherwise =
+        "or for a person to elect another (weft cluster elect --unclean), which loses what only these have";
+    if (gone.count == 0)
+        (void) weft_error_set(error, WEFT_ERR_NOT_LEADER,
+                              "partition %u of '%.200s' has no leader: it waits for broker%s %s, back after an unclean "
+                              "stop, to report what %s; the best one leads",
+                              partition, topic->name, back.count == 1 ? "" : "s", back.bytes,
+                              back.count == 1 ? "it has" : "they have");
+    else if (back.count == 0)
+        (void) weft_error_set(error, WEFT_ERR_NOT_LEADER,
+                              "partition %u of '%.200s' has no leader: it waits for broker%s %s, last in sync, to come "
+                              "back, %s",
+                              partition, topic->name, gone.count == 1 ? "" : "s", gone.bytes, otherwise);
+    else
+        (void) weft_error_set(error, WEFT_ERR_NOT_LEADER,
+                              "partition %u of '%.200s' has no leader: it waits for broker%s %s, last in sync, to come "
+                              "back and be compared with %s, which stopped uncleanly, %s",
+                              partition, topic->name, gone.count == 1 ? "" : "s", gone.bytes, back.bytes, otherwise);
 }
 
 void weft_cluster_not_leader_encode(const weft_cluster_t *self, const struct weft_cluster_topic *topic,
@@ -121,7 +150,7 @@ void weft_cluster_not_leader_encode(const weft_cluster_t *self, const struct wef
                               "partition %u of '%.200s' is led by broker %d; send to its endpoint", partition,
                               topic->name, it->leader);
     } else {
-        s_say_leaderless(topic, partition, &error);
+        s_say_leaderless(self, topic, partition, &error);
     }
     reply.header.message = weft_slice_text(error.text);
     weft_partition_status_reply_encode(&reply, out);
@@ -203,6 +232,21 @@ static void s_fill_topics(const weft_cluster_t *self, weft_arena_t *arena, const
     }
 }
 
+static void s_fill_coordinators(const weft_cluster_t *self, weft_arena_t *arena, struct weft_metadata_reply *reply)
+{
+    static const size_t most = 16; // as the schema says
+    size_t voter_count;
+    const struct weft_cluster_voter *voters = weft_cluster_voters(self, &voter_count);
+    weft_slice_t active = weft_slice_text(weft_cluster_coordinator(self, &reply->coordinator_id));
+    reply->coordinators = weft_arena_alloc(arena, most * sizeof *reply->coordinators);
+    if (active.size) reply->coordinators[reply->coordinators_count++] = active;
+    for (size_t i = 0; i < voter_count && reply->coordinators_count < most; i++) {
+        weft_slice_t endpoint = weft_slice_text(voters[i].endpoint);
+        if (voters[i].id == reply->coordinator_id || weft_slice_equal(endpoint, active)) continue;
+        reply->coordinators[reply->coordinators_count++] = endpoint;
+    }
+}
+
 void weft_cluster_metadata_encode(const weft_cluster_t *self, const struct weft_metadata_request *request,
                                   weft_buf_t *out)
 {
@@ -213,9 +257,7 @@ void weft_cluster_metadata_encode(const weft_cluster_t *self, const struct weft_
     reply.header.id = request->id;
     reply.cluster_id = weft_cluster_id(self);
     reply.version = weft_cluster_index(self);
-    weft_slice_t coordinator = weft_slice_text(weft_cluster_coordinator(self, &reply.coordinator_id));
-    reply.coordinators = &coordinator;
-    reply.coordinators_count = coordinator.size ? 1 : 0;
+    s_fill_coordinators(self, &arena, &reply);
     s_fill_brokers(self, &arena, &reply);
     if (!request->brokers_only) s_fill_topics(self, &arena, request, &reply);
     size_t before = out->size;

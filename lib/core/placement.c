@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MPL-2.0
 // Placement of new partitions.
 //
-// The live brokers form a ring, those with the fewest replicas first, equals in random order. The first replica
-// (which leads) of partition p goes to place p of the ring: leaders are even within the topic, and small topics
-// fall on the emptiest brokers. Each further replica goes to the broker with, in this order: a rack that the
-// partition does not use yet, the fewest replicas (those planned here included), the nearest place behind the
-// leader. At most S_WINDOW brokers are looked at for it, so that 100,000 partitions on 10,000 brokers still take a
-// fraction of a second.
+// The live brokers form a ring, those with the fewest replicas first, equals in random order; who drains, leaves or is
+// sick is in it only if there are too few others, and leads only if there is nobody else. The first replica (which
+// leads) of partition p goes to place p of the ring: leaders are even within the topic, and small topics fall on the
+// emptiest brokers. Each further replica goes to the broker with, in this order: a rack that the partition does not use
+// yet, the fewest replicas (those planned here included), the nearest place behind the leader, one further in each round
+// of the ring, so that a broker's death spreads its leaderships over all others. At most S_WINDOW brokers are looked at
+// for it, so that 100,000 partitions on 10,000 brokers still take a fraction of a second.
 #include "cluster.h"
 
 #include "../base/assert.h"
@@ -18,6 +19,7 @@ enum { S_WINDOW = 128 };
 
 struct s_seat {
     const struct weft_cluster_broker *broker;
+    int unfit;       // 0: nothing speaks against it
     uint64_t stored; // with what is planned
     uint64_t shuffle;
 };
@@ -25,21 +27,37 @@ struct s_seat {
 static int s_seat_compare(const void *a, const void *b)
 {
     const struct s_seat *x = a, *y = b;
+    if (x->unfit != y->unfit) return x->unfit < y->unfit ? -1 : 1;
     if (x->stored != y->stored) return x->stored < y->stored ? -1 : 1;
     if (x->shuffle != y->shuffle) return x->shuffle < y->shuffle ? -1 : 1;
     return x->broker->id < y->broker->id ? -1 : 1;
 }
 
-static size_t s_ring(const weft_cluster_t *cluster, weft_rand_t *rand, struct s_seat *seats)
+static int s_unfit(const struct weft_cluster_broker *broker)
 {
-    size_t count = 0;
+    return broker->draining + 2 * broker->leaving + 4 * broker->sick;
+}
+
+// The seats that are used, at least `replicas` if so many brokers are alive; how many of them may lead.
+static size_t s_ring(const weft_cluster_t *cluster, weft_rand_t *rand, uint32_t replicas, struct s_seat *seats,
+                     size_t *leading)
+{
+    size_t count = 0, fit = 0;
     const struct weft_cluster_broker *broker;
     for (size_t cursor = 0; (broker = weft_cluster_next_broker(cluster, &cursor));) {
         if (!broker->alive) continue;
-        seats[count++] =
-            (struct s_seat){.broker = broker, .stored = broker->stored_count, .shuffle = weft_rand_next(rand)};
+        seats[count++] = (struct s_seat){.broker = broker,
+                                         .unfit = s_unfit(broker),
+                                         .stored = broker->stored_count,
+                                         .shuffle = weft_rand_next(rand)};
+        fit += s_unfit(broker) == 0;
     }
     if (count) qsort(seats, count, sizeof seats[0], s_seat_compare);
+    if (fit >= replicas)
+        count = fit;
+    else if (count > replicas)
+        count = replicas;
+    *leading = fit ? fit : count;
     return count;
 }
 
@@ -82,7 +100,7 @@ weft_err_t weft_placement(const weft_cluster_t *self, uint32_t partitions, uint3
         return weft_error_set(error, WEFT_ERR_INVALID_REPLICATION, "a partition has 1 to %d replicas, not %u",
                               WEFT_REPLICAS_MAX, replicas);
     struct s_seat *seats = weft_calloc(WEFT_CLUSTER_BROKERS_MAX, sizeof *seats);
-    size_t count = s_ring(self, rand, seats);
+    size_t leading, count = s_ring(self, rand, replicas, seats, &leading);
     if (count < replicas) {
         free(seats);
         if (count == 0)
@@ -94,9 +112,10 @@ weft_err_t weft_placement(const weft_cluster_t *self, uint32_t partitions, uint3
     }
     for (uint32_t p = 0; p < partitions; p++) {
         struct s_seat *chosen[WEFT_REPLICAS_MAX];
-        chosen[0] = &seats[p % count];
+        chosen[0] = &seats[p % leading];
+        size_t from = p % leading + (count > 1 ? p / leading % (count - 1) : 0);
         for (uint32_t r = 0; r < replicas; r++) {
-            if (r > 0) chosen[r] = s_next_replica(seats, count, p % count, chosen, r);
+            if (r > 0) chosen[r] = s_next_replica(seats, count, from, chosen, r);
             weft_assert(chosen[r]);
             chosen[r]->stored++;
             out[p][r] = chosen[r]->broker->id;

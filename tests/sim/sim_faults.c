@@ -344,6 +344,49 @@ static void s_repair(struct sim_run *run)
     }
 }
 
+// Is somebody else alive and in sync, for every partition of which this broker may have all that is committed?
+static bool s_dispensable(struct sim_run *run, int32_t broker)
+{
+    size_t cursor = 0;
+    const struct weft_cluster_topic *topic;
+    while ((topic = weft_cluster_next_topic(sim_witness_cluster(run->witness), &cursor)) != NULL) {
+        for (uint32_t p = 0; p < topic->partition_count; p++) {
+            const struct weft_cluster_partition *partition = &topic->partitions[p];
+            bool other = false;
+            for (int i = 0; i < partition->isr_count; i++) {
+                int32_t id = partition->isr[i];
+                const struct sim_node *node = sim_nodes_broker(&run->nodes, id);
+                other = other || (id != broker && node->state == SIM_NODE_UP && sim_witness_in_sync(partition, id));
+            }
+            if (!other) return false;
+        }
+    }
+    return true;
+}
+
+// A machine comes back under its old name with an empty disk, or with a copy of its directory from before.
+static void s_lose_data(struct sim_run *run)
+{
+    struct sim_node *node = s_some_node(run);
+    if (!node->is_broker || node->state == SIM_NODE_DOWN || run->data_lost) return;
+    if (run->save == NULL) {
+        run->saved = node;
+        run->save = weft_crash_disk_save(node->disk);
+        return;
+    }
+    if (!s_dispensable(run, node->id)) return;
+    run->data_lost = true;
+    s_down(run, node, true);
+    sim_history_data_lost(run->history, node->id, sim_now_us(run->sim));
+    if (node == run->saved) {
+        sim_trace(run->sim, node->name, "has a copy of its data from before");
+        weft_crash_disk_restore(node->disk, run->save);
+        return;
+    }
+    sim_trace(run->sim, node->name, "has a new disk");
+    weft_crash_disk_wipe(node->disk);
+}
+
 // ---- clients
 
 static void s_client(struct sim_run *run)
@@ -389,6 +432,7 @@ static const struct fault s_faults[] = {
     {SIM_MANNER_ZOMBIES, 16, s_zombie},
     {0, 8, s_pause},
     {SIM_MANNER_SLOW, 16, s_slow},
+    {SIM_MANNER_DATA_LOSS, 16, s_lose_data},
     {SIM_MANNER_CLOCKS, 4, s_clock},
     {0, 12, s_client},
 };

@@ -16,6 +16,7 @@
 // A replica that the coordinators add to a set has been caught up with for a while: what its machine lost in between counts.
 #define JOINING_US INT64_C(10000000)
 #define HEAD_BYTES_MAX 96
+#define VALUE_BYTES_MAX 8192
 
 struct slot {
     struct sim_record *record; // NULL: nothing known
@@ -220,17 +221,21 @@ static bool s_leader_lost(const sim_history_t *self, const struct partition *at,
 
 // ---- values
 
-static void s_value(const struct sim_record *record, weft_buf_t *value)
+// Its name, then letters that follow from it, few of them: compressible.
+static weft_slice_t s_value(const struct sim_record *record, uint8_t room[VALUE_BYTES_MAX])
 {
-    size_t begin = value->size;
-    weft_buf_printf(value, "w%u t%u p%u s%u n%u ", record->producer, record->topic, record->partition, record->sequence,
-                    record->value_bytes);
-    uint32_t state = record->producer * 2654435761U + record->sequence * 40503U + record->partition;
-    while (value->size - begin < record->value_bytes) {
-        state = state * 1664525U + 1013904223U;
-        char letter = (char) ('a' + (state >> 24) % 13); // few letters: compressible
-        weft_buf_append(value, &letter, 1);
+    weft_assert(record->value_bytes <= VALUE_BYTES_MAX - 8);
+    char head[HEAD_BYTES_MAX];
+    size_t size = (size_t) snprintf(head, sizeof head, "w%u t%u p%u s%u n%u ", record->producer, record->topic,
+                                    record->partition, record->sequence, record->value_bytes);
+    memcpy(room, head, size);
+    uint64_t state = record->producer * UINT64_C(2654435761) + record->sequence * UINT64_C(40503) + record->partition;
+    for (; size < record->value_bytes; size += 8) {
+        state = state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+        uint64_t letters = UINT64_C(0x6161616161616161) + ((state >> 4) & UINT64_C(0x0f0f0f0f0f0f0f0f));
+        memcpy(room + size, &letters, sizeof letters);
     }
+    return weft_slice(room, record->value_bytes > size ? size : record->value_bytes);
 }
 
 // The record that these bytes are; NULL if they are none that was ever sent, or not all of it.
@@ -246,12 +251,8 @@ static struct sim_record *s_record_of(const sim_history_t *self, int topic, int 
     const struct lane *lane = &self->writers[writer].lanes[t][p];
     if (sequence >= lane->count) return NULL;
     struct sim_record *found = lane->records[sequence];
-    weft_buf_t expected;
-    weft_buf_init(&expected);
-    s_value(found, &expected);
-    bool equal = weft_slice_equal(weft_buf_slice(&expected), value);
-    weft_buf_fini(&expected);
-    return equal ? found : NULL;
+    uint8_t room[VALUE_BYTES_MAX];
+    return weft_slice_equal(s_value(found, room), value) ? found : NULL;
 }
 
 static void s_name(const struct sim_record *record, char text[80])
@@ -352,7 +353,9 @@ struct sim_record *sim_history_send(sim_history_t *self, uint32_t producer, int 
     lane->records[lane->count++] = record;
     writer->unanswered++;
     self->stats.sent++;
-    s_value(record, value);
+    uint8_t room[VALUE_BYTES_MAX];
+    weft_slice_t bytes = s_value(record, room);
+    weft_buf_append(value, bytes.data, bytes.size);
     return record;
 }
 

@@ -38,6 +38,9 @@ struct sim_run {
     int64_t faults_end_us;
     bool rolling; // restarts under way
     size_t rolling_at;
+    struct weft_crash_save *save; // of `saved`, from before
+    struct sim_node *saved;
+    bool data_lost; // of one machine
     int32_t rotten; // the broker where it did, 0: none yet
 };
 

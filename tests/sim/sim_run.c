@@ -375,6 +375,7 @@ void sim_run_seed(uint64_t seed, bool trace, struct sim_result *out)
         (void) (run.rots ? s_verify_rotten(&run) : s_verify(&run));
     memset(out, 0, sizeof *out);
     s_summarize(&run, out);
+    weft_crash_save_destroy(&run.save);
     sim_clients_fini(&run.clients);
     sim_nodes_fini(&run.nodes);
     sim_destroy(&run.sim);

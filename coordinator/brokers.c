@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MPL-2.0
-// Brokers: registration, heartbeats, session timeouts, and the pushes of the cluster state.
+// Brokers: registration, and a session for each that is alive.
 //
 // A registration under the id of a broker that is alive waits: if the one before heartbeats on, two processes share
 // the id and the newcomer is refused; if it is silent for three heartbeats, this is its next start, and a killed
 // broker is back long before its session would have ended. When this coordinator has just started too and the
 // newcomer holds the very endpoints, it waits for nothing: that is an embedded cluster, or a machine, that starts
-// again. Silence counts only while this coordinator itself was awake: after a late turn, and after taking office,
-// everyone gets one whole session.
+// again.
 #include "coordinator.h"
 
 #include "../lib/base/assert.h"
+#include "../lib/base/mutate.h"
 #include "../lib/base/trace.h"
 
 #include <stdlib.h>
@@ -19,9 +19,25 @@ enum { S_PARKED_HEARTBEATS = 3 };
 
 // ---- sessions
 
-static struct weft_broker_session *s_session(weft_coordinator_t *self, int32_t broker)
+struct weft_broker_session *weft_coordinator_session(const weft_coordinator_t *self, int32_t broker)
 {
     return broker < 0 ? NULL : weft_map_get_u64(self->sessions, (uint64_t) broker);
+}
+
+weft_err_t weft_coordinator_find_broker(const weft_coordinator_t *self, int32_t id,
+                                        const struct weft_cluster_broker **out, struct weft_error *error)
+{
+    *out = weft_cluster_broker(self->cluster, id);
+    return *out ? WEFT_OK : weft_error_set(error, WEFT_ERR_UNKNOWN_BROKER, "no broker %d is registered", id);
+}
+
+weft_err_t weft_coordinator_broker_check(const weft_coordinator_t *self, int32_t id, weft_id_t incarnation,
+                                         struct weft_error *error)
+{
+    const struct weft_cluster_broker *broker = weft_cluster_broker(self->cluster, id);
+    if (broker && broker->alive && weft_id_equal(broker->incarnation, incarnation)) return WEFT_OK;
+    return weft_error_set(error, WEFT_ERR_FENCED,
+                          "broker %d is not registered with this incarnation, or was timed out; register again", id);
 }
 
 static void s_unpark(struct weft_broker_session *session)
@@ -46,16 +62,18 @@ void weft_coordinator_sessions_drop(weft_coordinator_t *self)
         weft_map_remove_u64(self->sessions, (uint64_t) session->broker);
         s_session_free(session);
     }
+    weft_coordinator_told_clear(self);
 }
 
 // Called when the state says something new of a broker, and for all of them when office is taken.
 void weft_coordinator_sessions_follow(weft_coordinator_t *self, int32_t id)
 {
     const struct weft_cluster_broker *broker = weft_cluster_broker(self->cluster, id);
-    struct weft_broker_session *session = s_session(self, id);
-    if (!broker->alive) {
+    struct weft_broker_session *session = weft_coordinator_session(self, id);
+    self->changed_us = weft_port_now_us(&self->port);
+    if (!broker || !broker->alive) {
         if (!session) return;
-        weft_trace(WEFT_TRACE_INFO, self->name, session->leaving ? "broker %d has left" : "broker %d is fenced", id);
+        weft_trace(WEFT_TRACE_INFO, self->name, session->stopping ? "broker %d has left" : "broker %d is fenced", id);
         weft_counter_add(self->counters, WEFT_COUNT_FENCINGS, 1);
         struct weft_parked *parked = session->parked;
         session->parked = NULL;
@@ -77,13 +95,21 @@ void weft_coordinator_sessions_follow(weft_coordinator_t *self, int32_t id)
         session->broker = id;
         weft_map_put_u64(self->sessions, (uint64_t) id, session);
     }
-    session->heard_us = weft_port_now_us(&self->port);
-    session->fencing = session->leaving = false;
     if (weft_id_equal(session->incarnation, broker->incarnation)) return;
     session->incarnation = broker->incarnation;
-    session->has_peer = false;
+    session->heard_us = weft_port_now_us(&self->port);
+    session->has_peer = session->fencing = session->stopping = false;
     session->sent = 0;
     session->turn_ms = 0;
+    session->well_us = 0;
+}
+
+static void s_no_grace(weft_coordinator_t *self, int64_t now_us)
+{
+    void *value;
+    for (size_t cursor = 0; weft_map_next(self->sessions, &cursor, NULL, &value);)
+        ((struct weft_broker_session *) value)->heard_us = now_us - self->session_us;
+    self->grace_until_us = now_us;
 }
 
 void weft_coordinator_took_office(weft_coordinator_t *self)
@@ -93,9 +119,13 @@ void weft_coordinator_took_office(weft_coordinator_t *self)
     for (size_t cursor = 0; (broker = weft_cluster_next_broker(self->cluster, &cursor));) {
         if (!broker->alive) continue;
         weft_coordinator_sessions_follow(self, broker->id);
-        s_session(self, broker->id)->sent = weft_cluster_index(self->cluster); // unknown until it is heard
+        weft_coordinator_session(self, broker->id)->sent =
+            weft_cluster_index(self->cluster); // unknown until it is heard
     }
-    self->grace_until_us = weft_port_now_us(&self->port) + self->session_us;
+    int64_t now_us = weft_port_now_us(&self->port);
+    self->grace_until_us = now_us + self->session_us;
+    self->changed_us = now_us;
+    if (weft_mutated("no_grace_after_office")) s_no_grace(self, now_us);
     weft_coordinator_health_set(self, WEFT_HEALTH_SERVING, NULL);
     weft_trace(WEFT_TRACE_INFO, self->name, "in office: epoch %llu, %zu topics, endpoint %s",
                (unsigned long long) weft_cluster_epoch(self->cluster), weft_cluster_topic_count(self->cluster),
@@ -120,7 +150,8 @@ static void s_welcome(weft_coordinator_t *self, const struct weft_asker *asker)
     weft_buf_fini(&header);
 }
 
-static void s_hear(weft_coordinator_t *self, struct weft_broker_session *session, const struct weft_asker *asker)
+void weft_coordinator_hear(weft_coordinator_t *self, struct weft_broker_session *session,
+                           const struct weft_asker *asker)
 {
     session->has_peer = true;
     session->peer = asker->peer;
@@ -161,6 +192,8 @@ static void s_encode_registered(const struct weft_broker_register_request *reque
     command.rack = request->rack;
     command.clean = request->clean;
     command.version = request->version;
+    command.replica_endpoints = request->replica_endpoints;
+    command.replica_endpoints_count = request->replica_endpoints_count;
     weft_broker_registered_command_encode(&command, out);
 }
 
@@ -189,6 +222,9 @@ static weft_err_t s_register_check(const weft_coordinator_t *self, const struct 
     if (request->broker_id < 0 || weft_id_is_zero(request->incarnation) || request->endpoints_count == 0)
         return weft_error_set(error, WEFT_ERR_INVALID_REQUEST,
                               "a broker registers with an id from 0 on, an incarnation and at least one endpoint");
+    if (request->replica_endpoints_count && request->replica_endpoints_count != request->endpoints_count)
+        return weft_error_set(error, WEFT_ERR_INVALID_REQUEST,
+                              "a broker registers with as many replica endpoints as endpoints, or with none");
     if (!s_clean(request->rack) || !s_clean(request->version)) // stored, and shown by every node
         return weft_error_set(error, WEFT_ERR_INVALID_REQUEST,
                               "rack and version of a broker are UTF-8 text without control characters");
@@ -216,7 +252,7 @@ void weft_coordinator_broker_register(weft_coordinator_t *self, const struct wef
         return;
     }
     const struct weft_cluster_broker *broker = weft_cluster_broker(self->cluster, request.broker_id);
-    struct weft_broker_session *session = s_session(self, request.broker_id);
+    struct weft_broker_session *session = weft_coordinator_session(self, request.broker_id);
     bool same = broker && weft_id_equal(broker->incarnation, request.incarnation);
     weft_buf_t command;
     weft_buf_init(&command);
@@ -235,9 +271,10 @@ void weft_coordinator_broker_register(weft_coordinator_t *self, const struct wef
 }
 
 // A newcomer under an id that was alive: in use if that one goes on, else let in.
-static void s_settle_parked(weft_coordinator_t *self, struct weft_broker_session *session, int64_t now_us)
+void weft_coordinator_parked_turn(weft_coordinator_t *self, struct weft_broker_session *session, int64_t now_us)
 {
     struct weft_parked *parked = session->parked;
+    if (!parked) return;
     if (session->heard_us >= parked->since_us + self->heartbeat_us / 2) { // not just mail that was under way
         struct weft_error error;
         (void) weft_error_set(&error, WEFT_ERR_BROKER_ID_IN_USE,
@@ -250,7 +287,10 @@ static void s_settle_parked(weft_coordinator_t *self, struct weft_broker_session
     int64_t silent_since_us = session->heard_us > parked->since_us ? session->heard_us : parked->since_us;
     int64_t wait_us = S_PARKED_HEARTBEATS * self->heartbeat_us;
     if (wait_us > self->session_us) wait_us = self->session_us;
-    if (now_us - silent_since_us < wait_us) return;
+    if (now_us - silent_since_us < wait_us) {
+        if (silent_since_us + wait_us < self->scan_us) self->scan_us = silent_since_us + wait_us;
+        return;
+    }
     struct weft_proposal proposal = {.command = WEFT_COMMAND_BROKER_REGISTERED,
                                      .asked = true,
                                      .asker = parked->asker,
@@ -260,117 +300,19 @@ static void s_settle_parked(weft_coordinator_t *self, struct weft_broker_session
     s_unpark(session);
 }
 
-// ---- heartbeats
-
-static void s_answer_heartbeat(weft_coordinator_t *self, const struct weft_asker *asker, bool stop_now)
-{
-    struct weft_broker_heartbeat_reply reply;
-    weft_broker_heartbeat_reply_init(&reply);
-    reply.header.id = asker->id;
-    reply.epoch = weft_cluster_epoch(self->cluster);
-    reply.index = weft_cluster_index(self->cluster);
-    reply.stop_now = stop_now;
-    weft_buf_t header;
-    weft_buf_init(&header);
-    weft_broker_heartbeat_reply_encode(&reply, &header);
-    weft_coordinator_answer(self, asker, &header);
-    weft_buf_fini(&header);
-}
-
-static void s_fence(weft_coordinator_t *self, struct weft_broker_session *session, const struct weft_asker *asker)
-{
-    struct weft_broker_fenced_command fenced;
-    weft_broker_fenced_command_init(&fenced);
-    fenced.broker_id = session->broker;
-    fenced.incarnation = session->incarnation;
-    struct weft_proposal proposal = {.command = WEFT_COMMAND_BROKER_FENCED,
-                                     .asked = asker != NULL,
-                                     .broker = session->broker,
-                                     .incarnation = session->incarnation};
-    if (asker) proposal.asker = *asker;
-    weft_buf_t command;
-    weft_buf_init(&command);
-    weft_broker_fenced_command_encode(&fenced, &command);
-    session->fencing = true;
-    weft_coordinator_propose(self, &proposal, weft_buf_slice(&command));
-    weft_buf_fini(&command);
-}
-
-static uint32_t s_worst_turn(const struct weft_broker_heartbeat_request *request)
-{
-    uint32_t worst = 0;
-    for (size_t i = 0; i < request->shard_turn_ms_count; i++)
-        if (request->shard_turn_ms[i] > worst) worst = request->shard_turn_ms[i];
-    for (size_t i = 0; i < request->disk_turn_ms_count; i++)
-        if (request->disk_turn_ms[i] > worst) worst = request->disk_turn_ms[i];
-    return worst;
-}
-
-// What it was sent and does not have was lost on the way, unless it is still on the way.
-static void s_repair(weft_coordinator_t *self, struct weft_broker_session *session, uint64_t index)
-{
-    uint64_t ours = weft_cluster_index(self->cluster);
-    if (index > ours && !session->ahead)
-        weft_trace(
-            WEFT_TRACE_ERROR, self->name,
-            "broker %d holds cluster state %llu, newer than this coordinator's %llu: its data directory is an old copy",
-            session->broker, (unsigned long long) index, (unsigned long long) ours);
-    session->ahead = index > ours ? index : 0;
-    if (index >= session->sent) {
-        if (index <= ours) session->sent = index;
-        return;
-    }
-    if (weft_port_now_us(&self->port) - session->sent_us < self->heartbeat_us) return;
-    session->sent = index;
-    weft_counter_add(self->counters, WEFT_COUNT_UPDATES_REPEATED, 1);
-}
-
-void weft_coordinator_broker_heartbeat(weft_coordinator_t *self, const struct weft_asker *asker, weft_slice_t header)
-{
-    struct weft_broker_heartbeat_request request;
-    struct weft_error error;
-    weft_err_t err = weft_broker_heartbeat_request_decode(&self->codec, header, &request, &error);
-    if (err) {
-        weft_coordinator_refuse(self, asker, err, error.text);
-        return;
-    }
-    const struct weft_cluster_broker *broker = weft_cluster_broker(self->cluster, request.broker_id);
-    bool known = broker && weft_id_equal(broker->incarnation, request.incarnation);
-    if (known && !broker->alive && request.want_stop) {
-        s_answer_heartbeat(self, asker, true); // fenced already: nothing is led
-        return;
-    }
-    struct weft_broker_session *session = s_session(self, request.broker_id);
-    if (!known || !broker->alive || !session) {
-        (void) weft_error_set(&error, WEFT_ERR_FENCED,
-                              "broker %d is not registered with this incarnation, or was timed out; register again",
-                              request.broker_id);
-        weft_coordinator_refuse(self, asker, error.code, error.text);
-        return;
-    }
-    weft_counter_add(self->counters, WEFT_COUNT_HEARTBEATS, 1);
-    s_hear(self, session, asker);
-    session->turn_ms = s_worst_turn(&request);
-    s_repair(self, session, request.index);
-    if (request.want_stop) session->leaving = true;
-    if (request.want_stop && !session->fencing)
-        s_fence(self, session, asker); // answered when it is applied
-    else
-        s_answer_heartbeat(self, asker, false);
-}
-
 // ---- what came back from the quorum
 
 void weft_coordinator_broker_done(weft_coordinator_t *self, const struct weft_proposal *proposal)
 {
     if (!proposal->asked) return;
     if (proposal->command == WEFT_COMMAND_BROKER_FENCED) {
-        s_answer_heartbeat(self, &proposal->asker, true);
+        weft_coordinator_heartbeat_answer(self, &proposal->asker, true);
         return;
     }
     weft_counter_add(self->counters, WEFT_COUNT_REGISTRATIONS, 1);
-    struct weft_broker_session *session = s_session(self, proposal->broker);
-    if (session && weft_id_equal(session->incarnation, proposal->incarnation)) s_hear(self, session, &proposal->asker);
+    struct weft_broker_session *session = weft_coordinator_session(self, proposal->broker);
+    if (session && weft_id_equal(session->incarnation, proposal->incarnation))
+        weft_coordinator_hear(self, session, &proposal->asker);
     weft_trace(WEFT_TRACE_INFO, self->name, "broker %d is registered", proposal->broker);
     s_welcome(self, &proposal->asker);
 }
@@ -378,70 +320,8 @@ void weft_coordinator_broker_done(weft_coordinator_t *self, const struct weft_pr
 void weft_coordinator_broker_lost(weft_coordinator_t *self, const struct weft_proposal *proposal)
 {
     if (proposal->command != WEFT_COMMAND_BROKER_FENCED) return;
-    struct weft_broker_session *session = s_session(self, proposal->broker);
-    if (session) session->fencing = false; // tried again
-}
-
-// ---- turns
-
-static void s_push(weft_coordinator_t *self, struct weft_broker_session *session, int64_t now_us)
-{
-    while (session->has_peer && session->sent < weft_cluster_index(self->cluster)) {
-        struct weft_coordinator_update update;
-        weft_coordinator_feed_next(self->feed, self->cluster, session->sent, &update);
-        struct weft_cluster_update_request message;
-        weft_cluster_update_request_init(&message);
-        message.epoch = weft_cluster_epoch(self->cluster);
-        message.from_index = update.from;
-        message.to_index = update.to;
-        message.snapshot = update.snapshot;
-        size_t bytes = update.data.size;
-        weft_buf_t header;
-        weft_buf_init(&header);
-        weft_cluster_update_request_encode(&message, &header);
-        weft_err_t err =
-            self->port.ops->reply(self->port.world, &session->peer, false, weft_buf_slice(&header), &update.data);
-        weft_buf_fini(&header);
-        session->sent_us = now_us;
-        session->sent = update.to; // also when it failed: the next heartbeats show the gap
-        weft_counter_add(self->counters, err ? WEFT_COUNT_UPDATES_FAILED : WEFT_COUNT_UPDATES, 1);
-        if (err) break;
-        weft_counter_add(self->counters, WEFT_COUNT_UPDATE_BYTES, bytes);
-        if (update.snapshot) weft_counter_add(self->counters, WEFT_COUNT_UPDATE_SNAPSHOTS, 1);
-    }
-}
-
-static void s_watch_time(weft_coordinator_t *self, struct weft_broker_session *session, int64_t now_us)
-{
-    if (session->parked) s_settle_parked(self, session, now_us);
-    if (session->fencing || now_us < self->grace_until_us || now_us - session->heard_us < self->session_us) return;
-    weft_trace(WEFT_TRACE_WARN, self->name, "broker %d was not heard for %lld ms", session->broker,
-               (long long) ((now_us - session->heard_us) / 1000));
-    s_fence(self, session, NULL);
-}
-
-int64_t weft_coordinator_brokers_turn(weft_coordinator_t *self, int64_t now_us)
-{
-    size_t count = weft_map_count(self->sessions);
-    if (self->watching && now_us - self->turned_us > self->session_us / 2) {
-        self->grace_until_us = now_us + self->session_us;
-        weft_counter_add(self->counters, WEFT_COUNT_LATE_TURNS, 1);
-    }
-    self->turned_us = now_us;
-    self->watching = count > 0;
-    if (!self->in_office || self->stopping || count == 0) return WEFT_TIME_NEVER;
-    if (now_us < self->scan_us) return self->scan_us;
-    void *value;
-    for (size_t cursor = 0; weft_map_next(self->sessions, &cursor, NULL, &value);) s_watch_time(self, value, now_us);
-    int64_t step = self->session_us / 8;
-    self->scan_us = now_us + (step < self->heartbeat_us ? step : self->heartbeat_us);
-    return self->scan_us;
-}
-
-void weft_coordinator_brokers_push(weft_coordinator_t *self, int64_t now_us)
-{
-    if (!self->in_office) return;
-    void *value;
-    for (size_t cursor = 0; weft_map_next(self->sessions, &cursor, NULL, &value);) s_push(self, value, now_us);
-    weft_coordinator_feed_forget(self->feed);
+    struct weft_broker_session *session = weft_coordinator_session(self, proposal->broker);
+    if (!session) return;
+    session->fencing = false; // tried again
+    self->scan_us = 0;
 }

@@ -6,9 +6,13 @@
  * something becomes a command; its answer is sent when the quorum hands the command back applied, so durable. What
  * a race would decide (two creations of one name) is decided by applying.
  *
- *     part.c      life-cycle, turns, dispatch, proposals and their answers
- *     topics.c    topic_* requests           brokers.c   registration, heartbeats, session timeouts
- *     feed.c      commands to the brokers    status.c    hello, node_status, cluster_status, health
+ *     part.c        life-cycle, turns, dispatch, proposals and their answers
+ *     topics.c      topic_* requests                 feed.c       commands to the brokers
+ *     brokers.c     registration, sessions           heartbeats.c heartbeats, session timeouts, sick brokers, pushes
+ *     insync.c      in-sync sets                     elections.c  leaders for what has none, damaged replicas
+ *     leaders.c     leaderships that move            elect.c      elections that a person orders
+ *     moves.c       replicas that move               decommission.c  brokers that leave for good
+ *     settings.c    cluster_alter, voter_change      status.c, problems.c  what all that looks like
  */
 #ifndef WEFT_COORDINATOR_COORDINATOR_H
 #define WEFT_COORDINATOR_COORDINATOR_H
@@ -52,9 +56,11 @@ struct weft_proposal {
     uint32_t partitions; // that it adds
     int32_t broker;
     weft_id_t incarnation;
-    weft_settled_fn *settled; // called once when it ended, also by weft_coordinator_propose itself; NULL: part.c answers
-    weft_id_t operation;      // of the client; zero: none
-    uint64_t wait;            // of `settled`: what waits for it, and which part of that
+    weft_settled_fn
+        *settled;          // called once when it ended, also by weft_coordinator_propose itself; NULL: part.c answers
+    weft_settled_fn *then; // of weft_coordinator_broker_change
+    weft_id_t operation;   // of the client; zero: none
+    uint64_t wait;         // of `settled`: what waits for it, and which part of that
     uint32_t position;
 };
 
@@ -67,8 +73,12 @@ struct weft_broker_session {
     int64_t heard_us;
     uint64_t sent; // cluster index that it was sent, or told that it has
     int64_t sent_us;
-    bool fencing;               // a broker_fenced is proposed
-    bool leaving;               // at its own wish: a clean stop
+    bool fencing;  // a broker_fenced is proposed
+    bool stopping; // at its own wish: a clean stop
+    bool moving;   // its leaderships are, because it stops
+    int64_t stop_since_us;
+    bool disk_failed;
+    int64_t well_us;            // since then its turns are fine; 0: they are not
     uint64_t ahead;             // cluster index that it says to have, above ours; 0: no
     uint32_t turn_ms;           // worst age of a turn of its shards and data directories
     struct weft_parked *parked; // a new incarnation that waits until this one is silent
@@ -82,6 +92,36 @@ struct weft_parked {
     weft_buf_t command; // broker_registered
 };
 
+/** What replicas of one partition said of themselves while it waits for a leader, or that they are damaged. */
+struct weft_told_by {
+    int32_t broker;
+    weft_id_t incarnation;
+    int32_t last_epoch;
+    int64_t log_end;
+    bool damaged;
+};
+struct weft_told {
+    weft_id_t topic;
+    uint32_t partition;
+    int32_t leader_epoch;
+    bool proposed; // what follows from it
+    int64_t heard_us;
+    size_t count;
+    struct weft_told_by by[WEFT_REPLICAS_MAX];
+};
+
+struct weft_broker_flags {
+    bool draining, leaving, sick;
+};
+
+#define WEFT_PROBLEMS_MAX 32 // sentences; what is more is counted in the last
+
+struct weft_problems {
+    weft_arena_t *arena;
+    weft_slice_t sentences[WEFT_PROBLEMS_MAX];
+    size_t count, left_out;
+};
+
 struct weft_coordinator {
     struct weft_part part;
     struct weft_coordinator_node *node;
@@ -92,7 +132,7 @@ struct weft_coordinator {
     char endpoint[WEFT_ENDPOINT_BYTES_MAX]; // as others are told
     int32_t id;
     weft_id_t format_id; // for a cluster that has none yet; zero: drawn at the start
-    int64_t heartbeat_us, session_us;
+    int64_t heartbeat_us, session_us, stuck_us;
     uint64_t partitions_max;
 
     weft_cluster_t *cluster;
@@ -104,8 +144,15 @@ struct weft_coordinator {
     weft_map_t *proposals; // token to struct weft_proposal
     uint64_t token;
     uint64_t partitions_proposed;
-    weft_map_t *altering; // ids of topics with a topic_altered on its way
-    weft_map_t *sessions; // broker id to struct weft_broker_session
+    weft_map_t *altering;                      // ids of topics with a topic_altered on its way
+    weft_map_t *sessions;                      // broker id to struct weft_broker_session
+    weft_map_t *changing;                      // ids of brokers with a broker_changed or broker_removed on its way
+    weft_map_t *in_sync_waits, *kept, *losses; // of proposals, by their `wait`: insync.c, moves.c, elect.c
+    weft_map_t *told;                          // topic id and partition to struct weft_told
+    int64_t told_sweep_us;
+    int64_t changed_us, tick_us; // a broker came or went; when leaders.c looks again
+    bool balancing, wave_proposed, settings_changing;
+    uint64_t balanced_index, waved_index; // nothing was to do at that index
     bool in_office, stopping;
     bool watching; // there were sessions at the last turn
     int64_t started_us, turned_us, scan_us;
@@ -122,10 +169,18 @@ extern const struct weft_quorum_events weft_coordinator_events;
 
 // Hands a command to the quorum. Refused: settled at once, or the asker is told.
 void weft_coordinator_propose(weft_coordinator_t *self, const struct weft_proposal *proposal, weft_slice_t command);
+// Asks the quorum for another voter, or one less; it comes back like a command.
+void weft_coordinator_propose_voter(weft_coordinator_t *self, const struct weft_proposal *proposal,
+                                    const struct weft_quorum_voter *voter, bool remove);
+// The operation of a client was done before.
+bool weft_coordinator_is_done(const weft_coordinator_t *self, weft_id_t operation);
 // Sends an encoded reply header.
 void weft_coordinator_answer(weft_coordinator_t *self, const struct weft_asker *asker, const weft_buf_t *header);
 void weft_coordinator_refuse(weft_coordinator_t *self, const struct weft_asker *asker, weft_err_t err,
                              const char *sentence);
+
+// Another change of the same thing is under way: OVERLOADED, with a time to come back.
+void weft_coordinator_come_back(weft_coordinator_t *self, const struct weft_asker *asker);
 
 // ---- topics.c
 
@@ -140,18 +195,106 @@ void weft_coordinator_topic_done(weft_coordinator_t *self, const struct weft_pro
 // ---- brokers.c
 
 void weft_coordinator_broker_register(weft_coordinator_t *self, const struct weft_asker *asker, weft_slice_t header);
-void weft_coordinator_broker_heartbeat(weft_coordinator_t *self, const struct weft_asker *asker, weft_slice_t header);
+struct weft_broker_session *weft_coordinator_session(const weft_coordinator_t *self, int32_t broker); // NULL: none
+// UNKNOWN_BROKER, with a sentence.
+WEFT_MUST_USE weft_err_t weft_coordinator_find_broker(const weft_coordinator_t *self, int32_t id,
+                                                      const struct weft_cluster_broker **out, struct weft_error *error);
+// That this start of the broker is alive: FENCED otherwise.
+WEFT_MUST_USE weft_err_t weft_coordinator_broker_check(const weft_coordinator_t *self, int32_t id,
+                                                       weft_id_t incarnation, struct weft_error *error);
+void weft_coordinator_hear(weft_coordinator_t *self, struct weft_broker_session *session,
+                           const struct weft_asker *asker);
+// A newcomer under an id that was alive: in use if that one goes on, else let in.
+void weft_coordinator_parked_turn(weft_coordinator_t *self, struct weft_broker_session *session, int64_t now_us);
 // A broker command was applied, or a proposal for one was lost (err).
 void weft_coordinator_broker_done(weft_coordinator_t *self, const struct weft_proposal *proposal);
 void weft_coordinator_broker_lost(weft_coordinator_t *self, const struct weft_proposal *proposal);
 // Sessions for the brokers that the state calls alive, and for no others.
 void weft_coordinator_sessions_follow(weft_coordinator_t *self, int32_t broker);
 void weft_coordinator_took_office(weft_coordinator_t *self);
+void weft_coordinator_sessions_drop(weft_coordinator_t *self);
+
+// ---- heartbeats.c
+
+void weft_coordinator_broker_heartbeat(weft_coordinator_t *self, const struct weft_asker *asker, weft_slice_t header);
+void weft_coordinator_heartbeat_answer(weft_coordinator_t *self, const struct weft_asker *asker, bool stop_now);
+// `asker`, if any, is told to stop once it is done.
+void weft_coordinator_fence(weft_coordinator_t *self, struct weft_broker_session *session,
+                            const struct weft_asker *asker);
 // Timeouts, which are proposals: before the quorum's turn.
 int64_t weft_coordinator_brokers_turn(weft_coordinator_t *self, int64_t now_us);
 // What was applied goes out: after it.
 void weft_coordinator_brokers_push(weft_coordinator_t *self, int64_t now_us);
-void weft_coordinator_sessions_drop(weft_coordinator_t *self);
+
+// ---- insync.c
+
+void weft_coordinator_in_sync_change(weft_coordinator_t *self, const struct weft_asker *asker, weft_slice_t header);
+void weft_coordinator_in_sync_drop(weft_coordinator_t *self); // at the end
+
+// ---- elections.c
+
+void weft_coordinator_partition_report(weft_coordinator_t *self, const struct weft_asker *asker, weft_slice_t header);
+struct weft_told *weft_coordinator_told(const weft_coordinator_t *self, weft_id_t topic, uint32_t partition);
+// The report of a broker that counts now: of this leader epoch, by the incarnation that is alive. NULL: none.
+const struct weft_told_by *weft_coordinator_told_by(const weft_coordinator_t *self, const struct weft_told *told,
+                                                    int32_t broker);
+// Whether a replica is in sync or eligible.
+bool weft_coordinator_is_frozen(const struct weft_cluster_partition *partition, uint8_t place);
+void weft_coordinator_told_sweep(weft_coordinator_t *self, int64_t now_us);
+void weft_coordinator_told_clear(weft_coordinator_t *self);
+
+// ---- elect.c
+
+void weft_coordinator_elect_leader(weft_coordinator_t *self, const struct weft_asker *asker, weft_slice_t header);
+void weft_coordinator_losses_drop(weft_coordinator_t *self); // at the end
+
+// ---- leaders.c
+
+void weft_coordinator_broker_drain(weft_coordinator_t *self, const struct weft_asker *asker, weft_slice_t header);
+// A broker wants to stop: moves what it leads; true once it may.
+bool weft_coordinator_stop_step(weft_coordinator_t *self, struct weft_broker_session *session);
+// Proposes other flags of the proposal's broker (its incarnation: for this start only); `then` is called when it ended.
+// False: another such change is under way.
+bool weft_coordinator_broker_change(weft_coordinator_t *self, const struct weft_proposal *like,
+                                    const struct weft_broker_flags *flags);
+void weft_coordinator_leaders_move(weft_coordinator_t *self, const struct weft_proposal *proposal, weft_id_t operation,
+                                   const struct weft_plan_leader *plan, size_t count);
+size_t weft_coordinator_plan_preferred(const weft_coordinator_t *self, struct weft_plan_leader *out, size_t max);
+int64_t weft_coordinator_leaders_turn(weft_coordinator_t *self, int64_t now_us);
+
+// ---- moves.c
+
+void weft_coordinator_reassign(weft_coordinator_t *self, const struct weft_asker *asker, weft_slice_t header);
+void weft_coordinator_reassign_list(weft_coordinator_t *self, const struct weft_asker *asker, weft_slice_t header);
+void weft_coordinator_balance(weft_coordinator_t *self, const struct weft_asker *asker, weft_slice_t header);
+void weft_coordinator_replicas_move(weft_coordinator_t *self, const struct weft_proposal *like, weft_id_t operation,
+                                    struct weft_replica_move *moves, size_t count);
+// Moves as the command holds them, which borrow from the plan; the caller frees the array.
+struct weft_replica_move *weft_coordinator_moves_of(struct weft_plan_replicas *plan, size_t count);
+void weft_coordinator_kept_drop(weft_coordinator_t *self); // at the end
+
+// ---- decommission.c
+
+void weft_coordinator_broker_remove(weft_coordinator_t *self, const struct weft_asker *asker, weft_slice_t header);
+// The next wave, and brokers that can be forgotten.
+void weft_coordinator_moves_turn(weft_coordinator_t *self);
+
+// ---- settings.c
+
+void weft_coordinator_cluster_alter(weft_coordinator_t *self, const struct weft_asker *asker, weft_slice_t header);
+void weft_coordinator_voter_change(weft_coordinator_t *self, const struct weft_asker *asker, weft_slice_t header);
+// The throttle of moves. False: another change of settings is under way.
+bool weft_coordinator_throttle(weft_coordinator_t *self, int64_t bytes_per_second);
+int64_t weft_coordinator_throttle_now(const weft_coordinator_t *self);
+
+// ---- problems.c
+
+void weft_coordinator_problem(struct weft_problems *self, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+void weft_coordinator_broker_problems(const weft_coordinator_t *self, const struct weft_cluster_broker *broker,
+                                      struct weft_problems *problems);
+void weft_coordinator_partition_problems(const weft_coordinator_t *self, struct weft_problems *problems);
+void weft_coordinator_problems_end(struct weft_problems *self); // what was left out
 
 // ---- status.c
 

@@ -120,6 +120,7 @@ static void s_configure(weft_coordinator_t *self, const weft_options_t *options)
     snprintf(self->name, sizeof self->name, "coordinator-%d", self->id);
     self->heartbeat_us = weft_options_int(options, "heartbeat.ms") * 1000;
     self->session_us = weft_options_int(options, "session.ms") * 1000;
+    self->stuck_us = weft_options_int(options, "stuck.ms") * 1000;
     self->partitions_max = (uint64_t) weft_options_int(options, "partitions.max");
 }
 

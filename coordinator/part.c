@@ -85,6 +85,26 @@ void weft_coordinator_propose(weft_coordinator_t *self, const struct weft_propos
     if (kept->command == WEFT_COMMAND_TOPIC_ALTERED) weft_map_put(self->altering, weft_id_slice(&kept->topic), self);
 }
 
+void weft_coordinator_propose_voter(weft_coordinator_t *self, const struct weft_proposal *proposal,
+                                    const struct weft_quorum_voter *voter, bool remove)
+{
+    struct weft_error error = {.code = WEFT_OK};
+    uint64_t token = ++self->token;
+    weft_err_t err = self->quorum->ops->change(self->quorum, voter, remove, token, &error);
+    if (err) {
+        s_settle(self, proposal, 0, err, error.text);
+        return;
+    }
+    struct weft_proposal *kept = weft_alloc(sizeof *kept);
+    *kept = *proposal;
+    weft_map_put_u64(self->proposals, token, kept);
+}
+
+bool weft_coordinator_is_done(const weft_coordinator_t *self, weft_id_t operation)
+{
+    return !weft_id_is_zero(operation) && weft_cluster_operation_done(self->cluster, operation, NULL);
+}
+
 // Takes a proposal that came back; the caller frees it. NULL: it is none of this run's.
 static struct weft_proposal *s_take(weft_coordinator_t *self, uint64_t token)
 {
@@ -288,6 +308,16 @@ static const struct s_handler s_handlers[WEFT_API_COUNT] = {
     [WEFT_API_TOPIC_ADD_PARTITIONS] = {weft_coordinator_topic_add_partitions, S_CHANGES},
     [WEFT_API_BROKER_REGISTER] = {weft_coordinator_broker_register, S_CHANGES},
     [WEFT_API_BROKER_HEARTBEAT] = {weft_coordinator_broker_heartbeat, S_CHANGES},
+    [WEFT_API_BROKER_DRAIN] = {weft_coordinator_broker_drain, S_CHANGES},
+    [WEFT_API_BROKER_REMOVE] = {weft_coordinator_broker_remove, S_CHANGES},
+    [WEFT_API_IN_SYNC_CHANGE] = {weft_coordinator_in_sync_change, S_CHANGES},
+    [WEFT_API_PARTITION_REPORT] = {weft_coordinator_partition_report, S_CHANGES},
+    [WEFT_API_ELECT_LEADER] = {weft_coordinator_elect_leader, S_CHANGES},
+    [WEFT_API_REASSIGN] = {weft_coordinator_reassign, S_CHANGES},
+    [WEFT_API_REASSIGN_LIST] = {weft_coordinator_reassign_list, 0},
+    [WEFT_API_BALANCE] = {weft_coordinator_balance, S_CHANGES},
+    [WEFT_API_CLUSTER_ALTER] = {weft_coordinator_cluster_alter, S_CHANGES},
+    [WEFT_API_VOTER_CHANGE] = {weft_coordinator_voter_change, S_CHANGES},
 };
 
 static void s_dispatch(weft_coordinator_t *self, enum weft_api api, const struct weft_asker *asker, weft_slice_t header)
@@ -362,13 +392,14 @@ static int64_t s_turn(struct weft_part *part, int64_t now_us)
 {
     weft_coordinator_t *self = s_self(part);
     int64_t next_brokers = weft_coordinator_brokers_turn(self, now_us);
+    size_t sessions = weft_map_count(self->sessions);
     if (now_us >= self->office_us && self->quorum->ops->leads(self->quorum)) s_propose_office(self);
     if (self->office_us < next_brokers) next_brokers = self->office_us;
     bool in_office = self->in_office;
     int64_t next_quorum = self->quorum->ops->turn(self->quorum, now_us);
     weft_coordinator_brokers_push(self, now_us);
     s_gauges(self);
-    if (self->in_office != in_office) return now_us; // sessions began
+    if (self->in_office != in_office || weft_map_count(self->sessions) != sessions) return now_us; // sessions began
     return next_quorum < next_brokers ? next_quorum : next_brokers;
 }
 
@@ -402,6 +433,11 @@ static void s_destroy(struct weft_part **self_p)
     weft_map_destroy(&self->proposals);
     weft_map_destroy(&self->altering);
     weft_map_destroy(&self->sessions);
+    weft_map_destroy(&self->changing);
+    weft_map_destroy(&self->told);
+    weft_coordinator_in_sync_drop(self);
+    weft_coordinator_kept_drop(self);
+    weft_coordinator_losses_drop(self);
     weft_coordinator_feed_destroy(&self->feed);
     weft_cluster_destroy(&self->cluster);
     weft_codec_fini(&self->codec);
@@ -429,6 +465,11 @@ weft_coordinator_t *weft_coordinator_new(void)
     self->proposals = weft_map_new();
     self->altering = weft_map_new();
     self->sessions = weft_map_new();
+    self->changing = weft_map_new();
+    self->told = weft_map_new();
+    self->in_sync_waits = weft_map_new();
+    self->kept = weft_map_new();
+    self->losses = weft_map_new();
     self->office_us = WEFT_TIME_NEVER;
     return self;
 }

@@ -13,10 +13,7 @@
 #include <string.h>
 
 enum {
-    S_COUNTERS_MAX = 128,       // the coordinator's and its transport's
-    S_PROBLEMS_MAX = 32,        // sentences; what is more is counted in the last
-    S_LEADERLESS_NAMED_MAX = 8, // groups of partitions without a leader that are named
-    S_STUCK_MS = 2000           // a turn of a shard or a sync that takes longer is a problem
+    S_COUNTERS_MAX = 128 // the coordinator's and its transport's
 };
 
 void weft_coordinator_hello(weft_coordinator_t *self, const struct weft_asker *asker, weft_slice_t header)
@@ -106,92 +103,6 @@ uint32_t weft_coordinator_leaderless(const weft_coordinator_t *self)
     return (uint32_t) (weft_cluster_partition_count(self->cluster) - led);
 }
 
-struct s_problems {
-    weft_arena_t *arena;
-    weft_slice_t *sentences;
-    size_t count, left_out;
-};
-
-static void s_problem(struct s_problems *self, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void s_problem(struct s_problems *self, const char *format, ...)
-{
-    if (self->count + 1 >= S_PROBLEMS_MAX) { // one place for what is left out
-        self->left_out++;
-        return;
-    }
-    char text[WEFT_ERROR_TEXT_BYTES_MAX];
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(text, sizeof text, format, arguments);
-    va_end(arguments);
-    self->sentences[self->count++] = weft_slice_text(weft_arena_text(self->arena, weft_slice_text(text)));
-}
-
-static void s_broker_problems(const weft_coordinator_t *self, const struct weft_cluster_broker *broker,
-                              struct s_problems *problems)
-{
-    const struct weft_broker_session *session = weft_map_get_u64(self->sessions, (uint64_t) broker->id);
-    if (!broker->alive && broker->stored_count)
-        s_problem(problems, "broker %d is down and holds %u partition%s; start it again", broker->id,
-                  broker->stored_count, broker->stored_count == 1 ? "" : "s");
-    if (session && session->ahead)
-        s_problem(problems,
-                  "broker %d knows of %llu changes, this coordinator of %llu: its data directory is an old copy; put "
-                  "back the newest one",
-                  broker->id, (unsigned long long) session->ahead,
-                  (unsigned long long) weft_cluster_index(self->cluster));
-    if (session && session->turn_ms > S_STUCK_MS)
-        s_problem(problems,
-                  "a shard or disk of broker %d has been busy with one turn for %u ms; look at its disk and its load",
-                  broker->id, session->turn_ms);
-}
-
-/** Partitions of one topic that wait for one broker. */
-struct s_waiting {
-    const struct weft_cluster_topic *topic;
-    int32_t broker;
-    uint32_t first, count;
-};
-
-// Adds to the groups of this topic, which begin at `from`; what no group has room for is left to the total.
-static void s_group_topic(const struct weft_cluster_topic *topic, struct s_waiting *groups, size_t *used)
-{
-    size_t from = *used;
-    for (uint32_t i = 0; i < topic->partition_count; i++) {
-        const struct weft_cluster_partition *partition = &topic->partitions[i];
-        if (partition->leader >= 0) continue;
-        size_t at = from;
-        while (at < *used && groups[at].broker != partition->isr[0]) at++;
-        if (at == S_LEADERLESS_NAMED_MAX) continue;
-        if (at == *used) groups[(*used)++] = (struct s_waiting){topic, partition->isr[0], i, 0};
-        groups[at].count++;
-    }
-}
-
-static void s_leaderless_problems(const weft_coordinator_t *self, uint32_t leaderless, struct s_problems *problems)
-{
-    if (leaderless == 0) return;
-    struct s_waiting groups[S_LEADERLESS_NAMED_MAX];
-    size_t used = 0;
-    uint32_t named = 0;
-    const struct weft_cluster_topic *topic;
-    for (size_t cursor = 0; used < S_LEADERLESS_NAMED_MAX && (topic = weft_cluster_next_topic(self->cluster, &cursor));)
-        s_group_topic(topic, groups, &used);
-    for (size_t i = 0; i < used; i++) {
-        const struct s_waiting *group = &groups[i];
-        named += group->count;
-        if (group->count == 1)
-            s_problem(problems, "partition %u of '%s' has no leader: it waits for broker %d", group->first,
-                      group->topic->name, group->broker);
-        else
-            s_problem(problems, "%u partitions of '%s' have no leader: they wait for broker %d", group->count,
-                      group->topic->name, group->broker);
-    }
-    if (leaderless > named)
-        s_problem(problems, "%u more partition%s no leader", leaderless - named,
-                  leaderless - named == 1 ? " has" : "s have");
-}
-
 static int s_compare_brokers(const void *a, const void *b)
 {
     const struct weft_cluster_broker *const *x = a, *const *y = b;
@@ -222,14 +133,17 @@ static void s_fill_broker(const weft_coordinator_t *self, const struct weft_clus
                                        .shards = (uint32_t) broker->shard_count,
                                        .leads = broker->led_count,
                                        .replicas = broker->stored_count,
-                                       .version = weft_slice_text(broker->version)};
+                                       .version = weft_slice_text(broker->version),
+                                       .draining = broker->draining,
+                                       .leaving = broker->leaving,
+                                       .sick = broker->sick};
     if (session) out->heartbeat_age_ms = (uint32_t) ((weft_port_now_us(&self->port) - session->heard_us) / 1000);
 }
 
 static void s_fill_status(const weft_coordinator_t *self, weft_arena_t *arena, struct weft_cluster_status_reply *reply)
 {
-    struct s_problems problems = {.arena = arena,
-                                  .sentences = weft_arena_alloc(arena, S_PROBLEMS_MAX * sizeof(weft_slice_t))};
+    struct weft_problems *problems = weft_arena_alloc(arena, sizeof *problems);
+    problems->arena = arena;
     size_t count, alive = 0;
     const struct weft_cluster_broker **brokers = s_brokers(self, arena, &count);
     reply->brokers = weft_arena_alloc(arena, count * sizeof *reply->brokers + 1);
@@ -237,21 +151,18 @@ static void s_fill_status(const weft_coordinator_t *self, weft_arena_t *arena, s
     for (size_t i = 0; i < count; i++) {
         alive += brokers[i]->alive;
         s_fill_broker(self, brokers[i], &reply->brokers[i]);
-        s_broker_problems(self, brokers[i], &problems);
+        weft_coordinator_broker_problems(self, brokers[i], problems);
     }
     if (count == 0)
-        s_problem(&problems, "no broker is registered; start one (weft broker) with this coordinator's endpoint, %s",
-                  self->endpoint);
+        weft_coordinator_problem(
+            problems, "no broker is registered; start one (weft broker) with this coordinator's endpoint, %s",
+            self->endpoint);
     else if (alive == 0)
-        s_problem(&problems, "no broker is alive; start them again");
-    s_leaderless_problems(self, reply->leaderless, &problems);
-    if (problems.left_out) {
-        char *text = weft_arena_alloc(arena, 64);
-        snprintf(text, 64, "and %zu more problems", problems.left_out);
-        problems.sentences[problems.count++] = weft_slice_text(text);
-    }
-    reply->problems = problems.sentences;
-    reply->problems_count = problems.count;
+        weft_coordinator_problem(problems, "no broker is alive; start them again");
+    weft_coordinator_partition_problems(self, problems);
+    weft_coordinator_problems_end(problems);
+    reply->problems = problems->sentences;
+    reply->problems_count = problems->count;
 }
 
 void weft_coordinator_cluster_status(weft_coordinator_t *self, const struct weft_asker *asker)
@@ -267,7 +178,14 @@ void weft_coordinator_cluster_status(weft_coordinator_t *self, const struct weft
     reply.coordinator = weft_slice_text(weft_cluster_coordinator(self->cluster, NULL));
     reply.topics = (uint32_t) weft_cluster_topic_count(self->cluster);
     reply.partitions = (uint32_t) weft_cluster_partition_count(self->cluster);
-    reply.leaderless = weft_coordinator_leaderless(self);
+    struct weft_cluster_health_counts counts;
+    weft_cluster_count_health(self->cluster, &counts);
+    reply.leaderless = counts.leaderless;
+    reply.offline = counts.offline;
+    reply.under_replicated = counts.under_replicated;
+    reply.under_min_insync = counts.under_min_insync;
+    reply.moving = counts.moving;
+    reply.level = weft_cluster_level(self->cluster);
     s_fill_status(self, &arena, &reply);
     weft_buf_t out;
     weft_buf_init(&out);

@@ -2,9 +2,10 @@
 // Topics: what people ask for is checked here, with sentences, against the state as it is; what a command then does
 // is decided when it is applied.
 //
-// Repeats after a timeout: a creation that had happened is answered TOPIC_EXISTS, a deletion UNKNOWN_TOPIC, an
-// added partition count INVALID_PARTITIONS ("has 6 already"); an alteration is the same twice. Alterations carry
-// the whole configuration, so of one topic only one is under way at a time: another is asked to come back.
+// A request may carry the id of its operation: what was done under it already is answered as done. Without one, a
+// repeat after a timeout is answered TOPIC_EXISTS for a creation that had happened, UNKNOWN_TOPIC for a deletion,
+// INVALID_PARTITIONS ("has 6 already") for an added partition count; an alteration is the same twice. Alterations
+// carry the whole configuration, so of one topic only one is under way at a time: another is asked to come back.
 #include "coordinator.h"
 
 #include "../lib/base/assert.h"
@@ -16,7 +17,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { S_RETRY_MS = 50, S_CONFIG_MAX = 64 };
+enum {
+    S_RETRY_MS = 50,
+    S_CONFIG_MAX = 64,
+    S_REPLICAS = 3 // of a topic that says nothing, where there are as many brokers
+};
 
 // ---- configuration
 
@@ -78,6 +83,16 @@ static weft_err_t s_room_check(const weft_coordinator_t *self, uint32_t more, st
                           more, (unsigned long long) (used + more), (unsigned long long) self->partitions_max);
 }
 
+// What a topic that says nothing gets.
+static uint32_t s_replicas(const weft_coordinator_t *self)
+{
+    uint32_t usable = 0;
+    const struct weft_cluster_broker *broker;
+    for (size_t cursor = 0; (broker = weft_cluster_next_broker(self->cluster, &cursor));)
+        usable += broker->alive && !broker->leaving;
+    return usable == 0 ? 1 : usable < S_REPLICAS ? usable : S_REPLICAS;
+}
+
 static weft_err_t s_create_check(const weft_coordinator_t *self, const struct weft_topic_create_request *request,
                                  struct weft_error *error)
 {
@@ -88,13 +103,6 @@ static weft_err_t s_create_check(const weft_coordinator_t *self, const struct we
                               WEFT_PARTITIONS_MAX, request->partitions);
     err = s_room_check(self, request->partitions, error);
     if (err) return err;
-    if (request->replicas == 0)
-        return weft_error_set(error, WEFT_ERR_INVALID_REPLICATION, "a partition needs at least one replica");
-    if (request->replicas > 1)
-        return weft_error_set(error, WEFT_ERR_INVALID_REPLICATION,
-                              "this version keeps one replica of each partition, %u were asked; replication arrives "
-                              "with the next release",
-                              request->replicas);
     return s_config_check(request->config, request->config_count, request->replicas, error);
 }
 
@@ -117,7 +125,8 @@ static weft_err_t s_place(weft_coordinator_t *self, uint32_t partitions, uint32_
     return WEFT_OK;
 }
 
-static void s_created(weft_coordinator_t *self, const struct weft_asker *asker, weft_id_t topic, uint64_t version)
+// The four replies have the same two fields.
+static void s_answer(weft_coordinator_t *self, const struct weft_asker *asker, weft_id_t topic, uint64_t version)
 {
     struct weft_topic_create_reply reply;
     weft_topic_create_reply_init(&reply);
@@ -131,6 +140,39 @@ static void s_created(weft_coordinator_t *self, const struct weft_asker *asker, 
     weft_buf_fini(&header);
 }
 
+// The topic that an operation created: its id is not the client's, so it is found by when that was.
+static void s_created_before(weft_coordinator_t *self, const struct weft_asker *asker, uint64_t index)
+{
+    const struct weft_cluster_topic *topic;
+    for (size_t cursor = 0; (topic = weft_cluster_next_topic(self->cluster, &cursor));) {
+        if (topic->created_index != index) continue;
+        s_answer(self, asker, topic->id, index);
+        return;
+    }
+    weft_coordinator_refuse(self, asker, WEFT_ERR_UNKNOWN_TOPIC, "the topic was created, and deleted since");
+}
+
+static bool s_created_already(weft_coordinator_t *self, const struct weft_asker *asker, weft_id_t operation)
+{
+    uint64_t index = 0;
+    if (weft_id_is_zero(operation) || !weft_cluster_operation_done(self->cluster, operation, &index)) return false;
+    s_created_before(self, asker, index);
+    return true;
+}
+
+// Another change was done before under this operation, and is answered. The id of what was deleted by name is not known
+// any more.
+static bool s_done_already(weft_coordinator_t *self, const struct weft_asker *asker, weft_id_t operation,
+                           weft_slice_t name, weft_id_t id)
+{
+    uint64_t index = 0;
+    if (weft_id_is_zero(operation) || !weft_cluster_operation_done(self->cluster, operation, &index)) return false;
+    const struct weft_cluster_topic *topic =
+        weft_id_is_zero(id) ? weft_cluster_topic_by_name(self->cluster, name) : NULL;
+    s_answer(self, asker, topic ? topic->id : id, index);
+    return true;
+}
+
 void weft_coordinator_topic_create(weft_coordinator_t *self, const struct weft_asker *asker, weft_slice_t header)
 {
     struct weft_topic_create_request request;
@@ -138,6 +180,8 @@ void weft_coordinator_topic_create(weft_coordinator_t *self, const struct weft_a
     struct weft_placement *placement = NULL;
     void *memory = NULL;
     weft_err_t err = weft_topic_create_request_decode(&self->codec, header, &request, &error);
+    if (!err && s_created_already(self, asker, request.operation)) return;
+    if (!err && request.replicas == 0) request.replicas = s_replicas(self);
     if (!err) err = s_create_check(self, &request, &error);
     if (!err) err = s_place(self, request.partitions, request.replicas, &placement, &memory, &error);
     if (err) {
@@ -145,7 +189,7 @@ void weft_coordinator_topic_create(weft_coordinator_t *self, const struct weft_a
         return;
     }
     if (request.validate_only) {
-        s_created(self, asker, (weft_id_t){{0}}, weft_cluster_index(self->cluster));
+        s_answer(self, asker, (weft_id_t){{0}}, weft_cluster_index(self->cluster));
         free(memory);
         return;
     }
@@ -157,6 +201,7 @@ void weft_coordinator_topic_create(weft_coordinator_t *self, const struct weft_a
     command.placement_count = request.partitions;
     command.config = request.config;
     command.config_count = request.config_count;
+    command.operation = request.operation;
     weft_buf_t bytes;
     weft_buf_init(&bytes);
     weft_topic_created_command_encode(&command, &bytes);
@@ -164,6 +209,7 @@ void weft_coordinator_topic_create(weft_coordinator_t *self, const struct weft_a
                                      .asked = true,
                                      .asker = *asker,
                                      .topic = command.topic_id,
+                                     .operation = request.operation,
                                      .partitions = request.partitions};
     weft_coordinator_propose(self, &proposal, weft_buf_slice(&bytes));
     weft_buf_fini(&bytes);
@@ -191,6 +237,7 @@ void weft_coordinator_topic_delete(weft_coordinator_t *self, const struct weft_a
     struct weft_error error;
     const struct weft_cluster_topic *topic = NULL;
     weft_err_t err = weft_topic_delete_request_decode(&self->codec, header, &request, &error);
+    if (!err && s_done_already(self, asker, request.operation, request.topic, request.topic_id)) return;
     if (!err) err = s_find_own(self, request.topic, request.topic_id, &topic, &error);
     if (err) {
         weft_coordinator_refuse(self, asker, err, error.text);
@@ -199,11 +246,15 @@ void weft_coordinator_topic_delete(weft_coordinator_t *self, const struct weft_a
     struct weft_topic_deleted_command command;
     weft_topic_deleted_command_init(&command);
     command.topic_id = topic->id;
+    command.operation = request.operation;
     weft_buf_t bytes;
     weft_buf_init(&bytes);
     weft_topic_deleted_command_encode(&command, &bytes);
-    struct weft_proposal proposal = {
-        .command = WEFT_COMMAND_TOPIC_DELETED, .asked = true, .asker = *asker, .topic = topic->id};
+    struct weft_proposal proposal = {.command = WEFT_COMMAND_TOPIC_DELETED,
+                                     .asked = true,
+                                     .asker = *asker,
+                                     .topic = topic->id,
+                                     .operation = request.operation};
     weft_coordinator_propose(self, &proposal, weft_buf_slice(&bytes));
     weft_buf_fini(&bytes);
 }
@@ -255,14 +306,14 @@ static weft_err_t s_merge(const struct weft_cluster_topic *topic, const struct w
     return s_config_check(out, used, topic->partitions[0].replica_count, error);
 }
 
-static void s_come_back(weft_coordinator_t *self, const struct weft_asker *asker)
+void weft_coordinator_come_back(weft_coordinator_t *self, const struct weft_asker *asker)
 {
     struct weft_topic_alter_reply reply;
     weft_topic_alter_reply_init(&reply);
     reply.header.id = asker->id;
     reply.header.error = WEFT_ERR_OVERLOADED;
     reply.header.retry_ms = S_RETRY_MS;
-    reply.header.message = weft_slice_text("another change of this topic is being written; come back after retry_ms");
+    reply.header.message = weft_slice_text("another change of the same is being written; come back after retry_ms");
     weft_buf_t header;
     weft_buf_init(&header);
     weft_topic_alter_reply_encode(&reply, &header);
@@ -279,6 +330,7 @@ void weft_coordinator_topic_alter(weft_coordinator_t *self, const struct weft_as
     struct weft_config_entry config[S_CONFIG_MAX];
     size_t count = 0;
     weft_err_t err = weft_topic_alter_request_decode(&self->codec, header, &request, &error);
+    if (!err && s_done_already(self, asker, request.operation, request.topic, request.topic_id)) return;
     if (!err) err = s_find_own(self, request.topic, request.topic_id, &topic, &error);
     if (!err) err = s_merge(topic, &request, config, &count, &error);
     if (err) {
@@ -286,7 +338,7 @@ void weft_coordinator_topic_alter(weft_coordinator_t *self, const struct weft_as
         return;
     }
     if (weft_map_get(self->altering, weft_id_slice(&topic->id))) {
-        s_come_back(self, asker);
+        weft_coordinator_come_back(self, asker);
         return;
     }
     struct weft_topic_altered_command command;
@@ -294,11 +346,15 @@ void weft_coordinator_topic_alter(weft_coordinator_t *self, const struct weft_as
     command.topic_id = topic->id;
     command.config = config;
     command.config_count = count;
+    command.operation = request.operation;
     weft_buf_t bytes;
     weft_buf_init(&bytes);
     weft_topic_altered_command_encode(&command, &bytes);
-    struct weft_proposal proposal = {
-        .command = WEFT_COMMAND_TOPIC_ALTERED, .asked = true, .asker = *asker, .topic = topic->id};
+    struct weft_proposal proposal = {.command = WEFT_COMMAND_TOPIC_ALTERED,
+                                     .asked = true,
+                                     .asker = *asker,
+                                     .topic = topic->id,
+                                     .operation = request.operation};
     weft_coordinator_propose(self, &proposal, weft_buf_slice(&bytes));
     weft_buf_fini(&bytes);
 }
@@ -327,6 +383,7 @@ void weft_coordinator_topic_add_partitions(weft_coordinator_t *self, const struc
     struct weft_placement *placement = NULL;
     void *memory = NULL;
     weft_err_t err = weft_topic_add_partitions_request_decode(&self->codec, header, &request, &error);
+    if (!err && s_done_already(self, asker, request.operation, request.topic, request.topic_id)) return;
     if (!err) err = s_find_own(self, request.topic, request.topic_id, &topic, &error);
     if (!err) err = s_grow_check(self, topic, request.to, &error);
     if (!err)
@@ -342,6 +399,7 @@ void weft_coordinator_topic_add_partitions(weft_coordinator_t *self, const struc
     command.from = topic->partition_count;
     command.placement = placement;
     command.placement_count = request.to - topic->partition_count;
+    command.operation = request.operation;
     weft_buf_t bytes;
     weft_buf_init(&bytes);
     weft_partitions_added_command_encode(&command, &bytes);
@@ -349,6 +407,7 @@ void weft_coordinator_topic_add_partitions(weft_coordinator_t *self, const struc
                                      .asked = true,
                                      .asker = *asker,
                                      .topic = topic->id,
+                                     .operation = request.operation,
                                      .partitions = request.to - topic->partition_count};
     weft_coordinator_propose(self, &proposal, weft_buf_slice(&bytes));
     weft_buf_fini(&bytes);
@@ -357,8 +416,13 @@ void weft_coordinator_topic_add_partitions(weft_coordinator_t *self, const struc
 
 // ---- applied
 
-// The four replies have the same two fields.
 void weft_coordinator_topic_done(weft_coordinator_t *self, const struct weft_proposal *proposal, uint64_t index)
 {
-    s_created(self, &proposal->asker, proposal->topic, index);
+    uint64_t first = index; // two of one operation at a time: the second did nothing
+    if (!weft_id_is_zero(proposal->operation))
+        (void) weft_cluster_operation_done(self->cluster, proposal->operation, &first);
+    if (first != index && proposal->command == WEFT_COMMAND_TOPIC_CREATED)
+        s_created_before(self, &proposal->asker, first);
+    else
+        s_answer(self, &proposal->asker, proposal->topic, first);
 }

@@ -19,6 +19,9 @@ const char *const sim_mutations[] = {
     "torn_batch_taken",          // log: recovery does not look at checksums
     "durable_read_of_undurable", // broker: read durable shows what is only committed (rule 18)
     "sessions_not_replayed",     // broker: after a start it knows the producers of the last snapshot only
+    "old_incarnation_joins",     // coordinator: a member that started again since joins an in-sync set (rule 1)
+    "leader_elected_without_all_reports", // coordinator: the first of the frozen set that reports leads (rule 4)
+    "no_grace_after_office", // coordinator: who is not heard at once after taking office is fenced
     "doubt_is_refusal",          // client: no answer is reported as surely not written
     "consumer_steps_over",       // client: now and then a record is left out
     NULL,

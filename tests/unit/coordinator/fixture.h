@@ -155,6 +155,7 @@ static inline void s_create_topic_request(struct fixture *self, const char *name
     request.id = ++self->id;
     request.topic = weft_slice_text(name);
     request.partitions = partitions;
+    request.replicas = 1;
     request.config = &entry;
     request.config_count = key ? 1 : 0;
     weft_topic_create_request_encode(&request, &self->header);

@@ -92,7 +92,7 @@ static void test_coordinator__bad_requests_get_sentences_and_change_nothing(void
     request.replicas = 3;
     weft_topic_create_request_encode(&request, &self->header);
     assert_err(s_ask(self, ADMIN), WEFT_ERR_INVALID_REPLICATION);
-    assert_non_null(strstr(self->error.text, "next release"));
+    assert_non_null(strstr(self->error.text, "3 replicas were asked"));
     request.replicas = 1;
     request.validate_only = true;
     request.id = ++self->id;

@@ -21,18 +21,6 @@
 
 // ---- what parts share
 
-void weft_broker_notice_set(struct weft_broker_notice *notice, const char *text)
-{
-    if (atomic_load_explicit(&notice->set, memory_order_relaxed)) return;
-    snprintf(notice->text, sizeof notice->text, "%s", text);
-    atomic_store_explicit(&notice->set, true, memory_order_release);
-}
-
-static const char *s_notice(const struct weft_broker_notice *notice)
-{
-    return atomic_load_explicit(&notice->set, memory_order_acquire) ? notice->text : "see its trace";
-}
-
 char *weft_broker_directory(const struct weft_broker *self, weft_id_t topic, int64_t partition)
 {
     char id[WEFT_ID_TEXT_BYTES];
@@ -66,65 +54,6 @@ int64_t weft_broker_found_end(const struct weft_broker *self, weft_id_t topic, u
 {
     const struct weft_broker_found *found = s_find_found(self, self->found_count, topic, partition);
     return found != NULL ? found->synced_end : 0;
-}
-
-// ---- health
-
-// The first shard that has a partition with the trouble that `counter` counts, or NULL.
-static const struct weft_broker_shard *s_troubled(const struct weft_broker *self, enum weft_shard_counter counter,
-                                                  uint64_t *count)
-{
-    const struct weft_broker_shard *first = NULL;
-    *count = 0;
-    for (size_t i = 0; i < self->shard_count; i++) {
-        uint64_t value = weft_counter_get(&self->shards[i].counters, counter);
-        if (value != 0 && first == NULL) first = &self->shards[i];
-        *count += value;
-    }
-    return first;
-}
-
-enum weft_health weft_broker_health(const struct weft_node *node, char *sentence, size_t sentence_bytes)
-{
-    const struct weft_broker *self = (const struct weft_broker *) node;
-    uint64_t count;
-    const struct weft_broker_shard *shard;
-    switch ((enum weft_broker_standing) atomic_load_explicit(&self->standing, memory_order_relaxed)) {
-    case WEFT_BROKER_STARTING:
-        snprintf(sentence, sentence_bytes, "waits for a coordinator at %s",
-                 weft_options_text(self->options, "coordinators"));
-        return WEFT_HEALTH_STARTING;
-    case WEFT_BROKER_REJECTED:
-        snprintf(sentence, sentence_bytes, "%s", s_notice(&self->notice));
-        return WEFT_HEALTH_FAILED;
-    case WEFT_BROKER_LEAVING:
-        snprintf(sentence, sentence_bytes, "a clean stop is under way");
-        return WEFT_HEALTH_STOPPING;
-    case WEFT_BROKER_JOINED:
-    case WEFT_BROKER_ALONE: break;
-    }
-    if ((shard = s_troubled(self, WEFT_COUNT_PARTITIONS_REFUSED, &count)) != NULL) {
-        snprintf(sentence, sentence_bytes, "partitions not served: %llu; %s", (unsigned long long) count,
-                 s_notice(&shard->notice));
-        return WEFT_HEALTH_DEGRADED;
-    }
-    if (s_troubled(self, WEFT_COUNT_PARTITIONS_DISK_FULL, &count) != NULL) {
-        snprintf(sentence, sentence_bytes, "the disk under %s is full; free space, writing goes on by itself then",
-                 self->data);
-        return WEFT_HEALTH_DEGRADED;
-    }
-    if ((shard = s_troubled(self, WEFT_COUNT_BATCHES_DAMAGED, &count)) != NULL) {
-        snprintf(sentence, sentence_bytes, "damaged batches met by readers: %llu; %s", (unsigned long long) count,
-                 s_notice(&shard->damage));
-        return WEFT_HEALTH_DEGRADED;
-    }
-    if (atomic_load_explicit(&self->standing, memory_order_relaxed) == WEFT_BROKER_ALONE) {
-        snprintf(sentence, sentence_bytes, "no coordinator answers at %s; serving on without changes",
-                 weft_options_text(self->options, "coordinators"));
-        return WEFT_HEALTH_DEGRADED;
-    }
-    snprintf(sentence, sentence_bytes, "serving");
-    return WEFT_HEALTH_SERVING;
 }
 
 // ---- what is stored

@@ -75,10 +75,12 @@ struct weft_broker_found {
     bool missing; // it has no directory: opened, it is damaged
 };
 
-/** What went wrong first in one part, for weft_node.health: written once by its part, read by any thread. */
+/** What went wrong last in one part, for weft_node.health: written by its part, read by any thread (health.c). */
+#define WEFT_BROKER_NOTICE_WORDS ((WEFT_ERROR_TEXT_BYTES_MAX + 7) / 8)
 struct weft_broker_notice {
     _Atomic bool set;
-    char text[WEFT_ERROR_TEXT_BYTES_MAX];
+    _Atomic uint32_t version; // odd while it is written
+    _Atomic uint64_t words[WEFT_BROKER_NOTICE_WORDS];
 };
 
 /** What a shard lets other threads read. */
@@ -119,12 +121,15 @@ struct weft_broker {
     // Atomics inside.
     weft_counters_t counters; // of control
     _Atomic int standing;     // enum weft_broker_standing
+    _Atomic bool disk_failed; // a log is broken for good (rule 11): set by any shard, told to the coordinator
     struct weft_broker_notice notice;
     struct weft_broker_shard shards[WEFT_BROKER_SHARDS_MAX];
 };
 
-// Sets the notice if it is the first.
+// In place of what it said before. Set and clear: only the part that owns it.
 void weft_broker_notice_set(struct weft_broker_notice *notice, const char *text);
+void weft_broker_notice_clear(struct weft_broker_notice *notice); // the cause is gone
+bool weft_broker_notice_is_set(const struct weft_broker_notice *notice);
 enum weft_health weft_broker_health(const struct weft_node *node, char *sentence, size_t sentence_bytes);
 // The synced end recorded for a partition, 0 if unknown.
 int64_t weft_broker_found_end(const struct weft_broker *self, weft_id_t topic, uint32_t partition);

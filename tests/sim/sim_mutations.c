@@ -21,9 +21,9 @@ const char *const sim_mutations[] = {
     "sessions_not_replayed",     // broker: after a start it knows the producers of the last snapshot only
     "old_incarnation_joins",     // coordinator: a member that started again since joins an in-sync set (rule 1)
     "leader_elected_without_all_reports", // coordinator: the first of the frozen set that reports leads (rule 4)
-    "no_grace_after_office", // coordinator: who is not heard at once after taking office is fenced
-    "doubt_is_refusal",          // client: no answer is reported as surely not written
-    "consumer_steps_over",       // client: now and then a record is left out
+    "no_grace_after_office",              // coordinator: who is not heard at once after taking office is fenced
+    "doubt_is_refusal",                   // client: no answer is reported as surely not written
+    "consumer_steps_over",                // client: now and then a record is left out
     NULL,
 };
 

@@ -354,14 +354,16 @@ static void s_summarize(const struct sim_run *run, struct sim_result *out)
     out->crashes = run->nodes.kills + run->nodes.power_losses;
     out->events = world->events;
     out->virtual_us = sim_now_us(run->sim);
+    char decided[200];
+    sim_witness_summary(run->witness, decided, sizeof decided);
     snprintf(out->summary, sizeof out->summary,
              "%zu coordinators, %zu brokers, %d replicas, %llu sent, %llu acked, %llu maybe, %llu refused, %llu read, "
-             "%llu duplicates, %u kills, %u power losses, %u stops, %u disk faults, %llu breaks, %.1f s",
+             "%llu duplicates, %u kills, %u power losses, %u stops, %u disk faults, %llu breaks%s, %.1f s",
              run->settings.coordinators, run->settings.brokers, run->replicas_max, (unsigned long long) stats->sent,
              (unsigned long long) stats->acked, (unsigned long long) stats->maybe_applied,
              (unsigned long long) stats->not_applied, (unsigned long long) stats->read,
              (unsigned long long) stats->duplicates, run->nodes.kills, run->nodes.power_losses, run->nodes.stops,
-             run->nodes.disk_faults, (unsigned long long) world->broken, (double) out->virtual_us / 1e6);
+             run->nodes.disk_faults, (unsigned long long) world->broken, decided, (double) out->virtual_us / 1e6);
 }
 
 void sim_run_seed(uint64_t seed, bool trace, struct sim_result *out)

@@ -8,6 +8,7 @@
 #include "../../lib/base/crc32c.h"
 
 #include <weft_gen/codec.h>
+#include <weft_gen/commands.h>
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,6 +33,7 @@ struct sim_witness {
     uint64_t applied; // by nodes
     int64_t joined_us[SIM_BROKERS_MAX + 1];
     uint64_t commands[COMMANDS_MAX];
+    char traced[SIM_TOPICS_MAX][SIM_PARTITIONS_MAX][160]; // what was last told of a partition
     weft_codec_t codec;
 };
 
@@ -64,6 +66,24 @@ static uint32_t s_members(const struct weft_cluster_partition *partition)
     return members;
 }
 
+static void s_trace(sim_witness_t *self, int topic, uint32_t p, const struct weft_cluster_partition *partition)
+{
+    char text[160], *last = self->traced[topic][p];
+    int size = snprintf(text, sizeof text, "%s/%u: leader %d, epochs %d %d, in sync", self->clients->topics[topic].name,
+                        p, partition->leader, partition->leader_epoch, partition->partition_epoch);
+    for (int i = 0; i < partition->isr_count; i++)
+        size += snprintf(text + size, sizeof text - (size_t) size, " %d", partition->isr[i]);
+    for (int i = 0; i < partition->replica_count; i++) {
+        size += snprintf(text + size, sizeof text - (size_t) size, "%s%d%s%s", i == 0 ? " of " : " ",
+                         partition->replicas[i], partition->eligible & 1U << i ? "e" : "",
+                         partition->unsure & 1U << i ? "?" : "");
+    }
+    if (partition->moving != NULL) snprintf(text + size, sizeof text - (size_t) size, ", moving");
+    if (strcmp(text, last) == 0) return;
+    memcpy(last, text, sizeof text);
+    sim_trace(self->sim, "witness", "%s", text);
+}
+
 static void s_tell(sim_witness_t *self)
 {
     size_t cursor = 0;
@@ -74,6 +94,7 @@ static void s_tell(sim_witness_t *self)
             const struct weft_cluster_partition *partition = &topic->partitions[p];
             sim_history_decided(self->history, index, (int) p, sim_now_us(self->sim), partition->leader,
                                 s_members(partition));
+            if (sim_is_traced(self->sim)) s_trace(self, index, p, partition);
         }
     }
 }
@@ -223,9 +244,23 @@ int64_t sim_witness_joined_us(const sim_witness_t *self, int32_t broker)
     return self->joined_us[broker];
 }
 
-uint64_t sim_witness_commands(const sim_witness_t *self, enum weft_command command)
+void sim_witness_summary(const sim_witness_t *self, char *text, size_t text_bytes)
 {
-    return self->commands[command];
+    static const struct {
+        enum weft_command command;
+        const char *name;
+    } told[] = {{WEFT_COMMAND_TOOK_OFFICE, "offices"},           {WEFT_COMMAND_BROKER_FENCED, "fencings"},
+                {WEFT_COMMAND_PARTITION_CHANGED, "set changes"}, {WEFT_COMMAND_LEADERS_MOVED, "leader moves"},
+                {WEFT_COMMAND_LEADER_ELECTED, "elections"},      {WEFT_COMMAND_REASSIGNED, "reassignments"},
+                {WEFT_COMMAND_VOTERS_CHANGED, "voter changes"}};
+    size_t used = 0;
+    text[0] = '\0';
+    for (size_t i = 0; i < sizeof told / sizeof told[0] && used < text_bytes; i++) {
+        uint64_t count = self->commands[told[i].command];
+        if (count == 0) continue;
+        used +=
+            (size_t) snprintf(text + used, text_bytes - used, ", %llu %s", (unsigned long long) count, told[i].name);
+    }
 }
 
 // ---- life

@@ -12,8 +12,6 @@
 #include "../../lib/core/cluster.h"
 #include "sim_clients.h"
 
-#include <weft_gen/commands.h>
-
 typedef struct sim_witness sim_witness_t;
 
 // One at a time in a process. `clients` says which topics the history is about.
@@ -30,6 +28,7 @@ bool sim_witness_settled(const sim_witness_t *self, char *why, size_t why_bytes)
 bool sim_witness_in_sync(const struct weft_cluster_partition *partition, int32_t broker);
 // When the broker last joined under a new incarnation; -1: never.
 int64_t sim_witness_joined_us(const sim_witness_t *self, int32_t broker);
-uint64_t sim_witness_commands(const sim_witness_t *self, enum weft_command command); // applied with success
+// What was decided how often, as ", 3 offices, 5 set changes".
+void sim_witness_summary(const sim_witness_t *self, char *text, size_t text_bytes);
 
 #endif

@@ -69,6 +69,11 @@ static void s_line(const sim_t *self, const char *who, const char *text)
             (long long) (self->now_us % 1000000), who, text);
 }
 
+bool sim_is_traced(const sim_t *self)
+{
+    return self->trace;
+}
+
 void sim_trace(const sim_t *self, const char *who, const char *format, ...)
 {
     if (!self->trace) return;

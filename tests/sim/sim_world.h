@@ -54,6 +54,7 @@ const char *sim_running(const sim_t *self); // the part whose turn it is, for pe
 
 // Lines with virtual time and host to stderr, also of weft_trace. Off by default.
 void sim_trace_on(sim_t *self, bool on);
+bool sim_is_traced(const sim_t *self);
 void sim_trace(const sim_t *self, const char *who, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 // ---- hosts

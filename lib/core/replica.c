@@ -8,6 +8,8 @@
  */
 #include "replica_self.h"
 
+#include "../base/mutate.h"
+
 #include <stdlib.h>
 
 #define EFFECTS_MIN 16
@@ -148,6 +150,13 @@ static void s_follow(weft_replica_t *self)
     self->aligned = self->log_end == self->log_start && self->last_epoch < 0;
     self->aligned_by_cut = false;
     self->told_committed = self->told_durable = 0; // nothing yet, by this leader
+    if (weft_mutated("truncate_by_watermark") && !self->aligned) {
+        self->aligned = self->committed == self->log_end;
+        self->aligned_by_cut = !self->aligned;
+        if (!self->aligned)
+            weft_replica_emit(
+                self, &(struct weft_replica_effect_entry){.type = WEFT_REPLICA_TRUNCATE, .offset = self->committed});
+    }
 }
 
 // After the log was opened or the leader epoch moved.
@@ -235,6 +244,11 @@ void weft_replica_opened(weft_replica_t *self, int64_t log_start, int64_t log_en
     weft_replica_advance(self);
 }
 
+void weft_replica_set_incarnation(weft_replica_t *self, weft_id_t incarnation)
+{
+    self->config.incarnation = incarnation;
+}
+
 // ---- state
 
 enum weft_role weft_replica_role(const weft_replica_t *self)
@@ -282,8 +296,24 @@ bool weft_replica_aligned(const weft_replica_t *self)
     return self->role == WEFT_ROLE_FOLLOWER && self->aligned;
 }
 
+int32_t weft_replica_last_epoch(const weft_replica_t *self)
+{
+    return self->last_epoch;
+}
+
+bool weft_replica_in_sync(const weft_replica_t *self)
+{
+    return self->self_index >= 0 && self->assignment.members[self->self_index].in_sync;
+}
+
+bool weft_replica_durable_wanted(const weft_replica_t *self)
+{
+    return weft_waiters_count(&self->durable_waiters) != 0;
+}
+
 bool weft_replica_settled(const weft_replica_t *self)
 {
+    if (weft_mutated("unsettled_leader_answers")) return self->role == WEFT_ROLE_LEADER;
     return self->role == WEFT_ROLE_LEADER && self->committed >= self->inherited_end;
 }
 

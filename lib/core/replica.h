@@ -141,6 +141,11 @@ bool weft_replica_cancel(weft_replica_t *self, uint64_t token);
  */
 WEFT_MUST_USE weft_err_t weft_replica_report(weft_replica_t *self, int32_t broker, weft_id_t incarnation,
                                              int32_t leader_epoch, int64_t log_end, int64_t synced_end, int64_t now_ms);
+/**
+ * Would weft_replica_report refuse this follower, whatever it says of its log? Same errors.
+ */
+WEFT_MUST_USE weft_err_t weft_replica_knows(const weft_replica_t *self, int32_t broker, weft_id_t incarnation,
+                                            int32_t leader_epoch);
 /** Follower: batches were appended; the leader told its marks. */
 void weft_replica_followed(weft_replica_t *self, const struct weft_batch *batch);
 void weft_replica_leader_marks(weft_replica_t *self, int64_t committed, int64_t durable);
@@ -154,6 +159,13 @@ void weft_replica_diverged(weft_replica_t *self, int32_t leader_epoch, int64_t l
                            int64_t own_end);
 // Follower: the log is a prefix of the leader's, so it may fetch and report. A log without a batch is.
 bool weft_replica_aligned(const weft_replica_t *self);
+// Follower: the leader's log does not go on from ours, whatever was found before: align again.
+void weft_replica_unalign(weft_replica_t *self);
+// Follower: the log was emptied, durably, and starts and ends at `offset`, where the leader's begins (not below our
+// end). It is aligned then.
+void weft_replica_reset(weft_replica_t *self, int64_t offset);
+// This start was registered anew: assignments from now on are compared with this incarnation.
+void weft_replica_set_incarnation(weft_replica_t *self, weft_id_t incarnation);
 /** Time passes: in-sync lag of members, session expiry. Cheap; call about once a second. */
 void weft_replica_tick(weft_replica_t *self, int64_t now_ms);
 
@@ -169,9 +181,21 @@ int64_t weft_replica_durable(const weft_replica_t *self);
 int64_t weft_replica_log_end(const weft_replica_t *self);
 int64_t weft_replica_synced_end(const weft_replica_t *self);
 int64_t weft_replica_log_start(const weft_replica_t *self);
+int32_t weft_replica_last_epoch(const weft_replica_t *self);          // of the last batch, -1: none
+bool weft_replica_in_sync(const weft_replica_t *self);                // we are in the in-sync set that is confirmed
+bool weft_replica_counts(const weft_replica_t *self, int32_t broker); // leader: that member holds back our marks
+bool weft_replica_durable_wanted(const weft_replica_t *self);         // somebody waits for the durable mark
 bool weft_replica_settled(const weft_replica_t *self);    // all that this leader inherited is committed (rule 5)
 bool weft_replica_wants_sync(const weft_replica_t *self); // log end > synced end, and the disk is ours
 size_t weft_replica_waiter_count(const weft_replica_t *self);
+/** A member as the leader knows it; of itself as it is. */
+struct weft_replica_peer {
+    int32_t broker;
+    bool in_sync;                // confirmed
+    int64_t log_end, synced_end; // -1: nothing reported in this epoch
+    int64_t behind_ms;           // since it was last known to have everything, synced
+};
+size_t weft_replica_peers(const weft_replica_t *self, struct weft_replica_peer out[WEFT_REPLICA_MEMBERS_MAX]);
 weft_sessions_t *weft_replica_sessions(weft_replica_t *self); // for replay and snapshots
 void weft_replica_check(const weft_replica_t *self);
 

@@ -16,14 +16,22 @@
 
 // ---- marks
 
+static bool s_lags(const weft_replica_t *self, const struct weft_replica_view *view, int64_t now_ms)
+{
+    return view->caught_up_ms + self->config.replica_lag_ms < now_ms;
+}
+
 static bool s_counts(const weft_replica_t *self, size_t index)
 {
-    return self->assignment.members[index].in_sync || self->views[index].asked_in;
+    const struct weft_replica_view *view = &self->views[index];
+    if (weft_mutated("asked_out_does_not_count") && self->asked && s_lags(self, view, self->asked_ms)) return false;
+    if (weft_mutated("joining_does_not_count")) return self->assignment.members[index].in_sync;
+    return self->assignment.members[index].in_sync || view->asked_in || view->held;
 }
 
 static void s_leader_marks(const weft_replica_t *self, int64_t *committed, int64_t *durable)
 {
-    if (self->insync_count < self->assignment.min_insync) return;
+    if (self->insync_count < self->assignment.min_insync && !weft_mutated("marks_below_min_insync")) return;
     int64_t written = self->log_end, synced = self->synced_end;
     for (size_t i = 0; i < self->assignment.member_count; i++) {
         if ((int) i == self->self_index || !s_counts(self, i)) continue;
@@ -83,8 +91,12 @@ void weft_replica_advance(weft_replica_t *self)
 void weft_replica_views_reset(weft_replica_t *self, int64_t now_ms)
 {
     for (size_t i = 0; i < WEFT_REPLICA_MEMBERS_MAX; i++) {
-        self->views[i] = (struct weft_replica_view){
-            .log_end = -1, .synced_end = -1, .caught_up_ms = now_ms, .target_end = self->log_end, .target_ms = now_ms};
+        self->views[i] = (struct weft_replica_view){.log_end = -1,
+                                                    .synced_end = -1,
+                                                    .caught_up_ms = now_ms,
+                                                    .target_end = self->log_end,
+                                                    .target_ms = now_ms,
+                                                    .held_ms = now_ms - WEFT_REPLICA_HOLD_AGAIN_MS};
     }
 }
 
@@ -103,6 +115,7 @@ static void s_catch_up(const weft_replica_t *self, struct weft_replica_view *vie
         return;
     else if (view->target_ms > view->caught_up_ms)
         view->caught_up_ms = view->target_ms;
+    view->reached = true;
     view->target_end = self->log_end;
     view->target_ms = now_ms;
 }
@@ -110,8 +123,24 @@ static void s_catch_up(const weft_replica_t *self, struct weft_replica_view *vie
 // Has it all that acknowledgements and the new leadership rest on? (rule 3)
 static bool s_may_join(const weft_replica_t *self, const struct weft_replica_view *view)
 {
+    if (weft_mutated("join_by_log_end")) return view->log_end >= self->committed;
     return view->synced_end >= self->durable && view->log_end >= self->committed &&
            view->log_end >= self->inherited_end;
+}
+
+/*
+ * One that is near is counted before it may join: while writes go on, a follower is always a round trip behind the log
+ * end, and with nobody else in sync that is the committed mark. Held at its log end the mark waits for it, and it is
+ * asked in. Counting one more is always right; it is not done for longer than a near one needs.
+ */
+static void s_hold(const weft_replica_t *self, struct weft_replica_view *view, int64_t now_ms)
+{
+    if (view->held && now_ms - view->held_ms >= WEFT_REPLICA_HOLD_MS) view->held = false;
+    bool near =
+        view->reached && view->caught_up_ms + WEFT_REPLICA_NEAR_MS >= now_ms && view->log_end >= self->inherited_end;
+    if (view->held || !near || now_ms - view->held_ms < WEFT_REPLICA_HOLD_AGAIN_MS) return;
+    view->held = true;
+    view->held_ms = now_ms;
 }
 
 static int s_reporter(const weft_replica_t *self, int32_t broker, weft_id_t incarnation, weft_err_t *err)
@@ -120,20 +149,37 @@ static int s_reporter(const weft_replica_t *self, int32_t broker, weft_id_t inca
     for (size_t i = 0; i < self->assignment.member_count; i++) {
         const struct weft_replica_member *member = &self->assignment.members[i];
         if (member->broker != broker || (int) i == self->self_index) continue;
-        *err = weft_id_equal(member->incarnation, incarnation) ? WEFT_OK : WEFT_ERR_FENCED;
+        bool same = weft_id_equal(member->incarnation, incarnation) || weft_mutated("report_by_old_incarnation");
+        *err = same ? WEFT_OK : WEFT_ERR_FENCED;
         return (int) i;
     }
     return -1;
 }
 
+static weft_err_t s_check_reporter(const weft_replica_t *self, int32_t broker, weft_id_t incarnation,
+                                   int32_t leader_epoch, int *index)
+{
+    weft_err_t err;
+    bool stale = leader_epoch < self->assignment.leader_epoch && !weft_mutated("report_of_old_epoch_counts");
+    bool newer = leader_epoch > self->assignment.leader_epoch && !weft_mutated("no_fencing_of_old_leader");
+    if (self->role != WEFT_ROLE_LEADER) return WEFT_ERR_NOT_LEADER;
+    if (stale) return WEFT_ERR_STALE_EPOCH;
+    if (newer) return WEFT_ERR_UNKNOWN_EPOCH;
+    *index = s_reporter(self, broker, incarnation, &err);
+    return err;
+}
+
+weft_err_t weft_replica_knows(const weft_replica_t *self, int32_t broker, weft_id_t incarnation, int32_t leader_epoch)
+{
+    int index;
+    return s_check_reporter(self, broker, incarnation, leader_epoch, &index);
+}
+
 weft_err_t weft_replica_report(weft_replica_t *self, int32_t broker, weft_id_t incarnation, int32_t leader_epoch,
                                int64_t log_end, int64_t synced_end, int64_t now_ms)
 {
-    if (self->role != WEFT_ROLE_LEADER) return WEFT_ERR_NOT_LEADER;
-    if (leader_epoch < self->assignment.leader_epoch) return WEFT_ERR_STALE_EPOCH;
-    if (leader_epoch > self->assignment.leader_epoch) return WEFT_ERR_UNKNOWN_EPOCH;
-    weft_err_t err;
-    int index = s_reporter(self, broker, incarnation, &err);
+    int index;
+    weft_err_t err = s_check_reporter(self, broker, incarnation, leader_epoch, &index);
     if (err != WEFT_OK) return err;
     if (synced_end < 0 || synced_end > log_end || log_end > self->log_end) return WEFT_ERR_INVALID_REQUEST;
 
@@ -142,10 +188,14 @@ weft_err_t weft_replica_report(weft_replica_t *self, int32_t broker, weft_id_t i
     if (log_end > view->log_end) view->log_end = log_end; // reports may overtake each other at a reconnect
     if (synced_end > view->synced_end) view->synced_end = synced_end;
     s_catch_up(self, view, now_ms);
-    if (!s_counts(self, (size_t) index) && s_may_join(self, view)) {
+    bool outside = !self->assignment.members[index].in_sync && !view->asked_in;
+    if (outside && s_may_join(self, view)) {
         view->asked_in = true; // rule 1: counts from now on
+        view->held = false;
         view->caught_up_ms = now_ms;
         s_ask(self, now_ms);
+    } else if (outside) {
+        s_hold(self, view, now_ms);
     }
     weft_replica_advance(self);
     return WEFT_OK;
@@ -158,9 +208,21 @@ static bool s_somebody_lags(weft_replica_t *self, int64_t now_ms)
         if ((int) i == self->self_index || !s_counts(self, i)) continue;
         struct weft_replica_view *view = &self->views[i];
         if (view->synced_end >= self->log_end) view->caught_up_ms = now_ms; // idle is not behind
-        if (view->caught_up_ms + self->config.replica_lag_ms < now_ms) lags = true;
+        if (!view->held && s_lags(self, view, now_ms)) lags = true;
     }
     return lags;
+}
+
+static void s_let_go(weft_replica_t *self, int64_t now_ms)
+{
+    bool any = false;
+    for (size_t i = 0; i < self->assignment.member_count; i++) {
+        struct weft_replica_view *view = &self->views[i];
+        if (!view->held || now_ms - view->held_ms < WEFT_REPLICA_HOLD_MS) continue;
+        view->held = false;
+        any = true;
+    }
+    if (any) weft_replica_advance(self);
 }
 
 void weft_replica_tick(weft_replica_t *self, int64_t now_ms)
@@ -168,7 +230,34 @@ void weft_replica_tick(weft_replica_t *self, int64_t now_ms)
     self->now_ms = now_ms;
     weft_sessions_expire(self->sessions, now_ms);
     if (self->role != WEFT_ROLE_LEADER) return;
+    s_let_go(self, now_ms);
     bool lags = s_somebody_lags(self, now_ms);
     bool due = !self->asked || now_ms - self->asked_ms >= WEFT_REPLICA_ASK_AGAIN_MS;
     if (due && (lags || self->asked)) s_ask(self, now_ms);
+}
+
+// ---- state
+
+bool weft_replica_counts(const weft_replica_t *self, int32_t broker)
+{
+    for (size_t i = 0; i < self->assignment.member_count; i++)
+        if (self->assignment.members[i].broker == broker) return s_counts(self, i);
+    return false;
+}
+
+size_t weft_replica_peers(const weft_replica_t *self, struct weft_replica_peer out[WEFT_REPLICA_MEMBERS_MAX])
+{
+    for (size_t i = 0; i < self->assignment.member_count; i++) {
+        const struct weft_replica_view *view = &self->views[i];
+        bool own = (int) i == self->self_index;
+        bool idle = own || view->synced_end >= self->log_end;
+        out[i] = (struct weft_replica_peer){
+            .broker = self->assignment.members[i].broker,
+            .in_sync = self->assignment.members[i].in_sync,
+            .log_end = own ? self->log_end : view->log_end,
+            .synced_end = own ? self->synced_end : view->synced_end,
+            .behind_ms = idle || view->caught_up_ms >= self->now_ms ? 0 : self->now_ms - view->caught_up_ms,
+        };
+    }
+    return self->assignment.member_count;
 }

@@ -189,3 +189,22 @@ void weft_replica_truncated(weft_replica_t *self, int64_t log_end, int32_t last_
     self->aligned_by_cut = false;
     weft_replica_advance(self);
 }
+
+void weft_replica_unalign(weft_replica_t *self)
+{
+    if (self->role != WEFT_ROLE_FOLLOWER) return;
+    self->aligned = self->log_end == self->log_start && self->last_epoch < 0;
+    self->aligned_by_cut = false;
+}
+
+void weft_replica_reset(weft_replica_t *self, int64_t offset)
+{
+    weft_assert(self->role == WEFT_ROLE_FOLLOWER && !self->appending && offset >= self->log_end);
+    self->log_start = self->log_end = self->synced_end = offset;
+    self->committed = self->durable = offset; // the leader's log begins there, so all below is committed
+    self->last_epoch = -1;
+    self->aligned = true;
+    self->aligned_by_cut = false;
+    weft_sessions_clear(self->sessions);
+    weft_replica_advance(self);
+}

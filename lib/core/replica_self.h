@@ -25,7 +25,10 @@ struct weft_replica_view {
     int64_t log_end, synced_end;   // as reported in this epoch; -1: not yet
     int64_t caught_up_ms;          // it was known to have all, synced, that the leader had at this time
     int64_t target_end, target_ms; // once its synced end reaches target_end, it had all of target_ms
-    bool asked_in;                 // counted though not confirmed (rule 1), until the partition epoch moves
+    bool reached;                  // a target, in this epoch
+    bool held;                     // counted though nothing was asked yet, since held_ms: it is near
+    int64_t held_ms;
+    bool asked_in; // counted though not confirmed (rule 1), until the partition epoch moves
 };
 
 struct weft_replica {
@@ -65,6 +68,9 @@ struct weft_replica {
 };
 
 #define WEFT_REPLICA_ASK_AGAIN_MS 1000
+#define WEFT_REPLICA_NEAR_MS 1000       // a member that had everything so lately is held
+#define WEFT_REPLICA_HOLD_MS 1000       // for so long at most,
+#define WEFT_REPLICA_HOLD_AGAIN_MS 5000 // and so often at most
 
 // replica.c
 void weft_replica_emit(weft_replica_t *self, const struct weft_replica_effect_entry *entry);

@@ -43,6 +43,25 @@ const struct weft_counter_info weft_shard_counter_infos[WEFT_SHARD_COUNTERS] = {
     [WEFT_COUNT_TORN_BYTES] = {"torn_bytes", "Bytes of torn tails cut when logs were opened."},
     [WEFT_COUNT_ORPHANS] = {"orphan_partitions_count", "Stored partitions that the cluster does not know: left alone."},
     [WEFT_COUNT_CLUSTER_INDEX] = {"cluster_index", "Cluster state applied, now."},
+    [WEFT_COUNT_REPLICATE_REQUESTS] = {"replicate_requests_count", "Requests of followers for more."},
+    [WEFT_COUNT_REPLICATE_BYTES] = {"replicate_bytes", "Bytes of batches sent to followers."},
+    [WEFT_COUNT_REPLICA_REPORTS] = {"replica_reports_count", "Times a follower told how far it is."},
+    [WEFT_COUNT_REPLICAS_REFUSED] = {"replicas_refused_count",
+                                     "What followers said of a partition and was refused: of an old epoch or start, "
+                                     "or of a log that can't be."},
+    [WEFT_COUNT_REPLICA_SESSIONS] = {"replica_sessions_count", "Sessions of followers now."},
+    [WEFT_COUNT_IN_SYNC_ASKS] = {"in_sync_asks_count", "Times another in-sync set was asked for."},
+    [WEFT_COUNT_PARTITIONS_FOLLOWED] = {"partitions_followed_count", "Partitions pulled from their leaders now."},
+    [WEFT_COUNT_FOLLOWED_BATCHES] = {"followed_batches_count", "Batches appended as a follower."},
+    [WEFT_COUNT_FOLLOWED_BYTES] = {"followed_bytes", "Bytes of batches appended as a follower."},
+    [WEFT_COUNT_FOLLOWED_REFUSED] = {"followed_batches_refused_count",
+                                     "Batches of a leader that were not taken: damaged, or not the next."},
+    [WEFT_COUNT_REPLICATE_BAD] = {"replicate_replies_refused_count", "Replies of leaders that make no sense."},
+    [WEFT_COUNT_TRUNCATIONS] = {"truncations_count", "Times a follower's log was cut to what its leader has."},
+    [WEFT_COUNT_RESETS] = {"logs_begun_anew_count",
+                           "Times a follower's log was emptied, since its leader's began above its end."},
+    [WEFT_COUNT_SET_ASIDE] = {"partitions_set_aside_count",
+                              "Damaged partitions whose directory was set aside, to be built anew from the leader."},
 };
 
 const struct weft_counter_info weft_control_counter_infos[WEFT_CONTROL_COUNTERS] = {

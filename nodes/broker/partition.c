@@ -8,6 +8,9 @@
 // (I8, I9).
 #include "partition.h"
 
+#include "follow.h"
+#include "lead.h"
+
 #include "../../lib/base/assert.h"
 #include "../../lib/base/mutate.h"
 #include <weft_gen/limits.h>
@@ -22,7 +25,7 @@ weft_partition_t *weft_partition_new(weft_shard_t *shard, const struct weft_shar
     self->topic = topic->id;
     self->number = number;
     self->settings = topic->settings;
-    self->damaged_at = -1;
+    self->damaged_at = self->reported_epoch = -1;
     self->directory = weft_broker_directory(shard->broker, topic->id, number);
     weft_buf_t name;
     weft_buf_init(&name);
@@ -103,18 +106,32 @@ static void s_take_up(weft_partition_t *self, const struct weft_log_recovery *re
     }
 }
 
+// One of the same partition that waits for its last sync: until then it holds the directory.
+static weft_partition_t *s_closing(const weft_shard_t *shard, weft_id_t topic, uint32_t number)
+{
+    for (size_t i = 0; i < shard->all.count && shard->closing_count != 0; i++) {
+        weft_partition_t *one = shard->all.items[i];
+        if (one->state == WEFT_PARTITION_CLOSING && one->number == number && weft_id_equal(one->topic, topic))
+            return one;
+    }
+    return NULL;
+}
+
 void weft_partition_open(weft_partition_t *self)
 {
     if (self->state != WEFT_PARTITION_WAITING) return;
     weft_shard_t *shard = self->shard;
     if (self->in_unopened) weft_partition_list_remove(&shard->unopened, self);
     self->in_unopened = false;
+    if (s_closing(shard, self->topic, self->number) != NULL) return; // its end opens this one
     const struct weft_broker *broker = shard->broker;
     const struct weft_replica_config config = {
         .self = broker->id,
         .sessions_max = (size_t) weft_options_int(broker->options, "sessions"),
         .session_expiry_ms = weft_options_int(broker->options, "session.expiry.ms"),
         .waiters_max = (size_t) weft_options_int(broker->options, "waiters"),
+        .replica_lag_ms = shard->replica_lag_ms,
+        .incarnation = shard->incarnation,
     };
     struct weft_log_recovery recovery = {0};
     weft_err_t code =
@@ -154,16 +171,23 @@ static void s_set_leads(weft_partition_t *self)
 
 void weft_partition_assign(weft_partition_t *self, const struct weft_replica_assignment *assignment)
 {
+    weft_shard_t *shard = self->shard;
     self->assignment = *assignment;
     self->assigned = true;
-    if (self->state != WEFT_PARTITION_OPEN) return;
-    weft_shard_t *shard = self->shard;
+    self->report_us = 0; // what is to be told may have changed
+    if (self->state != WEFT_PARTITION_OPEN) {
+        weft_partition_report(self, weft_port_now_us(&shard->port));
+        return;
+    }
     weft_err_t code = weft_replica_assign(self->replica, assignment, weft_port_now_us(&shard->port) / 1000);
     if (code != WEFT_OK)
         weft_trace(WEFT_TRACE_WARN, shard->name, "%s: leader epoch %d, partition epoch %d is refused: %s", self->name,
                    (int) assignment->leader_epoch, (int) assignment->partition_epoch, weft_err_name(code));
     weft_partition_effects(self);
     s_set_leads(self);
+    weft_lead_assigned(self);
+    weft_follow_update(self);
+    weft_partition_report(self, weft_port_now_us(&shard->port));
 }
 
 void weft_partition_configure(weft_partition_t *self, const struct weft_topic_settings *settings)
@@ -174,19 +198,45 @@ void weft_partition_configure(weft_partition_t *self, const struct weft_topic_se
 
 // ---- close
 
+void weft_shard_forget_found(weft_shard_t *shard, weft_id_t topic, uint32_t partition)
+{
+    // A partition is one shard's: nobody else looks at its entry.
+    for (size_t i = 0; i < shard->broker->found_count; i++) {
+        struct weft_broker_found *found = &shard->broker->found[i];
+        if (found->partition != partition || !weft_id_equal(found->topic, topic)) continue;
+        found->synced_end = 0;
+        found->missing = false;
+    }
+    weft_shard_sync_forget(shard, topic, partition);
+}
+
+static void s_remove_tree(weft_shard_t *shard, const char *directory)
+{
+    weft_err_t code = weft_disk_remove_tree(shard->broker->disk, directory);
+    if (code == WEFT_ERR_NOT_FOUND) return;
+    if (code == WEFT_OK)
+        weft_trace(WEFT_TRACE_INFO, shard->name, "%s removed: nothing of this partition is stored here any more",
+                   directory);
+    else
+        weft_trace(WEFT_TRACE_WARN, shard->name, "%s could not be removed (%s); remove it by hand", directory,
+                   weft_err_name(code));
+}
+
 void weft_shard_remove_data(weft_shard_t *shard, weft_id_t topic, uint32_t partition)
 {
     const struct weft_broker *broker = shard->broker;
     char *directory = weft_broker_directory(broker, topic, partition);
     char *parent = weft_broker_directory(broker, topic, -1);
-    weft_err_t code = weft_disk_remove_tree(broker->disk, directory);
-    if (code == WEFT_OK || code == WEFT_ERR_NOT_FOUND)
-        weft_trace(WEFT_TRACE_INFO, shard->name, "%s removed: its topic was deleted", directory);
-    else
-        weft_trace(WEFT_TRACE_WARN, shard->name, "%s could not be removed (%s); remove it by hand", directory,
-                   weft_err_name(code));
+    weft_buf_t aside;
+    weft_buf_init(&aside);
+    weft_buf_printf(&aside, "%s.damaged", directory);
+    char *damaged = weft_slice_dup(weft_buf_slice(&aside));
+    s_remove_tree(shard, directory);
+    s_remove_tree(shard, damaged);
     (void) !broker->disk->ops->rmdir(broker->disk, parent); // goes with its last partition, whichever shard holds that
-    weft_shard_sync_forget(shard, topic, partition);
+    weft_shard_forget_found(shard, topic, partition);
+    weft_buf_fini(&aside);
+    free(damaged);
     free(parent);
     free(directory);
 }
@@ -202,6 +252,8 @@ void weft_partition_destroy(weft_partition_t **self_p)
     weft_partition_list_remove(&shard->dirty, self);
     weft_partition_list_remove(&shard->woken, self);
     weft_partition_unuse(self);
+    weft_lead_end(self, WEFT_ERR_NOT_LEADER);
+    weft_follow_end(self);
     while (self->fetches.head != NULL) {
         struct weft_wait *wait = self->fetches.head;
         weft_wait_list_remove(&self->fetches, wait);
@@ -222,6 +274,8 @@ void weft_partition_close(weft_partition_t **self_p, weft_err_t code, bool delet
     *self_p = NULL;
     weft_shard_t *shard = self->shard;
     weft_shard_fetch_refuse_all(self, code);
+    weft_lead_end(self, code);
+    weft_follow_end(self);
     if (self->state == WEFT_PARTITION_OPEN) {
         struct weft_replica_assignment nobody = self->assignment;
         nobody.leader = -1;
@@ -237,9 +291,20 @@ void weft_partition_close(weft_partition_t **self_p, weft_err_t code, bool delet
         weft_shard_gauge(shard, WEFT_COUNT_PARTITIONS_REFUSED, -1);
     weft_shard_gauge(shard, WEFT_COUNT_PARTITIONS_OPEN, -1);
     self->state = WEFT_PARTITION_CLOSING;
+    shard->closing_count++;
     self->disk_full = self->disk_failed = self->assigned = false;
     self->delete_data = delete_data;
     if (self->syncs_in_flight == 0) weft_partition_closed(&self); // else weft_shard_synced ends it
+}
+
+// One that came back meanwhile waited for the directory.
+static void s_open_next(weft_shard_t *shard, weft_id_t topic, uint32_t number)
+{
+    const struct weft_shard_topic *known = weft_map_get(shard->topics, weft_id_slice(&topic));
+    weft_partition_t *next = known != NULL && number < known->partition_count ? known->partitions[number] : NULL;
+    if (next == NULL || next->state != WEFT_PARTITION_WAITING || next->in_unopened) return;
+    weft_partition_list_push(&shard->unopened, next);
+    next->in_unopened = true;
 }
 
 void weft_partition_closed(weft_partition_t **self_p)
@@ -251,20 +316,38 @@ void weft_partition_closed(weft_partition_t **self_p)
     bool delete_data = self->delete_data;
     weft_assert(self->state == WEFT_PARTITION_CLOSING && self->syncs_in_flight == 0);
     weft_partition_destroy(self_p); // its files are closed before they go
+    shard->closing_count--;
     if (delete_data) weft_shard_remove_data(shard, topic, number);
+    s_open_next(shard, topic, number);
 }
 
 // ---- effects
 
+static void s_lose_disk(weft_partition_t *self, const char *doing)
+{
+    weft_shard_t *shard = self->shard;
+    if (self->disk_failed) return;
+    self->disk_failed = true;
+    struct weft_error error;
+    weft_error_set(&error, WEFT_ERR_DISK_FAILED,
+                   "%s refuses to be written: %s of %s failed; look at the disk, then start the broker again",
+                   self->name, doing, self->directory);
+    weft_trace(WEFT_TRACE_ERROR, shard->name, "%s", error.text);
+    weft_broker_notice_set(&shard->shared->notice, error.text);
+    weft_shard_gauge(shard, WEFT_COUNT_PARTITIONS_REFUSED, 1);
+}
+
 static void s_truncate(weft_partition_t *self, int64_t offset)
 {
     weft_err_t code = weft_log_truncate(self->log, offset);
-    if (code == WEFT_OK) code = s_load_sessions(self);
+    if (code == WEFT_OK && !weft_mutated("session_kept_over_truncation")) code = s_load_sessions(self); // rule 15
     weft_partition_disk(self, code, "truncate");
-    if (code == WEFT_OK)
+    if (code == WEFT_OK) {
         weft_replica_truncated(self->replica, weft_log_end(self->log), weft_log_last_epoch(self->log));
-    else
+    } else { // what it holds now is not what the core knows of it
+        s_lose_disk(self, "truncate");
         weft_replica_disk_failed(self->replica);
+    }
 }
 
 static void s_wake(weft_partition_t *self)
@@ -281,15 +364,19 @@ void weft_partition_effects(weft_partition_t *self)
         switch (effect.type) {
         case WEFT_REPLICA_REPLY: weft_shard_produce_done(self, &effect); break;
         case WEFT_REPLICA_COMMITTED:
-        case WEFT_REPLICA_DURABLE: s_wake(self); break;
-        case WEFT_REPLICA_TRUNCATE: s_truncate(self, effect.offset); break;
-        case WEFT_REPLICA_ASK_ISR:
-            // Only a partition of several replicas asks; it asks again until it is answered, and is right meanwhile
-            // (rule 1).
-            weft_trace(WEFT_TRACE_DEBUG, self->shard->name, "%s: its in-sync set should change", self->name);
+        case WEFT_REPLICA_DURABLE:
+            s_wake(self);
+            weft_lead_moved(self);
             break;
+        case WEFT_REPLICA_TRUNCATE: s_truncate(self, effect.offset); break;
+        case WEFT_REPLICA_ASK_ISR: weft_partition_ask(self, &effect.proposal); break;
         }
     }
+}
+
+bool weft_partition_durable_wanted(const weft_partition_t *self)
+{
+    return weft_replica_durable_wanted(self->replica) || weft_port_now_us(&self->shard->port) < self->durable_until_us;
 }
 
 void weft_partition_durable_asked(weft_partition_t *self, uint32_t wait_ms)
@@ -298,6 +385,7 @@ void weft_partition_durable_asked(weft_partition_t *self, uint32_t wait_ms)
     int64_t until_us = weft_port_now_us(&self->shard->port) + (int64_t) wait_ms * 1000 + S_DURABLE_WATCH_US;
     if (until_us > self->durable_until_us) self->durable_until_us = until_us;
     if (weft_log_dirty(self->log)) weft_partition_dirty(self, true);
+    weft_lead_wanted(self);
 }
 
 void weft_partition_dirty(weft_partition_t *self, bool urgent)
@@ -306,23 +394,11 @@ void weft_partition_dirty(weft_partition_t *self, bool urgent)
     bool watched = weft_port_now_us(&shard->port) < self->durable_until_us;
     if (urgent || watched) shard->sync_urgent = true;
     if (self->in_dirty) return;
-    if (shard->dirty.count == 0) shard->dirty_since_us = weft_port_now_us(&shard->port);
+    // A follower that nobody waits for is in sync only as long as it is synced now and then (rule 3).
+    int64_t due_us = weft_port_now_us(&shard->port) + (self->leads ? shard->sync_us : shard->follow_sync_us);
+    if (shard->dirty.count == 0 || due_us < shard->dirty_due_us) shard->dirty_due_us = due_us;
     weft_partition_list_push(&shard->dirty, self);
     self->in_dirty = true;
-}
-
-static void s_lose_disk(weft_partition_t *self, const char *doing)
-{
-    weft_shard_t *shard = self->shard;
-    if (self->disk_failed) return;
-    self->disk_failed = true;
-    struct weft_error error;
-    weft_error_set(&error, WEFT_ERR_DISK_FAILED,
-                   "%s refuses to be written: %s of %s failed; look at the disk, then start the broker again",
-                   self->name, doing, self->directory);
-    weft_trace(WEFT_TRACE_ERROR, shard->name, "%s", error.text);
-    weft_broker_notice_set(&shard->shared->notice, error.text);
-    weft_shard_gauge(shard, WEFT_COUNT_PARTITIONS_REFUSED, 1);
 }
 
 void weft_partition_disk(weft_partition_t *self, weft_err_t code, const char *doing)
@@ -352,6 +428,9 @@ void weft_partition_damaged(weft_partition_t *self, int64_t offset, const char *
     weft_error_set(&error, WEFT_ERR_DAMAGED, "%s is damaged in %s; restore it, or let readers seek behind it",
                    self->name, place);
     weft_counter_add(shard->counters, WEFT_COUNT_BATCHES_DAMAGED, 1);
+    self->damaged_count++;
+    self->damaged = true; // another replica is to lead, if there is one
+    self->report_us = 0;
     weft_broker_notice_set(&shard->shared->damage, error.text);
     weft_trace(WEFT_TRACE_ERROR, shard->name, "%s", error.text);
 }
@@ -391,6 +470,7 @@ void weft_partition_trimmed(weft_partition_t *self)
         weft_partition_snapshot(self, weft_log_end(self->log));
     weft_replica_trimmed(self->replica, start);
     weft_partition_effects(self);
+    weft_lead_moved(self);
     s_wake(self); // fetches below the new start are out of range now
 }
 

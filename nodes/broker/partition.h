@@ -35,9 +35,15 @@ struct weft_partition {
     weft_log_t *log; // OPEN, CLOSING
     weft_replica_t *replica;
     struct weft_wait_list fetches;
+    struct weft_lead_entry *followers; // that pull from here (lead.h)
+    struct weft_pull *pull;            // from its leader (follow.h); NULL: it is not pulled
+    int32_t reported_epoch;            // the last leader epoch in which a leader was told of this log; -1: none
     uint32_t syncs_in_flight;
     bool in_unopened, in_dirty, in_woken, in_used;
     bool leads, disk_full, disk_failed, delete_data;
+    bool damaged; // there is a batch below the synced end that can't be read: not to be led here, if others can
+    uint32_t damaged_count;                     // of its damaged batches, in the counter
+    int64_t report_us;                          // when a report to the coordinator is due again
     int64_t damaged_at;                         // the last damaged batch met, as its reader named it; -1: none
     int64_t snapshot_at;                        // offset of the newest snapshot of the sessions, -1: none
     int64_t used_us;                            // last request
@@ -64,8 +70,10 @@ void weft_partition_closed(weft_partition_t **self_p);
 // Frees it, whatever waits (the process ends, or a crash in the simulator).
 void weft_partition_destroy(weft_partition_t **self_p);
 
-// Removes a partition's directory: the cluster state says that its topic was deleted.
+// Removes a partition's directory: the cluster state says that its topic was deleted, or its replica moved away.
 void weft_shard_remove_data(weft_shard_t *shard, weft_id_t topic, uint32_t partition);
+// Its directory is not what it was at the start any more: what was recorded of it then says nothing.
+void weft_shard_forget_found(weft_shard_t *shard, weft_id_t topic, uint32_t partition);
 
 // Carries out all effects of the replica.
 void weft_partition_effects(weft_partition_t *self);
@@ -75,6 +83,8 @@ void weft_partition_durable_asked(weft_partition_t *self, uint32_t wait_ms);
 void weft_partition_dirty(weft_partition_t *self, bool urgent);
 // A read, write or sync failed, or went well again (WEFT_OK): keeps the gauges and the notice.
 void weft_partition_disk(weft_partition_t *self, weft_err_t code, const char *doing);
+// Somebody waits for the durable mark, or reads up to it.
+bool weft_partition_durable_wanted(const weft_partition_t *self);
 // A reader met a bad batch at `offset`: if it is bad on the disk, the operator is told.
 void weft_partition_suspect(weft_partition_t *self, int64_t offset);
 // The same, known to be bad: counts it, sets the notice, traces. Nothing if it was the last one told of.
@@ -98,6 +108,17 @@ void weft_partition_used(weft_partition_t *self);
 void weft_partition_idle(weft_partition_t *self);
 // It has no log any more.
 void weft_partition_unuse(weft_partition_t *self);
+
+// ---- partition_heal.c
+
+// The replica wants another in-sync set: asks for it.
+void weft_partition_ask(weft_partition_t *self, const struct weft_replica_assignment *wanted);
+/**
+ * Tells the coordinator, once a second, what it has to know to go on: what this replica holds while nobody leads, or
+ * that it can't be served. A damaged one that nobody counts on any more is set aside and built anew from its leader
+ * (REPLICATION.md rule 9). Cheap where there is nothing to tell.
+ */
+void weft_partition_report(weft_partition_t *self, int64_t now_us);
 
 // ---- partition_sync.c
 

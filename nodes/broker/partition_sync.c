@@ -5,6 +5,8 @@
 // durable mark moves and the checkpoint follows.
 #include "partition.h"
 
+#include "follow.h"
+
 #include "../../lib/base/assert.h"
 
 #include <stdlib.h>
@@ -77,6 +79,9 @@ static void s_job_done(weft_partition_t *partition, struct weft_sync_job *job)
         weft_replica_disk_failed(partition->replica);
     }
     weft_partition_effects(partition);
+    weft_follow_moved(partition);
+    if (partition->assignment.leader < 0) weft_partition_report(partition, weft_port_now_us(&partition->shard->port));
+    if (partition->disk_failed) weft_follow_update(partition);
 }
 
 void weft_shard_synced(weft_shard_t *shard, struct weft_sync_request *request)
@@ -119,7 +124,7 @@ static void s_upkeep(weft_partition_t *partition, int64_t now_us)
     weft_shard_t *shard = partition->shard;
     weft_replica_tick(partition->replica, now_us / 1000);
     weft_partition_effects(partition);
-    if (now_us >= partition->retain_us) {
+    if (partition->leads && now_us >= partition->retain_us) { // followers follow it
         partition->retain_us = now_us + shard->retention_us;
         s_retain(partition);
     }
@@ -133,6 +138,7 @@ bool weft_shard_sweep(weft_shard_t *shard, int64_t now_us)
         weft_partition_t *partition = shard->all.items[shard->sweep_at];
         if (partition->state == WEFT_PARTITION_OPEN) s_upkeep(partition, now_us);
         weft_partition_retry(partition, now_us);
+        weft_partition_report(partition, now_us);
     }
     if (shard->sweep_at < shard->all.count) return true;
     shard->sweep_at = SIZE_MAX;

@@ -3,11 +3,14 @@
 // then handed to its function; whatever it is, it is answered, refused with a sentence, or parked with a deadline
 // (I7). What a stop leaves undone is written before `stopped`: every promise is kept, then the sessions are
 // snapshotted, then the sync part (stopped after the shards) marks the directory clean.
+#include "follow.h"
+#include "lead.h"
 #include "partition.h"
 #include "update.h"
 
 #include "../../lib/base/assert.h"
 #include "../../lib/core/cluster_view.h"
+#include <weft_gen/config.h>
 #include <weft_gen/limits.h>
 #include <weft_gen/messages.h>
 
@@ -17,6 +20,7 @@
 
 #define S_OPENS_A_TURN 16
 #define S_SWEEP_US 1000000
+#define S_SYNCS_A_LAG 5 // a follower syncs so often within replica.lag.ms, whether or not somebody waits
 
 static weft_shard_t *s_self(struct weft_part *part)
 {
@@ -146,6 +150,14 @@ bool weft_shard_peer_full(weft_shard_t *self, const struct weft_peer *peer, size
     return out_bytes > 0 && out_bytes + bytes_more > self->peer_bytes_max;
 }
 
+bool weft_shard_is_member(const weft_shard_t *self, const struct weft_replica_assignment *assignment)
+{
+    for (size_t i = 0; i < assignment->member_count; i++)
+        if (assignment->members[i].broker == self->broker->id)
+            return weft_id_equal(assignment->members[i].incarnation, self->incarnation);
+    return false;
+}
+
 // ---- targets
 
 bool weft_shard_has_state(weft_shard_t *self, const struct weft_asker *asker)
@@ -231,9 +243,11 @@ static void s_dispatch(weft_shard_t *self, const struct weft_asker *asker, enum 
     case WEFT_API_VOTER_CHANGE:
     case WEFT_API_IN_SYNC_CHANGE:
     case WEFT_API_PARTITION_REPORT: weft_shard_to_coordinator(self, asker); return;
-    // Replication has a door of its own.
-    case WEFT_API_REPLICATE:
+    case WEFT_API_REPLICATE: // has a door of its own
     case WEFT_API_PROGRESS:
+        weft_shard_refuse(self, api == WEFT_API_REPLICATE || asker->delimited ? asker : NULL, WEFT_ERR_INVALID_REQUEST,
+                          "Replicas are served at the broker's replica endpoint, not here.");
+        return;
     case WEFT_API_QUORUM:
     // Orders of a coordinator come over the control part's own links: from a peer they are nobody's.
     case WEFT_API_CLUSTER_UPDATE:
@@ -242,16 +256,37 @@ static void s_dispatch(weft_shard_t *self, const struct weft_asker *asker, enum 
     weft_shard_refuse(self, asker, WEFT_ERR_UNKNOWN_API, NULL);
 }
 
+// What comes in through the door of the other brokers.
+static void s_dispatch_replica(weft_shard_t *self, const struct weft_asker *asker, enum weft_api api,
+                               weft_slice_t header)
+{
+    if (api == WEFT_API_REPLICATE)
+        weft_lead_replicate(self->lead, asker, header);
+    else if (api == WEFT_API_PROGRESS)
+        weft_lead_progress(self->lead, asker, header);
+    else if (api == WEFT_API_NODE_STATUS)
+        weft_shard_node_status(self, asker, header);
+    else if (api == WEFT_API_HELLO)
+        weft_shard_hello(self, asker, header);
+    else
+        weft_shard_refuse(self, asker, WEFT_ERR_INVALID_REQUEST,
+                          "This endpoint is for the replicas of other brokers; see metadata for the one to use.");
+}
+
 // While it stops a shard still tells where things are and how it is.
 static bool s_stopping_serves(enum weft_api api)
 {
-    return api == WEFT_API_HELLO || api == WEFT_API_METADATA || api == WEFT_API_NODE_STATUS;
+    return api == WEFT_API_HELLO || api == WEFT_API_METADATA || api == WEFT_API_NODE_STATUS ||
+           api == WEFT_API_REPLICATE || api == WEFT_API_PROGRESS; // acknowledgements still wait for followers
 }
 
 static void s_message(struct weft_part *part, struct weft_message *message)
 {
     weft_shard_t *self = s_self(part);
-    if (message->link != 0) return; // a shard opens no links
+    if (message->link != 0) {
+        weft_follow_message(self->follow, message);
+        return;
+    }
     weft_counter_add(self->counters, WEFT_COUNT_REQUESTS, 1);
     weft_slice_t header = weft_frame_slice(&message->header);
     struct weft_request_header request = {.api = WEFT_API_UNKNOWN};
@@ -267,10 +302,32 @@ static void s_message(struct weft_part *part, struct weft_message *message)
         weft_shard_refuse(self, &asker, WEFT_ERR_STOPPING, NULL);
         return;
     }
-    s_dispatch(self, &asker, request.api, header, &message->data);
+    if (message->peer.door == 1)
+        s_dispatch_replica(self, &asker, request.api, header);
+    else
+        s_dispatch(self, &asker, request.api, header, &message->data);
 }
 
 // ---- mail
+
+// The cluster's settings, where this shard obeys one.
+static void s_take_settings(weft_shard_t *self)
+{
+    const char *text = weft_cluster_config(self->cluster, "reassign.bytes");
+    if (text == NULL) text = "";
+    if (strncmp(text, self->throttle, sizeof self->throttle - 1) == 0) return;
+    snprintf(self->throttle, sizeof self->throttle, "%s", text);
+    weft_options_t *options = weft_options_new(weft_options_cluster, weft_options_cluster_count, "cluster");
+    struct weft_error error;
+    int64_t bytes_per_s = 0;
+    if (text[0] == '\0' || weft_options_set(options, "reassign.bytes", text, &error) == WEFT_OK)
+        bytes_per_s = weft_options_int(options, "reassign.bytes");
+    else
+        weft_trace(WEFT_TRACE_WARN, self->name, "%s", error.text);
+    weft_options_destroy(&options);
+    int64_t share = bytes_per_s / (int64_t) self->broker->shard_count;
+    weft_follow_throttle(self->follow, bytes_per_s != 0 && share == 0 ? 1 : share);
+}
 
 static void s_update(weft_shard_t *self, const weft_update_t *update)
 {
@@ -282,16 +339,23 @@ static void s_update(weft_shard_t *self, const weft_update_t *update)
     self->applied_index = update->to_index;
     weft_counter_set(self->counters, WEFT_COUNT_CLUSTER_INDEX, update->to_index);
     if (update->snapshot) weft_shard_reconcile(self);
+    s_take_settings(self);
+}
+
+static void s_joined(weft_shard_t *self, weft_id_t incarnation)
+{
+    self->incarnation = incarnation;
+    for (size_t i = 0; i < self->all.count; i++)
+        if (self->all.items[i]->replica != NULL) weft_replica_set_incarnation(self->all.items[i]->replica, incarnation);
+    weft_follow_restart(self->follow);
+    weft_shard_reconcile(self);
 }
 
 static void s_mail(struct weft_part *part, struct weft_mail *mail)
 {
     weft_shard_t *self = s_self(part);
     switch (mail->kind) {
-    case WEFT_MAIL_BROKER_JOINED:
-        self->incarnation = ((const struct weft_broker_joined *) mail->body)->incarnation;
-        weft_shard_reconcile(self);
-        break;
+    case WEFT_MAIL_BROKER_JOINED: s_joined(self, ((const struct weft_broker_joined *) mail->body)->incarnation); break;
     case WEFT_MAIL_BROKER_UPDATE: s_update(self, mail->body); break;
     case WEFT_MAIL_SYNCED: weft_shard_synced(self, mail->body); return; // frees it
     default:
@@ -309,8 +373,10 @@ static void s_time_out(weft_shard_t *self, int64_t now_us)
     while ((wait = weft_waits_due(&self->waits, now_us)) != NULL) {
         if (wait->kind == WEFT_WAIT_PRODUCE)
             weft_shard_produce_timed_out(self, wait);
-        else
+        else if (wait->kind == WEFT_WAIT_FETCH)
             weft_shard_fetch_timed_out(self, wait);
+        else
+            weft_lead_timed_out(self->lead, wait);
     }
 }
 
@@ -333,8 +399,7 @@ static int64_t s_min(int64_t a, int64_t b)
 static int64_t s_sync(weft_shard_t *self, int64_t now_us)
 {
     if (self->dirty.count == 0 || self->syncs_in_flight > 0) return WEFT_TIME_NEVER;
-    int64_t due_us = self->dirty_since_us + self->sync_us;
-    if (!self->sync_urgent && !self->stopping && now_us < due_us) return due_us;
+    if (!self->sync_urgent && !self->stopping && now_us < self->dirty_due_us) return self->dirty_due_us;
     weft_shard_sync_post(self);
     return WEFT_TIME_NEVER;
 }
@@ -358,13 +423,17 @@ static int64_t s_turn(struct weft_part *part, int64_t now_us)
     if (self->sweep_at == SIZE_MAX && now_us >= self->sweep_us) {
         self->sweep_at = 0;
         self->sweep_us = now_us + s_min(S_SWEEP_US, self->retention_us);
+        weft_lead_sweep(self->lead, now_us);
+        weft_follow_sweep(self->follow, now_us);
     }
     if (self->sweep_at != SIZE_MAX && weft_shard_sweep(self, now_us)) again = true;
     s_wake(self);
     int64_t sync_us = s_sync(self, now_us);
+    int64_t lead_us = weft_lead_turn(self->lead, now_us), follow_us = weft_follow_turn(self->follow, now_us);
     atomic_store_explicit(&self->shared->turn_us, now_us, memory_order_relaxed);
     if (again) return now_us;
     int64_t next_us = s_min(now_us + WEFT_SHARD_TICK_US, weft_waits_next_us(&self->waits));
+    next_us = s_min(next_us, s_min(lead_us, follow_us));
     return s_min(next_us, s_min(sync_us, self->sweep_us));
 }
 
@@ -406,13 +475,20 @@ static void s_start(struct weft_part *part, const struct weft_port *port)
     self->port = *port;
     int64_t now_us = weft_port_now_us(port);
     self->started_us = now_us;
+    self->lead = weft_lead_new(self, port->ops->seed(port->world));
+    self->follow = weft_follow_new(self);
     self->sweep_us = now_us + S_SWEEP_US;
     atomic_store_explicit(&self->shared->turn_us, now_us, memory_order_relaxed);
 }
 
-static void s_link(struct weft_part *part, weft_link_t link)
+static void s_link_up(struct weft_part *part, weft_link_t link)
 {
-    (void) part, (void) link;
+    weft_follow_link_up(s_self(part)->follow, link);
+}
+
+static void s_link_down(struct weft_part *part, weft_link_t link)
+{
+    weft_follow_link_down(s_self(part)->follow, link);
 }
 
 static void s_destroy(struct weft_part **self_p)
@@ -421,10 +497,12 @@ static void s_destroy(struct weft_part **self_p)
     if (self == NULL) return;
     *self_p = NULL;
     weft_shard_topics_fini(self);
+    weft_lead_destroy(&self->lead);
     while (self->all.count > 0) {
         weft_partition_t *partition = self->all.items[self->all.count - 1];
         weft_partition_destroy(&partition);
     }
+    weft_follow_destroy(&self->follow);
     free(self->all.items);
     free(self->unopened.items);
     free(self->dirty.items);
@@ -443,8 +521,8 @@ static const struct weft_part_ops s_ops = {
     .start = s_start,
     .message = s_message,
     .mail = s_mail,
-    .link_up = s_link,
-    .link_down = s_link,
+    .link_up = s_link_up,
+    .link_down = s_link_down,
     .turn = s_turn,
     .stop = s_stop,
     .stopped = s_stopped,
@@ -475,6 +553,8 @@ struct weft_part *weft_shard_new(struct weft_broker *broker, size_t number)
     self->bytes_max = (size_t) weft_options_int(broker->options, "shard.bytes");
     self->fetch_waiters_max = (size_t) weft_options_int(broker->options, "waiters");
     self->sync_us = weft_options_int(broker->options, "sync.ms") * 1000;
+    self->replica_lag_ms = weft_options_int(broker->options, "replica.lag.ms");
+    self->follow_sync_us = s_min(self->sync_us, self->replica_lag_ms * 1000 / S_SYNCS_A_LAG);
     self->retention_us = weft_options_int(broker->options, "retention.check.ms") * 1000;
     return &self->part;
 }

@@ -20,6 +20,8 @@
 #include <weft_gen/codec.h>
 
 typedef struct weft_partition weft_partition_t;
+typedef struct weft_lead weft_lead_t;     // lead.h
+typedef struct weft_follow weft_follow_t; // follow.h
 
 /** A topic's settings, parsed. */
 struct weft_topic_settings {
@@ -60,10 +62,14 @@ typedef struct weft_shard {
     weft_partition_t *used_first, *used_last; // may hold descriptors, the longest unused first
     size_t used_count, used_max;
     weft_waits_t waits;
+    weft_lead_t *lead;
+    weft_follow_t *follow;
+    char throttle[64]; // cluster setting reassign.bytes, as text
     size_t fetches_parked, produces_waiting;
     size_t syncs_in_flight;
-    bool sync_urgent;       // somebody waits for the durable mark
-    int64_t dirty_since_us; // of the oldest unposted dirty log
+    size_t closing_count; // partitions in `all` that wait for their last sync
+    bool sync_urgent;     // somebody waits for the durable mark
+    int64_t dirty_due_us; // when the dirty logs are synced at the latest
     int64_t started_us;
     int64_t sweep_us; // when next
     size_t sweep_at;  // position in `all`; SIZE_MAX: no sweep under way
@@ -76,7 +82,8 @@ typedef struct weft_shard {
     struct weft_error error;
     // Options.
     size_t peer_bytes_max, bytes_max, fetch_waiters_max;
-    int64_t sync_us, retention_us;
+    int64_t sync_us, follow_sync_us, retention_us;
+    int64_t replica_lag_ms;
 } weft_shard_t;
 
 #define WEFT_SHARD_SMALL_FRAME_BYTES 16384
@@ -100,6 +107,8 @@ bool weft_shard_overloaded(const weft_shard_t *self);
 // Data frames of this shard that the transport still holds, with so many bytes more, are above shard.bytes.
 bool weft_shard_frames_full(weft_shard_t *self, size_t bytes_more);
 bool weft_shard_peer_full(weft_shard_t *self, const struct weft_peer *peer, size_t bytes_more);
+// The partition as members of the cluster know it: this start of this broker holds a replica of it.
+bool weft_shard_is_member(const weft_shard_t *self, const struct weft_replica_assignment *assignment);
 // A gauge of this shard moved.
 void weft_shard_gauge(weft_shard_t *self, enum weft_shard_counter counter, int more);
 

@@ -122,6 +122,21 @@ void weft_shard_delete_records(weft_shard_t *self, const struct weft_asker *aske
 
 // ---- partition_status
 
+static size_t s_replicas(const weft_partition_t *partition, struct weft_replica_status out[WEFT_REPLICA_MEMBERS_MAX])
+{
+    struct weft_replica_peer peers[WEFT_REPLICA_MEMBERS_MAX];
+    size_t count = weft_replica_peers(partition->replica, peers);
+    for (size_t i = 0; i < count; i++)
+        out[i] = (struct weft_replica_status){
+            .broker = peers[i].broker,
+            .in_sync = peers[i].in_sync,
+            .log_end = peers[i].log_end,
+            .synced_end = peers[i].synced_end,
+            .behind_ms = peers[i].behind_ms < UINT32_MAX ? (uint32_t) peers[i].behind_ms : UINT32_MAX,
+        };
+    return count;
+}
+
 void weft_shard_partition_status(weft_shard_t *self, const struct weft_asker *asker, weft_slice_t header)
 {
     struct weft_partition_status_request request;
@@ -141,6 +156,9 @@ void weft_shard_partition_status(weft_shard_t *self, const struct weft_asker *as
     reply.segments = (uint32_t) weft_log_segment_count(partition->log);
     reply.epoch = weft_replica_leader_epoch(partition->replica);
     reply.producers = (uint32_t) weft_sessions_count(weft_replica_sessions(partition->replica));
+    struct weft_replica_status replicas[WEFT_REPLICA_MEMBERS_MAX];
+    reply.replicas = replicas;
+    reply.replicas_count = s_replicas(partition, replicas);
     weft_buf_clear(&self->reply);
     weft_partition_status_reply_encode(&reply, &self->reply);
     weft_shard_answer(self, asker, NULL);

@@ -7,6 +7,8 @@
 // Time-outs and answers can't meet twice: whoever comes first gives the context back, and its generation moves on.
 #include "partition.h"
 
+#include "lead.h"
+
 #include "../../lib/base/assert.h"
 #include <weft_gen/limits.h>
 #include <weft_gen/messages.h>
@@ -139,6 +141,7 @@ static void s_append(weft_partition_t *partition, struct s_incoming *in, const s
     }
     if (rolled) weft_partition_snapshot(partition, base_offset); // the sessions are still those of all below
     weft_replica_appended(partition->replica, produce, &stamped);
+    weft_lead_appended(partition);
     s_count(self, &stamped);
 }
 
@@ -179,6 +182,7 @@ static void s_produce(weft_partition_t *partition, const struct weft_asker *aske
     bool waits = wait != NULL && weft_waits_find(&self->waits, produce.token) == wait;
     if (waits) s_park(partition, wait, request);
     if (weft_log_dirty(partition->log)) weft_partition_dirty(partition, waits && produce.durable);
+    if (waits && produce.durable) weft_lead_wanted(partition); // it may be the duplicate of one for which nobody waited
 }
 
 void weft_shard_produce(weft_shard_t *self, const struct weft_asker *asker, weft_slice_t header, weft_frame_t *data)

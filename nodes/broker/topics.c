@@ -64,21 +64,22 @@ static bool s_holds(const int32_t *brokers, uint8_t count, int32_t broker)
     return false;
 }
 
-static struct weft_replica_assignment s_assignment(const weft_shard_t *self,
-                                                   const struct weft_cluster_partition *partition,
-                                                   const struct weft_topic_settings *settings)
+// A member that is not alive has no incarnation: what it says meanwhile is not believed, and what was asked for it
+// before is void, for only who is alive is let into an in-sync set.
+static struct weft_replica_assignment s_assignment(const weft_shard_t *self, const struct weft_cluster_topic *topic,
+                                                   const struct weft_cluster_partition *partition)
 {
     struct weft_replica_assignment out = {
         .leader_epoch = partition->leader_epoch,
         .partition_epoch = partition->partition_epoch,
         .leader = partition->leader,
-        .min_insync = settings->min_insync != 0 ? settings->min_insync : (partition->replica_count + 1u) / 2,
+        .min_insync = weft_cluster_min_insync(topic, partition),
         .member_count = partition->replica_count,
     };
     for (uint8_t i = 0; i < partition->replica_count; i++) {
         const struct weft_cluster_broker *broker = weft_cluster_broker(self->cluster, partition->replicas[i]);
         out.members[i].broker = partition->replicas[i];
-        if (broker != NULL) out.members[i].incarnation = broker->incarnation;
+        if (broker != NULL && broker->alive) out.members[i].incarnation = broker->incarnation;
         out.members[i].in_sync = s_holds(partition->isr, partition->isr_count, partition->replicas[i]);
     }
     return out;
@@ -102,15 +103,18 @@ static void s_follow_partition(weft_shard_t *self, struct weft_shard_topic *topi
 {
     const struct weft_cluster_partition *entry = &state->partitions[number];
     weft_partition_t **slot = &topic->partitions[number];
-    bool here = s_holds(entry->replicas, entry->replica_count, self->broker->id) &&
-                weft_cluster_shard_of(topic->id, number, self->broker->shard_count) == self->number;
+    bool holds = s_holds(entry->replicas, entry->replica_count, self->broker->id);
+    bool here = holds && weft_cluster_shard_of(topic->id, number, self->broker->shard_count) == self->number;
     if (!here) {
-        if (*slot != NULL) weft_partition_close(slot, WEFT_ERR_NOT_LEADER, false);
+        if (*slot == NULL) return;
+        // Moved away by a state that is newer than the one it was held by: its data is of no use to anybody.
+        bool moved = !holds && (*slot)->assigned && entry->partition_epoch > (*slot)->assignment.partition_epoch;
+        weft_partition_close(slot, WEFT_ERR_NOT_LEADER, moved);
         return;
     }
     if (entry->leader == self->broker->id && !s_registered(self)) return; // an older start's leadership
     if (*slot == NULL) *slot = weft_partition_new(self, topic, number);
-    struct weft_replica_assignment assignment = s_assignment(self, entry, &topic->settings);
+    struct weft_replica_assignment assignment = s_assignment(self, state, entry);
     if (!(*slot)->assigned || !s_same(&assignment, &(*slot)->assignment)) weft_partition_assign(*slot, &assignment);
 }
 
@@ -183,8 +187,12 @@ static void s_check_found(weft_shard_t *self)
     for (size_t i = 0; i < self->broker->found_count; i++) {
         const struct weft_broker_found *found = &self->broker->found[i];
         if (weft_cluster_shard_of(found->topic, found->partition, self->broker->shard_count) != self->number) continue;
-        if (weft_cluster_topic(self->cluster, found->topic) != NULL) continue;
-        if (weft_cluster_topic_was_deleted(self->cluster, found->topic)) {
+        const struct weft_cluster_topic *topic = weft_cluster_topic(self->cluster, found->topic);
+        const struct weft_cluster_partition *partition =
+            topic != NULL && found->partition < topic->partition_count ? &topic->partitions[found->partition] : NULL;
+        if (partition != NULL && s_holds(partition->replicas, partition->replica_count, self->broker->id)) continue;
+        // Deleted, or its replica was moved away while this broker was down.
+        if (partition != NULL || weft_cluster_topic_was_deleted(self->cluster, found->topic)) {
             weft_shard_remove_data(self, found->topic, found->partition);
             continue;
         }

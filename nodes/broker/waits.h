@@ -14,7 +14,7 @@
 
 struct weft_partition;
 
-enum weft_wait_kind { WEFT_WAIT_FREE, WEFT_WAIT_PRODUCE, WEFT_WAIT_FETCH };
+enum weft_wait_kind { WEFT_WAIT_FREE, WEFT_WAIT_PRODUCE, WEFT_WAIT_FETCH, WEFT_WAIT_REPLICATE };
 
 /** Who asked, and how to answer. */
 struct weft_asker {
@@ -38,6 +38,7 @@ struct weft_wait {
     struct weft_asker asker;
     struct weft_partition *partition;
     struct weft_wait *next, *previous; // in the partition's list
+    void *owner;                       // REPLICATE: the session
     struct weft_wait_fetch fetch;
 };
 

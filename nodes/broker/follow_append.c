@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: MPL-2.0
+// What a leader answers for one partition: where to align, batches to append, marks, or why not. Its bytes land as they
+// came, or not at all (I2): a batch is taken only whole, with its own checksum right, at exactly our log end, of an
+// epoch not below our last and not above the one we obey. One that is not is counted and asked for again; a leader
+// whose file has rotted finds out by that.
+#include "follow_self.h"
+
+#include "../../lib/base/assert.h"
+#include <weft_gen/messages.h>
+
+#define S_BAD_US (100 * 1000)   // after a batch that was refused
+#define S_DISK_US (1000 * 1000) // after a write that failed
+#define S_TRACE_EVERY 16
+
+// ---- batches
+
+static weft_err_t s_check(const weft_partition_t *partition, weft_slice_t data, struct weft_batch *batch)
+{
+    weft_err_t code = weft_batch_verify(data, batch);
+    if (code != WEFT_OK) return code == WEFT_ERR_TRUNCATED ? WEFT_ERR_BAD_BATCH : code;
+    int64_t end = weft_log_end(partition->log);
+    bool known = weft_batch_next_offset(batch) <= end; // told twice
+    bool next = batch->base_offset == end && batch->leader_epoch >= weft_log_last_epoch(partition->log) &&
+                batch->leader_epoch <= weft_replica_leader_epoch(partition->replica);
+    return known || next ? WEFT_OK : WEFT_ERR_BAD_BATCH;
+}
+
+static weft_err_t s_append_one(weft_partition_t *partition, weft_slice_t bytes, const struct weft_batch *batch)
+{
+    bool rolled = false;
+    weft_err_t code = weft_log_append(partition->log, bytes, WEFT_SLICE_NIL, batch, &rolled);
+    if (code != WEFT_OK || partition->disk_full) weft_partition_disk(partition, code, "write");
+    if (code != WEFT_OK) return code;
+    if (rolled) weft_partition_snapshot(partition, batch->base_offset); // the sessions are still those of all below
+    weft_replica_followed(partition->replica, batch);
+    return WEFT_OK;
+}
+
+// The first batch that can't be appended ends it; *why says what it was: the batch, or our disk.
+static weft_err_t s_append(weft_partition_t *partition, weft_slice_t data, bool *bad)
+{
+    weft_shard_t *shard = partition->shard;
+    struct weft_batch batch;
+    weft_err_t code = WEFT_OK;
+    *bad = false;
+    while (data.size != 0 && code == WEFT_OK) {
+        code = s_check(partition, data, &batch);
+        *bad = code != WEFT_OK;
+        if (code != WEFT_OK) break;
+        size_t size = weft_batch_bytes(&batch);
+        bool known = weft_batch_next_offset(&batch) <= weft_log_end(partition->log);
+        if (!known) code = s_append_one(partition, weft_slice(data.data, size), &batch);
+        if (!known && code == WEFT_OK) {
+            weft_counter_add(shard->counters, WEFT_COUNT_FOLLOWED_BATCHES, 1);
+            weft_counter_add(shard->counters, WEFT_COUNT_FOLLOWED_BYTES, size);
+        }
+        data = weft_slice(data.data + size, data.size - size);
+    }
+    return code;
+}
+
+static void s_refuse_batch(struct weft_pull *self, weft_err_t code)
+{
+    weft_partition_t *partition = self->partition;
+    weft_shard_t *shard = partition->shard;
+    weft_counter_add(shard->counters, WEFT_COUNT_FOLLOWED_REFUSED, 1);
+    if (self->failures % S_TRACE_EVERY == 0)
+        weft_trace(WEFT_TRACE_WARN, shard->name, "%s: a batch of its leader, broker %d, is refused at offset %lld: %s",
+                   partition->name, (int) weft_replica_leader(partition->replica),
+                   (long long) weft_log_end(partition->log), weft_err_name(code));
+    // Named at once, with the same place: the leader counts that, and looks at its disk.
+    if (self->failures < 2) {
+        self->failures++;
+        weft_pull_due(self);
+    } else {
+        weft_pull_wait(self, S_BAD_US);
+    }
+}
+
+static void s_take_data(struct weft_pull *self, const struct weft_replicate_answer *answer, weft_slice_t data)
+{
+    weft_partition_t *partition = self->partition;
+    if (!partition->in_used && !weft_shard_make_room(partition->shard)) {
+        weft_pull_wait(self, 0);
+        return;
+    }
+    weft_partition_used(partition);
+    bool bad;
+    weft_err_t code = s_append(partition, data, &bad);
+    if (weft_log_dirty(partition->log)) weft_partition_dirty(partition, answer->urgent);
+    if (code == WEFT_OK) {
+        self->failures = 0;
+        weft_pull_due(self);
+    } else if (bad) {
+        s_refuse_batch(self, code);
+    } else {
+        if (weft_log_broken(partition->log)) weft_replica_disk_failed(partition->replica);
+        weft_pull_wait(self, S_DISK_US);
+    }
+}
+
+// ---- marks, and where the log begins
+
+static void s_take_marks(weft_partition_t *partition, const struct weft_replicate_answer *answer)
+{
+    weft_replica_leader_marks(partition->replica, answer->high_watermark, answer->durable);
+    weft_partition_effects(partition);
+    // What the leader has deleted goes here, too. It is committed, so our mark passes it once we have all of it.
+    int64_t start = answer->log_start;
+    if (start > weft_log_start(partition->log) && start <= weft_replica_committed(partition->replica))
+        (void) !weft_partition_trim(partition, start); // told
+}
+
+// ---- alignment
+
+static void s_align(struct weft_pull *self, const struct weft_replicate_answer *answer)
+{
+    weft_partition_t *partition = self->partition;
+    int64_t end_before = weft_log_end(partition->log), own_end;
+    int32_t own_epoch;
+    weft_log_epoch_end(partition->log, answer->epoch, &own_epoch, &own_end);
+    weft_replica_diverged(partition->replica, answer->epoch, answer->epoch_end, own_epoch, own_end);
+    weft_partition_effects(partition);
+    if (partition->pull != self) return; // the cut failed
+    int64_t end = weft_log_end(partition->log);
+    if (end < end_before) {
+        weft_counter_add(partition->shard->counters, WEFT_COUNT_TRUNCATIONS, 1);
+        weft_trace(WEFT_TRACE_INFO, partition->shard->name,
+                   "%s: offsets %lld to %lld are not in the log of its leader, broker %d: cut off", partition->name,
+                   (long long) end, (long long) end_before, (int) weft_replica_leader(partition->replica));
+    }
+    bool aligned = weft_replica_aligned(partition->replica);
+    if (aligned || end < end_before)
+        weft_pull_due(self);
+    else
+        weft_pull_wait(self, S_BAD_US); // it learnt nothing: an answer that can't be
+    if (aligned) self->failures = 0;
+}
+
+// ---- refusals
+
+// All that the leader has lies above our end: there is nothing that our log could be continued by.
+static void s_begin_anew(struct weft_pull *self, int64_t offset)
+{
+    weft_partition_t *partition = self->partition;
+    int64_t end = weft_log_end(partition->log);
+    bool wrong = offset <= end || weft_replica_in_sync(partition->replica); // who is in sync is never below its start
+    if (wrong) {
+        weft_replica_unalign(partition->replica);
+        weft_pull_wait(self, S_BAD_US);
+        return;
+    }
+    weft_err_t code = weft_log_reset(partition->log, offset);
+    if (code != WEFT_OK) {
+        weft_partition_disk(partition, code, "reset");
+        if (weft_log_broken(partition->log)) weft_replica_disk_failed(partition->replica);
+        weft_pull_wait(self, S_DISK_US);
+        return;
+    }
+    weft_counter_add(partition->shard->counters, WEFT_COUNT_RESETS, 1);
+    weft_trace(WEFT_TRACE_INFO, partition->shard->name,
+               "%s: its leader's log begins at offset %lld by now, above its own end %lld: it begins anew there",
+               partition->name, (long long) offset, (long long) end);
+    partition->snapshot_at = -1;
+    weft_replica_reset(partition->replica, offset);
+    weft_partition_effects(partition);
+    if (weft_log_dirty(partition->log)) weft_partition_dirty(partition, false);
+    weft_pull_due(self);
+}
+
+static void s_refused(struct weft_pull *self, const struct weft_replicate_answer *answer)
+{
+    weft_partition_t *partition = self->partition;
+    weft_err_t code = weft_err_of_number(answer->error);
+    weft_trace(WEFT_TRACE_DEBUG, partition->shard->name, "%s: its leader answers %s", partition->name,
+               weft_err_name(code));
+    bool not_ours = code == WEFT_ERR_DIVERGED || code == WEFT_ERR_INVALID_REQUEST;
+    if (code == WEFT_ERR_OFFSET_OUT_OF_RANGE) {
+        s_begin_anew(self, answer->log_start);
+        return;
+    }
+    if (not_ours) weft_replica_unalign(partition->replica);
+    weft_pull_wait(self, not_ours ? S_BAD_US : 0); // who leads or what is known there may be about to change
+}
+
+void weft_pull_answer(struct weft_pull *self, const struct weft_replicate_answer *answer, weft_slice_t data)
+{
+    weft_partition_t *partition = self->partition;
+    weft_assert(partition->pull == self && partition->state == WEFT_PARTITION_OPEN);
+    if (answer->error != 0) {
+        s_refused(self, answer);
+        return;
+    }
+    if (self->asked_to_align) {
+        s_align(self, answer);
+        return;
+    }
+    if (data.size != 0) s_take_data(self, answer, data);
+    if (data.size == 0 && answer->urgent && weft_log_dirty(partition->log)) weft_partition_dirty(partition, true);
+    s_take_marks(partition, answer);
+    if (partition->disk_failed) weft_follow_update(partition); // it is nobody's pull any more
+}

@@ -80,10 +80,10 @@ class Node:
         self.data, self.trace = cluster.directory / name / "data", cluster.directory / name / "trace"
         self.data.mkdir(parents=True)
         self.stopped = False
-        self.wrapper = []  # a command before the node's own, as faketime
+        self.asked = False  # it was told to end
 
     def command(self):
-        command = [*self.wrapper, str(self.cluster.tools.weft), self.role, *[word for key, value in self.settings.items() for word in ("--set", f"{key}={value}")]]
+        command = [str(self.cluster.tools.weft), self.role, *[word for key, value in self.settings.items() for word in ("--set", f"{key}={value}")]]
         return self.cluster.net.command(self.name, command) if self.cluster.net else command
 
     @property
@@ -101,7 +101,7 @@ class Node:
             trace.write(f"---- started at {time.monotonic_ns()}\n".encode())
             trace.flush()
             self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=trace, stderr=trace, env=environment, start_new_session=True)
-        self.stopped = False
+        self.stopped = self.asked = False
         return self
 
     def running(self):
@@ -114,12 +114,14 @@ class Node:
         return code
 
     def kill(self):
+        self.asked = True
         if self.running():
             self.process.kill()
         return self._gone(10) if self.process else None
 
     def term(self, seconds=40):
         self.cont()
+        self.asked = True
         if self.running():
             self.process.terminate()
         return self._gone(seconds)

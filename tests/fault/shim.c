@@ -23,6 +23,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/time.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
@@ -70,6 +71,7 @@ static struct {
     __typeof__(&rmdir) rmdir;
     __typeof__(&ftruncate) ftruncate;
     __typeof__(&fallocate) fallocate;
+    __typeof__(&clock_gettime) clock_gettime;
     __typeof__(&statvfs) statvfs;
 } s_real;
 
@@ -91,6 +93,7 @@ static void s_resolve(void)
     s_real.rmdir = S_REAL(rmdir);
     s_real.ftruncate = S_REAL(ftruncate);
     s_real.fallocate = S_REAL(fallocate);
+    s_real.clock_gettime = S_REAL(clock_gettime);
     s_real.statvfs = S_REAL(statvfs);
 }
 
@@ -613,4 +616,33 @@ int rmdir(const char *path)
     if (result == 0) s_note_path(SHIM_EV_RMDIR, inode, 0, 0, full);
     s_end(fate);
     return result;
+}
+
+// ---- the wall clock
+
+int clock_gettime(clockid_t clock, struct timespec *out)
+{
+    s_resolve();
+    int result = s_real.clock_gettime(clock, out);
+    if (result != 0 || !s_control || (clock != CLOCK_REALTIME && clock != CLOCK_REALTIME_COARSE)) return result;
+    int64_t ns = (int64_t) out->tv_sec * 1000000000 + out->tv_nsec + s_control->clock_ms * 1000000;
+    out->tv_sec = ns / 1000000000;
+    out->tv_nsec = ns % 1000000000;
+    return 0;
+}
+
+int gettimeofday(struct timeval *restrict out, void *restrict zone)
+{
+    struct timespec now;
+    int result = clock_gettime(CLOCK_REALTIME, &now);
+    *out = (struct timeval){now.tv_sec, now.tv_nsec / 1000};
+    return result;
+}
+
+time_t time(time_t *out)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    if (out) *out = now.tv_sec;
+    return now.tv_sec;
 }

@@ -55,7 +55,8 @@ struct shim_rule {
 struct shim_control {
     uint32_t magic;
     uint32_t reserved;
-    int64_t room; // bytes that files may still grow by, -1: no limit; then ENOSPC
+    int64_t room;     // bytes that files may still grow by, -1: no limit; then ENOSPC
+    int64_t clock_ms; // the wall clock runs so far ahead (or, negative, behind)
     uint64_t calls[16];
     struct shim_rule rules[SHIM_RULES];
 };

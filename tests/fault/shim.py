@@ -10,7 +10,7 @@ import struct
 OPS = ["write", "sync", "sync_dir", "sync_all", "create", "rename", "unlink", "mkdir", "truncate", "allocate", "read"]
 ACTIONS = ["none", "fail", "short", "kill_before", "kill_after", "delay", "hang"]
 MAGIC, RULES, PAGE = 0x5745464C, 16, 4096
-HEAD = struct.Struct("<IIq16Q")
+HEAD = struct.Struct("<IIqq16Q")
 RULE = struct.Struct("<IIqqiI40sQ")
 
 
@@ -21,7 +21,7 @@ class Shim:
         """directory: what is watched; beside: an existing directory outside of it, on the same file system, for journal and control page."""
         self.library, self.directory, self.beside = pathlib.Path(library), pathlib.Path(directory).resolve(), pathlib.Path(beside).resolve()
         self.journal, self.control = self.beside / "journal", self.beside / "control"
-        self.control.write_bytes(HEAD.pack(MAGIC, 0, -1, *[0] * 16).ljust(PAGE, b"\0"))
+        self.control.write_bytes(HEAD.pack(MAGIC, 0, -1, 0, *[0] * 16).ljust(PAGE, b"\0"))
         with open(self.control, "r+b") as file:
             self.page = mmap.mmap(file.fileno(), PAGE)
 
@@ -65,12 +65,16 @@ class Shim:
         """So many bytes more fit on the disk; -1: as many as one likes."""
         self.page[8:16] = struct.pack("<q", nbytes)
 
+    def clock(self, ms):
+        """The node's wall clock is so far ahead."""
+        self.page[16:24] = struct.pack("<q", ms)
+
     def hits(self, slot=0):
         at = HEAD.size + slot * RULE.size
         return RULE.unpack(self.page[at : at + RULE.size])[7]
 
     def calls(self, op):
-        return HEAD.unpack(self.page[: HEAD.size])[3 + OPS.index(op)]
+        return HEAD.unpack(self.page[: HEAD.size])[4 + OPS.index(op)]
 
     def close(self):
         self.page.close()

@@ -176,6 +176,14 @@ def test_shim__calls_take_longer_or_hang_until_told_otherwise(m):
     assert time.monotonic() - started >= 0.2
 
 
+@machine
+def test_shim__the_wall_clock_jumps_and_the_monotonic_one_does_not(m):
+    m.shim.clock(-3600000)
+    done = m.run("import time; print(int(time.time()), int(time.monotonic()))")
+    wall, monotonic = map(int, done.stdout.split())
+    assert abs(time.time() - 3600 - wall) < 5 and abs(time.monotonic() - monotonic) < 5
+
+
 # ---- the proxy
 
 

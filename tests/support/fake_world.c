@@ -460,6 +460,12 @@ void weft_fake_world_from(weft_fake_world_t *self, const char *endpoint, weft_sl
     weft_fake_world_settle(self);
 }
 
+void weft_fake_world_mail(weft_fake_world_t *self, weft_part_id_t to, const struct weft_mail *mail)
+{
+    s_post(&self->slots[to - 1], to, mail);
+    weft_fake_world_settle(self);
+}
+
 // ---- stop
 
 void weft_fake_world_hold(weft_fake_world_t *self, weft_part_id_t part, bool hold)

@@ -68,6 +68,11 @@ void weft_fake_world_link(weft_fake_world_t *self, const char *endpoint, bool up
 // A message from the endpoint over its link, then settles.
 void weft_fake_world_from(weft_fake_world_t *self, const char *endpoint, weft_slice_t header, weft_slice_t data);
 
+// ---- mail
+
+// Mail to a part as if another had sent it (consumes the body), then settles.
+void weft_fake_world_mail(weft_fake_world_t *self, weft_part_id_t to, const struct weft_mail *mail);
+
 // ---- stop
 
 // Holds mail to a part back until it is let go again: a sync that takes long.

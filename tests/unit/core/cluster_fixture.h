@@ -138,6 +138,109 @@ static inline weft_err_t s_change(struct fixture *self, uint8_t topic, int32_t p
     return s_apply(self);
 }
 
+static inline weft_err_t s_alter(struct fixture *self, uint8_t topic, const char *min_insync)
+{
+    struct weft_topic_altered_command it;
+    weft_topic_altered_command_init(&it);
+    struct weft_config_entry entry = {weft_slice_text("min.insync"), weft_slice_text(min_insync)};
+    it.topic_id = s_id(topic);
+    it.config = &entry;
+    it.config_count = 1;
+    weft_topic_altered_command_encode(&it, &self->command);
+    return s_apply(self);
+}
+
+// Decided on the state as it is.
+static inline int32_t s_epoch_of(struct fixture *self, uint8_t topic)
+{
+    return weft_cluster_topic(self->cluster, s_id(topic))->partitions[0].partition_epoch;
+}
+
+static inline weft_err_t s_move_leader(struct fixture *self, uint8_t topic, int32_t leader)
+{
+    struct weft_leaders_moved_command it;
+    weft_leaders_moved_command_init(&it);
+    struct weft_leader_move move = {
+        .topic_id = s_id(topic), .partition_epoch = s_epoch_of(self, topic), .leader = leader};
+    it.moves = &move;
+    it.moves_count = 1;
+    weft_leaders_moved_command_encode(&it, &self->command);
+    return s_apply(self);
+}
+
+static inline weft_err_t s_elect(struct fixture *self, uint8_t topic, int32_t leader, uint8_t incarnation, bool unclean)
+{
+    struct weft_leader_elected_command it;
+    weft_leader_elected_command_init(&it);
+    it.topic_id = s_id(topic);
+    it.partition_epoch = s_epoch_of(self, topic);
+    it.leader = leader;
+    it.incarnation = s_id(incarnation);
+    it.unclean = unclean;
+    weft_leader_elected_command_encode(&it, &self->command);
+    return s_apply(self);
+}
+
+static inline weft_err_t s_reassign(struct fixture *self, uint8_t topic, int32_t *replicas, size_t count)
+{
+    struct weft_reassigned_command it;
+    weft_reassigned_command_init(&it);
+    struct weft_replica_move move = {.topic_id = s_id(topic),
+                                     .partition_epoch = s_epoch_of(self, topic),
+                                     .replicas = replicas,
+                                     .replicas_count = count};
+    it.moves = &move;
+    it.moves_count = 1;
+    weft_reassigned_command_encode(&it, &self->command);
+    return s_apply(self);
+}
+
+// incarnation 0: any
+static inline weft_err_t s_change_broker(struct fixture *self, int32_t id, uint8_t incarnation, bool draining,
+                                         bool leaving, bool sick)
+{
+    struct weft_broker_changed_command it;
+    weft_broker_changed_command_init(&it);
+    it.broker_id = id;
+    if (incarnation) it.incarnation = s_id(incarnation);
+    it.draining = draining;
+    it.leaving = leaving;
+    it.sick = sick;
+    weft_broker_changed_command_encode(&it, &self->command);
+    return s_apply(self);
+}
+
+static inline weft_err_t s_remove(struct fixture *self, int32_t id)
+{
+    struct weft_broker_removed_command it;
+    weft_broker_removed_command_init(&it);
+    it.broker_id = id;
+    weft_broker_removed_command_encode(&it, &self->command);
+    return s_apply(self);
+}
+
+// The set that the leader asks for, with the incarnations it knows; the leader stays.
+static inline weft_err_t s_ask(struct fixture *self, uint8_t topic, int32_t *isr, const uint8_t *incarnations,
+                               size_t count, int32_t leader, int32_t damaged)
+{
+    const struct weft_cluster_partition *partition = &weft_cluster_topic(self->cluster, s_id(topic))->partitions[0];
+    struct weft_partition_changed_command it;
+    weft_partition_changed_command_init(&it);
+    weft_id_t ids[WEFT_REPLICAS_MAX];
+    for (size_t i = 0; i < count; i++) ids[i] = s_id(incarnations[i]);
+    it.topic_id = s_id(topic);
+    it.partition_epoch = partition->partition_epoch;
+    it.leader_epoch = partition->leader_epoch;
+    it.leader = leader;
+    it.isr = isr;
+    it.isr_count = it.incarnations_count = count;
+    it.incarnations = ids;
+    it.damaged = &damaged;
+    it.damaged_count = damaged >= 0;
+    weft_partition_changed_command_encode(&it, &self->command);
+    return s_apply(self);
+}
+
 static inline const struct weft_cluster_partition *s_partition(struct fixture *self, uint8_t topic, uint32_t number)
 {
     const struct weft_cluster_topic *it = weft_cluster_topic(self->cluster, s_id(topic));

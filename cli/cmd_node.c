@@ -85,6 +85,7 @@ static int s_broker(const struct cli_args *args)
 
 static const struct cli_option s_up_options[] = {
     {"--brokers", "N", "1", false, "How many brokers."},
+    {"--coordinators", "M", "1", false, "How many coordinators: 1, 3 or 5."},
     {"--shards", "N", "1", false, "Threads of each broker that serve partitions."},
     {"--data", "DIR", "weft-data", false, "Where data is kept; made if absent."},
     {"--listen", "ENDPOINT", "tcp://127.0.0.1:9650", false,
@@ -111,13 +112,15 @@ static void s_reachable(const struct cli_args *args, const char *endpoint, char 
         snprintf(out, size, "%s", endpoint);
 }
 
-static int s_announce(const struct cli_args *args, weft_embedded_t *embedded, int64_t brokers)
+static int s_announce(const struct cli_args *args, weft_embedded_t *embedded, int64_t brokers, int64_t coordinators)
 {
     const char *endpoint = weft_embedded_endpoint(embedded);
     char reachable[WEFT_ENDPOINT_BYTES_MAX];
     s_reachable(args, endpoint, reachable, sizeof reachable);
-    printf("weft serves %s: %s broker%s and a coordinator, data in %s\n", endpoint, cli_count_text(brokers),
-           brokers == 1 ? "" : "s", cli_get(args, "--data"));
+    char voters[32];
+    snprintf(voters, sizeof voters, coordinators == 1 ? "a coordinator" : "%d coordinators", (int) coordinators);
+    printf("weft serves %s: %s broker%s and %s, data in %s\n", endpoint, cli_count_text(brokers),
+           brokers == 1 ? "" : "s", voters, cli_get(args, "--data"));
     if (strcmp(reachable, "tcp://127.0.0.1:9650") != 0) printf("  export WEFT_BOOTSTRAP=%s\n", reachable);
     printf("  weft topic create NAME makes a topic, weft cluster status shows the cluster; Ctrl-C stops it\n");
     fflush(stdout);
@@ -160,7 +163,7 @@ static int s_serve_up(const struct cli_args *args, const struct weft_embedded_op
     weft_embedded_t *embedded = NULL;
     struct weft_error error;
     if (weft_embedded_start(options, &embedded, &error) != WEFT_OK) return cli_fail(args, "%s", error.text);
-    int status = s_announce(args, embedded, options->brokers);
+    int status = s_announce(args, embedded, options->brokers, options->coordinators);
     while (status == CLI_DONE && weft_process_wait_signal(500000) == 0) {
         char sentence[WEFT_ERROR_TEXT_BYTES_MAX];
         if (weft_embedded_health(embedded, sentence, sizeof sentence) == WEFT_HEALTH_FAILED)
@@ -173,16 +176,21 @@ static int s_serve_up(const struct cli_args *args, const struct weft_embedded_op
 
 static int s_up(const struct cli_args *args)
 {
-    int64_t brokers = 1, shards = 1;
+    int64_t brokers = 1, shards = 1, coordinators = 1;
     if (!s_trace_level(args) || !cli_number(args, "--brokers", 1, WEFT_EMBEDDED_BROKERS_MAX, &brokers) ||
+        !cli_number(args, "--coordinators", 1, WEFT_EMBEDDED_COORDINATORS_MAX, &coordinators) ||
         !cli_number(args, "--shards", 1, 64, &shards))
         return CLI_USAGE;
+    if (coordinators % 2 == 0)
+        return cli_usage(args, "--coordinators is %d; it takes 1, 3 or 5: one more than an odd number bears no more",
+                         (int) coordinators);
     struct cli_settings settings = {.count = 0};
     int status = s_check_up(args, brokers, &settings);
     struct weft_embedded_options options = {.data = cli_get(args, "--data"),
                                             .listen = cli_get(args, "--listen"),
                                             .brokers = (uint32_t) brokers,
                                             .shards = (uint32_t) shards,
+                                            .coordinators = (uint32_t) coordinators,
                                             .broker_settings = cli_settings_list(&settings)};
     if (status == CLI_DONE) status = s_serve_up(args, &options);
     cli_settings_fini(&settings);

@@ -284,10 +284,11 @@ static int s_finish(const struct cli_args *args, weft_admin_t *admin, const weft
             if (status) return status;
         }
         snprintf(sentence, sizeof sentence, "%zu partition%s %s", count, count == 1 ? "" : "s",
-                 dry      ? "would be moved"
-                 : cancel ? "stay where they were"
-                 : wait   ? "moved"
-                          : "being moved; weft cluster reassign --list shows how far");
+                 cancel && dry ? "would be moved no further"
+                 : cancel      ? "moved no further"
+                 : dry         ? "would be moved"
+                 : wait        ? "moved"
+                               : "being moved; weft cluster reassign --list shows how far");
     }
     s_print(args, moves, sentence);
     return refused ? CLI_FAILED : CLI_DONE;
@@ -317,7 +318,7 @@ static int s_do(const struct cli_args *args, weft_admin_t *admin, const struct w
 
 static const char *s_throttle_text(int64_t bytes_per_second)
 {
-    static char text[64];
+    static char text[128];
     if (bytes_per_second <= 0) return "copying is not limited";
     snprintf(text, sizeof text, "copying is limited to %s a second for each broker that receives",
              cli_bytes_text((double) bytes_per_second));

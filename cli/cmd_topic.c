@@ -18,7 +18,7 @@
 
 static const struct cli_option s_create_options[] = {
     {"--partitions", "P", "1", false, "Number of partitions."},
-    {"--replicas", "R", "1", false, "Copies of each partition."},
+    {"--replicas", "R", NULL, false, "Copies of each partition; else 3, or as many as there are brokers."},
     TOPIC_SET,
     {"--if-not-exists", NULL, NULL, false, "Succeed if a topic of that name exists already."},
     {"--validate-only", NULL, NULL, false, "Check only, change nothing."},
@@ -119,7 +119,7 @@ static void s_print_created(const struct cli_args *args, weft_admin_t *admin, co
 
 static int s_create(const struct cli_args *args)
 {
-    int64_t partitions = 1, replicas = 1;
+    int64_t partitions = 1, replicas = 0; // 0: the coordinator chooses
     if (!cli_number(args, "--partitions", 1, 100000, &partitions) || !cli_number(args, "--replicas", 1, 16, &replicas))
         return CLI_USAGE;
     struct weft_setting settings[64];

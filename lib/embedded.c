@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: MPL-2.0
-// Endpoints are computed first (embedded.h has the rule), then the coordinator starts, then the brokers, which are told
-// its endpoint as it was really bound.
+// Endpoints are computed first (embedded.h has the rule), then the coordinators start, then the brokers, which are told
+// where those really are. A single coordinator may take a free port; several have to know each other before the first of
+// them is bound, so their free ports are chosen here.
 #include "host.h"
 
+#include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 #include <weft/embedded.h>
 
@@ -14,7 +17,8 @@
 
 struct weft_embedded {
     weft_host_t host;
-    const struct weft_node *coordinator;
+    const struct weft_node *coordinators[WEFT_EMBEDDED_COORDINATORS_MAX];
+    uint32_t coordinator_count;
     const struct weft_node *brokers[WEFT_EMBEDDED_BROKERS_MAX];
     uint32_t broker_count;
     char bootstrap[WEFT_EMBEDDED_BROKERS_MAX * WEFT_ENDPOINT_BYTES_MAX];
@@ -25,37 +29,88 @@ struct s_plan {
     struct weft_embedded_options how;
     uint32_t shards;
     uint32_t brokers;
+    uint32_t coordinators;
+    char voters[WEFT_EMBEDDED_COORDINATORS_MAX][WEFT_ENDPOINT_BYTES_MAX]; // where each listens
 };
 
 // ---- endpoints
 
-// `place`: 0 the coordinator, else the number of a broker.
-static weft_err_t s_endpoint(const struct s_plan *plan, uint32_t place, char *out, struct weft_error *error)
+// Where each node listens: the name behind `listen` for ipc and inproc, or how many ports behind it.
+struct s_place {
+    char suffix[32];
+    uint32_t port;
+};
+
+static struct s_place s_broker_place(const struct s_plan *plan, uint32_t number)
+{
+    struct s_place place = {.port = number == 1 ? 0 : plan->shards + 1 + (number - 2) * plan->shards};
+    if (number > 1) snprintf(place.suffix, sizeof place.suffix, "-broker-%u", number);
+    return place;
+}
+
+static struct s_place s_coordinator_place(const struct s_plan *plan, uint32_t number)
+{
+    struct s_place place = {.port = number == 1 ? plan->shards : plan->brokers * plan->shards + number - 1};
+    snprintf(place.suffix, sizeof place.suffix, number == 1 ? "-coordinator" : "-coordinator-%u", number);
+    return place;
+}
+
+static weft_err_t s_endpoint(const struct s_plan *plan, const struct s_place *place, char *out,
+                             struct weft_error *error)
 {
     const char *listen = plan->how.listen;
     if (strlen(listen) > WEFT_ENDPOINT_BYTES_MAX - 32)
         return weft_error_set(error, WEFT_ERR_INVALID_ENDPOINT, "endpoint '%.64s' is too long", listen);
     bool tcp = strncmp(listen, "tcp://", 6) == 0;
     const char *colon = strrchr(listen, ':');
-    if (place == 1 || (tcp && strcmp(colon, ":*") == 0)) {
+    if (tcp && strcmp(colon, ":*") == 0) {
         snprintf(out, WEFT_ENDPOINT_BYTES_MAX, "%s", listen);
         return WEFT_OK;
     }
-    if (!tcp) { // a wrong one is refused with its own sentence when it is bound
-        if (place == 0)
-            snprintf(out, WEFT_ENDPOINT_BYTES_MAX, "%s-coordinator", listen);
-        else
-            snprintf(out, WEFT_ENDPOINT_BYTES_MAX, "%s-broker-%u", listen, place);
+    if (!tcp || place->port == 0) { // a wrong one is refused with its own sentence when it is bound
+        snprintf(out, WEFT_ENDPOINT_BYTES_MAX, "%s%s", listen, tcp ? "" : place->suffix);
         return WEFT_OK;
     }
     char *end = NULL;
     long first = strtol(colon + 1, &end, 10);
-    uint32_t port = plan->shards + (place == 0 ? 0 : 1 + (place - 2) * plan->shards);
-    if (end == colon + 1 || *end != '\0' || first < 1 || first + port > 65535)
+    if (end == colon + 1 || *end != '\0' || first < 1 || first + place->port > 65535)
         return weft_error_set(error, WEFT_ERR_INVALID_ENDPOINT,
                               "endpoint '%s' needs a port that leaves room for %u more behind it, or *", listen,
-                              plan->brokers * plan->shards);
-    snprintf(out, WEFT_ENDPOINT_BYTES_MAX, "%.*s:%ld", (int) (colon - listen), listen, first + port);
+                              plan->brokers * plan->shards + plan->coordinators - 1);
+    snprintf(out, WEFT_ENDPOINT_BYTES_MAX, "%.*s:%ld", (int) (colon - listen), listen, first + place->port);
+    return WEFT_OK;
+}
+
+// "tcp://HOST:*" with a port that nobody has now. Left as it is if none is found: binding tells why.
+static void s_free_port(char *endpoint)
+{
+    char host[WEFT_ENDPOINT_BYTES_MAX], port[16];
+    char *colon = strrchr(endpoint, ':');
+    snprintf(host, sizeof host, "%.*s", (int) (colon - endpoint - 6), endpoint + 6);
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE}, *found = NULL;
+    if (getaddrinfo(strcmp(host, "*") ? host : NULL, "0", &hints, &found)) return;
+    struct sockaddr_storage bound;
+    socklen_t size = sizeof bound;
+    int fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd >= 0 && bind(fd, found->ai_addr, found->ai_addrlen) == 0 &&
+        getsockname(fd, (struct sockaddr *) &bound, &size) == 0 &&
+        getnameinfo((struct sockaddr *) &bound, size, NULL, 0, port, sizeof port, NI_NUMERICSERV) == 0)
+        snprintf(colon + 1, sizeof port, "%s", port);
+    if (fd >= 0) close(fd);
+    freeaddrinfo(found);
+}
+
+static weft_err_t s_place_voters(struct s_plan *plan, struct weft_error *error)
+{
+    for (uint32_t k = 0; k < plan->coordinators; k++) {
+        struct s_place place = s_coordinator_place(plan, k + 1);
+        weft_err_t err = s_endpoint(plan, &place, plan->voters[k], error);
+        if (err != WEFT_OK) return err;
+        size_t length = strlen(plan->voters[k]);
+        if (plan->coordinators > 1 && !strncmp(plan->voters[k], "tcp://", 6) &&
+            !strcmp(plan->voters[k] + length - 2, ":*"))
+            s_free_port(plan->voters[k]);
+    }
     return WEFT_OK;
 }
 
@@ -91,31 +146,49 @@ static weft_err_t s_start_node(weft_embedded_t *self, const struct weft_node_typ
     return err;
 }
 
-static weft_err_t s_start_coordinator(weft_embedded_t *self, const struct s_plan *plan, struct weft_error *error)
+// "1=tcp://...,2=tcp://..." of several, "" of one, which has nobody to know.
+static void s_voters_text(const struct s_plan *plan, char *out, size_t size)
 {
-    char listen[WEFT_ENDPOINT_BYTES_MAX], data[1024];
-    weft_err_t err = s_endpoint(plan, 0, listen, error);
-    if (err != WEFT_OK) return err;
-    snprintf(data, sizeof data, "%s/coordinator-1", plan->how.data);
-    const char *const pairs[][2] = {{"id", "1"}, {"data", data}, {"listen", listen}, {NULL, NULL}};
-    return s_start_node(self, &weft_node_coordinator, pairs, plan->how.coordinator_settings, &self->coordinator, error);
+    size_t used = 0;
+    out[0] = '\0';
+    for (uint32_t k = 0; plan->coordinators > 1 && k < plan->coordinators; k++)
+        used += (size_t) snprintf(out + used, size - used, "%s%u=%s", k ? "," : "", k + 1, plan->voters[k]);
+}
+
+static weft_err_t s_start_coordinator(weft_embedded_t *self, const struct s_plan *plan, uint32_t number,
+                                      struct weft_error *error)
+{
+    char data[1024], id[16], voters[WEFT_EMBEDDED_COORDINATORS_MAX * (WEFT_ENDPOINT_BYTES_MAX + 4)];
+    snprintf(data, sizeof data, "%s/coordinator-%u", plan->how.data, number);
+    snprintf(id, sizeof id, "%u", number);
+    s_voters_text(plan, voters, sizeof voters);
+    const char *const pairs[][2] = {
+        {"id", id}, {"data", data}, {"listen", plan->voters[number - 1]}, {"coordinators", voters}, {NULL, NULL}};
+    const struct weft_node *coordinator = NULL;
+    weft_err_t err =
+        s_start_node(self, &weft_node_coordinator, pairs, plan->how.coordinator_settings, &coordinator, error);
+    if (err == WEFT_OK) self->coordinators[self->coordinator_count++] = coordinator;
+    return err;
 }
 
 static weft_err_t s_start_broker(weft_embedded_t *self, const struct s_plan *plan, uint32_t number,
                                  struct weft_error *error)
 {
     char listen[WEFT_ENDPOINT_BYTES_MAX], data[1024], id[16], shards[16];
-    weft_err_t err = s_endpoint(plan, number, listen, error);
+    struct s_place place = s_broker_place(plan, number);
+    char coordinators[WEFT_EMBEDDED_COORDINATORS_MAX * WEFT_ENDPOINT_BYTES_MAX];
+    size_t length = 0;
+    for (uint32_t k = 0; k < self->coordinator_count; k++)
+        length += (size_t) snprintf(coordinators + length, sizeof coordinators - length, "%s%s", k ? "," : "",
+                                    self->coordinators[k]->endpoint);
+    weft_err_t err = s_endpoint(plan, &place, listen, error);
     if (err != WEFT_OK) return err;
     snprintf(data, sizeof data, "%s/broker-%u", plan->how.data, number);
     snprintf(id, sizeof id, "%u", number);
     snprintf(shards, sizeof shards, "%u", plan->shards);
-    const char *const pairs[][2] = {{"id", id},
-                                    {"data", data},
-                                    {"listen", listen},
-                                    {"shards", shards},
-                                    {"coordinators", self->coordinator->endpoint},
-                                    {NULL, NULL}};
+    const char *const pairs[][2] = {
+        {"id", id},  {"data", data}, {"listen", listen}, {"shards", shards}, {"coordinators", coordinators},
+        {NULL, NULL}};
     const struct weft_node *broker = NULL;
     err = s_start_node(self, &weft_node_broker, pairs, plan->how.broker_settings, &broker, error);
     if (err != WEFT_OK) return err;
@@ -127,7 +200,9 @@ static weft_err_t s_start_broker(weft_embedded_t *self, const struct s_plan *pla
 
 static weft_err_t s_start_all(weft_embedded_t *self, const struct s_plan *plan, struct weft_error *error)
 {
-    weft_err_t err = s_start_coordinator(self, plan, error);
+    weft_err_t err = WEFT_OK;
+    for (uint32_t number = 1; err == WEFT_OK && number <= plan->coordinators; number++)
+        err = s_start_coordinator(self, plan, number, error);
     for (uint32_t number = 1; err == WEFT_OK && number <= plan->brokers; number++)
         err = s_start_broker(self, plan, number, error);
     int ready_ms = plan->how.ready_ms == 0 ? S_READY_MS : plan->how.ready_ms;
@@ -142,12 +217,16 @@ static weft_err_t s_plan(const struct weft_embedded_options *options, struct s_p
     if (plan->how.listen == NULL) plan->how.listen = S_LISTEN;
     plan->brokers = options->brokers > 0 ? options->brokers : 1;
     plan->shards = options->shards > 0 ? options->shards : 1;
+    plan->coordinators = options->coordinators > 0 ? options->coordinators : 1;
+    if (plan->coordinators > WEFT_EMBEDDED_COORDINATORS_MAX)
+        return weft_error_set(error, WEFT_ERR_INVALID_ARGUMENT, "%u coordinators in one process; at most %d",
+                              plan->coordinators, WEFT_EMBEDDED_COORDINATORS_MAX);
     if (plan->brokers > WEFT_EMBEDDED_BROKERS_MAX)
         return weft_error_set(error, WEFT_ERR_INVALID_ARGUMENT, "%u brokers in one process; at most %d", plan->brokers,
                               WEFT_EMBEDDED_BROKERS_MAX);
     if (strlen(plan->how.data) > 900)
         return weft_error_set(error, WEFT_ERR_INVALID_ARGUMENT, "the data directory's path is longer than 900 bytes");
-    return WEFT_OK;
+    return s_place_voters(plan, error);
 }
 
 weft_err_t weft_embedded_start(const struct weft_embedded_options *options, weft_embedded_t **out,
@@ -196,7 +275,7 @@ const char *weft_embedded_bootstrap(const weft_embedded_t *self)
 
 const char *weft_embedded_coordinator(const weft_embedded_t *self)
 {
-    return self->coordinator->endpoint;
+    return self->coordinators[0]->endpoint;
 }
 
 enum weft_health weft_embedded_health(const weft_embedded_t *self, char *sentence, size_t sentence_bytes)

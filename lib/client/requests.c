@@ -328,6 +328,11 @@ static void s_refused(weft_requests_t *self, struct weft_call *call, weft_err_t 
     else
         snprintf(text, sizeof text, "%s", weft_err_sentence(error));
     bool redirected = s_learn(self, call, error, header);
+    const struct weft_view_link *office = self->view->coordinator;
+    if (error == WEFT_ERR_NOT_COORDINATOR && !(office && office->up)) // for a person who waits
+        snprintf(text, sizeof text,
+                 "no active coordinator can be reached%s%s; until there is one nothing can be changed",
+                 office ? ", the last known is " : "", office ? office->endpoint : "");
     if (weft_err_outcome(error) != WEFT_OUTCOME_NOT_APPLIED) call->doubtful = true;
     enum weft_err_class class = weft_err_class(error);
     // That a topic is unknown is the answer an automatic call asked for, unless the node may just lag: one more is

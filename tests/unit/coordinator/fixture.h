@@ -34,6 +34,7 @@ struct fixture {
     weft_buf_t reply;  // the last
     uint64_t id;
     struct weft_error error;
+    weft_cluster_t *copy; // the state as broker 1 is told it; NULL: not watched
 };
 
 static inline weft_err_t s_create(struct fixture *self)
@@ -89,6 +90,7 @@ static inline int s_teardown(void **state)
     weft_buf_fini(&self->header);
     weft_buf_fini(&self->reply);
     weft_crash_disk_destroy(&self->disk);
+    weft_cluster_destroy(&self->copy);
     free(self);
     return 0;
 }
@@ -100,13 +102,43 @@ static inline void s_send(struct fixture *self, uint8_t peer)
     weft_buf_clear(&self->header);
 }
 
-// The next answer that is no push; pushes are dropped. NULL: none.
+// Applies a push to a broker's copy of the state; false if it is none.
+static inline bool s_apply_push(struct fixture *self, const struct weft_fake_sent *sent, weft_cluster_t *copy)
+{
+    struct weft_cluster_update_request update;
+    if (weft_cluster_update_request_decode(&self->codec, weft_buf_slice(&sent->header), &update, NULL) ||
+        update.to_index == 0)
+        return false;
+    weft_slice_t rest = weft_buf_slice(&sent->data);
+    if (update.snapshot) {
+        assert_ok(weft_cluster_decode(copy, rest));
+        return true;
+    }
+    if (update.from_index != weft_cluster_index(copy)) return true; // a gap: told by the next heartbeat
+    while (rest.size) {                                             // 92 cf u64 c6 u32 bytes
+        assert_true(rest.size >= 15 && rest.data[0] == 0x92 && rest.data[1] == 0xcf && rest.data[10] == 0xc6);
+        uint64_t index = 0;
+        size_t size = 0;
+        for (int i = 0; i < 8; i++) index = index << 8 | rest.data[2 + i];
+        for (int i = 0; i < 4; i++) size = size << 8 | rest.data[11 + i];
+        assert_true(rest.size >= 15 + size);
+        (void) weft_cluster_apply(copy, index, weft_slice(rest.data + 15, size), NULL, NULL, NULL);
+        rest = weft_slice(rest.data + 15 + size, rest.size - 15 - size);
+    }
+    assert_int_equal(weft_cluster_index(copy), update.to_index);
+    return true;
+}
+
+// The next answer that is no push; pushes are dropped, but that to broker 1 for the copy. NULL: none.
 static inline const struct weft_fake_sent *s_next_answer(struct fixture *self)
 {
     const struct weft_fake_sent *sent;
     while ((sent = weft_fake_world_take_reply(self->world))) {
         struct weft_request_header push;
-        if (weft_request_header_decode(weft_buf_slice(&sent->header), &push, NULL) == WEFT_OK) continue;
+        if (weft_request_header_decode(weft_buf_slice(&sent->header), &push, NULL) == WEFT_OK) {
+            if (self->copy && sent->peer == 1) (void) s_apply_push(self, sent, self->copy);
+            continue;
+        }
         return sent;
     }
     return NULL;

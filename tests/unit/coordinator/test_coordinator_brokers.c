@@ -10,29 +10,10 @@ static size_t s_follow(struct fixture *self, uint8_t peer, weft_cluster_t *copy)
     size_t pushes = 0;
     const struct weft_fake_sent *sent;
     while ((sent = weft_fake_world_take_reply(self->world))) {
-        struct weft_cluster_update_request update;
-        if (weft_cluster_update_request_decode(&self->codec, weft_buf_slice(&sent->header), &update, NULL) ||
-            update.to_index == 0)
-            continue;
-        assert_int_equal(sent->peer, peer);
+        uint8_t to = sent->peer;
+        if (!s_apply_push(self, sent, copy)) continue;
+        assert_int_equal(to, peer);
         pushes++;
-        weft_slice_t rest = weft_buf_slice(&sent->data);
-        if (update.snapshot) {
-            assert_ok(weft_cluster_decode(copy, rest));
-            continue;
-        }
-        if (update.from_index != weft_cluster_index(copy)) continue; // a gap: told by the next heartbeat
-        while (rest.size) {                                          // 92 cf u64 c6 u32 bytes
-            assert_true(rest.size >= 15 && rest.data[0] == 0x92 && rest.data[1] == 0xcf && rest.data[10] == 0xc6);
-            uint64_t index = 0;
-            size_t size = 0;
-            for (int i = 0; i < 8; i++) index = index << 8 | rest.data[2 + i];
-            for (int i = 0; i < 4; i++) size = size << 8 | rest.data[11 + i];
-            assert_true(rest.size >= 15 + size);
-            (void) weft_cluster_apply(copy, index, weft_slice(rest.data + 15, size), NULL, NULL, NULL);
-            rest = weft_slice(rest.data + 15 + size, rest.size - 15 - size);
-        }
-        assert_int_equal(weft_cluster_index(copy), update.to_index);
     }
     return pushes;
 }

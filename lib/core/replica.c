@@ -185,16 +185,21 @@ static void s_carry_views(weft_replica_t *self, const struct weft_replica_assign
     struct weft_replica_view old[WEFT_REPLICA_MEMBERS_MAX];
     for (size_t i = 0; i < WEFT_REPLICA_MEMBERS_MAX; i++) old[i] = self->views[i];
     struct weft_replica_assignment from = self->assignment;
-    bool settled = to->partition_epoch > from.partition_epoch;
+    bool settled = to->partition_epoch > from.partition_epoch, again = false;
     self->assignment = *to;
     weft_replica_views_reset(self, now_ms);
     for (size_t i = 0; i < to->member_count; i++) {
         int was = s_member_of(&from, to->members[i].broker);
         if (was < 0 || !weft_id_equal(from.members[was].incarnation, to->members[i].incarnation)) continue;
         self->views[i] = old[was];
-        if (settled) self->views[i].asked_in = false; // granted, or refused whole for its old partition epoch (rule 1)
+        // Granted; or refused whole for its old partition epoch (rule 1): then its next report asks again, but a follower
+        // that has everything has nothing to report.
+        bool idle = !to->members[i].in_sync && self->views[i].synced_end >= self->log_end;
+        if (settled && !idle) self->views[i].asked_in = false;
+        again |= self->views[i].asked_in;
     }
     if (settled) self->asked = false;
+    if (settled && again && self->role == WEFT_ROLE_LEADER) weft_replica_ask(self, now_ms);
 }
 
 static weft_err_t s_assign_check(const weft_replica_t *self, const struct weft_replica_assignment *to)

@@ -100,7 +100,7 @@ void weft_replica_views_reset(weft_replica_t *self, int64_t now_ms)
     }
 }
 
-static void s_ask(weft_replica_t *self, int64_t now_ms)
+void weft_replica_ask(weft_replica_t *self, int64_t now_ms)
 {
     self->asked = true;
     self->asked_ms = now_ms;
@@ -193,7 +193,7 @@ weft_err_t weft_replica_report(weft_replica_t *self, int32_t broker, weft_id_t i
         view->asked_in = true; // rule 1: counts from now on
         view->held = false;
         view->caught_up_ms = now_ms;
-        s_ask(self, now_ms);
+        weft_replica_ask(self, now_ms);
     } else if (outside) {
         s_hold(self, view, now_ms);
     }
@@ -233,7 +233,7 @@ void weft_replica_tick(weft_replica_t *self, int64_t now_ms)
     s_let_go(self, now_ms);
     bool lags = s_somebody_lags(self, now_ms);
     bool due = !self->asked || now_ms - self->asked_ms >= WEFT_REPLICA_ASK_AGAIN_MS;
-    if (due && (lags || self->asked)) s_ask(self, now_ms);
+    if (due && (lags || self->asked)) weft_replica_ask(self, now_ms);
 }
 
 // ---- state

@@ -5,12 +5,13 @@
 #include "sim_plan.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 const struct sim_config sim_calm = {.delay_min_us = 50, .delay_max_us = 500, .sync_min_us = 100, .sync_max_us = 2000};
 
-#define SEVERAL_VOTERS 0
-#define SEVERAL_REPLICAS 0
-#define OPERATIONS 0
+#define SEVERAL_VOTERS (getenv("SV") != NULL)
+#define SEVERAL_REPLICAS 1
+#define OPERATIONS (getenv("SO") != NULL)
 
 static void s_plan_network(struct sim_run *run)
 {

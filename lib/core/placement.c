@@ -5,8 +5,9 @@
 // sick is in it only if there are too few others, and leads only if there is nobody else. The first replica (which
 // leads) of partition p goes to place p of the ring: leaders are even within the topic, and small topics fall on the
 // emptiest brokers. Each further replica goes to the broker with, in this order: a rack that the partition does not use
-// yet, the fewest replicas (those planned here included), the nearest place behind the leader, one further in each round
-// of the ring, so that a broker's death spreads its leaderships over all others. At most S_WINDOW brokers are looked at
+// yet, the fewest replicas (those planned here included), the nearest place behind the leader. The second replica is who
+// leads after the first: for it, how often the broker is that already for this leader is added to its replicas, so that
+// a death spreads leaderships over all others. At most S_WINDOW brokers are looked at
 // for it, so that 100,000 partitions on 10,000 brokers still take a fraction of a second.
 #include "cluster.h"
 
@@ -76,19 +77,23 @@ static bool s_is_chosen(struct s_seat *const *chosen, size_t count, const struct
     return false;
 }
 
+// `heirs` counts by seat how often each is the second of this leader; NULL: nobody counts.
 static struct s_seat *s_next_replica(struct s_seat *seats, size_t seat_count, size_t from, struct s_seat *const *chosen,
-                                     size_t count)
+                                     size_t count, const uint32_t *heirs)
 {
     struct s_seat *best = NULL;
     bool best_used = false;
+    uint64_t best_load = 0;
     size_t window = seat_count < S_WINDOW ? seat_count : S_WINDOW;
     for (size_t step = 1; step <= window; step++) {
         struct s_seat *seat = &seats[(from + step) % seat_count];
         if (s_is_chosen(chosen, count, seat)) continue;
         bool used = s_rack_used(chosen, count, seat->broker->rack);
-        if (best && (used > best_used || (used == best_used && seat->stored >= best->stored))) continue;
+        uint64_t load = seat->stored + (heirs ? heirs[seat - seats] : 0);
+        if (best && (used > best_used || (used == best_used && load >= best_load))) continue;
         best = seat;
         best_used = used;
+        best_load = load;
     }
     return best;
 }
@@ -110,17 +115,21 @@ weft_err_t weft_placement(const weft_cluster_t *self, uint32_t partitions, uint3
                               "%u replicas were asked, but only %zu broker%s alive; start more or ask for fewer",
                               replicas, count, count == 1 ? " is" : "s are");
     }
+    uint32_t *heirs = count <= S_WINDOW ? weft_calloc(count * count, sizeof *heirs) : NULL;
     for (uint32_t p = 0; p < partitions; p++) {
         struct s_seat *chosen[WEFT_REPLICAS_MAX];
-        chosen[0] = &seats[p % leading];
-        size_t from = p % leading + (count > 1 ? p / leading % (count - 1) : 0);
+        size_t first = p % leading;
+        uint32_t *of_first = heirs ? &heirs[first * count] : NULL;
+        chosen[0] = &seats[first];
         for (uint32_t r = 0; r < replicas; r++) {
-            if (r > 0) chosen[r] = s_next_replica(seats, count, from, chosen, r);
+            if (r > 0) chosen[r] = s_next_replica(seats, count, first, chosen, r, r == 1 ? of_first : NULL);
             weft_assert(chosen[r]);
+            if (r == 1 && heirs) of_first[chosen[r] - seats]++;
             chosen[r]->stored++;
             out[p][r] = chosen[r]->broker->id;
         }
     }
+    free(heirs);
     free(seats);
     return WEFT_OK;
 }

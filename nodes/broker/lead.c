@@ -207,6 +207,20 @@ static weft_err_t s_report(weft_partition_t *partition, const struct weft_lead_s
     return code;
 }
 
+// Where a follower can begin: the log may start in the midst of a batch, and batches are sent whole.
+static int64_t s_first(weft_partition_t *partition)
+{
+    int64_t start = weft_log_start(partition->log);
+    weft_frame_t frame = WEFT_FRAME_EMPTY;
+    struct weft_batch batch;
+    weft_err_t code = weft_log_read(partition->log, start, 1, true, weft_log_end(partition->log),
+                                    partition->shard->small_frames, &frame);
+    if (code == WEFT_OK && frame.size > 0) code = weft_batch_read(weft_frame_slice(&frame), &batch);
+    int64_t first = code == WEFT_OK && frame.size > 0 ? batch.base_offset : start;
+    weft_frame_drop(&frame);
+    return first;
+}
+
 static weft_err_t s_check(weft_partition_t *partition, const struct weft_lead_session *session,
                           const struct weft_replicate_partition *named)
 {
@@ -214,7 +228,8 @@ static weft_err_t s_check(weft_partition_t *partition, const struct weft_lead_se
         weft_replica_knows(partition->replica, session->broker, session->incarnation, named->leader_epoch);
     if (code != WEFT_OK || named->align) return code;
     if (named->offset < 0 || named->offset > weft_log_end(partition->log)) return WEFT_ERR_INVALID_REQUEST;
-    if (named->offset < weft_log_start(partition->log)) return WEFT_ERR_OFFSET_OUT_OF_RANGE;
+    bool below = named->offset < weft_log_start(partition->log);
+    if (below && named->offset != s_first(partition)) return WEFT_ERR_OFFSET_OUT_OF_RANGE;
     if (!s_goes_on(partition, named)) return WEFT_ERR_DIVERGED;
     return s_report(partition, session, named->leader_epoch, named->offset, named->synced_end);
 }
@@ -237,8 +252,8 @@ static void s_name(struct weft_lead_session *session, const struct weft_replicat
     if (code != WEFT_OK) {
         struct weft_lead_entry *old = partition != NULL ? s_find(partition, session->broker) : NULL;
         if (old != NULL && old->session == session) s_free_entry(old);
-        s_error(session, named->topic_id, named->partition, code,
-                partition != NULL ? weft_log_start(partition->log) : 0);
+        bool anew = partition != NULL && code == WEFT_ERR_OFFSET_OUT_OF_RANGE;
+        s_error(session, named->topic_id, named->partition, code, anew ? s_first(partition) : 0);
         return;
     }
     struct weft_lead_entry *entry = s_take_entry(session, partition);

@@ -92,12 +92,13 @@ static weft_err_t s_read(struct weft_lead_entry *entry, size_t room, bool first,
 {
     weft_partition_t *partition = entry->partition;
     weft_shard_t *shard = partition->shard;
-    int64_t end = weft_log_end(partition->log);
-    int64_t have_bytes = weft_log_bytes_between(partition->log, entry->offset, end);
+    int64_t start = weft_log_start(partition->log), end = weft_log_end(partition->log);
+    int64_t offset = entry->offset > start ? entry->offset : start; // below it only in the batch that contains it
+    int64_t have_bytes = weft_log_bytes_between(partition->log, offset, end);
     size_t bytes_max = entry->max_bytes < room ? entry->max_bytes : room;
     size_t about = (uint64_t) have_bytes < bytes_max ? (size_t) have_bytes : bytes_max;
     weft_frame_pool_t *pool = about <= WEFT_SHARD_SMALL_FRAME_BYTES ? shard->small_frames : shard->large_frames;
-    weft_err_t code = weft_log_read(partition->log, entry->offset, bytes_max, first, end, pool, out);
+    weft_err_t code = weft_log_read(partition->log, offset, bytes_max, first, end, pool, out);
     if (code == WEFT_OK) return WEFT_OK;
     weft_partition_disk(partition, code, "read");
     if (code == WEFT_ERR_DAMAGED) weft_partition_suspect(partition, entry->offset);

@@ -96,6 +96,13 @@ void weft_coordinator_feed_add(weft_coordinator_feed_t *self, uint64_t index, we
     self->bytes += command.size;
 }
 
+void weft_coordinator_feed_reset(weft_coordinator_feed_t *self, uint64_t index)
+{
+    while (self->count) s_drop_oldest(self);
+    self->complete_from = index;
+    weft_coordinator_feed_forget(self);
+}
+
 // ---- changes
 
 static void s_keep(struct s_made *made, struct s_shared *shared, uint64_t from, uint64_t to)

@@ -21,6 +21,8 @@ weft_coordinator_feed_t *weft_coordinator_feed_new(void);
 void weft_coordinator_feed_destroy(weft_coordinator_feed_t **self_p);
 void weft_coordinator_feed_add(weft_coordinator_feed_t *self, uint64_t index,
                                weft_slice_t command); // copied; `index` above the last
+// The state was replaced by a snapshot at `index`: what was kept leads nowhere.
+void weft_coordinator_feed_reset(weft_coordinator_feed_t *self, uint64_t index);
 
 /** One push. */
 struct weft_coordinator_update {

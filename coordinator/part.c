@@ -203,8 +203,10 @@ static weft_err_t s_restore(void *context, uint64_t index, weft_slice_t snapshot
     weft_coordinator_t *self = context;
     weft_err_t err = weft_cluster_decode(self->cluster, snapshot);
     if (!err && weft_cluster_index(self->cluster) != index) err = WEFT_ERR_DAMAGED;
-    if (!err) weft_coordinator_joined(self);
-    return err;
+    if (err) return err;
+    weft_coordinator_feed_reset(self->feed, index);
+    weft_coordinator_joined(self);
+    return WEFT_OK;
 }
 
 const struct weft_quorum_events weft_coordinator_events = {.on_apply = s_on_apply,

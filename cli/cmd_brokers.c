@@ -19,7 +19,7 @@ static const struct cli_option s_drain_options[] = {{"--undo", NULL, NULL, false
 static const struct cli_option s_remove_options[] = {
     {"--undo", NULL, NULL, false, "Keep it after all; what was moved stays moved."},
     {"--dry-run", NULL, NULL, false, "Only say how much would move."},
-    {"--wait", NULL, NULL, false, "Return once it is gone, with progress."},
+    {"--wait", NULL, NULL, false, "Return once it stores nothing, with progress."},
     CLUSTER_TIMEOUT,
     {0}};
 
@@ -162,6 +162,8 @@ static int s_print_remove(const struct cli_args *args, int32_t id, const struct 
         printf("%u replica%s would move away from broker %d\n", state->replicas, s_plural(state->replicas), id);
     } else if (state->removed) {
         printf("broker %d is removed; its process may be ended and its data deleted\n", id);
+    } else if (state->replicas == 0) {
+        printf("broker %d stores nothing any more: stop it, and it is forgotten\n", id);
     } else {
         printf("broker %d leaves: %u replica%s to move; weft cluster reassign --list shows the progress\n", id,
                state->replicas, s_plural(state->replicas));
@@ -183,6 +185,8 @@ static int s_wait_removed(const struct cli_args *args, weft_admin_t *admin, int3
                 cli_fail(args, "not waited for any longer; it goes on, weft cluster remove %d --undo stops it", id);
         err = s_look(admin, id, &broker, &found);
         if (!err && !found) state->removed = true, state->replicas = 0;
+        if (!err && found) state->replicas = broker.replicas;
+        if (!err && found && broker.alive && !broker.replicas) break; // it is forgotten once it is stopped
         if (!err && found && !broker.leaving && !status)
             status = cli_fail(args, "broker %d is no longer to leave: somebody has undone it", id);
         if (!err && found) err = cli_moves_watch_look(&watch, NULL);
@@ -232,9 +236,9 @@ const struct cli_verb cli_verb_cluster_remove = {
     1,
     1,
     "Decommission: move all replicas away from a broker, then forget it.",
-    "Data moves first, leadership second; nothing is lost nor unavailable meanwhile. A dead broker is forgotten at "
-    "once "
-    "if nothing is stored only there. weft cluster alter --set reassign.bytes=50MiB bounds the copying.",
+    "Data moves first, leadership second; nothing is lost nor unavailable meanwhile. Once it stores nothing it is "
+    "forgotten as soon as it is stopped; a dead one, once nothing is stored only there. weft cluster alter --set "
+    "reassign.bytes=50MiB bounds the copying.",
     "  weft cluster remove 3 --dry-run\n  weft cluster remove 3 --wait",
     s_remove_options,
     true,

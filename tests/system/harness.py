@@ -12,7 +12,9 @@ import random
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
+import threading
 import time
 
 WEFT = os.environ["WEFT_CLI"]
@@ -111,6 +113,111 @@ def up(*options):
             if node.process.poll() is None:
                 node.process.kill()
                 node.process.wait(DEADLINE_S)
+
+
+def cluster_ports(count):
+    """A base port with `count` free ones behind it and as many 500 above, as scripts/cluster lays nodes out."""
+    for _ in range(1000):
+        base = random.randrange(12000, 29000)
+        with contextlib.ExitStack() as stack:
+            try:
+                for port in [*range(base, base + count), *range(base + 500, base + 505)]:
+                    stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return base
+    raise AssertionError("no free ports")
+
+
+class Cluster:
+    """scripts/cluster in a directory of its own: cluster("kill", "broker-2"), cluster.endpoints."""
+
+    def __init__(self, directory):
+        self.directory = pathlib.Path(directory)
+
+    def __call__(self, *arguments, status=0):
+        done = subprocess.run([sys.executable, str(ROOT / "scripts/cluster"), *map(str, arguments), "--dir", str(self.directory)],
+                              capture_output=True, text=True, timeout=4 * DEADLINE_S)
+        assert done.returncode == status, f"{arguments}: {done.stdout} {done.stderr}"
+        return done.stdout if status == 0 else done.stderr
+
+    def up(self, brokers, *options):
+        self("up", brokers, "--port", cluster_ports(brokers), "--build", pathlib.Path(WEFT).parent.parent, *options)
+        return self
+
+    @property
+    def endpoints(self):
+        return self("endpoints").strip()
+
+    def weft(self, *arguments, input=None, status=0):
+        return weft(*arguments, bootstrap=self.endpoints, input=input, status=status)
+
+    def json(self, *arguments):
+        return weft_json(*arguments, bootstrap=self.endpoints)
+
+    def is_healthy(self):
+        done = self.weft("cluster", "status", "--json", "--timeout", "2s", status=None)
+        return done.returncode == 0 and json.loads(done.stdout)["healthy"]
+
+    def partition(self, topic, number=0):
+        return self.json("topic", "describe", topic)["partitions"][number]
+
+    def coordinator(self):
+        """The name of the active one."""
+        voters = self.json("cluster", "voters")
+        return next((f"coordinator-{voter['id']}" for voter in voters if voter["active"]), "coordinator-1")
+
+
+@contextlib.contextmanager
+def clusters():
+    """A Cluster that is not up yet; whatever runs in it at the end is stopped."""
+    with tempfile.TemporaryDirectory(prefix="weft-cluster-") as directory:
+        cluster = Cluster(directory)
+        try:
+            yield cluster
+        finally:
+            if (pathlib.Path(directory) / "cluster.json").exists():
+                cluster("down")
+
+
+class Load:
+    """Numbered lines at a steady rate into `weft produce --print-acks`; when each was acknowledged, and where."""
+
+    def __init__(self, topic, bootstrap, *options, rate=1000):
+        self.rate, self.stopping, self.sent, self.acks = rate, threading.Event(), 0, []
+        self.process = subprocess.Popen([WEFT, "produce", topic, "--print-acks", "--bootstrap", bootstrap, *map(str, options)],
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.threads = [threading.Thread(target=self.feed, daemon=True), threading.Thread(target=self.hear, daemon=True)]
+        for thread in self.threads:
+            thread.start()
+
+    def feed(self):
+        begun = time.monotonic()
+        while not self.stopping.is_set():
+            due = int((time.monotonic() - begun) * self.rate)
+            if due > self.sent:
+                self.process.stdin.write("".join(f"{number}\n" for number in range(self.sent, due)))
+                self.process.stdin.flush()
+                self.sent = due
+            self.stopping.wait(0.002)
+        self.process.stdin.close()
+
+    def hear(self):
+        for line in self.process.stdout:
+            self.acks.append((time.monotonic(), *map(int, line.split())))
+
+    def stop(self):
+        """Ends the input and waits for all answers; (exit status, what was said on stderr)."""
+        self.stopping.set()
+        status = self.process.wait(4 * DEADLINE_S)
+        for thread in self.threads:
+            thread.join(DEADLINE_S)
+        return status, self.process.stderr.read()
+
+    def gap(self):
+        """The longest time without an acknowledgement, in seconds."""
+        times = [ack[0] for ack in self.acks]
+        return max(later - earlier for earlier, later in zip(times, times[1:]))
 
 
 def run(tests):

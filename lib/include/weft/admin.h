@@ -234,8 +234,8 @@ struct weft_remove_state {
 };
 
 /**
- * Decommission: moves all replicas away from a broker, then forgets it. Returns at once; the broker disappears from
- * weft_admin_cluster_status when it is done. UNDO: keeps it; what was moved stays moved. `out` may be NULL.
+ * Decommission: moves all replicas away from a broker, then forgets it. Returns at once; weft_admin_cluster_status shows
+ * what it still stores, and it disappears from there once it stores nothing and is stopped. UNDO: keeps it; what was moved stays moved. `out` may be NULL.
  * UNKNOWN_BROKER; INVALID_REPLICATION: its replicas have nowhere to go.
  */
 WEFT_EXPORT_CHECKED weft_err_t weft_admin_remove_broker(weft_admin_t *self, int32_t broker, enum weft_remove_mode mode,

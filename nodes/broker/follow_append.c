@@ -87,7 +87,9 @@ static void s_take_data(struct weft_pull *self, const struct weft_replicate_answ
     weft_partition_used(partition);
     bool bad;
     weft_err_t code = s_append(partition, data, &bad);
-    if (weft_log_dirty(partition->log)) weft_partition_dirty(partition, answer->urgent);
+    // One that has caught up gets into the in-sync set by what is synced.
+    bool urgent = answer->urgent || (!self->session->live && weft_log_end(partition->log) >= answer->log_end);
+    if (weft_log_dirty(partition->log)) weft_partition_dirty(partition, urgent);
     if (code == WEFT_OK) {
         self->failures = 0;
         weft_pull_due(self);
@@ -139,12 +141,13 @@ static void s_align(struct weft_pull *self, const struct weft_replicate_answer *
 
 // ---- refusals
 
-// All that the leader has lies above our end: there is nothing that our log could be continued by.
+// Our end lies below all that the leader keeps: there is nothing that our log could be continued by.
 static void s_begin_anew(struct weft_pull *self, int64_t offset)
 {
     weft_partition_t *partition = self->partition;
     int64_t end = weft_log_end(partition->log);
-    bool wrong = offset <= end || weft_replica_in_sync(partition->replica); // who is in sync is never below its start
+    // Who is in sync is never below its start. Our end may be above where it begins: by batches that were never committed.
+    bool wrong = offset < weft_replica_committed(partition->replica) || weft_replica_in_sync(partition->replica);
     if (wrong) {
         weft_replica_unalign(partition->replica);
         weft_pull_wait(self, S_BAD_US);
@@ -159,7 +162,7 @@ static void s_begin_anew(struct weft_pull *self, int64_t offset)
     }
     weft_counter_add(partition->shard->counters, WEFT_COUNT_RESETS, 1);
     weft_trace(WEFT_TRACE_INFO, partition->shard->name,
-               "%s: its leader's log begins at offset %lld by now, above its own end %lld: it begins anew there",
+               "%s: its leader's log begins at offset %lld by now, its own ends at %lld: it begins anew there",
                partition->name, (long long) offset, (long long) end);
     partition->snapshot_at = -1;
     weft_replica_reset(partition->replica, offset);

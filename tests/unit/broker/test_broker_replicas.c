@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: MPL-2.0
+// Several brokers that replicate: bytes, marks, in-sync sets, failover, alignment.
+#include "crew.h"
+
+static int s_setup_of(void **state, size_t count, const char *const *pairs)
+{
+    struct crew *crew = weft_alloc(sizeof *crew);
+    crew_begin(crew, count, pairs);
+    *state = crew;
+    return 0;
+}
+
+static int s_three(void **state)
+{
+    return s_setup_of(state, 3, NULL);
+}
+
+static int s_three_impatient(void **state)
+{
+    static const char *const pairs[] = {"replica.lag.ms=500", "sync.ms=100", NULL};
+    return s_setup_of(state, 3, pairs);
+}
+
+static int s_teardown(void **state)
+{
+    struct crew *crew = *state;
+    crew_end(crew);
+    free(crew);
+    return 0;
+}
+
+static const struct crew_produce s_plain = {.count = 10};
+
+static void test_replicas__all_hold_the_leader_s_bytes_before_a_durable_ack(void **state)
+{
+    struct crew *crew = *state;
+    crew_topic(crew, CREW_TOPIC, 10, 2, 3, NULL, NULL);
+    for (int i = 0; i < 5; i++) {
+        struct weft_produce_reply reply = crew_produce(crew, 1, &s_plain);
+        assert_int_equal(reply.header.error, WEFT_OK);
+        assert_int_equal(reply.offset, 10 * i);
+        assert_true(weft_slice_is_text(reply.level, "durable"));
+        crew_assert_same(crew, 1, 2, 10, 0);
+        crew_assert_same(crew, 1, 3, 10, 0);
+    }
+    struct weft_partition_status_reply status = crew_status(crew, 1, 0);
+    assert_int_equal(status.replicas_count, 3);
+    for (size_t i = 0; i < 3; i++) {
+        assert_true(status.replicas[i].in_sync);
+        assert_int_equal(status.replicas[i].log_end, 50);
+        assert_int_equal(status.replicas[i].synced_end, 50);
+        assert_int_equal(status.replicas[i].behind_ms, 0);
+    }
+    assert_int_equal(status.high_watermark, 50);
+    assert_int_equal(status.durable, 50);
+    assert_int_equal(crew_counter(crew, 2, WEFT_COUNT_FOLLOWED_BATCHES), 5);
+    assert_int_equal(crew_counter(crew, 2, WEFT_COUNT_PARTITIONS_FOLLOWED), 2);
+    assert_int_equal(crew_counter(crew, 1, WEFT_COUNT_REPLICA_SESSIONS), 2);
+}
+
+static void test_replicas__idle_followers_ask_twice_a_second_and_no_more(void **state)
+{
+    struct crew *crew = *state;
+    crew_topic(crew, CREW_TOPIC, 10, 50, 3, NULL, NULL);
+    crew_advance(crew, 1000);
+    uint32_t replicates = crew->replicates, progresses = crew->progresses;
+    crew_advance(crew, 5000);
+    assert_in_range(crew->replicates - replicates, 18, 24); // two followers, one session each, every 500 ms
+    assert_int_equal(crew->progresses, progresses);
+}
+
+static void test_replicas__ack_waits_for_a_follower_that_is_cut_off_until_it_left_the_in_sync_set(void **state)
+{
+    struct crew *crew = *state;
+    crew_topic(crew, CREW_TOPIC, 10, 1, 3, NULL, NULL);
+    crew->cut[1][3] = crew->cut[3][1] = true;
+    (void) crew_send(crew, 1, &s_plain);
+    crew_advance(crew, 200);
+    assert_int_equal(crew_broker(crew, 1)->reply_count, 0);
+    crew_advance(crew, 2500);
+    assert_int_equal(crew_broker(crew, 1)->reply_count, 1);
+    assert_int_equal(crew_produced(crew, 1).header.error, WEFT_OK);
+    assert_int_equal(crew_partition(crew, 10, 0)->isr_count, 2);
+    crew->cut[1][3] = crew->cut[3][1] = false;
+    crew_advance(crew, 6000);
+    assert_int_equal(crew_partition(crew, 10, 0)->isr_count, 3);
+    crew_assert_same(crew, 1, 3, 10, 0);
+}
+
+static void test_replicas__below_min_insync_nothing_is_acknowledged(void **state)
+{
+    struct crew *crew = *state;
+    crew_topic(crew, CREW_TOPIC, 10, 1, 3, NULL, NULL);
+    crew_kill(crew, 2);
+    crew_kill(crew, 3);
+    crew_fence(crew, 2);
+    crew_fence(crew, 3);
+    assert_int_equal(crew_produce(crew, 1, &s_plain).header.error, WEFT_ERR_NOT_ENOUGH_REPLICAS);
+    const struct crew_produce to_leader = {.count = 10, .acks = "leader"};
+    assert_int_equal(crew_produce(crew, 1, &to_leader).header.error, WEFT_OK);
+    assert_int_equal(crew_status(crew, 1, 0).high_watermark, 0);
+    crew_up(crew, 2);
+    crew_advance(crew, 3000);
+    assert_int_equal(crew_produce(crew, 1, &s_plain).header.error, WEFT_OK);
+    assert_int_equal(crew_status(crew, 1, 0).high_watermark, 20);
+}
+
+static void test_replicas__a_new_leader_has_what_was_acknowledged_and_the_old_one_is_cut_to_it(void **state)
+{
+    struct crew *crew = *state;
+    crew_topic(crew, CREW_TOPIC, 10, 1, 3, NULL, NULL);
+    const struct crew_produce first = {.count = 10, .producer_id = 7, .sequence = 0};
+    assert_int_equal(crew_produce(crew, 1, &first).offset, 0);
+    // What only the old leader has.
+    crew->cut[1][2] = crew->cut[1][3] = true;
+    const struct crew_produce lost = {.count = 5, .producer_id = 7, .sequence = 10};
+    (void) crew_send(crew, 1, &lost);
+    crew_advance(crew, 50);
+    assert_int_equal(crew_broker(crew, 1)->reply_count, 0);
+    crew_kill(crew, 1);
+    crew->cut[1][2] = crew->cut[1][3] = false;
+    crew_fence(crew, 1);
+    crew_advance(crew, 100);
+    int32_t leader = crew_partition(crew, 10, 0)->leader;
+    assert_int_equal(leader, 2);
+    // A retry of what was acknowledged is one, on the new leader, too (rule 15); what was lost is taken again.
+    struct weft_produce_reply reply = crew_produce(crew, leader, &first);
+    assert_true(reply.duplicate);
+    assert_int_equal(reply.offset, 0);
+    const struct crew_produce again = {.count = 7, .producer_id = 7, .sequence = 10};
+    reply = crew_produce(crew, leader, &again);
+    assert_int_equal(reply.header.error, WEFT_OK);
+    assert_false(reply.duplicate);
+    assert_int_equal(reply.offset, 10);
+    crew_up(crew, 1);
+    crew_advance(crew, 1000);
+    assert_int_equal(crew_counter(crew, 1, WEFT_COUNT_TRUNCATIONS), 1);
+    assert_int_equal(crew_partition(crew, 10, 0)->isr_count, 3);
+    crew_assert_same(crew, 1, 2, 10, 0);
+    // Leading again it knows the session as the log has it: the batch of seven is a duplicate, the one of five is not.
+    crew_move_leader(crew, 10, 0, 1);
+    crew_advance(crew, 100);
+    reply = crew_produce(crew, 1, &again);
+    assert_true(reply.duplicate);
+    assert_int_equal(reply.offset, 10);
+}
+
+static void test_replicas__leadership_moves_back_and_forth_under_writes(void **state)
+{
+    struct crew *crew = *state;
+    crew_topic(crew, CREW_TOPIC, 10, 1, 3, NULL, NULL);
+    for (int round = 0; round < 12; round++) {
+        int32_t leader = crew_partition(crew, 10, 0)->leader;
+        assert_int_equal(crew_produce(crew, leader, &s_plain).header.error, WEFT_OK);
+        const struct crew_produce quick = {.count = 3, .acks = "leader"};
+        (void) crew_send(crew, leader, &quick);
+        crew_move_leader(crew, 10, 0, leader % 3 + 1);
+    }
+    crew_advance(crew, 2000);
+    crew_assert_same(crew, 1, 2, 10, 0);
+    crew_assert_same(crew, 1, 3, 10, 0);
+    int32_t leader = crew_partition(crew, 10, 0)->leader;
+    struct weft_partition_status_reply status = crew_status(crew, leader, 0);
+    assert_int_equal(status.high_watermark, status.log_end);
+    assert_int_equal(status.durable, status.log_end);
+    assert_true(status.log_end >= 120);
+}
+
+static void test_replicas__many_partitions_are_served_in_turn(void **state)
+{
+    struct crew *crew = *state;
+    crew_topic(crew, CREW_TOPIC, 10, 200, 3, NULL, NULL);
+    crew_advance(crew, 500);
+    for (uint32_t i = 0; i < 200; i++) {
+        const struct crew_produce how = {.partition = i, .count = 5, .value_bytes = 2000};
+        (void) crew_send(crew, 1, &how);
+    }
+    crew_advance(crew, 300);
+    assert_int_equal(crew_broker(crew, 1)->reply_count, 200);
+    for (uint32_t i = 0; i < 200; i += 37) crew_assert_same(crew, 1, 3, 10, i);
+    assert_true(crew->replicates < 60); // not a request for each
+}
+
+static void test_replicas__a_follower_below_the_leader_s_start_begins_anew_there(void **state)
+{
+    struct crew *crew = *state;
+    crew_topic(crew, CREW_TOPIC, 10, 1, 3, "segment.bytes", "65536");
+    assert_int_equal(crew_produce(crew, 1, &s_plain).offset, 0);
+    crew_kill(crew, 3);
+    crew_fence(crew, 3);
+    const struct crew_produce big = {.count = 30, .value_bytes = 1000};
+    for (int i = 0; i < 8; i++) assert_int_equal(crew_produce(crew, 1, &big).header.error, WEFT_OK);
+    struct weft_delete_records_request request;
+    weft_delete_records_request_init(&request);
+    request.id = 1;
+    request.topic = weft_slice_text(CREW_TOPIC);
+    request.before_offset = 190;
+    weft_buf_clear(&crew->buf);
+    weft_delete_records_request_encode(&request, &crew->buf);
+    weft_fake_world_request(crew_broker(crew, 1)->world, 0, CREW_CLIENT, false, weft_buf_slice(&crew->buf),
+                            WEFT_SLICE_NIL, false);
+    crew_settle(crew);
+    assert_int_equal(crew_status(crew, 1, 0).log_start, 190);
+    crew_up(crew, 3);
+    crew_advance(crew, 2000);
+    assert_int_equal(crew_counter(crew, 3, WEFT_COUNT_RESETS), 1);
+    assert_int_equal(crew_partition(crew, 10, 0)->isr_count, 3);
+    // Deletion reaches those that follow, too.
+    crew_move_leader(crew, 10, 0, 2);
+    crew_advance(crew, 100);
+    assert_int_equal(crew_status(crew, 2, 0).log_start, 190);
+    crew_move_leader(crew, 10, 0, 3);
+    crew_advance(crew, 100);
+    assert_int_equal(crew_status(crew, 3, 0).log_start, 190);
+    assert_int_equal(crew_status(crew, 3, 0).log_end, 250);
+    assert_int_equal(crew_produce(crew, 3, &s_plain).offset, 250);
+}
+
+static void s_flip_once(struct crew *crew, weft_buf_t *header, weft_buf_t *data)
+{
+    (void) header;
+    if (data->size == 0 || crew->tampered++ != 0) return;
+    data->data[data->size - 1] ^= 1;
+}
+
+static void test_replicas__a_batch_changed_on_the_way_is_refused_and_fetched_again(void **state)
+{
+    struct crew *crew = *state;
+    crew_topic(crew, CREW_TOPIC, 10, 1, 3, NULL, NULL);
+    crew->tamper = s_flip_once;
+    assert_int_equal(crew_produce(crew, 1, &s_plain).header.error, WEFT_OK);
+    assert_int_equal(
+        crew_counter(crew, 2, WEFT_COUNT_FOLLOWED_REFUSED) + crew_counter(crew, 3, WEFT_COUNT_FOLLOWED_REFUSED), 1);
+    crew_assert_same(crew, 1, 2, 10, 0);
+    crew_assert_same(crew, 1, 3, 10, 0);
+}
+
+static void s_drop_some(struct crew *crew, weft_buf_t *header, weft_buf_t *data)
+{
+    if (crew->tampered++ % 3 == 0) return;
+    weft_buf_clear(header); // nothing that can be read
+    weft_buf_clear(data);
+}
+
+static void test_replicas__answers_that_get_lost_are_asked_for_in_a_new_session(void **state)
+{
+    struct crew *crew = *state;
+    crew_topic(crew, CREW_TOPIC, 10, 3, 3, NULL, NULL);
+    crew->tamper = s_drop_some;
+    for (int i = 0; i < 4; i++) {
+        const struct crew_produce how = {.count = 10, .partition = (uint32_t) i % 3};
+        (void) crew_send(crew, 1, &how);
+        crew_advance(crew, 50);
+    }
+    crew_advance(crew, 20000);
+    crew->tamper = NULL;
+    crew_advance(crew, 8000);
+    for (uint32_t i = 0; i < 3; i++) crew_assert_same(crew, 1, 2, 10, i);
+    assert_true(crew_counter(crew, 2, WEFT_COUNT_REPLICATE_BAD) + crew_counter(crew, 3, WEFT_COUNT_REPLICATE_BAD) > 0);
+}
+
+static void test_replicas__a_leader_that_restarts_is_followed_at_its_new_door(void **state)
+{
+    struct crew *crew = *state;
+    crew_topic(crew, CREW_TOPIC, 10, 1, 3, NULL, NULL);
+    assert_int_equal(crew_produce(crew, 1, &s_plain).header.error, WEFT_OK);
+    crew_kill(crew, 1);
+    crew_up(crew, 1); // before its session ended: a new incarnation, another leader epoch
+    crew_advance(crew, 1000);
+    int32_t leader = crew_partition(crew, 10, 0)->leader;
+    assert_true(crew_partition(crew, 10, 0)->leader_epoch > 0);
+    assert_int_equal(crew_produce(crew, leader, &s_plain).offset, 10);
+    crew_advance(crew, 1000);
+    assert_int_equal(crew_partition(crew, 10, 0)->isr_count, 3);
+    crew_assert_same(crew, 1, 2, 10, 0);
+    crew_assert_same(crew, 1, 3, 10, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_replicas__all_hold_the_leader_s_bytes_before_a_durable_ack, s_three,
+                                        s_teardown),
+        cmocka_unit_test_setup_teardown(test_replicas__idle_followers_ask_twice_a_second_and_no_more, s_three,
+                                        s_teardown),
+        cmocka_unit_test_setup_teardown(
+            test_replicas__ack_waits_for_a_follower_that_is_cut_off_until_it_left_the_in_sync_set, s_three_impatient,
+            s_teardown),
+        cmocka_unit_test_setup_teardown(test_replicas__below_min_insync_nothing_is_acknowledged, s_three, s_teardown),
+        cmocka_unit_test_setup_teardown(
+            test_replicas__a_new_leader_has_what_was_acknowledged_and_the_old_one_is_cut_to_it, s_three, s_teardown),
+        cmocka_unit_test_setup_teardown(test_replicas__leadership_moves_back_and_forth_under_writes, s_three,
+                                        s_teardown),
+        cmocka_unit_test_setup_teardown(test_replicas__many_partitions_are_served_in_turn, s_three, s_teardown),
+        cmocka_unit_test_setup_teardown(test_replicas__a_follower_below_the_leader_s_start_begins_anew_there, s_three,
+                                        s_teardown),
+        cmocka_unit_test_setup_teardown(test_replicas__a_batch_changed_on_the_way_is_refused_and_fetched_again, s_three,
+                                        s_teardown),
+        cmocka_unit_test_setup_teardown(test_replicas__answers_that_get_lost_are_asked_for_in_a_new_session, s_three,
+                                        s_teardown),
+        cmocka_unit_test_setup_teardown(test_replicas__a_leader_that_restarts_is_followed_at_its_new_door, s_three,
+                                        s_teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -133,7 +133,8 @@ static void s_ask(struct weft_follow_session *self, uint32_t max_bytes, int64_t 
     }
     self->sequence++;
     self->forget_count -= request.forget_count;
-    memmove(self->forget, self->forget + request.forget_count, self->forget_count * sizeof self->forget[0]);
+    if (self->forget_count != 0)
+        memmove(self->forget, self->forget + request.forget_count, self->forget_count * sizeof self->forget[0]);
     self->outstanding[self->outstanding_count++] = (struct weft_follow_request){request.id, now_us};
 }
 

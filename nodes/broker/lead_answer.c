@@ -81,6 +81,7 @@ static void s_add_errors(weft_lead_t *self, struct weft_lead_session *session)
         answer->log_start = error->log_start;
     }
     session->error_count -= told;
+    if (session->error_count == 0) return;
     memmove(session->errors, session->errors + told, session->error_count * sizeof session->errors[0]);
 }
 

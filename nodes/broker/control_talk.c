@@ -9,7 +9,6 @@
 // tells the index from which it has to be repeated.
 #include "control_self.h"
 
-#include "../../lib/base/mutate.h"
 #include "../../lib/log/sync_part.h"
 
 #include <string.h>
@@ -144,7 +143,7 @@ static void s_refused(weft_control_t *self, size_t at, const struct weft_reply_h
 
 static bool s_take_epoch(weft_control_t *self, uint64_t epoch)
 {
-    if (epoch < self->epoch && !weft_mutated("old_epoch_obeyed")) {
+    if (epoch < self->epoch) {
         weft_control_count(self, WEFT_COUNT_UPDATES_REFUSED);
         if (self->refused_epoch != epoch)
             weft_trace(WEFT_TRACE_WARN, self->name, "orders of coordinator epoch %llu are refused: %llu is in force",

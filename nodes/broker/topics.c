@@ -57,6 +57,11 @@ static bool s_registered(const weft_shard_t *self)
            weft_id_equal(broker->incarnation, self->incarnation);
 }
 
+static bool s_leaving(const weft_shard_t *self)
+{
+    return atomic_load_explicit(&self->broker->standing, memory_order_relaxed) == WEFT_BROKER_LEAVING;
+}
+
 static bool s_holds(const int32_t *brokers, uint8_t count, int32_t broker)
 {
     for (uint8_t i = 0; i < count; i++)
@@ -113,6 +118,8 @@ static void s_follow_partition(weft_shard_t *self, struct weft_shard_topic *topi
         return;
     }
     if (entry->leader == self->broker->id && !s_registered(self)) return; // an older start's leadership
+    // Fenced at its own wish, and nobody else leads: what was promised is finished under the leadership it had (I6).
+    if (entry->leader < 0 && *slot != NULL && (*slot)->leads && s_leaving(self)) return;
     if (*slot == NULL) *slot = weft_partition_new(self, topic, number);
     struct weft_replica_assignment assignment = s_assignment(self, state, entry);
     if (!(*slot)->assigned || !s_same(&assignment, &(*slot)->assignment)) weft_partition_assign(*slot, &assignment);
@@ -226,26 +233,32 @@ void weft_shard_reconcile(weft_shard_t *self)
     s_check_found(self);
 }
 
-// Brokers' incarnations stand in every assignment; settings are not read again for that.
-static void s_follow_brokers(weft_shard_t *self)
+// A broker's incarnation stands in the assignments of the partitions that name it: nothing else has to be looked at, for
+// all of this may be 10,000 partitions and every record waits meanwhile. Whether this broker is registered counts for
+// all that it holds.
+static void s_follow_broker(weft_shard_t *self, int32_t broker)
 {
+    bool own = broker == self->broker->id;
     size_t cursor = 0;
     weft_slice_t key;
     void *value;
     while (weft_map_next(self->topics, &cursor, &key, &value)) {
         struct weft_shard_topic *topic = value;
         const struct weft_cluster_topic *state = weft_cluster_topic(self->cluster, topic->id);
-        for (uint32_t i = 0; state != NULL && i < topic->partition_count; i++)
-            s_follow_partition(self, topic, state, i);
+        for (uint32_t i = 0; state != NULL && i < topic->partition_count; i++) {
+            const struct weft_cluster_partition *entry = &state->partitions[i];
+            if (own || (topic->partitions[i] != NULL && s_holds(entry->replicas, entry->replica_count, broker)))
+                s_follow_partition(self, topic, state, i);
+        }
     }
-    s_check_found(self);
+    if (own) s_check_found(self);
 }
 
 void weft_shard_on_change(void *shard, const struct weft_cluster_change *change)
 {
     weft_shard_t *self = shard;
     switch (change->type) {
-    case WEFT_CLUSTER_BROKER: s_follow_brokers(self); break;
+    case WEFT_CLUSTER_BROKER: s_follow_broker(self, change->broker); break;
     case WEFT_CLUSTER_TOPIC_ADDED:
     case WEFT_CLUSTER_TOPIC_CHANGED: s_follow_topic(self, change->topic); break;
     case WEFT_CLUSTER_TOPIC_REMOVED: s_drop_topic(self, change->topic); break;

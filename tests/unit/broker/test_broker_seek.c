@@ -410,6 +410,7 @@ static void test_seek__a_start_finds_the_one_in_office_though_the_first_is_stopp
 static void test_seek__only_the_one_in_office_can_fence(void **state)
 {
     struct scene *self = *state;
+    s_advance(self, 2000);
     // A late word of one that nobody takes for the coordinator.
     weft_id_t incarnation = self->rig.incarnation;
     struct weft_broker_heartbeat_reply reply;

@@ -22,8 +22,6 @@ const char *const sim_mutations[] = {
     "old_incarnation_joins",     // coordinator: a member that started again since joins an in-sync set (rule 1)
     "leader_elected_without_all_reports", // coordinator: the first of the frozen set that reports leads (rule 4)
     "no_grace_after_office",              // coordinator: who is not heard at once after taking office is fenced
-    "old_epoch_obeyed",                   // broker: orders of a coordinator that was followed by another count (rule 1)
-    "leads_without_registration",         // broker: a start leads what the state of before it says (rule 2)
     "doubt_is_refusal",                   // client: no answer is reported as surely not written
     "consumer_steps_over",                // client: now and then a record is left out
     NULL,

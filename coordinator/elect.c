@@ -3,7 +3,7 @@
 //
 // To another in-sync replica leadership just moves. For a partition without a leader a clean election is refused with
 // what it waits for and what an unclean one would cost; an unclean one takes the named replica, or the best that is
-// alive, and says the same in its answer.
+// alive, and says the same in its answer. So may one whose leader is damaged or sick, with nobody in sync to take over.
 #include "coordinator.h"
 
 #include "../lib/base/trace.h"
@@ -67,7 +67,7 @@ static int s_rank(const weft_coordinator_t *self, const struct s_order *order, u
     int32_t id = order->partition->replicas[place];
     if (!s_is_alive(self, id)) return -1;
     const struct weft_told_by *by = s_told_by(self, order, id);
-    if (by && by->damaged) return 0;
+    if ((by && by->damaged) || id == order->partition->leader) return 0;
     bool frozen = weft_coordinator_is_frozen(order->partition, place);
     return 1 + (by != NULL) + 2 * frozen;
 }
@@ -260,6 +260,16 @@ static void s_elect(weft_coordinator_t *self, const struct weft_asker *asker, co
     weft_buf_fini(&bytes);
 }
 
+// Nobody can produce there, and nobody can take over without loss.
+static bool s_is_hopeless(const weft_coordinator_t *self, const struct s_order *order)
+{
+    const struct weft_cluster_partition *partition = order->partition;
+    if (partition->leader < 0) return true;
+    if (!order->unclean || partition->isr_count > 1 || order->broker == partition->leader) return false;
+    const struct weft_told_by *by = s_told_by(self, order, partition->leader);
+    return (by && by->damaged) || weft_cluster_broker(self->cluster, partition->leader)->sick;
+}
+
 void weft_coordinator_elect_leader(weft_coordinator_t *self, const struct weft_asker *asker, weft_slice_t header)
 {
     struct weft_elect_leader_request request;
@@ -280,8 +290,8 @@ void weft_coordinator_elect_leader(weft_coordinator_t *self, const struct weft_a
     order.operation = request.operation;
     if (weft_coordinator_is_done(self, request.operation))
         s_answer(self, asker, order.topic->id, order.number, NULL);
-    else if (order.partition->leader >= 0)
-        s_move(self, asker, &order);
-    else
+    else if (s_is_hopeless(self, &order))
         s_elect(self, asker, &order);
+    else
+        s_move(self, asker, &order);
 }

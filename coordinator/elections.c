@@ -176,8 +176,8 @@ static bool s_is_damaged(const weft_coordinator_t *self, const struct weft_told 
     return by && by->damaged;
 }
 
-// Damaged members leave the in-sync set of a partition that has a leader, the leader itself too if another can take
-// over.
+// Damaged members leave the in-sync and the eligible of a partition that has a leader, the leader itself too if another
+// can take over: only then they heal.
 static void s_take_out(weft_coordinator_t *self, struct weft_told *told, const struct weft_cluster_partition *partition)
 {
     struct weft_partition_changed_command command;
@@ -187,13 +187,12 @@ static void s_take_out(weft_coordinator_t *self, struct weft_told *told, const s
     command.leader =
         s_is_damaged(self, told, partition->leader) ? s_successor(self, told, partition) : partition->leader;
     if (command.leader < 0) return; // the last one
-    for (uint8_t i = 0; i < partition->isr_count; i++) {
-        if (s_is_damaged(self, told, partition->isr[i]))
-            damaged[command.damaged_count++] = partition->isr[i];
-        else
-            isr[command.isr_count++] = partition->isr[i];
-    }
+    for (uint8_t i = 0; i < partition->replica_count; i++)
+        if (weft_coordinator_is_frozen(partition, i) && s_is_damaged(self, told, partition->replicas[i]))
+            damaged[command.damaged_count++] = partition->replicas[i];
     if (command.damaged_count == 0) return;
+    for (uint8_t i = 0; i < partition->isr_count; i++)
+        if (!s_is_damaged(self, told, partition->isr[i])) isr[command.isr_count++] = partition->isr[i];
     if (command.isr_count == 0) isr[command.isr_count++] = command.leader; // an eligible one
     for (size_t i = 0; i < command.isr_count; i++)
         incarnations[i] = weft_cluster_broker(self->cluster, isr[i])->incarnation;

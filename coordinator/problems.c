@@ -269,8 +269,9 @@ static void s_damaged(const weft_coordinator_t *self, struct weft_problems *prob
         const struct weft_told_by *by = weft_coordinator_told_by(self, told, partition->isr[0]);
         if (partition->leader < 0 || partition->isr_count != 1 || !by || !by->damaged) continue;
         weft_coordinator_problem(problems,
-                                 "partition %u of '%s' is damaged on broker %d, which alone has all of it: restore its "
-                                 "directory from a copy, or take what is left (weft log verify names the place)",
+                                 "partition %u of '%s' is damaged on broker %d, which alone has all of it (weft log "
+                                 "verify names the place): restore its directory from a copy, or order an unclean "
+                                 "election of another replica",
                                  told->partition, topic->name, by->broker);
     }
 }

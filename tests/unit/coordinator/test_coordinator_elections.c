@@ -117,6 +117,21 @@ static void test_coordinator_elections__when_all_are_damaged_a_person_decides(vo
     assert_true(s_status_says(self, "every replica that had all is damaged"));
 }
 
+static weft_err_t s_elect(struct fixture *self, int32_t broker, bool unclean, struct weft_elect_leader_reply *reply)
+{
+    struct weft_elect_leader_request request;
+    weft_elect_leader_request_init(&request);
+    request.id = ++self->id;
+    request.topic = weft_slice_text("orders");
+    request.partition = 0;
+    request.broker_id = broker;
+    request.unclean = unclean;
+    weft_elect_leader_request_encode(&request, &self->header);
+    weft_err_t err = s_ask(self, ADMIN);
+    if (!err) DECODE(elect_leader, reply);
+    return err;
+}
+
 static void test_coordinator_elections__a_damaged_follower_leaves_and_a_damaged_leader_too(void **state)
 {
     struct fixture *self = *state;
@@ -136,25 +151,28 @@ static void test_coordinator_elections__a_damaged_follower_leaves_and_a_damaged_
     assert_ok(s_say(self, "orders", 0, &(struct said){.broker = last, .start = 1, .damaged = true}));
     assert_int_equal(s_partition(self, "orders", 0)->leader, last);
     assert_true(s_status_says(self, "is damaged on broker"));
+    struct weft_elect_leader_reply reply;
+    assert_err(s_elect(self, follower, false, &reply), WEFT_ERR_NO_ELIGIBLE_LEADER);
+    assert_ok(s_elect(self, leader, true, &reply)); // damaged itself, but a person names it
+    assert_int_equal(s_partition(self, "orders", 0)->leader, leader);
     weft_cluster_check(self->copy);
 }
 
-// ---- a person
-
-static weft_err_t s_elect(struct fixture *self, int32_t broker, bool unclean, struct weft_elect_leader_reply *reply)
+static void test_coordinator_elections__a_damaged_one_is_not_eligible_either(void **state)
 {
-    struct weft_elect_leader_request request;
-    weft_elect_leader_request_init(&request);
-    request.id = ++self->id;
-    request.topic = weft_slice_text("orders");
-    request.partition = 0;
-    request.broker_id = broker;
-    request.unclean = unclean;
-    weft_elect_leader_request_encode(&request, &self->header);
-    weft_err_t err = s_ask(self, ADMIN);
-    if (!err) DECODE(elect_leader, reply);
-    return err;
+    struct fixture *self = *state;
+    s_cluster(self, 3);
+    s_topic_on(self, "orders", 1, 3, "3");
+    int32_t leader = s_partition(self, "orders", 0)->leader, follower = leader % 3 + 1;
+    struct wish without = {.topic = "orders", .members = {leader, (leader + 1) % 3 + 1}};
+    assert_ok(s_wish(self, leader, 1, &without));
+    assert_int_not_equal(s_partition(self, "orders", 0)->eligible, 0);
+    assert_ok(s_say(self, "orders", 0, &(struct said){.broker = follower, .start = 1, .damaged = true}));
+    assert_int_equal(s_partition(self, "orders", 0)->eligible, 0);
+    assert_int_equal(s_partition(self, "orders", 0)->isr_count, 2);
 }
+
+// ---- a person
 
 static void test_coordinator_elections__a_person_moves_a_leader_within_the_in_sync_set(void **state)
 {
@@ -200,6 +218,7 @@ int main(void)
         TEST(test_coordinator_elections__a_damaged_member_is_no_candidate),
         TEST(test_coordinator_elections__when_all_are_damaged_a_person_decides),
         TEST(test_coordinator_elections__a_damaged_follower_leaves_and_a_damaged_leader_too),
+        TEST(test_coordinator_elections__a_damaged_one_is_not_eligible_either),
         TEST(test_coordinator_elections__a_person_moves_a_leader_within_the_in_sync_set),
         TEST(test_coordinator_elections__unclean_says_what_may_be_lost),
     };

@@ -42,6 +42,7 @@ struct s_part {
     bool given_up; // a sync failed: no file of this directory is synced any more
     bool stopping, stopped;
     _Atomic int64_t round_began_us; // -1: idle
+    _Atomic bool vouches;           // its stop may leave the clean marker
 };
 
 static struct s_part *s_of(struct weft_part *part)
@@ -164,7 +165,7 @@ static void s_finish(struct s_part *self, int64_t now_us)
     self->stopped = true;
     if (!self->checkpoint) return;
     s_checkpoint(self, now_us);
-    if (self->failed || self->checkpoint_due_us != WEFT_TIME_NEVER) return;
+    if (self->failed || self->checkpoint_due_us != WEFT_TIME_NEVER || !atomic_load(&self->vouches)) return;
     weft_err_t err = weft_checkpoint_mark_clean(self->checkpoint);
     if (err) weft_trace(WEFT_TRACE_WARN, self->name, "the clean marker was not written: %s", weft_err_name(err));
 }
@@ -211,6 +212,11 @@ static void s_destroy(struct weft_part **part_p)
     free(self);
 }
 
+void weft_sync_part_vouch(struct weft_part *part, bool vouches)
+{
+    atomic_store(&s_of(part)->vouches, vouches);
+}
+
 struct weft_part *weft_sync_part_new(const char *name, weft_checkpoint_t *checkpoint, int64_t checkpoint_ms)
 {
     static const struct weft_part_ops ops = {.start = s_start,
@@ -227,6 +233,7 @@ struct weft_part *weft_sync_part_new(const char *name, weft_checkpoint_t *checkp
     self->name = weft_strdup(name);
     self->checkpoint = checkpoint;
     self->checkpoint_us = checkpoint_ms * 1000;
+    atomic_init(&self->vouches, true);
     self->checkpoint_due_us = WEFT_TIME_NEVER;
     atomic_init(&self->round_began_us, -1);
     return &self->base;

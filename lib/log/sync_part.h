@@ -39,6 +39,9 @@ struct weft_sync_request {
 // with the clean marker (only if every sync succeeded).
 // It stops only after all posted requests were answered; stop it after the parts that post to it.
 struct weft_part *weft_sync_part_new(const char *name, weft_checkpoint_t *checkpoint, int64_t checkpoint_ms);
+// Whether its stop may leave the clean marker; true from the start. Not before the cluster knows of an unclean stop: a
+// clean one that follows would hide it, and what was lost then would pass for replicated (rule 2). Any thread.
+void weft_sync_part_vouch(struct weft_part *self, bool vouches);
 // Microseconds (port time) since its last round began, 0 if idle: the turn of the data directory for heartbeats. Any
 // thread.
 int64_t weft_sync_part_busy_us(const struct weft_part *self, int64_t now_us);

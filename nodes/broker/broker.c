@@ -335,6 +335,7 @@ static weft_err_t s_add_parts(struct weft_broker *self, const weft_world_t *worl
     snprintf(name, sizeof name, "broker-%d/sync", (int) self->id);
     self->sync = weft_sync_part_new(name, *checkpoint_p, weft_options_int(self->options, "checkpoint.ms"));
     *checkpoint_p = NULL;
+    weft_sync_part_vouch(self->sync, self->was_clean); // else once the cluster knows
     code = world->ops->add(world->self, &how, self->sync, &self->sync_id, NULL, error);
     if (code == WEFT_OK)
         self->base.parts[self->base.part_count++] = self->sync_id; // stopped last: it answers the shards

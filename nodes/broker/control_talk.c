@@ -227,6 +227,7 @@ static void s_on_registered(weft_control_t *self, size_t at, weft_slice_t header
     weft_control_found(self, at, now_us);
     self->registered = true;
     self->restarted = false;
+    weft_sync_part_vouch(self->broker->sync, true);
     self->refused_us = 0;
     if (reply.heartbeat_ms != 0) self->heartbeat_us = (int64_t) reply.heartbeat_ms * 1000;
     if (reply.session_ms != 0) self->session_us = (int64_t) reply.session_ms * 1000;

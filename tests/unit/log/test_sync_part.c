@@ -205,6 +205,24 @@ static void test_sync_part__its_stop_leaves_checkpoint_and_clean_marker(void **s
     weft_checkpoint_destroy(&checkpoint);
 }
 
+static void test_sync_part__an_unclean_stop_that_nobody_heard_of_is_not_hidden_by_a_clean_one(void **state)
+{
+    struct fixture *self = *state;
+    bool clean;
+    for (int told = 0; told < 2; told++) {
+        weft_sync_part_vouch(self->part, false);
+        if (told) weft_sync_part_vouch(self->part, true);
+        self->part->ops->stop(self->part);
+        self->part->ops->turn(self->part, 1000);
+        assert_true(self->part->ops->stopped(self->part));
+        self->part->ops->destroy(&self->part);
+        weft_checkpoint_t *checkpoint = s_checkpoint(self);
+        assert_ok(weft_checkpoint_take_clean(checkpoint, &clean));
+        assert_int_equal(clean, told);
+        self->part = weft_sync_part_new("sync", checkpoint, 200);
+    }
+}
+
 static void test_sync_part__a_failed_sync_is_told_recorded_nowhere_and_not_clean(void **state)
 {
     struct fixture *self = *state;
@@ -302,6 +320,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_sync_part__the_checkpoint_follows_after_a_while, s_setup, s_teardown),
         cmocka_unit_test_setup_teardown(test_sync_part__its_stop_leaves_checkpoint_and_clean_marker, s_setup,
                                         s_teardown),
+        cmocka_unit_test_setup_teardown(
+            test_sync_part__an_unclean_stop_that_nobody_heard_of_is_not_hidden_by_a_clean_one, s_setup, s_teardown),
         cmocka_unit_test_setup_teardown(test_sync_part__a_failed_sync_is_told_recorded_nowhere_and_not_clean, s_setup,
                                         s_teardown),
         cmocka_unit_test_setup_teardown(test_sync_part__very_many_files_are_synced_at_once_where_the_disk_can, s_setup,

@@ -6,6 +6,7 @@
 #include "cluster_state.h"
 
 #include "../base/assert.h"
+#include "../base/mutate.h"
 
 #include <string.h>
 
@@ -91,9 +92,10 @@ bool weft_cluster_partition_is_right(const weft_cluster_t *self, const struct we
     if (partition->unsure & ~(isr | partition->eligible)) return false;
     if (partition->leader < 0) return !((isr | partition->eligible) & sure); // C3
     if (partition->unsure || (isr & ~sure) || !(weft_partition_bit(partition, partition->leader) & isr))
-        return false;                                                                                           // C3
-    if (partition->eligible && partition->isr_count >= weft_cluster_min_insync(topic, partition)) return false; // C7
-    return !(isr & well) || !(isr & ~well);                                                                     // C8
+        return false; // C3
+    bool committing = partition->isr_count >= weft_cluster_min_insync(topic, partition);
+    if (partition->eligible && committing && !weft_mutated("eligible_while_committing")) return false; // C7
+    return !(isr & well) || !(isr & ~well);                                                            // C8
 }
 
 // ---- everything

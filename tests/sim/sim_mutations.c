@@ -11,6 +11,10 @@ const char *const sim_mutations[] = {
     "duplicate_not_seen",        // core: a retry is written again
     "gap_taken",                 // core: a batch whose predecessor was refused is written (rule 16)
     "leads_on_in_the_old_epoch", // core: no new leader epoch at a new start (rule 2)
+    "election_ignores_the_in_sync_set", // core: any live replica leads when the last in sync are lost (rule 4)
+    "unclean_restart_stays_in_sync",    // core: who lost power stays in sync and eligible (rules 2, 4)
+    "last_set_not_frozen",       // core: of the last in sync whoever is back first leads, unclean or not (rule 4)
+    "eligible_while_committing", // core: who left the in-sync set may lead though records are committed without it
     "rolled_segment_not_synced", // log: only the newest file of a group commit is synced
     "directory_not_synced",      // log: a new segment's name is not made durable
     "checkpoint_runs_ahead",     // log: the checkpoint records more than was synced (rule 9)

@@ -177,6 +177,22 @@ static const struct weft_shard_topic *s_find_topic(const weft_shard_t *self, con
     return replaced ? NULL : topic;
 }
 
+bool weft_shard_others_may_lead(const weft_shard_t *self, const weft_partition_t *partition)
+{
+    const struct weft_replica_assignment *assignment = &partition->assignment;
+    for (size_t i = 0; i < assignment->member_count; i++)
+        if (assignment->members[i].in_sync && assignment->members[i].broker != self->broker->id) return true;
+    return false;
+}
+
+// What can't be served here is served by another replica, now or soon: only the last one says what is wrong with it.
+static bool s_says_why(const weft_shard_t *self, const weft_partition_t *partition)
+{
+    if (partition->state != WEFT_PARTITION_REFUSED) return false;
+    if (partition->assignment.leader >= 0 && partition->assignment.leader != self->broker->id) return false;
+    return partition->refusal != WEFT_ERR_DAMAGED || !weft_shard_others_may_lead(self, partition);
+}
+
 weft_partition_t *weft_shard_led_partition(weft_shard_t *self, const struct weft_asker *asker,
                                            const struct weft_target *target)
 {
@@ -199,11 +215,11 @@ weft_partition_t *weft_shard_led_partition(weft_shard_t *self, const struct weft
         return NULL;
     }
     if (partition != NULL && partition->state == WEFT_PARTITION_WAITING) weft_partition_open(partition);
-    if (partition != NULL && partition->state == WEFT_PARTITION_REFUSED) {
+    if (partition != NULL && s_says_why(self, partition)) {
         weft_shard_refuse(self, asker, partition->refusal, partition->refusal_text);
         return NULL;
     }
-    if (partition == NULL || !partition->leads) {
+    if (partition == NULL || partition->state == WEFT_PARTITION_REFUSED || !partition->leads) {
         weft_shard_refuse_moved(self, asker, WEFT_ERR_NOT_LEADER, topic->id, target->partition);
         return NULL;
     }

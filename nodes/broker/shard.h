@@ -107,6 +107,8 @@ bool weft_shard_overloaded(const weft_shard_t *self);
 // Data frames of this shard that the transport still holds, with so many bytes more, are above shard.bytes.
 bool weft_shard_frames_full(weft_shard_t *self, size_t bytes_more);
 bool weft_shard_peer_full(weft_shard_t *self, const struct weft_peer *peer, size_t bytes_more);
+// Another member is in sync: what this one can't serve is about to be led there.
+bool weft_shard_others_may_lead(const weft_shard_t *self, const weft_partition_t *partition);
 // The partition as members of the cluster know it: this start of this broker holds a replica of it.
 bool weft_shard_is_member(const weft_shard_t *self, const struct weft_replica_assignment *assignment);
 // A gauge of this shard moved.

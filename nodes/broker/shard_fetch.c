@@ -71,6 +71,10 @@ static void s_refuse_damaged(weft_partition_t *partition, const struct weft_aske
         weft_error_set(&place, WEFT_ERR_DAMAGED, "%s: at or behind offset %lld", partition->directory,
                        (long long) offset);
     weft_partition_damaged(partition, offset, place.text);
+    if (weft_shard_others_may_lead(self, partition)) {
+        weft_shard_refuse_moved(self, asker, WEFT_ERR_NOT_LEADER, partition->topic, partition->number);
+        return;
+    }
     weft_error_set(&self->error, WEFT_ERR_DAMAGED,
                    "%s is damaged in %s; nothing was changed. Restore it, or read on behind it: 'weft log verify' "
                    "shows where.",

@@ -216,6 +216,7 @@ static bool s_pointless(weft_requests_t *self, struct weft_call *call)
     if (call->to != WEFT_TO_LEADER) return false;
     char text[WEFT_ERROR_TEXT_BYTES_MAX];
     const struct weft_view_topic *topic = call->topic;
+    if (call->view_updates == self->view->updates) return false; // it may have been made, or grown, since they told
     if (weft_view_is_missing(self->view, topic))
         snprintf(text, sizeof text, "topic '%s' does not exist", topic->name);
     else if (topic->state == WEFT_VIEW_KNOWN && call->partition >= topic->partition_count)
@@ -248,6 +249,7 @@ void weft_requests_submit(weft_requests_t *self, struct weft_call *call)
     call->manual = false;
     call->state = WEFT_CALL_QUEUED;
     call->retry_us = 0;
+    call->view_updates = self->view->updates;
     if (!call->last_error) call->last_error = WEFT_ERR_LOCAL_NOT_CONNECTED;
     weft_requests_check_by(self, call->deadline_us);
     if (!self->view->started) {

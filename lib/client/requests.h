@@ -61,6 +61,7 @@ struct weft_call {
     weft_err_t last_error;
     char last_text[256];
     struct weft_view_link *avoid;
+    uint64_t view_updates; // automatic: metadata replies seen when it was submitted
 };
 
 struct weft_requests_config {

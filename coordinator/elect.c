@@ -149,31 +149,38 @@ static void s_moved(weft_coordinator_t *self, const struct weft_proposal *propos
         s_answer(self, &proposal->asker, proposal->topic, proposal->position, NULL);
 }
 
-static void s_move(weft_coordinator_t *self, const struct weft_asker *asker, const struct s_order *order)
+static weft_err_t s_move_check(const weft_coordinator_t *self, const struct s_order *order, struct weft_error *error)
 {
     const struct weft_cluster_partition *partition = order->partition;
-    struct weft_error error;
-    weft_err_t err = WEFT_OK;
+    const char *name = order->topic->name;
     if (order->broker < 0 || order->broker == partition->leader)
-        err = weft_error_set(&error, WEFT_ERR_ELECTION_NOT_NEEDED, "broker %d leads partition %u of '%s' already",
-                             partition->leader, order->number, order->topic->name);
-    else if (!s_has(partition->isr, partition->isr_count, order->broker) || !s_is_alive(self, order->broker))
-        err =
-            weft_error_set(&error, WEFT_ERR_NO_ELIGIBLE_LEADER,
-                           "broker %d is not in sync with partition %u of '%s', which broker %d leads: let it catch up",
-                           order->broker, order->number, order->topic->name, partition->leader);
-    else if (weft_cluster_broker(self->cluster, order->broker)->draining)
-        err = weft_error_set(&error, WEFT_ERR_NO_ELIGIBLE_LEADER, "broker %d is drained: it leads nothing",
-                             order->broker);
-    else if (weft_cluster_broker(self->cluster, order->broker)->sick)
-        err = weft_error_set(&error, WEFT_ERR_NO_ELIGIBLE_LEADER, "broker %d is sick: it leads nothing", order->broker);
+        return weft_error_set(error, WEFT_ERR_ELECTION_NOT_NEEDED, "broker %d leads partition %u of '%s' already",
+                              partition->leader, order->number, name);
+    const struct weft_cluster_broker *broker;
+    weft_err_t err = weft_coordinator_find_broker(self, order->broker, &broker, error);
+    if (err) return err;
+    if (!s_has(partition->isr, partition->isr_count, broker->id))
+        return weft_error_set(
+            error, WEFT_ERR_NO_ELIGIBLE_LEADER,
+            "broker %d is not in sync with partition %u of '%s', which broker %d leads: let it catch up", broker->id,
+            order->number, name, partition->leader);
+    if (broker->draining || broker->sick)
+        return weft_error_set(error, WEFT_ERR_NO_ELIGIBLE_LEADER, "broker %d is %s: it leads nothing", broker->id,
+                              broker->sick ? "sick" : "drained");
+    return WEFT_OK;
+}
+
+static void s_move(weft_coordinator_t *self, const struct weft_asker *asker, const struct s_order *order)
+{
+    struct weft_error error;
+    weft_err_t err = s_move_check(self, order, &error);
     if (err) {
         weft_coordinator_refuse(self, asker, err, error.text);
         return;
     }
     struct weft_plan_leader plan = {.topic = order->topic->id,
                                     .partition = order->number,
-                                    .partition_epoch = partition->partition_epoch,
+                                    .partition_epoch = order->partition->partition_epoch,
                                     .leader = order->broker};
     struct weft_proposal proposal = {.command = WEFT_COMMAND_LEADERS_MOVED,
                                      .settled = s_moved,

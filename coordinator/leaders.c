@@ -23,7 +23,7 @@
 
 enum {
     S_BATCH_MAX = 500,  // leaderships of a broker that stops or is drained
-    S_BALANCE_MAX = 100 // a tick
+    S_BALANCE_MAX = 200 // a tick
 };
 
 // ---- moves

@@ -188,7 +188,7 @@ static void test_coordinator_elections__a_person_moves_a_leader_within_the_in_sy
     assert_err(s_elect(self, other, false, &reply), WEFT_ERR_ELECTION_NOT_NEEDED);
     assert_err(s_elect(self, -1, false, &reply), WEFT_ERR_ELECTION_NOT_NEEDED);
     assert_err(s_elect(self, none, true, &reply), WEFT_ERR_NO_ELIGIBLE_LEADER);
-    assert_err(s_elect(self, 77, false, &reply), WEFT_ERR_NO_ELIGIBLE_LEADER);
+    assert_err(s_elect(self, 77, false, &reply), WEFT_ERR_UNKNOWN_BROKER);
 }
 
 static void test_coordinator_elections__unclean_says_what_may_be_lost(void **state)

@@ -2,8 +2,8 @@
 // weft cluster reassign: which brokers hold which partitions; weft cluster balance: let the cluster even itself out.
 //
 // Wishes come from options (one topic) or from a plan, the JSON that Kafka's tool takes too and that --dry-run --json
-// prints: {"partitions": [{"topic": "orders", "partition": 0, "replicas": [1, 2, 3]}]}. The coordinator checks them all
-// before it begins with any.
+// prints: {"partitions": [{"topic": "orders", "partition": 0, "replicas": [1, 2, 3]}]}. The coordinator checks each move
+// alone; a plan is tried dry first, so that a slip in it leaves all as it was.
 #include "json_read.h"
 #include "moves.h"
 
@@ -16,7 +16,7 @@
 
 #define WAIT_STEP_MS 200
 #define PLAN_BYTES_MAX (64 << 20)
-#define WISHES_MAX 65536 // of one request
+#define WISHES_MAX 2000 // of one request; a long plan takes several
 
 static const struct cli_option s_options[] = {
     {"--topic", "T", NULL, false, "Move this topic's partitions (with --to or --cancel)."},
@@ -243,14 +243,49 @@ static int s_wait(const struct cli_args *args, weft_admin_t *admin, const struct
     return err ? cli_admin_fail(args, admin, err) : status;
 }
 
-static size_t s_refused(const weft_moves_t *moves)
+// Answers to the requests of one plan, as one list.
+struct answer {
+    weft_moves_t **parts;
+    size_t part_count;
+    struct weft_move *moves; // point into the parts
+    size_t move_count, refused;
+};
+
+static void s_answer_fini(struct answer *self)
 {
-    size_t refused = 0;
-    for (size_t i = 0; i < moves->move_count; i++) refused += moves->moves[i].error != WEFT_OK;
-    return refused;
+    for (size_t i = 0; i < self->part_count; i++) weft_moves_destroy(&self->parts[i]);
+    free(self->parts);
+    free(self->moves);
+    *self = (struct answer){.move_count = 0};
 }
 
-static void s_print(const struct cli_args *args, const weft_moves_t *moves, const char *sentence)
+static weft_err_t s_ask(weft_admin_t *admin, const struct wishes *wishes, bool cancel, int64_t throttle, bool dry,
+                        struct answer *out)
+{
+    *out = (struct answer){.parts = weft_calloc(wishes->count / WISHES_MAX + 1, sizeof *out->parts),
+                           .moves = weft_calloc(wishes->count, sizeof *out->moves)};
+    struct weft_replica_wish *list = weft_calloc(WISHES_MAX, sizeof *list);
+    weft_err_t err = WEFT_OK;
+    for (size_t at = 0; at < wishes->count && !err; at += WISHES_MAX) {
+        size_t count = wishes->count - at < WISHES_MAX ? wishes->count - at : WISHES_MAX;
+        for (size_t i = 0; i < count; i++) {
+            const struct wish *wish = &wishes->list[at + i];
+            list[i] = (struct weft_replica_wish){wish->topic, wish->partition, wish->to, cancel ? 0 : wish->to_count};
+        }
+        weft_moves_t *part = NULL;
+        err = weft_admin_reassign(admin, list, count, throttle, dry, &part);
+        if (err) break;
+        out->parts[out->part_count++] = part;
+        for (size_t i = 0; i < part->move_count && out->move_count < wishes->count; i++) {
+            out->moves[out->move_count++] = part->moves[i];
+            out->refused += part->moves[i].error != WEFT_OK;
+        }
+    }
+    free(list);
+    return err;
+}
+
+static void s_print(const struct cli_args *args, const struct weft_moves *moves, bool table, const char *sentence)
 {
     if (cli_json(args)) {
         cli_json_t json;
@@ -265,19 +300,19 @@ static void s_print(const struct cli_args *args, const weft_moves_t *moves, cons
         return;
     }
     puts(sentence);
-    if (moves->leader_count && cli_has(args, "--dry-run")) cli_moves_table(moves->leaders, moves->leader_count, NULL);
-    if (moves->move_count && (cli_has(args, "--dry-run") || s_refused(moves)))
-        cli_moves_table(moves->moves, moves->move_count, NULL);
+    if (moves->leader_count && table) cli_moves_table(moves->leaders, moves->leader_count, NULL);
+    if (moves->move_count && table) cli_moves_table(moves->moves, moves->move_count, NULL);
 }
 
-static int s_finish(const struct cli_args *args, weft_admin_t *admin, const weft_moves_t *moves,
+static int s_finish(const struct cli_args *args, weft_admin_t *admin, const struct answer *answer, bool tried,
                     const struct wishes *wishes)
 {
     bool dry = cli_has(args, "--dry-run"), cancel = cli_has(args, "--cancel"), wait = cli_has(args, "--wait");
-    size_t count = moves->move_count, refused = s_refused(moves);
+    size_t count = answer->move_count;
     char sentence[200];
-    if (refused)
-        snprintf(sentence, sizeof sentence, "%zu of %zu moves are refused, nothing was changed", refused, count);
+    if (answer->refused)
+        snprintf(sentence, sizeof sentence, "%zu of %zu moves are refused, %s", answer->refused, count,
+                 tried ? "nothing was changed" : "the others go on");
     else {
         if (wait && !dry) {
             int status = s_wait(args, admin, wishes);
@@ -290,29 +325,28 @@ static int s_finish(const struct cli_args *args, weft_admin_t *admin, const weft
                  : wait        ? "moved"
                                : "being moved; weft cluster reassign --list shows how far");
     }
-    s_print(args, moves, sentence);
-    return refused ? CLI_FAILED : CLI_DONE;
+    struct weft_moves all = {.moves = answer->moves, .move_count = count};
+    s_print(args, &all, dry || answer->refused, sentence);
+    return answer->refused ? CLI_FAILED : CLI_DONE;
 }
 
 static int s_do(const struct cli_args *args, weft_admin_t *admin, const struct wishes *wishes, int64_t throttle)
 {
-    bool cancel = cli_has(args, "--cancel");
+    bool cancel = cli_has(args, "--cancel"), dry = cli_has(args, "--dry-run");
     if (!wishes->count) {
         puts(cli_json(args) ? "{\"partitions\": []}" : "nothing is being moved");
         return CLI_DONE;
     }
-    if (wishes->count > WISHES_MAX) return cli_fail(args, "%zu moves at once; at most %d", wishes->count, WISHES_MAX);
-    struct weft_replica_wish *list = weft_calloc(wishes->count, sizeof *list);
-    for (size_t i = 0; i < wishes->count; i++)
-        list[i] = (struct weft_replica_wish){.topic = wishes->list[i].topic,
-                                             .partition = wishes->list[i].partition,
-                                             .to = wishes->list[i].to,
-                                             .to_count = cancel ? 0 : wishes->list[i].to_count};
-    weft_moves_t *moves = NULL;
-    weft_err_t err = weft_admin_reassign(admin, list, wishes->count, throttle, cli_has(args, "--dry-run"), &moves);
-    free(list);
-    int status = err ? cli_admin_fail(args, admin, err) : s_finish(args, admin, moves, wishes);
-    weft_moves_destroy(&moves);
+    struct answer answer;
+    bool tried = true;
+    weft_err_t err = s_ask(admin, wishes, cancel, throttle, true, &answer);
+    if (!err && !dry && !answer.refused) {
+        s_answer_fini(&answer);
+        tried = false;
+        err = s_ask(admin, wishes, cancel, throttle, false, &answer);
+    }
+    int status = err ? cli_admin_fail(args, admin, err) : s_finish(args, admin, &answer, tried, wishes);
+    s_answer_fini(&answer);
     return status;
 }
 
@@ -429,7 +463,7 @@ static int s_balance(const struct cli_args *args)
         snprintf(sentence, sizeof sentence, "%zu leadership%s and the replicas of %zu partition%s %s",
                  moves->leader_count, moves->leader_count == 1 ? "" : "s", moves->move_count + moves->more,
                  moves->move_count + moves->more == 1 ? "" : "s", dry ? "would move" : "move");
-        s_print(args, moves, moves->leader_count + moves->move_count ? sentence : "all is even");
+        s_print(args, moves, dry, moves->leader_count + moves->move_count ? sentence : "all is even");
     }
     weft_moves_destroy(&moves);
     weft_admin_destroy(&admin);

@@ -279,8 +279,9 @@ WEFT_EXPORT void weft_moves_destroy(weft_moves_t **self_p);
 
 /**
  * Gives partitions other replicas: data first, leadership second. Returns once the moves are decided; copying goes on,
- * weft_admin_list_moves and weft_admin_partition_status show how far. All wishes are taken or none: if one is refused
- * its move has the error (and the call may be WEFT_OK). bytes_per_second: what each receiving broker copies at most.
+ * weft_admin_list_moves and weft_admin_partition_status show how far. Each wish is checked alone: one that is refused
+ * has its error in `out`, the others go on; if all are refused the call is. At most 4,096 wishes a call.
+ * bytes_per_second: what each receiving broker copies at most.
  */
 WEFT_EXPORT_CHECKED weft_err_t weft_admin_reassign(weft_admin_t *self, const struct weft_replica_wish *wishes,
                                                    size_t count, int64_t bytes_per_second, bool dry_run,

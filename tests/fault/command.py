@@ -7,7 +7,7 @@ usage:
   scripts/faults smoke                       M1 and D1 briefly, M5, M9, M10, D4, D5, D6: under two minutes
   scripts/faults soak --minutes N --seed S   everything at random, all oracles
   scripts/faults timings [--runs 20]         pauses of writing: leader killed, coordinator with it, drain
-options: --build DIR (with the programs built), --dir DIR (for the runs; default a temporary one), --report FILE (Markdown), --quiet
+options: --build DIR (with the programs built), --coordinators N (default 3; the rows M have their own), --dir DIR (for the runs; default a temporary one), --report FILE (Markdown), --quiet
 
 A run that failed keeps its directory (traces, data, histories) and prints its seed. The same seed gives the same schedule; processes and the
 kernel still take their own time. Status 0: all good (skipped rows are told), 1: something was found, 2: wrong usage.
@@ -110,8 +110,10 @@ def arguments(argv):
     parser.add_argument("--build")
     parser.add_argument("--dir")
     parser.add_argument("--report", type=pathlib.Path)
+    parser.add_argument("--coordinators", type=int, default=3)
     parser.add_argument("--quiet", action="store_true")
     options = parser.parse_args(argv)
+    Run.coordinators = options.coordinators
     options.seed = random.randrange(1, 1000000) if options.seed is None else options.seed
     return options
 

@@ -179,7 +179,7 @@ def soak(run, rate=150, producers=4, consumers=3):
     if reason:
         run.note(f"no partitions of the network in this run: {reason}")
     try:
-        with run.cluster(coordinators=3, net=net, with_shim=True) as cluster:
+        with run.cluster(coordinators=run.coordinators, net=net, with_shim=True) as cluster:
             host = None
             if net:
                 host = "client"

@@ -26,7 +26,7 @@ def measure(run, runs=20, what=("leader", "leader and coordinator", "drain"), pa
 def one_kind(run, kind, runs, partitions):
     directory = run.directory / kind.replace(" ", "-")
     moments = []
-    with run.cluster(name=f"cluster-{kind.replace(' ', '-')}", coordinators=3) as cluster:
+    with run.cluster(name=f"cluster-{kind.replace(' ', '-')}", coordinators=run.coordinators) as cluster:
         cluster.create("timed", partitions, 3, min_insync=2)
         load = clients.Workload(cluster, "produce", "timed", directory, 2, 0, rate=1000, settings={"linger.ms": "0"})
         load.wait_acked(500, 30)

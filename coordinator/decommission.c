@@ -198,7 +198,8 @@ void weft_coordinator_broker_remove(weft_coordinator_t *self, const struct weft_
     }
     struct weft_proposal proposal = {
         .asked = true, .asker = *asker, .broker = broker->id, .operation = request.operation, .then = s_changed};
-    struct weft_broker_flags flags = {.draining = broker->draining, .leaving = !request.undo, .sick = broker->sick};
+    bool draining = broker->draining && !broker->stopping; // what ends with this start must not become lasting
+    struct weft_broker_flags flags = {.draining = draining, .leaving = !request.undo, .sick = broker->sick};
     if (request.dry_run)
         s_answer(self, asker, count, false);
     else if (weft_map_get_u64(self->changing, (uint64_t) broker->id))

@@ -231,9 +231,11 @@ static void s_answer_drain(weft_coordinator_t *self, const struct weft_asker *as
 static void s_drain_moved(weft_coordinator_t *self, const struct weft_proposal *proposal,
                           const struct weft_outcome *outcome)
 {
-    if (outcome->err)
+    bool stale = outcome->err == WEFT_ERR_STALE_EPOCH; // in-sync sets changed meanwhile, in all of the batch
+    bool done = !stale && s_led(self, proposal->broker) >= proposal->position;
+    if (outcome->err && !stale)
         weft_coordinator_refuse(self, &proposal->asker, outcome->err, outcome->sentence);
-    else if (s_led(self, proposal->broker) >= proposal->position || !s_next_batch(self, proposal))
+    else if (done || !s_next_batch(self, proposal))
         s_answer_drain(self, &proposal->asker, proposal->broker);
 }
 

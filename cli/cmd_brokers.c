@@ -174,7 +174,7 @@ static int s_print_remove(const struct cli_args *args, int32_t id, const struct 
 static int s_wait_removed(const struct cli_args *args, weft_admin_t *admin, int32_t id, struct weft_remove_state *state)
 {
     struct cli_moves_watch watch;
-    cli_moves_watch_begin(&watch, admin);
+    cli_moves_watch_begin(&watch, args, admin);
     weft_err_t err = WEFT_OK;
     int status = CLI_DONE;
     while (!state->removed && !err && status == CLI_DONE) {

@@ -222,7 +222,7 @@ static int s_wishes_of_running(const struct cli_args *args, weft_admin_t *admin,
 static int s_wait(const struct cli_args *args, weft_admin_t *admin, const struct wishes *wishes)
 {
     struct cli_moves_watch watch;
-    cli_moves_watch_begin(&watch, admin);
+    cli_moves_watch_begin(&watch, args, admin);
     int status = CLI_DONE;
     weft_err_t err = WEFT_OK;
     for (size_t left = 1; !err && status == CLI_DONE;) {
@@ -362,7 +362,7 @@ static const char *s_throttle_text(int64_t bytes_per_second)
 static int s_list(const struct cli_args *args, weft_admin_t *admin)
 {
     struct cli_moves_watch watch;
-    cli_moves_watch_begin(&watch, admin);
+    cli_moves_watch_begin(&watch, args, admin);
     weft_moves_t *moves = NULL;
     weft_err_t err = cli_moves_watch_look(&watch, NULL);
     if (!err) err = weft_admin_list_moves(admin, &moves);

@@ -330,7 +330,9 @@ static int s_describe_found(const struct cli_args *args, weft_admin_t *admin, co
     if (err != WEFT_OK) return cli_admin_fail(args, admin, err);
     struct weft_partition_marks *marks = weft_calloc(topic->partition_count + 1, sizeof *marks);
     bool *known = weft_calloc(topic->partition_count + 1, sizeof *known);
-    s_ask_leaders(admin, topic, marks, known);
+    weft_admin_t *quick = cli_admin_quick(args);
+    if (quick) s_ask_leaders(quick, topic, marks, known);
+    weft_admin_destroy(&quick);
     if (cli_json(args))
         s_describe_json(topic, config, marks, known);
     else

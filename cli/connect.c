@@ -12,6 +12,7 @@
 #include <time.h>
 
 #define CLI_WAIT_MS 2000 // then a person is told what is waited for
+#define CLI_QUICK "1500ms"
 
 void cli_settings_add(struct cli_settings *self, const char *format, ...)
 {
@@ -47,23 +48,34 @@ static void s_on_wait(void *context, const char *text)
              cli_get(args, "--timeout") ? ", see --timeout" : "");
 }
 
-weft_admin_t *cli_admin_new(const struct cli_args *args)
+static weft_admin_t *s_admin(const struct cli_args *args, const char *timeout)
 {
     struct cli_settings settings = {.count = 0};
     cli_settings_add(&settings, "bootstrap=%s", cli_bootstrap(args));
-    cli_settings_add(&settings, "request.timeout.ms=%s", s_timeout(args));
+    cli_settings_add(&settings, "request.timeout.ms=%s", timeout);
     weft_admin_t *admin = NULL;
     struct weft_error error;
     if (weft_admin_new(cli_settings_list(&settings), &admin, &error) != WEFT_OK) {
         if (strstr(error.text, "request.timeout.ms"))
-            cli_usage(args, "--timeout is '%s'; it takes a duration from 10ms up (500ms, 10s, 1m)", s_timeout(args));
+            cli_usage(args, "--timeout is '%s'; it takes a duration from 10ms up (500ms, 10s, 1m)", timeout);
         else
             cli_fail(args, "%s", error.text);
         admin = NULL;
-    } else
-        weft_admin_on_wait(admin, CLI_WAIT_MS, s_on_wait, (void *) (uintptr_t) args);
+    }
     cli_settings_fini(&settings);
     return admin;
+}
+
+weft_admin_t *cli_admin_new(const struct cli_args *args)
+{
+    weft_admin_t *admin = s_admin(args, s_timeout(args));
+    if (admin) weft_admin_on_wait(admin, CLI_WAIT_MS, s_on_wait, (void *) (uintptr_t) args);
+    return admin;
+}
+
+weft_admin_t *cli_admin_quick(const struct cli_args *args)
+{
+    return s_admin(args, CLI_QUICK);
 }
 
 int cli_admin_fail(const struct cli_args *args, weft_admin_t *admin, weft_err_t code)

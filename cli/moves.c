@@ -11,9 +11,9 @@
 #define LOOK_US 500000
 #define LEADERS_ASKED_MAX 200 // partitions a look; the others keep what was heard of them last
 
-void cli_moves_watch_begin(struct cli_moves_watch *self, weft_admin_t *admin)
+void cli_moves_watch_begin(struct cli_moves_watch *self, const struct cli_args *args, weft_admin_t *admin)
 {
-    *self = (struct cli_moves_watch){.admin = admin, .begun_us = cli_now_us()};
+    *self = (struct cli_moves_watch){.admin = admin, .quick = cli_admin_quick(args), .begun_us = cli_now_us()};
 }
 
 const struct cli_moves_item *cli_moves_watch_find(const struct cli_moves_watch *self, const char *topic,
@@ -48,7 +48,10 @@ static bool s_among(int32_t id, const int32_t *ids, size_t count)
 static void s_ask_leader(struct cli_moves_watch *self, const struct weft_move *move, struct cli_moves_item *item)
 {
     struct weft_partition_marks marks;
-    if (move->leader < 0 || weft_admin_partition_status(self->admin, move->topic, move->partition, &marks)) return;
+    if (!self->quick || move->leader < 0 || move->leader == self->mute) return;
+    weft_err_t err = weft_admin_partition_status(self->quick, move->topic, move->partition, &marks);
+    if (err < 0) self->mute = move->leader; // until the next look
+    if (err) return;
     int64_t length = marks.log_end - marks.log_start;
     item->bytes = item->copied = item->offsets_left = 0;
     for (size_t i = 0; i < move->to_count; i++) {
@@ -88,6 +91,7 @@ weft_err_t cli_moves_watch_look(struct cli_moves_watch *self, size_t *left)
     if (err) return err;
     bool ask = cli_now_us() >= self->next_us;
     if (ask) self->next_us = cli_now_us() + LOOK_US;
+    self->mute = -1;
     for (size_t i = 0; i < self->count; i++) self->items[i].under_way = false;
     for (size_t i = 0; i < moves->move_count; i++) {
         struct cli_moves_item *item = s_item(self, &moves->moves[i]);
@@ -104,6 +108,7 @@ void cli_moves_watch_end(struct cli_moves_watch *self)
 {
     if (self->shown) fputs("\r\033[K", stderr);
     free(self->items);
+    weft_admin_destroy(&self->quick);
     *self = (struct cli_moves_watch){.count = 0};
 }
 

@@ -19,14 +19,16 @@ struct cli_moves_item {
 };
 
 struct cli_moves_watch {
-    weft_admin_t *admin;
+    weft_admin_t *admin;          // the caller's
+    weft_admin_t *quick;          // asks leaders: one that is mute is not waited for long
     struct cli_moves_item *items; // every move seen
     size_t count, capacity;
+    int32_t mute;              // a leader that did not answer
     int64_t begun_us, next_us; // the next look at leaders
     bool shown;
 };
 
-void cli_moves_watch_begin(struct cli_moves_watch *self, weft_admin_t *admin);
+void cli_moves_watch_begin(struct cli_moves_watch *self, const struct cli_args *args, weft_admin_t *admin);
 // Looks, at most twice a second, and shows progress on a terminal. *left (may be NULL): moves under way.
 weft_err_t cli_moves_watch_look(struct cli_moves_watch *self, size_t *left);
 // The item of a partition, NULL if it was not seen under way.

@@ -84,7 +84,7 @@ static weft_err_t s_room_check(const weft_coordinator_t *self, uint32_t more, st
 }
 
 // What a topic that says nothing gets.
-static uint32_t s_replicas(const weft_coordinator_t *self)
+static uint32_t s_replicas_unasked(const weft_coordinator_t *self)
 {
     uint32_t usable = 0;
     const struct weft_cluster_broker *broker;
@@ -181,7 +181,7 @@ void weft_coordinator_topic_create(weft_coordinator_t *self, const struct weft_a
     void *memory = NULL;
     weft_err_t err = weft_topic_create_request_decode(&self->codec, header, &request, &error);
     if (!err && s_created_already(self, asker, request.operation)) return;
-    if (!err && request.replicas == 0) request.replicas = s_replicas(self);
+    if (!err && request.replicas == 0) request.replicas = s_replicas_unasked(self);
     if (!err) err = s_create_check(self, &request, &error);
     if (!err) err = s_place(self, request.partitions, request.replicas, &placement, &memory, &error);
     if (err) {
@@ -275,6 +275,13 @@ static bool s_sets(const struct weft_topic_alter_request *request, weft_slice_t 
     return false;
 }
 
+// What its partitions have, or are to have: while one is moved it has those of both places.
+static uint32_t s_replicas(const struct weft_cluster_topic *topic)
+{
+    const struct weft_cluster_partition *first = &topic->partitions[0];
+    return first->moving != NULL ? first->moving->target_count : first->replica_count;
+}
+
 // What is set from now on, into out[S_CONFIG_MAX]: the old less what is set anew or unset, then the new.
 static weft_err_t s_merge(const struct weft_cluster_topic *topic, const struct weft_topic_alter_request *request,
                           struct weft_config_entry *out, size_t *count, struct weft_error *error)
@@ -303,7 +310,7 @@ static weft_err_t s_merge(const struct weft_cluster_topic *topic, const struct w
         return weft_error_set(error, WEFT_ERR_INVALID_CONFIG, "at most %d keys can be set", S_CONFIG_MAX);
     for (size_t i = 0; i < request->set_count; i++) out[used++] = request->set[i];
     *count = used;
-    return s_config_check(out, used, topic->partitions[0].replica_count, error);
+    return s_config_check(out, used, s_replicas(topic), error);
 }
 
 void weft_coordinator_come_back(weft_coordinator_t *self, const struct weft_asker *asker)
@@ -386,9 +393,7 @@ void weft_coordinator_topic_add_partitions(weft_coordinator_t *self, const struc
     if (!err && s_done_already(self, asker, request.operation, request.topic, request.topic_id)) return;
     if (!err) err = s_find_own(self, request.topic, request.topic_id, &topic, &error);
     if (!err) err = s_grow_check(self, topic, request.to, &error);
-    if (!err)
-        err = s_place(self, request.to - topic->partition_count, topic->partitions[0].replica_count, &placement,
-                      &memory, &error);
+    if (!err) err = s_place(self, request.to - topic->partition_count, s_replicas(topic), &placement, &memory, &error);
     if (err) {
         weft_coordinator_refuse(self, asker, err, error.text);
         return;

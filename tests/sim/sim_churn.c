@@ -88,6 +88,7 @@ void sim_churn_settle(struct sim_churn *self)
     sim_t *sim = self->clients->sim;
     self->quiet = true;
     if (self->busy && sim_run_until_true(sim, sim_now_us(sim) + 10 * SECOND, s_call_ended, self)) s_done(self);
+    sim_run_until(sim, sim_now_us(sim) + 5 * SECOND); // what got no answer is carried out by now, or never
     for (int tries = 0; tries < 20; tries++) {
         self->creates = true;
         s_submit(self, 5 * SECOND);

@@ -475,7 +475,6 @@ static void s_nemesis(void *context)
     struct sim_run *run = context;
     if (sim_now_us(run->sim) >= run->faults_end_us) return;
     sim_faults_revive(run);
-    sim_nodes_supervise(&run->nodes);
     sim_logs_compare_committed(&run->nodes, &run->clients, run->witness);
     s_fault(run);
     sim_at(run->sim, sim_now_us(run->sim) + 1000 + (int64_t) sim_below(run->sim, 2 * run->fault_wait_us), s_nemesis,

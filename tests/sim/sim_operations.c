@@ -78,7 +78,10 @@ static bool s_decommission_some(struct sim_operations *self)
 {
     const struct sim_clients *clients = self->clients;
     if (self->removed) return false;
-    if (self->leaving != 0) return s_decommission(self, sim_chance(s_sim(self), 300000));
+    if (self->leaving != 0) {
+        bool retired = sim_nodes_broker(clients->nodes, self->leaving)->retired;
+        return s_decommission(self, !retired && sim_chance(s_sim(self), 300000));
+    }
     for (int i = 0; i < clients->topic_count; i++) { // there must be somewhere to go
         if (clients->topics[i].replicas >= (int) clients->nodes->settings.brokers) return false;
     }
@@ -209,17 +212,18 @@ static void s_submit(struct sim_operations *self, int64_t timeout_us)
     sim_part_poke(s_sim(self), self->host, self->admin_id);
 }
 
+// All its replicas are elsewhere: its process is stopped, and then it is forgotten.
 static void s_gone(struct sim_operations *self)
 {
     struct weft_broker_remove_reply reply;
     weft_slice_t bytes = weft_admin_part_reply(self->admin);
     weft_err_t err = weft_broker_remove_reply_decode(&self->clients->codec, bytes, &reply, NULL);
-    if (err != WEFT_OK || !reply.removed) return;
+    if (err != WEFT_OK || (reply.replicas > 0 && !reply.removed)) return;
     struct sim_node *node = sim_nodes_broker(self->clients->nodes, self->leaving);
-    sim_trace(s_sim(self), node->name, "is decommissioned");
-    self->removed = true;
+    if (!node->retired) sim_node_kill(node);
     node->retired = true;
-    sim_node_kill(node);
+    self->removed = reply.removed;
+    if (self->removed) sim_trace(s_sim(self), node->name, "is forgotten");
 }
 
 static void s_ended(struct sim_operations *self)
@@ -237,6 +241,10 @@ static void s_ended(struct sim_operations *self)
     }
     if (adds) self->partitions = 0;
     if (decommission && err == WEFT_OK) s_gone(self);
+    if (decommission && err == WEFT_ERR_UNKNOWN_BROKER) { // forgotten, and the answer was lost
+        self->removed = true;
+        self->done++;
+    }
 }
 
 static void s_step(void *context)

@@ -20,8 +20,16 @@ static bool s_bad(const struct sim_run *run)
     return sim_history_violation(run->history) != NULL;
 }
 
+static void s_supervise(void *context)
+{
+    struct sim_run *run = context;
+    sim_nodes_supervise(&run->nodes);
+    sim_at(run->sim, sim_now_us(run->sim) + SECOND / 2, s_supervise, run);
+}
+
 static bool s_start(struct sim_run *run)
 {
+    s_supervise(run);
     for (size_t i = 0; i < run->nodes.count; i++) sim_node_start(&run->nodes.nodes[i]);
     if (sim_clients_create_topics(&run->clients)) return !s_bad(run);
     sim_history_violate(run->history, "O9: topics could not be created in a calm cluster");
@@ -83,7 +91,6 @@ static bool s_converge(struct sim_run *run, int64_t limit_us)
     while (!sim_run_until_true(run->sim, sim_now_us(run->sim) + SECOND, s_replicas_settled, run)) {
         char why[256] = "";
         sim_faults_revive(run);
-        sim_nodes_supervise(&run->nodes);
         if (sim_now_us(run->sim) < limit_us) continue;
         (void) sim_witness_settled(run->witness, why, sizeof why);
         sim_history_violate(run->history, "O9: %lld s after the last fault %s", (long long) (HEAL_LIMIT / SECOND),
@@ -106,7 +113,6 @@ static bool s_heal(struct sim_run *run)
     sim_producers_finish(&run->clients);
     while (!sim_run_until_true(run->sim, sim_now_us(run->sim) + SECOND, s_settled, run)) {
         sim_faults_revive(run);
-        sim_nodes_supervise(&run->nodes);
         sim_producers_finish(&run->clients);
         if (sim_now_us(run->sim) < limit) continue;
         sim_producers_trace(&run->clients);
@@ -195,7 +201,10 @@ static bool s_restart_all(struct sim_run *run)
     for (size_t i = 0; i < run->nodes.count; i++) {
         sim_node_start_after(&run->nodes.nodes[i], (int64_t) sim_below(run->sim, SECOND));
     }
-    if (!s_converge(run, sim_now_us(run->sim) + HEAL_LIMIT)) return false;
+    int64_t limit_us = sim_now_us(run->sim) + HEAL_LIMIT;
+    if (!s_converge(run, limit_us)) return false;
+    sim_run_until(run->sim, sim_now_us(run->sim) + 4 * SECOND); // who was not heard in time is fenced; tails are copied
+    if (!s_converge(run, limit_us)) return false;
     sim_logs_compare_all(&run->nodes, &run->clients, run->witness);
     return !s_bad(run);
 }

@@ -6,7 +6,7 @@ usage:
   scripts/faults run ROW... | all            [--seconds S] [--seed N]
   scripts/faults smoke                       M1 and D1 briefly, M5, M9, M10, D4, D5, D6: under two minutes
   scripts/faults soak --minutes N --seed S   everything at random, all oracles
-  scripts/faults timings [--runs 20]         pauses of writing: leader killed, coordinator with it, drain
+  scripts/faults timings [leader] [both] [drain] [--runs 20]    pauses of writing: leader killed, coordinator with it, drain
 options: --build DIR (with the programs built), --coordinators N (default 3; the rows M have their own), --dir DIR (for the runs; default a temporary one), --report FILE (Markdown), --quiet
 
 A run that failed keeps its directory (traces, data, histories) and prints its seed. The same seed gives the same schedule; processes and the
@@ -140,7 +140,7 @@ def main(argv):
     elif options.verb == "soak":
         plan = [("soak", options.minutes * 60, rows["D16"][0])]
     else:
-        plan = [("timings", 0, lambda run: timings.measure(run, options.runs, report=options.report))]
+        plan = [("timings", 0, lambda run: timings.measure(run, options.runs, options.rows or list(timings.BARS), report=options.report))]
     results = []
     try:
         for name, seconds, body in plan:

@@ -38,7 +38,8 @@ const struct cli_option bench_options[] = {
     {"--topic", "NAME", NULL, false, "A topic that exists; else one is made and deleted."},
     {"--embedded", NULL, NULL, false, "Start a cluster in this process, with data in --dir."},
     {"--dir", "DIR", NULL, false, "Data of the embedded cluster [a new directory in TMPDIR or /tmp]."},
-    {"--shards", "N", "1", false, "Shards of the embedded broker."},
+    {"--brokers", "N", "1", false, "Brokers of the embedded cluster."},
+    {"--shards", "N", "1", false, "Shards of each embedded broker."},
     {"--set", "KEY=VALUE", NULL, true, "A further setting of the producer or consumer."},
     {0}};
 
@@ -54,17 +55,21 @@ bool bench_parse(struct bench *self, const struct cli_args *args)
 {
     *self = (struct bench){.args = args, .replicas = 1, .random = 0x9e3779b97f4a7c15u};
     int64_t seconds = 2;
+    self->brokers = self->shards = 1;
     if (!cli_number(args, "--record-bytes", 1, BENCH_RECORD_BYTES_MAX, &self->record_bytes) ||
         !cli_number(args, "--batch-bytes", 256, 16 << 20, &self->batch_bytes) ||
         !cli_number(args, "--in-flight", 1, 64, &self->in_flight) ||
         !cli_number(args, "--partitions", 1, 10000, &self->partitions) ||
         !cli_number(args, "--seconds", 1, 86400, &seconds))
         return false;
-    if (args->verb != &cli_verb_bench_limit && (!cli_number(args, "--count", 1, INT64_MAX, &self->count) ||
-                                                !cli_number(args, "--keys", 0, 1000000000, &self->keys) ||
-                                                !cli_number(args, "--rate", 0, 100000000, &self->rate) ||
-                                                !cli_number(args, "--linger", 0, 60000, &self->linger_ms) ||
-                                                !cli_number(args, "--replicas", 1, 16, &self->replicas)))
+    if (args->verb != &cli_verb_bench_limit &&
+        (!cli_number(args, "--count", 1, INT64_MAX, &self->count) ||
+         !cli_number(args, "--keys", 0, 1000000000, &self->keys) ||
+         !cli_number(args, "--rate", 0, 100000000, &self->rate) ||
+         !cli_number(args, "--linger", 0, 60000, &self->linger_ms) ||
+         !cli_number(args, "--replicas", 1, 16, &self->replicas) ||
+         !cli_number(args, "--shards", 1, 64, &self->shards) ||
+         !cli_number(args, "--brokers", 1, WEFT_EMBEDDED_BROKERS_MAX, &self->brokers)))
         return false;
     self->seconds = (double) seconds;
     self->acks = cli_get(args, "--acks");
@@ -91,8 +96,8 @@ static int s_start_embedded(struct bench *self)
     struct weft_error error;
     struct weft_embedded_options options = {.data = self->directory,
                                             .listen = "tcp://127.0.0.1:*",
-                                            .brokers = 1,
-                                            .shards = (uint32_t) atoi(cli_get(self->args, "--shards"))};
+                                            .brokers = (uint32_t) self->brokers,
+                                            .shards = (uint32_t) self->shards};
     if (weft_embedded_start(&options, &self->embedded, &error) != WEFT_OK)
         return cli_fail(self->args, "%s", error.text);
     snprintf(self->bootstrap, sizeof self->bootstrap, "%s", weft_embedded_endpoint(self->embedded));
@@ -112,7 +117,7 @@ int bench_open(struct bench *self)
         return CLI_DONE;
     }
     snprintf(self->topic, sizeof self->topic, "bench-%d-%" PRId64, (int) getpid(), cli_wall_ms());
-    char bootstrap[600];
+    char bootstrap[BENCH_BOOTSTRAP_BYTES + 16];
     snprintf(bootstrap, sizeof bootstrap, "bootstrap=%s", self->bootstrap);
     const char *settings[] = {bootstrap, "request.timeout.ms=10s", NULL};
     weft_admin_t *admin = NULL;
@@ -131,7 +136,7 @@ int bench_open(struct bench *self)
 void bench_close(struct bench *self)
 {
     if (self->topic_created && !self->embedded) {
-        char bootstrap[600];
+        char bootstrap[BENCH_BOOTSTRAP_BYTES + 16];
         snprintf(bootstrap, sizeof bootstrap, "bootstrap=%s", self->bootstrap);
         const char *settings[] = {bootstrap, NULL};
         weft_admin_t *admin = NULL;

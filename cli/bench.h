@@ -17,16 +17,19 @@
 extern const struct cli_option bench_options[]; // of produce, consume and latency; limit has its own
 extern const struct cli_option bench_limit_options[];
 
+#define BENCH_BOOTSTRAP_BYTES 4096
+
 struct bench {
     const struct cli_args *args;
     int64_t record_bytes, batch_bytes, in_flight, partitions, replicas, keys, rate, linger_ms, seed;
-    int64_t count; // records, 0: until `seconds` are over
+    int64_t brokers, shards; // of the embedded cluster
+    int64_t count;           // records, 0: until `seconds` are over
     double seconds;
     const char *acks, *compression;
     bool durable;
     weft_embedded_t *embedded; // own cluster, or NULL
     char directory[256];       // its data, removed at the end
-    char bootstrap[512];
+    char bootstrap[BENCH_BOOTSTRAP_BYTES];
     char topic[64];
     bool topic_created;
     uint8_t *pool; // text to cut values from

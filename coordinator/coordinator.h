@@ -7,6 +7,7 @@
  * a race would decide (two creations of one name) is decided by applying.
  *
  *     part.c        life-cycle, turns, dispatch, proposals and their answers
+ *     reads.c       metadata and other reads, barriers, the state's digest, who the voters are
  *     topics.c      topic_* requests                 feed.c       commands to the brokers
  *     brokers.c     registration, sessions           heartbeats.c heartbeats, session timeouts, sick brokers, pushes
  *     insync.c      in-sync sets                     elections.c  leaders for what has none, damaged replicas
@@ -122,6 +123,19 @@ struct weft_problems {
     size_t count, left_out;
 };
 
+typedef void weft_coordinator_read_fn(weft_coordinator_t *self, const struct weft_asker *asker, weft_slice_t header);
+
+/** Requests that wait for a barrier. */
+struct weft_coordinator_read {
+    struct weft_asker asker;
+    weft_coordinator_read_fn *answer;
+    weft_buf_t header;
+};
+struct weft_coordinator_reads {
+    struct weft_coordinator_read *reads;
+    size_t count, capacity;
+};
+
 struct weft_coordinator {
     struct weft_part part;
     struct weft_coordinator_node *node;
@@ -131,7 +145,6 @@ struct weft_coordinator {
     char name[WEFT_NODE_NAME_BYTES_MAX];
     char endpoint[WEFT_ENDPOINT_BYTES_MAX]; // as others are told
     int32_t id;
-    weft_id_t format_id; // for a cluster that has none yet; zero: drawn at the start
     int64_t heartbeat_us, session_us, stuck_us;
     uint64_t partitions_max;
 
@@ -158,6 +171,11 @@ struct weft_coordinator {
     int64_t started_us, turned_us, scan_us;
     int64_t grace_until_us; // nobody is timed out before then
     int64_t office_us;      // its command was lost to a full disk: when to propose it again; WEFT_TIME_NEVER
+    struct weft_coordinator_reads reads, reads_next; // behind a barrier under way, behind the one after it
+    uint64_t reads_token;
+    bool voters_moved, voters_several;
+    uint64_t digest_index; // the last entry at which the digest of the state was taken
+    uint32_t digest;
 };
 
 // ---- part.c
@@ -181,6 +199,25 @@ void weft_coordinator_refuse(weft_coordinator_t *self, const struct weft_asker *
 
 // Another change of the same thing is under way: OVERLOADED, with a time to come back.
 void weft_coordinator_come_back(weft_coordinator_t *self, const struct weft_asker *asker);
+
+// ---- reads.c
+
+void weft_coordinator_metadata(weft_coordinator_t *self, const struct weft_asker *asker, weft_slice_t header);
+void weft_coordinator_topic_describe(weft_coordinator_t *self, const struct weft_asker *asker, weft_slice_t header);
+void weft_coordinator_not_led_here(weft_coordinator_t *self, const struct weft_asker *asker, weft_slice_t header);
+// NOT_COORDINATOR with where the one in office is, or COORDINATOR_UNAVAILABLE.
+void weft_coordinator_redirect(weft_coordinator_t *self, const struct weft_asker *asker);
+// Answers once a barrier is through; the header is copied.
+void weft_coordinator_read(weft_coordinator_t *self, const struct weft_asker *asker, weft_coordinator_read_fn *answer,
+                           weft_slice_t header);
+bool weft_coordinator_reads_turn(weft_coordinator_t *self); // true: a barrier was asked for
+// A token came back: was it that of the barrier?
+bool weft_coordinator_read_applied(weft_coordinator_t *self, uint64_t token);
+bool weft_coordinator_read_lost(weft_coordinator_t *self, uint64_t token);
+void weft_coordinator_reads_drop(weft_coordinator_t *self);
+// Something was applied: the digest is taken, told and compared when it is time.
+void weft_coordinator_digest(weft_coordinator_t *self, uint64_t index, weft_slice_t command);
+void weft_coordinator_voters_turn(weft_coordinator_t *self);
 
 // ---- topics.c
 
@@ -309,5 +346,6 @@ uint32_t weft_coordinator_leaderless(const weft_coordinator_t *self);
 void weft_coordinator_joined(weft_coordinator_t *self);
 // What health() tells; the sentence counts for FAILED.
 void weft_coordinator_health_set(weft_coordinator_t *self, enum weft_health health, const char *sentence);
+void weft_coordinator_office_set(weft_coordinator_t *self, bool in_office);
 
 #endif

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 // The coordinator as a node: options, data directory, parts, health.
 //
-// The data directory holds `identity`, `lock`, `checkpoint` (the synced end of the log), `log/` and `snapshot`.
+// The data directory holds `identity`, `lock`, `checkpoint` (the synced end of the log), `vote`, `log/` and `snapshot`.
 // Everything is opened and recovered before the parts are added, so that a damaged log refuses the start with a
 // sentence instead of failing a running node.
 #include "node.h"
@@ -31,15 +31,24 @@ void weft_coordinator_health_set(weft_coordinator_t *self, enum weft_health heal
     atomic_store(&node->health, (int) health);
 }
 
+void weft_coordinator_office_set(weft_coordinator_t *self, bool in_office)
+{
+    atomic_store(&self->node->in_office, in_office);
+}
+
 static enum weft_health s_serving(const struct weft_coordinator_node *self, char *sentence, size_t bytes)
 {
     uint64_t leaderless = weft_counter_get(&self->counters, WEFT_COUNT_LEADERLESS);
     uint64_t alive = weft_counter_get(&self->counters, WEFT_COUNT_BROKERS_ALIVE);
-    if (leaderless) {
+    if (leaderless && atomic_load(&self->in_office)) {
         snprintf(sentence, bytes, "%llu of %llu partitions have no leader; weft cluster status says what they wait for",
                  (unsigned long long) leaderless,
                  (unsigned long long) weft_counter_get(&self->counters, WEFT_COUNT_PARTITIONS));
         return WEFT_HEALTH_DEGRADED;
+    }
+    if (!atomic_load(&self->in_office)) {
+        snprintf(sentence, bytes, "follows: another coordinator is in office");
+        return WEFT_HEALTH_SERVING;
     }
     snprintf(sentence, bytes, "in office, %llu broker%s alive", (unsigned long long) alive, alive == 1 ? "" : "s");
     return WEFT_HEALTH_SERVING;
@@ -91,27 +100,83 @@ static weft_err_t s_open_directory(struct weft_coordinator_node *self, const str
     return WEFT_OK;
 }
 
+// "1=tcp://a:9651,2=tcp://b:9651,..."; false: not of that form.
+static bool s_read_voter(const char *text, size_t length, struct weft_quorum_voter *out)
+{
+    char item[WEFT_ENDPOINT_BYTES_MAX + 16];
+    if (length >= sizeof item) return false;
+    memcpy(item, text, length);
+    item[length] = '\0';
+    char *end = NULL;
+    long id = strtol(item, &end, 10);
+    if (end == item || *end != '=' || id < 1 || id > INT32_MAX || !end[1]) return false;
+    if (strlen(end + 1) >= sizeof out->endpoint) return false;
+    *out = (struct weft_quorum_voter){.id = (int32_t) id};
+    strcpy(out->endpoint, end + 1);
+    return true;
+}
+
+static weft_err_t s_read_voters(const char *text, struct weft_quorum_voter *out, size_t *count,
+                                struct weft_error *error)
+{
+    *count = 0;
+    for (const char *at = text; *at;) {
+        size_t length = strcspn(at, ",");
+        if (*count == WEFT_QUORUM_VOTERS_MAX)
+            return weft_error_set(error, WEFT_ERR_INVALID_CONFIG, "the option `coordinators` lists more than %d",
+                                  WEFT_QUORUM_VOTERS_MAX);
+        if (!s_read_voter(at, length, &out[*count]))
+            return weft_error_set(error, WEFT_ERR_INVALID_CONFIG,
+                                  "the option `coordinators` is ID=ENDPOINT, comma separated, not '%.*s'", (int) length,
+                                  at);
+        for (size_t i = 0; i < *count; i++)
+            if (out[i].id == out[*count].id || strcmp(out[i].endpoint, out[*count].endpoint) == 0)
+                return weft_error_set(error, WEFT_ERR_INVALID_CONFIG,
+                                      "the option `coordinators` lists an id or an endpoint twice: '%.*s'",
+                                      (int) length, at);
+        ++*count;
+        at += length + (at[length] == ',');
+    }
+    return WEFT_OK;
+}
+
+static uint64_t s_server_id(weft_id_t directory)
+{
+    uint64_t server = 0;
+    for (size_t i = 0; i < 8; i++) server = server << 8 | directory.bytes[i];
+    return server ? server : 1;
+}
+
 static weft_err_t s_open_quorum(weft_coordinator_t *self, const struct weft_disk *disk, const weft_options_t *options,
                                 const weft_checkpoint_t *checkpoint, struct weft_error *error)
 {
-    const struct weft_quorum_single_options how = {
+    struct weft_quorum_voter voters[WEFT_QUORUM_VOTERS_MAX];
+    size_t count = 0;
+    weft_rand_t rand;
+    weft_rand_seed_os(&rand);
+    weft_err_t err = s_read_voters(weft_options_text(options, "coordinators"), voters, &count, error);
+    if (err) return err;
+    for (size_t i = 0; i < count; i++)
+        if (voters[i].id == self->id) strcpy(self->endpoint, voters[i].endpoint);
+    const struct weft_quorum_options how = {
         .disk = disk,
         .directory = weft_options_text(options, "data"),
         .name = self->name,
         .synced_end = weft_checkpoint_get(checkpoint, weft_quorum_log_id(), 0),
-        .snapshot_commands = (uint64_t) weft_options_int(options, "snapshot.commands")};
-    weft_err_t err = weft_quorum_single_open(&how, &weft_coordinator_events, self, &self->quorum, error);
-    if (err) return err;
-    weft_id_t joined = weft_identity_cluster_id(self->node->identity);
-    if (!weft_id_equal(joined, weft_cluster_id(self->cluster))) {
-        char text[WEFT_ID_TEXT_BYTES];
-        weft_id_text(joined, text);
-        return weft_error_set(
-            error, WEFT_ERR_DAMAGED,
-            "%s belongs to cluster %s, but its log holds another or none; put back a copy of the whole data directory",
-            how.directory, text);
-    }
-    return WEFT_OK;
+        .snapshot_commands = (uint64_t) weft_options_int(options, "snapshot.commands"),
+        .id = self->id,
+        .server = s_server_id(weft_identity_directory_id(self->node->identity)),
+        .cluster_id = weft_identity_cluster_id(self->node->identity),
+        .format_id = weft_rand_id(&rand),
+        .coordinators = voters,
+        .coordinator_count = count,
+        .election_ms = (uint32_t) weft_options_int(options, "election.ms"),
+        .heartbeat_ms = (uint32_t) weft_options_int(options, "quorum.heartbeat.ms")};
+    if (how.heartbeat_ms * 2 > how.election_ms)
+        return weft_error_set(error, WEFT_ERR_INVALID_CONFIG,
+                              "quorum.heartbeat.ms (%u) must be at most half of election.ms (%u)", how.heartbeat_ms,
+                              how.election_ms);
+    return weft_quorum_open(&how, &weft_coordinator_events, self, &self->quorum, error);
 }
 
 static void s_configure(weft_coordinator_t *self, const weft_options_t *options)
@@ -144,12 +209,14 @@ static weft_err_t s_add_parts(struct weft_coordinator_node *self, const weft_wor
     // not sent more.
     struct weft_world_part how = {.name = self->base.name,
                                   .listen = weft_options_text(options, "listen"),
-                                  .frame_bytes_max = WEFT_HEADER_BYTES_MAX,
+                                  .frame_bytes_max = WEFT_FRAME_BYTES_MAX, // snapshots between coordinators
                                   .peer_bytes_max = (size_t) 2 * WEFT_FRAME_BYTES_MAX};
     err = world->ops->add(world->self, &how, part, &id, self->base.endpoint, error);
     if (err) return err;
     const char *advertise = weft_options_text(options, "advertise");
-    snprintf(coordinator->endpoint, sizeof coordinator->endpoint, "%s", advertise[0] ? advertise : self->base.endpoint);
+    if (advertise[0] || !coordinator->endpoint[0])
+        snprintf(coordinator->endpoint, sizeof coordinator->endpoint, "%s",
+                 advertise[0] ? advertise : self->base.endpoint);
     self->base.parts[self->base.part_count++] = id;
     self->base.parts[self->base.part_count++] = sync_id; // last: it answers the coordinator's syncs
     self->base.counters[self->base.counters_count++] = &self->counters;

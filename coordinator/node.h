@@ -15,6 +15,7 @@ struct weft_coordinator_node {
     weft_identity_t *identity; // of the data directory; its lock
     weft_counters_t counters;
     _Atomic int health;                      // enum weft_health, as last set by the part
+    _Atomic bool in_office;                  // likewise
     char failure[WEFT_ERROR_TEXT_BYTES_MAX]; // written before health becomes FAILED, never after
 };
 

@@ -129,13 +129,15 @@ static void s_on_apply(void *context, uint64_t index, weft_slice_t command, uint
     weft_coordinator_t *self = context;
     struct weft_error error = {.code = WEFT_OK};
     weft_err_t err = WEFT_OK;
-    if (command.size) { // else a barrier
+    if (weft_coordinator_read_applied(self, token)) return;
+    if (command.size) { // else an entry of the quorum's own
         err = weft_cluster_apply(self->cluster, index, command, s_on_change, self, &error);
         weft_coordinator_feed_add(self->feed, index, command);
         weft_counter_add(self->counters, WEFT_COUNT_APPLIED, 1);
         if (err) weft_counter_add(self->counters, WEFT_COUNT_APPLY_REFUSED, 1);
         weft_coordinator_joined(self);
     }
+    weft_coordinator_digest(self, index, command);
     struct weft_proposal *proposal = s_take(self, token);
     if (!proposal) return;
     s_settle(self, proposal, index, err, error.text);
@@ -145,10 +147,11 @@ static void s_on_apply(void *context, uint64_t index, weft_slice_t command, uint
 static void s_on_lost(void *context, uint64_t token, weft_err_t code, const char *reason)
 {
     weft_coordinator_t *self = context;
+    if (weft_coordinator_read_lost(self, token)) return;
     struct weft_proposal *proposal = s_take(self, token);
     if (!proposal) return;
     weft_counter_add(self->counters, WEFT_COUNT_LOST, 1);
-    if (proposal->command == WEFT_COMMAND_TOOK_OFFICE)
+    if (proposal->command == WEFT_COMMAND_TOOK_OFFICE && self->quorum->ops->leads(self->quorum))
         self->office_us = weft_port_now_us(&self->port) + S_OFFICE_AGAIN_US;
     const char *sentence = reason ? reason
                            : code == WEFT_ERR_DISK_FULL
@@ -166,7 +169,7 @@ static void s_propose_office(weft_coordinator_t *self)
     if (weft_id_is_zero(weft_cluster_id(self->cluster))) {
         struct weft_cluster_format_command format;
         weft_cluster_format_command_init(&format);
-        format.cluster_id = self->format_id;
+        format.cluster_id = self->quorum->ops->cluster(self->quorum);
         weft_cluster_format_command_encode(&format, &command);
         struct weft_proposal proposal = {.command = WEFT_COMMAND_CLUSTER_FORMAT};
         weft_coordinator_propose(self, &proposal, weft_buf_slice(&command));
@@ -186,10 +189,18 @@ static void s_on_leader(void *context, bool leads)
 {
     weft_coordinator_t *self = context;
     self->in_office = false;
+    weft_coordinator_office_set(self, false);
+    self->voters_moved = true;
     weft_coordinator_sessions_drop(self);
     const char *failure = self->quorum->ops->failure(self->quorum);
     if (failure) weft_coordinator_health_set(self, WEFT_HEALTH_FAILED, failure);
     if (leads) s_propose_office(self);
+    if (!leads) self->office_us = WEFT_TIME_NEVER;
+}
+
+static void s_on_voters(void *context)
+{
+    ((weft_coordinator_t *) context)->voters_moved = true;
 }
 
 static void s_snapshot(void *context, weft_buf_t *out)
@@ -212,64 +223,11 @@ static weft_err_t s_restore(void *context, uint64_t index, weft_slice_t snapshot
 const struct weft_quorum_events weft_coordinator_events = {.on_apply = s_on_apply,
                                                            .on_leader = s_on_leader,
                                                            .on_lost = s_on_lost,
+                                                           .on_voters = s_on_voters,
                                                            .snapshot = s_snapshot,
                                                            .restore = s_restore};
 
 // ---- requests
-
-static void s_metadata(weft_coordinator_t *self, const struct weft_asker *asker, weft_slice_t header)
-{
-    struct weft_metadata_request request;
-    struct weft_error error;
-    weft_err_t err = weft_metadata_request_decode(&self->codec, header, &request, &error);
-    if (err) {
-        weft_coordinator_refuse(self, asker, err, error.text);
-        return;
-    }
-    weft_buf_t reply;
-    weft_buf_init(&reply);
-    weft_cluster_metadata_encode(self->cluster, &request, &reply);
-    weft_coordinator_answer(self, asker, &reply);
-    weft_buf_fini(&reply);
-}
-
-static void s_topic_describe(weft_coordinator_t *self, const struct weft_asker *asker, weft_slice_t header)
-{
-    struct weft_topic_describe_request request;
-    struct weft_error error;
-    weft_err_t err = weft_topic_describe_request_decode(&self->codec, header, &request, &error);
-    if (err) {
-        weft_coordinator_refuse(self, asker, err, error.text);
-        return;
-    }
-    weft_buf_t reply;
-    weft_buf_init(&reply);
-    weft_cluster_topic_describe_encode(self->cluster, &request, &reply);
-    weft_coordinator_answer(self, asker, &reply);
-    weft_buf_fini(&reply);
-}
-
-// Requests for a partition: whatever else they hold, only the names count here.
-static void s_not_led_here(weft_coordinator_t *self, const struct weft_asker *asker, weft_slice_t header)
-{
-    struct weft_partition_status_request request;
-    struct weft_error error;
-    weft_err_t err = weft_partition_status_request_decode(&self->codec, header, &request, &error);
-    const struct weft_cluster_topic *topic = NULL;
-    if (!err)
-        err = weft_cluster_find_partition(self->cluster, request.topic, request.topic_id, request.partition, &topic,
-                                          &error);
-    if (err) {
-        weft_coordinator_refuse(self, asker, err, error.text);
-        return;
-    }
-    weft_buf_t reply;
-    weft_buf_init(&reply);
-    weft_cluster_not_leader_encode(self->cluster, topic, request.partition, asker->id, &reply);
-    weft_coordinator_answer(self, asker, &reply);
-    weft_buf_fini(&reply);
-    weft_counter_add(self->counters, WEFT_COUNT_REFUSED_REQUESTS, 1);
-}
 
 static void s_node_status(weft_coordinator_t *self, const struct weft_asker *asker, weft_slice_t header)
 {
@@ -284,8 +242,10 @@ static void s_cluster_status(weft_coordinator_t *self, const struct weft_asker *
 }
 
 enum {
-    S_ALWAYS = 1, // answered before office and after a failure too
-    S_CHANGES = 2 // refused while stopping
+    S_ALWAYS = 1,  // answered before office and after a failure too
+    S_CHANGES = 2, // refused while stopping
+    S_ANY = 4,     // by whoever holds a state, in office or not
+    S_READ = 8     // in office, only once it is sure that nobody else took over: linearizable
 };
 
 struct s_handler {
@@ -296,14 +256,14 @@ struct s_handler {
 static const struct s_handler s_handlers[WEFT_API_COUNT] = {
     [WEFT_API_HELLO] = {weft_coordinator_hello, S_ALWAYS},
     [WEFT_API_NODE_STATUS] = {s_node_status, S_ALWAYS},
-    [WEFT_API_METADATA] = {s_metadata, 0},
-    [WEFT_API_TOPIC_DESCRIBE] = {s_topic_describe, 0},
-    [WEFT_API_CLUSTER_STATUS] = {s_cluster_status, 0},
-    [WEFT_API_PRODUCE] = {s_not_led_here, 0},
-    [WEFT_API_FETCH] = {s_not_led_here, 0},
-    [WEFT_API_LIST_OFFSETS] = {s_not_led_here, 0},
-    [WEFT_API_DELETE_RECORDS] = {s_not_led_here, 0},
-    [WEFT_API_PARTITION_STATUS] = {s_not_led_here, 0},
+    [WEFT_API_METADATA] = {weft_coordinator_metadata, S_ANY | S_READ},
+    [WEFT_API_TOPIC_DESCRIBE] = {weft_coordinator_topic_describe, S_ANY | S_READ},
+    [WEFT_API_CLUSTER_STATUS] = {s_cluster_status, S_READ},
+    [WEFT_API_PRODUCE] = {weft_coordinator_not_led_here, S_ANY},
+    [WEFT_API_FETCH] = {weft_coordinator_not_led_here, S_ANY},
+    [WEFT_API_LIST_OFFSETS] = {weft_coordinator_not_led_here, S_ANY},
+    [WEFT_API_DELETE_RECORDS] = {weft_coordinator_not_led_here, S_ANY},
+    [WEFT_API_PARTITION_STATUS] = {weft_coordinator_not_led_here, S_ANY},
     [WEFT_API_TOPIC_CREATE] = {weft_coordinator_topic_create, S_CHANGES},
     [WEFT_API_TOPIC_DELETE] = {weft_coordinator_topic_delete, S_CHANGES},
     [WEFT_API_TOPIC_ALTER] = {weft_coordinator_topic_alter, S_CHANGES},
@@ -322,6 +282,20 @@ static const struct s_handler s_handlers[WEFT_API_COUNT] = {
     [WEFT_API_VOTER_CHANGE] = {weft_coordinator_voter_change, S_CHANGES},
 };
 
+// Who is not in office says who is, as far as it knows.
+static void s_dispatch_out_of_office(weft_coordinator_t *self, const struct s_handler *handler,
+                                     const struct weft_asker *asker, weft_slice_t header)
+{
+    bool leads = self->quorum->ops->leads(self->quorum);
+    bool knows = !weft_id_is_zero(weft_cluster_id(self->cluster));
+    if (handler->flags & S_ANY && knows && !leads)
+        handler->answer(self, asker, header);
+    else if (leads)
+        weft_coordinator_refuse(self, asker, WEFT_ERR_COORDINATOR_LOADING, NULL);
+    else
+        weft_coordinator_redirect(self, asker);
+}
+
 static void s_dispatch(weft_coordinator_t *self, enum weft_api api, const struct weft_asker *asker, weft_slice_t header)
 {
     const struct s_handler *handler = &s_handlers[api];
@@ -335,7 +309,9 @@ static void s_dispatch(weft_coordinator_t *self, enum weft_api api, const struct
         weft_coordinator_refuse(self, asker, WEFT_ERR_STOPPING,
                                 "the coordinator is stopping; try again when it is back");
     else if (!self->in_office && !(handler->flags & S_ALWAYS))
-        weft_coordinator_refuse(self, asker, WEFT_ERR_COORDINATOR_LOADING, NULL);
+        s_dispatch_out_of_office(self, handler, asker, header);
+    else if (handler->flags & S_READ)
+        weft_coordinator_read(self, asker, handler->answer, header);
     else
         handler->answer(self, asker, header);
 }
@@ -349,6 +325,10 @@ static void s_message(struct weft_part *part, struct weft_message *message)
     struct weft_error error;
     weft_err_t err = weft_request_header_decode(header, &request, &error);
     struct weft_asker asker = {.peer = message->peer, .delimited = message->delimited, .id = request.id};
+    if (!err && request.api == WEFT_API_QUORUM) { // of another coordinator; never answered as such
+        self->quorum->ops->message(self->quorum, message);
+        return;
+    }
     if (err) {
         weft_counter_add(self->counters, WEFT_COUNT_REFUSED_FRAMES, 1);
         weft_coordinator_refuse(self, &asker, err, error.text);
@@ -364,7 +344,6 @@ static void s_start(struct weft_part *part, const struct weft_port *port)
     weft_coordinator_t *self = s_self(part);
     self->port = *port;
     weft_rand_init(&self->rand, port->ops->seed(port->world));
-    if (weft_id_is_zero(self->format_id)) self->format_id = weft_rand_id(&self->rand);
     self->started_us = weft_port_now_us(port);
     self->quorum->ops->start(self->quorum, port, self->sync_part, self->endpoint);
 }
@@ -390,6 +369,21 @@ static void s_gauges(weft_coordinator_t *self)
     weft_counter_set(self->counters, WEFT_COUNT_LEADERLESS, weft_coordinator_leaderless(self));
 }
 
+// In office it serves, and so does one that follows whoever is; one that waits for the others is starting.
+static void s_health(weft_coordinator_t *self)
+{
+    const char *failure = self->quorum->ops->failure(self->quorum);
+    if (failure) {
+        weft_coordinator_health_set(self, WEFT_HEALTH_FAILED, failure);
+        return;
+    }
+    int32_t active = -1;
+    (void) self->quorum->ops->active(self->quorum, &active);
+    bool follows = active >= 0 && active != self->id && !self->quorum->ops->waits(self->quorum);
+    weft_coordinator_office_set(self, self->in_office);
+    weft_coordinator_health_set(self, self->in_office || follows ? WEFT_HEALTH_SERVING : WEFT_HEALTH_STARTING, NULL);
+}
+
 static int64_t s_turn(struct weft_part *part, int64_t now_us)
 {
     weft_coordinator_t *self = s_self(part);
@@ -398,9 +392,13 @@ static int64_t s_turn(struct weft_part *part, int64_t now_us)
     if (now_us >= self->office_us && self->quorum->ops->leads(self->quorum)) s_propose_office(self);
     if (self->office_us < next_brokers) next_brokers = self->office_us;
     bool in_office = self->in_office;
+    weft_coordinator_voters_turn(self);
+    weft_coordinator_reads_turn(self);
     int64_t next_quorum = self->quorum->ops->turn(self->quorum, now_us);
+    if (weft_coordinator_reads_turn(self)) next_quorum = now_us; // asked while others were answered
     weft_coordinator_brokers_push(self, now_us);
     s_gauges(self);
+    s_health(self);
     if (self->in_office != in_office || weft_map_count(self->sessions) != sessions) return now_us; // sessions began
     return next_quorum < next_brokers ? next_quorum : next_brokers;
 }
@@ -418,10 +416,14 @@ static bool s_stopped(struct weft_part *part)
     return s_self(part)->quorum->ops->stopped(s_self(part)->quorum);
 }
 
-static void s_link_ignored(struct weft_part *part, weft_link_t link)
+static void s_link_up(struct weft_part *part, weft_link_t link)
 {
-    (void) part;
-    (void) link; // it opens none
+    s_self(part)->quorum->ops->link(s_self(part)->quorum, link, true);
+}
+
+static void s_link_down(struct weft_part *part, weft_link_t link)
+{
+    s_self(part)->quorum->ops->link(s_self(part)->quorum, link, false);
 }
 
 static void s_destroy(struct weft_part **self_p)
@@ -440,6 +442,7 @@ static void s_destroy(struct weft_part **self_p)
     weft_coordinator_in_sync_drop(self);
     weft_coordinator_kept_drop(self);
     weft_coordinator_losses_drop(self);
+    weft_coordinator_reads_drop(self);
     weft_coordinator_feed_destroy(&self->feed);
     weft_cluster_destroy(&self->cluster);
     weft_codec_fini(&self->codec);
@@ -450,8 +453,8 @@ static void s_destroy(struct weft_part **self_p)
 static const struct weft_part_ops s_ops = {.start = s_start,
                                            .message = s_message,
                                            .mail = s_mail,
-                                           .link_up = s_link_ignored,
-                                           .link_down = s_link_ignored,
+                                           .link_up = s_link_up,
+                                           .link_down = s_link_down,
                                            .turn = s_turn,
                                            .stop = s_stop,
                                            .stopped = s_stopped,

@@ -101,15 +101,6 @@ struct weft_quorum_options {
     uint32_t election_ms, heartbeat_ms;
 };
 
-/** One voter. */
-struct weft_quorum_single_options {
-    const struct weft_disk *disk;
-    const char *directory;      // of the node: the log is in `log`, the snapshot in `snapshot` there
-    const char *name;           // of the node, for the trace
-    int64_t synced_end;         // of the log, from the directory's checkpoint under weft_quorum_log_id
-    uint64_t snapshot_commands; // commands between snapshots; as many are kept behind one
-};
-
 // Under this name the log stands in the checkpoint of its data directory (partition 0).
 weft_id_t weft_quorum_log_id(void);
 
@@ -122,14 +113,5 @@ weft_id_t weft_quorum_log_id(void);
 WEFT_MUST_USE weft_err_t weft_quorum_open(const struct weft_quorum_options *options,
                                           const struct weft_quorum_events *events, void *context, weft_quorum_t **out,
                                           struct weft_error *error);
-
-/**
- * Opens and recovers: snapshot restored, log synced and applied to its end before this returns; blocks.
- * on_leader(true) comes with the first turn. DAMAGED (with the file, the place and what to do), DISK_FULL,
- * DISK_FAILED, or what `restore` refused: nothing was changed on the disk but the torn tail of the last write.
- */
-WEFT_MUST_USE weft_err_t weft_quorum_single_open(const struct weft_quorum_single_options *options,
-                                                 const struct weft_quorum_events *events, void *context,
-                                                 weft_quorum_t **out, struct weft_error *error);
 
 #endif

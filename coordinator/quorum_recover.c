@@ -1,160 +1,167 @@
 // SPDX-License-Identifier: MPL-2.0
-// Start of the single voter: snapshot, then the log behind it.
+// Start: vote, log, snapshot, and whether they belong together.
 //
-// What was written and not synced before a kill -9 is in the page cache and may have been acknowledged by nobody;
-// it is synced here before it is applied, so that nothing that is applied can be lost by the next power failure.
-// Damage below the checkpoint's synced end, or a log and a snapshot that do not meet, is refused with the place:
-// there is no second copy to heal from (QUORUM.md).
-#include "quorum_single.h"
+// What was written and not synced before a kill -9 is in the page cache and may have been acknowledged by nobody; it is
+// synced before libraft hears of it. What can't be right is refused with the file and the place. The vote says up to
+// which entry this voter knew its log to be decided and durable: a log that ends before is not the one it had.
+#include "quorum_self.h"
 
-#include "../lib/base/assert.h"
 #include "../lib/base/trace.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { S_READ_BYTES = 1024 * 1024, S_SEGMENT_BYTES = 8 * 1024 * 1024 };
+#define S_REPLACE \
+    "with other voters alive remove this one and add it with an empty directory, else put back a copy of the whole " \
+    "data " \
+    "directory"
 
-void weft_quorum_path(const struct weft_quorum_single *self, const char *name,
-                      char path[WEFT_QUORUM_PATH_BYTES_MAX + 32])
+static weft_err_t s_read_vote(struct weft_quorum_self *self, bool fresh, struct weft_error *error)
 {
-    snprintf(path, WEFT_QUORUM_PATH_BYTES_MAX + 32, "%s/%s", self->directory, name);
+    char path[WEFT_QUORUM_PATH_BYTES_MAX + 32];
+    weft_quorum_path(self, "vote", path);
+    weft_err_t err = weft_quorum_vote_read(self->disk, path, &self->vote, error);
+    if (err == WEFT_ERR_NOT_FOUND && fresh) {
+        self->vote = (struct weft_quorum_vote){.server = self->server};
+        err = weft_quorum_vote_store(self->disk, path, &self->vote);
+        return err ? weft_error_set(error, err, "%s can't be written: %s", path, weft_err_sentence(err)) : WEFT_OK;
+    }
+    if (err == WEFT_ERR_NOT_FOUND)
+        return weft_error_set(error, WEFT_ERR_DAMAGED, "%s is missing beside a log or snapshot; " S_REPLACE, path);
+    if (err) return err;
+    if (self->vote.server != self->server)
+        return weft_error_set(error, WEFT_ERR_WRONG_DIRECTORY, "%s is of another data directory; " S_REPLACE, path);
+    return WEFT_OK;
 }
 
-static weft_err_t s_sync_recovered(struct weft_quorum_single *self, struct weft_error *error)
+// An installed snapshot makes the log begin anew; a crash may have come between the two.
+static weft_err_t s_finish_install(struct weft_quorum_self *self, struct weft_error *error)
 {
-    while (weft_log_dirty(self->log)) {
-        struct weft_log_sync job;
-        if (!weft_log_sync_begin(self->log, &job)) break;
-        weft_log_sync_run(&job);
-        weft_err_t err = weft_log_sync_done(self->log, &job);
-        if (err) return weft_error_set(error, err, "%s/log could not be synced; look at the disk", self->directory);
+    uint64_t index = self->snapshot.index, last = weft_quorum_log_last(&self->log);
+    if (!self->snapshot.installed || self->vote.committed >= index) return WEFT_OK;
+    const struct weft_quorum_record *record = weft_quorum_log_get(&self->log, index);
+    bool begun = last >= index && (record ? record->term == self->snapshot.term : self->log.first == index + 1);
+    if (begun) return WEFT_OK;
+    weft_err_t err = weft_quorum_log_reset(&self->log, index);
+    return err ? weft_error_set(error, err, "%s/log can't be begun anew: %s", self->directory, weft_err_sentence(err))
+               : WEFT_OK;
+}
+
+static weft_err_t s_fit(const struct weft_quorum_self *self, struct weft_error *error)
+{
+    uint64_t last = weft_quorum_log_last(&self->log), index = self->snapshot.index;
+    if (self->log.first > index + 1)
+        return weft_error_set(error, WEFT_ERR_DAMAGED,
+                              "%s/log begins at offset %llu and the snapshot before it is %s; " S_REPLACE,
+                              self->directory, (unsigned long long) self->log.first - 1, index ? "older" : "missing");
+    if (last < index || last < self->vote.committed)
+        return weft_error_set(error, WEFT_ERR_DAMAGED,
+                              "%s/log ends at offset %llu, but this voter knew %llu entries to be decided; " S_REPLACE,
+                              self->directory, (unsigned long long) last,
+                              (unsigned long long) (self->vote.committed > index ? self->vote.committed : index));
+    const struct weft_quorum_record *record = weft_quorum_log_get(&self->log, index);
+    if (record && record->term != self->snapshot.term)
+        return weft_error_set(error, WEFT_ERR_DAMAGED, "%s/log and its snapshot are of two histories; " S_REPLACE,
+                              self->directory);
+    if (index == 0 && last > 0 && weft_quorum_log_get(&self->log, 1)->kind != RAFT_CHANGE)
+        return weft_error_set(error, WEFT_ERR_WRONG_FORMAT,
+                              "%s/log does not begin with its voters: another version wrote it", self->directory);
+    return WEFT_OK;
+}
+
+static weft_err_t s_guard_entries(const struct weft_quorum_self *self, struct weft_error *error)
+{
+    for (uint64_t i = self->log.first; i <= weft_quorum_log_last(&self->log); i++) {
+        const struct weft_quorum_record *record = weft_quorum_log_get(&self->log, i);
+        if (record->kind == RAFT_CHANGE && !weft_quorum_configuration_guard(weft_slice(record->data, record->size)))
+            return weft_error_set(error, WEFT_ERR_WRONG_FORMAT,
+                                  "%s/log holds voters of a form that this build does not know at offset %llu",
+                                  self->directory, (unsigned long long) i - 1);
     }
     return WEFT_OK;
 }
 
-static weft_err_t s_damaged(const struct weft_quorum_single *self, uint64_t index, struct weft_error *error)
+// ---- options against what the voters decided
+
+// The last configuration that is stored, decided or not.
+static bool s_stored_configuration(const struct weft_quorum_self *self, struct raft_configuration *out)
 {
-    return weft_error_set(error, WEFT_ERR_DAMAGED,
-                          "%s/log is damaged at offset %llu; look at it with weft log verify, and put back a copy of "
-                          "the whole data directory",
-                          self->directory, (unsigned long long) (index - 1));
+    for (uint64_t i = weft_quorum_log_last(&self->log); i >= self->log.first && i > self->snapshot.index; i--) {
+        const struct weft_quorum_record *record = weft_quorum_log_get(&self->log, i);
+        if (record->kind == RAFT_CHANGE)
+            return weft_quorum_configuration_decode(weft_slice(record->data, record->size), out);
+    }
+    if (self->configuration.n == 0) return false;
+    weft_quorum_configuration_copy(&self->configuration, out);
+    return true;
 }
 
-// Applies the records of one batch that lie behind what is applied.
-static weft_err_t s_replay_batch(struct weft_quorum_single *self, weft_slice_t bytes, size_t *used,
-                                 struct weft_error *error)
+static weft_err_t s_compare(struct weft_quorum_self *self, const struct raft_configuration *stored,
+                            struct weft_error *error)
 {
-    struct weft_batch batch;
-    if (weft_batch_verify(bytes, &batch) != WEFT_OK) return s_damaged(self, self->applied + 1, error);
-    *used = weft_batch_bytes(&batch);
-    if ((batch.attributes & WEFT_BATCH_ATTR_CODEC_MASK) != WEFT_CODEC_NONE ||
-        batch.base_offset > (int64_t) self->applied)
-        return s_damaged(self, self->applied + 1, error);
-    weft_record_iter_t iter;
-    weft_record_iter_init(&iter, weft_slice(bytes.data + WEFT_BATCH_HEADER_BYTES, batch.payload_bytes));
-    struct weft_record record;
-    bool bad = false;
-    while (weft_record_iter_next(&iter, &record, &bad)) {
-        uint64_t index = (uint64_t) (batch.base_offset + record.offset_delta) + 1;
-        if (index <= self->applied) continue;
-        if (index != self->applied + 1) return s_damaged(self, index, error);
-        self->applied = index;
-        self->events.on_apply(self->context, index, record.value, 0);
-    }
-    if (bad || (int64_t) self->applied < weft_batch_next_offset(&batch))
-        return s_damaged(self, self->applied + 1, error);
+    if (stored->n == 1 && self->list_count > 1)
+        return weft_error_set(
+            error, WEFT_ERR_INVALID_CONFIG,
+            "the option `coordinators` lists %zu, but %s is of a cluster with one coordinator; growing "
+            "it is an offline step (docs/STORAGE.md, \"From one coordinator to three\")",
+            self->list_count, self->directory);
+    if (stored->n > 1 && self->list_count <= 1)
+        return weft_error_set(error, WEFT_ERR_INVALID_CONFIG,
+                              "%s is of a cluster with %u coordinators; list them all in the option `coordinators`",
+                              self->directory, stored->n);
+    size_t shared = 0;
+    for (size_t i = 0; i < self->list_count; i++) shared += weft_quorum_server_of_id(stored, self->list[i].id) != NULL;
+    if (self->list_count && (shared < stored->n || shared < self->list_count))
+        weft_trace(
+            WEFT_TRACE_WARN, self->name,
+            "the option `coordinators` lists others than the voters that stand in %s; the voters decide, correct "
+            "the option",
+            self->directory);
     return WEFT_OK;
 }
 
-static weft_err_t s_replay(struct weft_quorum_single *self, struct weft_error *error)
+static weft_err_t s_check_list(struct weft_quorum_self *self, struct weft_error *error)
 {
-    int64_t end = weft_log_end(self->log);
-    while ((int64_t) self->applied < end) {
-        weft_frame_t frame = WEFT_FRAME_EMPTY;
-        weft_err_t err = weft_log_read(self->log, (int64_t) self->applied, S_READ_BYTES, true, end, self->pool, &frame);
-        if (err)
-            return weft_error_set(error, err, "%s/log can't be read at offset %llu: %s", self->directory,
-                                  (unsigned long long) self->applied, weft_err_sentence(err));
-        if (frame.size == 0) return s_damaged(self, self->applied + 1, error);
-        weft_slice_t rest = weft_frame_slice(&frame);
-        while (rest.size && !err) {
-            size_t used = 0;
-            err = s_replay_batch(self, rest, &used, error);
-            rest = weft_slice(rest.data + used, rest.size - used);
-        }
-        weft_frame_drop(&frame);
-        if (err) return err;
+    bool own = self->list_count == 0;
+    for (size_t i = 0; i < self->list_count; i++) own = own || self->list[i].id == self->id;
+    if (!own)
+        return weft_error_set(error, WEFT_ERR_INVALID_CONFIG,
+                              "the option `coordinators` lists all but this one, coordinator %d", self->id);
+    struct raft_configuration stored;
+    weft_err_t err = WEFT_OK;
+    if (s_stored_configuration(self, &stored)) {
+        err = s_compare(self, &stored, error);
+        raft_configuration_close(&stored);
+    } else if (self->list_count == 2) {
+        err = weft_error_set(error, WEFT_ERR_INVALID_CONFIG, "a quorum is formed of 1, 3 or 5 coordinators, not of 2");
     }
-    return WEFT_OK;
-}
-
-static weft_err_t s_restore(struct weft_quorum_single *self, struct weft_error *error)
-{
-    weft_buf_t bytes;
-    weft_buf_init(&bytes);
-    uint64_t index = 0;
-    weft_err_t err = weft_quorum_snapshot_read(self, &index, &bytes, error);
-    if (err == WEFT_ERR_DAMAGED && weft_log_start(self->log) == 0 && weft_log_end(self->log) > 0) {
-        weft_trace(WEFT_TRACE_WARN, self->name, "%s; the log still holds everything and is applied from its beginning",
-                   error ? error->text : "bad snapshot");
-        err = WEFT_ERR_NOT_FOUND;
-    }
-    if (err == WEFT_OK) {
-        err = self->events.restore(
-            self->context, index,
-            weft_slice(bytes.data + WEFT_SNAPSHOT_HEAD_BYTES, bytes.size - WEFT_SNAPSHOT_HEAD_BYTES));
-        if (err)
-            (void) weft_error_set(
-                error, err, "%s/snapshot is of another format than this build knows; start the version that wrote it",
-                self->directory);
-        else
-            self->applied = self->snapshot_index = index;
-    } else if (err == WEFT_ERR_NOT_FOUND) {
-        err = WEFT_OK;
-    }
-    weft_buf_fini(&bytes);
     return err;
 }
 
-static weft_err_t s_fit(const struct weft_quorum_single *self, struct weft_error *error)
+static weft_err_t s_check_cluster(const struct weft_quorum_self *self, struct weft_error *error)
 {
-    int64_t start = weft_log_start(self->log), end = weft_log_end(self->log), at = (int64_t) self->applied;
-    if (at < start)
-        return weft_error_set(error, WEFT_ERR_DAMAGED,
-                              "%s/log begins at offset %lld and the snapshot before it is %s; put back a copy of the "
-                              "whole data directory",
-                              self->directory, (long long) start, at ? "older" : "missing");
-    if (at > end)
-        return weft_error_set(error, WEFT_ERR_DAMAGED,
-                              "%s/log ends at offset %lld, before its snapshot of %lld commands; put back a copy of "
-                              "the whole data directory",
-                              self->directory, (long long) end, (long long) at);
-    return WEFT_OK;
+    if (weft_id_is_zero(self->identity) || weft_id_equal(self->identity, self->log.cluster)) return WEFT_OK;
+    char text[WEFT_ID_TEXT_BYTES];
+    weft_id_text(self->identity, text);
+    return weft_error_set(error, WEFT_ERR_DAMAGED,
+                          "%s belongs to cluster %s, but its log is of another one or empty; " S_REPLACE,
+                          self->directory, text);
 }
 
-weft_err_t weft_quorum_recover(struct weft_quorum_single *self, int64_t synced_end, struct weft_error *error)
+weft_err_t weft_quorum_recover(struct weft_quorum_self *self, int64_t synced_end, struct weft_error *error)
 {
     char path[WEFT_QUORUM_PATH_BYTES_MAX + 32];
     weft_quorum_path(self, "log", path);
-    const struct weft_log_config config = {.segment_bytes = S_SEGMENT_BYTES,
-                                           .segment_ms = -1,
-                                           .retention_ms = -1,
-                                           .retention_bytes = -1,
-                                           .index_interval_bytes = 65536};
-    struct weft_log_recovery recovery = {0};
-    weft_err_t err = weft_log_open(self->disk, path, &config, synced_end, &self->log, &recovery, error);
+    weft_err_t err = weft_quorum_log_open(&self->log, self->disk, path, synced_end, self->name, error);
     if (err) return err;
-    if (recovery.cut_bytes)
-        weft_trace(WEFT_TRACE_WARN, self->name, "%s: cut %lld bytes of a torn tail; nothing in them was acknowledged",
-                   path, (long long) recovery.cut_bytes);
-    struct weft_error mine;
-    if (!error) error = &mine;
-    err = s_restore(self, error);
+    bool log_whole = self->log.first == 1 && self->log.count > 0;
+    err = weft_quorum_snapshot_load(self, log_whole, error);
+    if (!err) err = s_read_vote(self, weft_quorum_is_empty(self), error);
+    if (!err) err = s_finish_install(self, error);
     if (!err) err = s_fit(self, error);
-    if (!err) err = s_sync_recovered(self, error);
-    if (!err) err = s_replay(self, error);
-    self->term = weft_log_last_epoch(self->log) + 1;
+    if (!err) err = s_guard_entries(self, error);
+    if (!err) err = s_check_cluster(self, error);
+    if (!err) err = s_check_list(self, error);
+    if (!err && weft_quorum_is_empty(self) && self->list_count <= 1) err = weft_quorum_form_alone(self, error);
     return err;
 }

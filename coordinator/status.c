@@ -37,7 +37,7 @@ void weft_coordinator_hello(weft_coordinator_t *self, const struct weft_asker *a
     reply.node_id = self->id;
     reply.cluster_id = weft_cluster_id(self->cluster);
     reply.version = weft_slice_text(WEFT_VERSION);
-    reply.frame_bytes_max = WEFT_HEADER_BYTES_MAX; // as its socket has it: no request to a coordinator has data
+    reply.frame_bytes_max = WEFT_FRAME_BYTES_MAX; // as its socket has it
     reply.batch_bytes_max = WEFT_BATCH_BYTES_MAX;
     reply.session_window = WEFT_SESSION_WINDOW;
     reply.wall_ms = weft_port_wall_ms(&self->port);
@@ -81,7 +81,8 @@ void weft_coordinator_node_status(weft_coordinator_t *self, const struct weft_as
     reply.header.id = asker->id;
     reply.node = weft_slice_text(self->name);
     reply.health = weft_slice_text(s_health_name(health));
-    reply.health_message = weft_slice_text(sentence);
+    const char *waits = self->quorum->ops->waits(self->quorum);
+    reply.health_message = weft_slice_text(health == WEFT_HEALTH_STARTING && waits ? waits : sentence);
     reply.uptime_ms = (uint64_t) ((weft_port_now_us(&self->port) - self->started_us) / 1000);
     reply.version = weft_slice_text(WEFT_VERSION);
     reply.counters = counters;
@@ -140,6 +141,34 @@ static void s_fill_broker(const weft_coordinator_t *self, const struct weft_clus
     if (session) out->heartbeat_age_ms = (uint32_t) ((weft_port_now_us(&self->port) - session->heard_us) / 1000);
 }
 
+// The voters, and what is wrong with them.
+static void s_fill_voters(const weft_coordinator_t *self, weft_arena_t *arena, struct weft_problems *problems,
+                          struct weft_cluster_status_reply *reply)
+{
+    struct weft_quorum_voter voters[WEFT_QUORUM_VOTERS_MAX];
+    size_t count = self->quorum->ops->voters(self->quorum, voters, WEFT_QUORUM_VOTERS_MAX), reached = 0;
+    reply->coordinators = weft_arena_alloc(arena, count * sizeof *reply->coordinators + 1);
+    reply->coordinators_count = count;
+    for (size_t i = 0; i < count; i++) {
+        const struct weft_quorum_voter *voter = &voters[i];
+        reply->coordinators[i] = (struct weft_status_coordinator){
+            .id = voter->id,
+            .endpoint = weft_slice_text(weft_arena_text(arena, weft_slice_text(voter->endpoint))),
+            .active = voter->leads,
+            .reachable = voter->reachable,
+            .behind = voter->behind};
+        reached += voter->reachable;
+        if (!voter->reachable)
+            weft_coordinator_problem(problems,
+                                     "coordinator %d at %s can't be reached; start it again, or see to its network",
+                                     voter->id, voter->endpoint);
+    }
+    if (count > 1 && reached < count && reached == count / 2 + 1)
+        weft_coordinator_problem(
+            problems, "%zu of %zu coordinators are up: one more that fails, and nothing can be changed any more",
+            reached, count);
+}
+
 static void s_fill_status(const weft_coordinator_t *self, weft_arena_t *arena, struct weft_cluster_status_reply *reply)
 {
     struct weft_problems *problems = weft_arena_alloc(arena, sizeof *problems);
@@ -159,6 +188,7 @@ static void s_fill_status(const weft_coordinator_t *self, weft_arena_t *arena, s
             self->endpoint);
     else if (alive == 0)
         weft_coordinator_problem(problems, "no broker is alive; start them again");
+    s_fill_voters(self, arena, problems, reply);
     weft_coordinator_partition_problems(self, problems);
     weft_coordinator_problems_end(problems);
     reply->problems = problems->sentences;

@@ -43,6 +43,7 @@ struct fixture {
 static void s_on_apply(void *context, uint64_t index, weft_slice_t command, uint64_t token)
 {
     struct host *self = context;
+    if (command.size == 0 && token == 0) return; // entry 1: the voters
     if (command.size == 0) {
         self->barriers++;
         self->barrier_after = self->count;
@@ -51,7 +52,7 @@ static void s_on_apply(void *context, uint64_t index, weft_slice_t command, uint
     char text[16] = "";
     assert_true(command.size < sizeof text);
     memcpy(text, command.data, command.size);
-    assert_int_equal(index, self->count + 1); // without gaps
+    assert_int_equal(index, self->count + 2); // without gaps, behind the voters
     self->numbers[self->count++] = (uint32_t) strtoul(text, NULL, 10);
     if (token)
         self->tokens[self->token_count++] = token;
@@ -72,6 +73,11 @@ static void s_on_lost(void *context, uint64_t token, weft_err_t code, const char
     self->lost_code = code;
 }
 
+static void s_on_voters(void *context)
+{
+    (void) context;
+}
+
 static void s_snapshot(void *context, weft_buf_t *out)
 {
     const struct host *self = context;
@@ -81,9 +87,9 @@ static void s_snapshot(void *context, weft_buf_t *out)
 static weft_err_t s_restore(void *context, uint64_t index, weft_slice_t snapshot)
 {
     struct host *self = context;
-    assert_int_equal(snapshot.size, index * sizeof self->numbers[0]);
+    assert_int_equal(snapshot.size, (index - 1) * sizeof self->numbers[0]);
     memcpy(self->numbers, snapshot.data, snapshot.size);
-    self->count = index;
+    self->count = index - 1;
     return WEFT_OK;
 }
 
@@ -161,18 +167,23 @@ static weft_err_t s_open(struct fixture *self)
     static const struct weft_quorum_events events = {.on_apply = s_on_apply,
                                                      .on_leader = s_on_leader,
                                                      .on_lost = s_on_lost,
+                                                     .on_voters = s_on_voters,
                                                      .snapshot = s_snapshot,
                                                      .restore = s_restore};
-    const struct weft_quorum_single_options options = {.disk = disk,
-                                                       .directory = "q",
-                                                       .name = "test",
-                                                       .synced_end =
-                                                           weft_checkpoint_get(checkpoint, weft_quorum_log_id(), 0),
-                                                       .snapshot_commands = SNAPSHOT_COMMANDS};
+    const struct weft_quorum_options options = {.disk = disk,
+                                                .directory = "q",
+                                                .name = "test",
+                                                .synced_end = weft_checkpoint_get(checkpoint, weft_quorum_log_id(), 0),
+                                                .snapshot_commands = SNAPSHOT_COMMANDS,
+                                                .id = 1,
+                                                .server = 4711,
+                                                .format_id = {{1}},
+                                                .election_ms = 300,
+                                                .heartbeat_ms = 50};
     struct host *host = weft_calloc(1, sizeof *host);
     host->part.ops = &s_host_ops;
     struct weft_part *part = &host->part;
-    err = weft_quorum_single_open(&options, &events, host, &host->quorum, &self->error);
+    err = weft_quorum_open(&options, &events, host, &host->quorum, &self->error);
     if (err) {
         weft_checkpoint_destroy(&checkpoint);
         s_part_destroy(&part);

@@ -56,6 +56,15 @@ int64_t weft_broker_found_end(const struct weft_broker *self, weft_id_t topic, u
     return found != NULL ? found->synced_end : 0;
 }
 
+void weft_broker_found_keep(struct weft_broker *self, weft_id_t topic, uint32_t partition, int64_t synced_end)
+{
+    const struct weft_broker_found *found = s_find_found(self, self->found_count, topic, partition);
+    if (found == NULL) return;
+    struct weft_broker_found *own = &self->found[found - self->found];
+    own->synced_end = synced_end;
+    own->missing = false;
+}
+
 // ---- what is stored
 
 struct s_listing {

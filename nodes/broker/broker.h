@@ -131,8 +131,10 @@ void weft_broker_notice_set(struct weft_broker_notice *notice, const char *text)
 void weft_broker_notice_clear(struct weft_broker_notice *notice); // the cause is gone
 bool weft_broker_notice_is_set(const struct weft_broker_notice *notice);
 enum weft_health weft_broker_health(const struct weft_node *node, char *sentence, size_t sentence_bytes);
-// The synced end recorded for a partition, 0 if unknown.
+// The synced end recorded for a partition at the start, or when it was last closed since; 0 if unknown.
 int64_t weft_broker_found_end(const struct weft_broker *self, weft_id_t topic, uint32_t partition);
+// Likewise from now on, for one that was stored at the start. Only by the shard that holds the partition.
+void weft_broker_found_keep(struct weft_broker *self, weft_id_t topic, uint32_t partition, int64_t synced_end);
 // "<data>/topics/<topic id>/<partition>"; the caller frees it. partition -1: the topic's directory.
 char *weft_broker_directory(const struct weft_broker *self, weft_id_t topic, int64_t partition);
 

@@ -186,6 +186,7 @@ void weft_partition_assign(weft_partition_t *self, const struct weft_replica_ass
     weft_partition_effects(self);
     s_set_leads(self);
     weft_lead_assigned(self);
+    weft_shard_delete_wake(self); // fewer may have to do it now
     weft_follow_update(self);
     weft_partition_report(self, weft_port_now_us(&shard->port));
 }
@@ -200,13 +201,7 @@ void weft_partition_configure(weft_partition_t *self, const struct weft_topic_se
 
 void weft_shard_forget_found(weft_shard_t *shard, weft_id_t topic, uint32_t partition)
 {
-    // A partition is one shard's: nobody else looks at its entry.
-    for (size_t i = 0; i < shard->broker->found_count; i++) {
-        struct weft_broker_found *found = &shard->broker->found[i];
-        if (found->partition != partition || !weft_id_equal(found->topic, topic)) continue;
-        found->synced_end = 0;
-        found->missing = false;
-    }
+    weft_broker_found_keep(shard->broker, topic, partition, 0);
     weft_shard_sync_forget(shard, topic, partition);
 }
 
@@ -259,6 +254,11 @@ void weft_partition_destroy(weft_partition_t **self_p)
         weft_wait_list_remove(&self->fetches, wait);
         weft_waits_give(&shard->waits, wait);
         shard->fetches_parked--;
+    }
+    while (self->deletes.head != NULL) {
+        struct weft_wait *wait = self->deletes.head;
+        weft_wait_list_remove(&self->deletes, wait);
+        weft_waits_give(&shard->waits, wait);
     }
     weft_replica_destroy(&self->replica);
     weft_log_destroy(&self->log);
@@ -315,6 +315,7 @@ void weft_partition_closed(weft_partition_t **self_p)
     const uint32_t number = self->number;
     bool delete_data = self->delete_data;
     weft_assert(self->state == WEFT_PARTITION_CLOSING && self->syncs_in_flight == 0);
+    if (self->log != NULL) weft_broker_found_keep(shard->broker, topic, number, weft_log_synced_end(self->log));
     weft_partition_destroy(self_p); // its files are closed before they go
     shard->closing_count--;
     if (delete_data) weft_shard_remove_data(shard, topic, number);
@@ -335,6 +336,8 @@ static void s_lose_disk(weft_partition_t *self, const char *doing)
     weft_trace(WEFT_TRACE_ERROR, shard->name, "%s", error.text);
     weft_broker_notice_set(&shard->shared->notice, error.text);
     weft_shard_gauge(shard, WEFT_COUNT_PARTITIONS_REFUSED, 1);
+    // The directory is given up: all that is led here is to lead elsewhere (rule 11).
+    if (weft_log_broken(self->log)) atomic_store_explicit(&shard->broker->disk_failed, true, memory_order_relaxed);
 }
 
 static void s_truncate(weft_partition_t *self, int64_t offset)
@@ -470,7 +473,8 @@ void weft_partition_trimmed(weft_partition_t *self)
         weft_partition_snapshot(self, weft_log_end(self->log));
     weft_replica_trimmed(self->replica, start);
     weft_partition_effects(self);
-    weft_lead_moved(self);
+    weft_lead_trimmed(self);
+    weft_follow_moved(self);
     s_wake(self); // fetches below the new start are out of range now
 }
 

@@ -32,6 +32,9 @@ static weft_shard_t *s_self(struct weft_part *part)
 void weft_shard_gauge(weft_shard_t *self, enum weft_shard_counter counter, int more)
 {
     weft_counter_add(self->counters, counter, (uint64_t) (int64_t) more);
+    if (more > 0 || weft_counter_get(self->counters, counter) != 0) return;
+    if (counter == WEFT_COUNT_PARTITIONS_REFUSED) weft_broker_notice_clear(&self->shared->notice);
+    if (counter == WEFT_COUNT_BATCHES_DAMAGED) weft_broker_notice_clear(&self->shared->damage);
 }
 
 void weft_shard_answer(weft_shard_t *self, const struct weft_asker *asker, weft_frame_t *data)
@@ -391,6 +394,8 @@ static void s_time_out(weft_shard_t *self, int64_t now_us)
             weft_shard_produce_timed_out(self, wait);
         else if (wait->kind == WEFT_WAIT_FETCH)
             weft_shard_fetch_timed_out(self, wait);
+        else if (wait->kind == WEFT_WAIT_DELETE)
+            weft_shard_delete_timed_out(self, wait);
         else
             weft_lead_timed_out(self->lead, wait);
     }

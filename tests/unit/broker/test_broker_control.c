@@ -146,6 +146,39 @@ static void test_control__another_cluster_is_refused_for_good(void **state)
     assert_true(strlen(sentence) > 20);
 }
 
+// The next heartbeat, unanswered.
+static struct weft_broker_heartbeat_request s_next_heartbeat(struct rig *rig)
+{
+    struct weft_broker_heartbeat_request request;
+    rig_coordinate(rig);
+    weft_fake_world_advance(rig->world, 110000);
+    const struct weft_fake_sent *sent = weft_fake_world_take_sent(rig->world);
+    assert_non_null(sent);
+    assert_ok(weft_broker_heartbeat_request_decode(&rig->codec, weft_buf_slice(&sent->header), &request, &rig->error));
+    return request;
+}
+
+static void test_control__a_failed_sync_is_told_until_the_next_start(void **state)
+{
+    struct rig *rig = *state;
+    weft_fault_disk_t *faults = weft_fault_disk_new(weft_disk_posix());
+    rig_stop(rig);
+    rig->disk = weft_fault_disk_of(faults);
+    rig_up(rig, NULL);
+    assert_int_equal(rig_produce_records(rig, &s_all, 1).header.error, WEFT_OK);
+    assert_false(s_next_heartbeat(rig).disk_failed);
+    const struct weft_fault fault = {
+        .kinds = WEFT_FAULT_SYNC, .nth = 1, .times = 1, .err = WEFT_ERR_DISK_FAILED, .path_suffix = ".log"};
+    weft_fault_disk_arm(faults, &fault);
+    assert_int_equal(rig_produce_records(rig, &s_all, 1).header.error, WEFT_ERR_DISK_FAILED);
+    assert_true(s_next_heartbeat(rig).disk_failed);
+    rig_kill(rig);
+    rig->disk = weft_disk_posix();
+    weft_fault_disk_destroy(&faults);
+    rig_up(rig, NULL);
+    assert_false(s_next_heartbeat(rig).disk_failed);
+}
+
 // ---- updates
 
 static void test_control__orders_of_an_older_epoch_are_refused(void **state)
@@ -351,6 +384,7 @@ int main(void)
         TEST_DOWN(test_control__follows_the_name_of_the_active_coordinator),
         TEST_DOWN(test_control__a_silent_coordinator_is_left_for_the_next),
         TEST(test_control__another_cluster_is_refused_for_good),
+        TEST(test_control__a_failed_sync_is_told_until_the_next_start),
         TEST(test_control__orders_of_an_older_epoch_are_refused),
         TEST(test_control__a_gap_is_told_and_filled),
         TEST(test_control__malformed_updates_change_nothing),

@@ -112,6 +112,12 @@ class MetaLoad:
         with self.lock:
             self.loose.add(name)
         reply = voice.ask(api, **fields)
+        if api == "topic_create" and reply.get("name") == "INVALID_REPLICATION":  # no broker is alive now: surely not made
+            self.refused += 1
+            with self.lock:
+                self.loose.discard(name)
+                self.sure[name] = None
+            return
         if reply.get("error"):
             self.refused += 1
             self.run.find("O1 metadata: acknowledged changes stay", f"{api} {name} was refused, though this client alone changes it: {reply['name']}: {reply['message']}")

@@ -53,7 +53,8 @@ class Run:
 
     def find(self, oracle, text):
         self.findings.append((oracle, text))
-        self.note(f"FOUND {oracle}: {text}")
+        if sum(each == oracle for each, _ in self.findings) <= 5:  # the rest is counted
+            self.note(f"FOUND {oracle}: {text}")
 
     def held(self, oracle):
         """The oracle was asked; whatever it found is among the findings."""

@@ -323,6 +323,8 @@ void weft_coordinator_voter_change(weft_coordinator_t *self, const struct weft_a
 // The throttle of moves. False: another change of settings is under way.
 bool weft_coordinator_throttle(weft_coordinator_t *self, int64_t bytes_per_second);
 int64_t weft_coordinator_throttle_now(const weft_coordinator_t *self);
+// Gives up once the cluster's feature level is above what this software knows (REPLICATION.md rule 24).
+void weft_coordinator_level_turn(weft_coordinator_t *self);
 
 // ---- problems.c
 

@@ -392,6 +392,7 @@ static int64_t s_turn(struct weft_part *part, int64_t now_us)
     if (now_us >= self->office_us && self->quorum->ops->leads(self->quorum)) s_propose_office(self);
     if (self->office_us < next_brokers) next_brokers = self->office_us;
     bool in_office = self->in_office;
+    weft_coordinator_level_turn(self);
     weft_coordinator_voters_turn(self);
     weft_coordinator_reads_turn(self);
     int64_t next_quorum = self->quorum->ops->turn(self->quorum, now_us);

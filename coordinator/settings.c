@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
-// Settings of the whole cluster, and its coordinators.
+// Settings of the whole cluster, its feature level, and its coordinators.
 //
 // A command carries all settings, so only one change of them is under way at a time. Voters change in two steps: the
 // quorum decides who votes, and then a command tells everybody who has to find them.
@@ -151,6 +151,20 @@ bool weft_coordinator_throttle(weft_coordinator_t *self, int64_t bytes_per_secon
     struct weft_proposal proposal = {.asked = false};
     s_propose(self, &change, 1, &proposal);
     return true;
+}
+
+// ---- feature level
+
+void weft_coordinator_level_turn(weft_coordinator_t *self)
+{
+    uint32_t level = weft_cluster_level(self->cluster);
+    if (level <= WEFT_CLUSTER_LEVEL_MAX || self->quorum->ops->failure(self->quorum)) return;
+    char sentence[WEFT_ERROR_TEXT_BYTES_MAX];
+    snprintf(sentence, sizeof sentence,
+             "the cluster is at feature level %u, this coordinator (version %s) knows %d: it would not do what the "
+             "others do; start a newer version",
+             level, WEFT_VERSION, WEFT_CLUSTER_LEVEL_MAX);
+    self->quorum->ops->give_up(self->quorum, WEFT_ERR_UNSUPPORTED_VERSION, sentence);
 }
 
 // ---- voters

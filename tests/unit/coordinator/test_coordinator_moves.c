@@ -357,6 +357,33 @@ static void test_coordinator_moves__settings_of_the_cluster_are_checked_and_merg
     assert_int_equal(s_list(self).bytes_per_second, 1024 * 1024);
 }
 
+// ---- voters
+
+static weft_err_t s_voter(struct fixture *self, int32_t id, const char *endpoint, bool remove)
+{
+    struct weft_voter_change_request request;
+    weft_voter_change_request_init(&request);
+    request.id = ++self->id;
+    request.coordinator_id = id;
+    request.endpoint = weft_slice_text(endpoint);
+    request.remove = remove;
+    weft_voter_change_request_encode(&request, &self->header);
+    return s_ask(self, ADMIN);
+}
+
+static void test_coordinator_moves__voters_of_a_single_coordinator_stay(void **state)
+{
+    struct fixture *self = *state;
+    s_cluster(self, 1);
+    assert_err(s_voter(self, 0, "tcp://127.0.0.1:1", false), WEFT_ERR_INVALID_REQUEST);
+    assert_err(s_voter(self, 2, NULL, false), WEFT_ERR_INVALID_REQUEST);
+    assert_non_null(strstr(self->error.text, "endpoint"));
+    assert_err(s_voter(self, 2, "tcp://127.0.0.1:1", false), WEFT_ERR_VOTER_CHANGE_REFUSED);
+    assert_err(s_voter(self, 1, NULL, true), WEFT_ERR_VOTER_CHANGE_REFUSED);
+    assert_err(s_voter(self, 9, NULL, true), WEFT_ERR_VOTER_CHANGE_REFUSED);
+    assert_true(strlen(self->error.text) > 10);
+}
+
 // ---- operations
 
 static weft_err_t s_create_as(struct fixture *self, const char *name, uint8_t operation, weft_id_t *id)
@@ -449,6 +476,7 @@ int main(void)
         TEST(test_coordinator_moves__a_dead_broker_is_emptied_by_the_others),
         TEST(test_coordinator_moves__leaving_can_be_undone_and_needs_somewhere_to_go),
         TEST(test_coordinator_moves__settings_of_the_cluster_are_checked_and_merged),
+        TEST(test_coordinator_moves__voters_of_a_single_coordinator_stay),
         TEST(test_coordinator_moves__a_repeated_operation_is_answered_like_the_first),
         TEST(test_coordinator_moves__two_of_one_operation_at_once_create_one_topic),
     };

@@ -213,9 +213,10 @@ static weft_err_t s_restore(void *context, uint64_t index, weft_slice_t snapshot
 {
     weft_coordinator_t *self = context;
     weft_err_t err = weft_cluster_decode(self->cluster, snapshot);
-    if (!err && weft_cluster_index(self->cluster) != index) err = WEFT_ERR_DAMAGED;
+    // The last entries before it may have been the quorum's own.
+    if (!err && weft_cluster_index(self->cluster) > index) err = WEFT_ERR_DAMAGED;
     if (err) return err;
-    weft_coordinator_feed_reset(self->feed, index);
+    weft_coordinator_feed_reset(self->feed, weft_cluster_index(self->cluster));
     weft_coordinator_joined(self);
     return WEFT_OK;
 }

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #define DIGEST_EVERY 16
+#define SNAPSHOT_EVERY 8
 #define COMMANDS_MAX 64
 
 struct entry {
@@ -132,6 +133,22 @@ static struct entry *s_entry(sim_witness_t *self, uint64_t index)
     return &self->entries[index];
 }
 
+// A state that was come to can be snapshotted, and taken over.
+static void s_check_snapshot(sim_witness_t *self, uint64_t index, enum weft_command command)
+{
+    weft_buf_t snapshot;
+    weft_buf_init(&snapshot);
+    weft_cluster_encode(self->cluster, &snapshot);
+    weft_cluster_t *other = weft_cluster_new();
+    weft_err_t err = __real_weft_cluster_decode(other, weft_buf_slice(&snapshot));
+    if (err != WEFT_OK || weft_cluster_digest(other) != weft_cluster_digest(self->cluster)) {
+        sim_history_violate(self->history, "I9: nobody can take over the snapshot of index %llu, behind %s (%s)",
+                            (unsigned long long) index, weft_command_name(command), weft_err_name(err));
+    }
+    weft_cluster_destroy(&other);
+    weft_buf_fini(&snapshot);
+}
+
 static void s_first(sim_witness_t *self, uint64_t index, weft_slice_t bytes)
 {
     struct weft_error error;
@@ -143,6 +160,7 @@ static void s_first(sim_witness_t *self, uint64_t index, weft_slice_t bytes)
     enum weft_command command = WEFT_COMMAND_UNKNOWN;
     if (weft_command_peek(bytes, &command) != WEFT_OK || entry->result != WEFT_OK) return;
     if ((size_t) command < COMMANDS_MAX) self->commands[command]++;
+    if (index % SNAPSHOT_EVERY == 0 || sim_is_traced(self->sim)) s_check_snapshot(self, index, command);
     if (command == WEFT_COMMAND_LEADER_ELECTED) s_elected(self, bytes);
     if (command == WEFT_COMMAND_BROKER_REGISTERED) s_registered(self, bytes);
     s_tell(self);

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: MPL-2.0
 """What a client notices when a leader is killed, stopped, drained or cut off under load: a pause, and nothing else."""
 
+import json
 import subprocess
+import threading
 
-from harness import Load, clusters, run, wait_until
+from harness import WEFT, Load, clusters, run, wait_until
 
 
 def settled(cluster, topic, replicas=3):
@@ -43,14 +45,14 @@ def fault(cluster, act, most_s, *options):
 
 def test_failover__a_killed_leader_costs_a_pause():
     with clusters() as cluster:
-        cluster.up(3, "--coordinators", 1)
+        cluster.up(3)
         load = fault(cluster, lambda leader: cluster("kill", leader), 2.5)  # 1.5 s where nothing else runs: see docs/PERFORMANCE.md
         everything_once_in_order(cluster, "events", load)
 
 
 def test_failover__a_stopped_leader_is_left_and_does_no_harm_when_it_wakes_up():
     with clusters() as cluster:
-        cluster.up(3, "--coordinators", 1)
+        cluster.up(3)
         stopped = []
         load = fault(cluster, lambda leader: (stopped.append(leader), cluster("stop", leader)), 3.5)
         cluster("cont", stopped[0])
@@ -60,14 +62,14 @@ def test_failover__a_stopped_leader_is_left_and_does_no_harm_when_it_wakes_up():
 
 def test_failover__a_drain_and_a_clean_restart_cost_next_to_nothing():
     with clusters() as cluster:
-        cluster.up(3, "--coordinators", 1)
+        cluster.up(3)
         load = fault(cluster, lambda leader: (cluster.weft("cluster", "drain", leader[7:], "--wait"), cluster("restart", leader)), 0.5)
         everything_once_in_order(cluster, "events", load)
 
 
 def test_failover__a_rolling_restart_is_not_noticed():
     with clusters() as cluster:
-        cluster.up(3, "--coordinators", 1)
+        cluster.up(3)
         one_partition(cluster)
         load = Load("events", cluster.endpoints)
         for number in (1, 2, 3):
@@ -82,7 +84,7 @@ def test_failover__a_rolling_restart_is_not_noticed():
 
 def test_failover__a_consumer_goes_on_at_the_new_leader():
     with clusters() as cluster:
-        cluster.up(3, "--coordinators", 1)
+        cluster.up(3)
         leader = one_partition(cluster)
         load = Load("events", cluster.endpoints)
         wait_until(lambda: len(load.acks) > 200, "records are acknowledged")
@@ -100,9 +102,73 @@ def test_failover__a_consumer_goes_on_at_the_new_leader():
 
 
 def reader(cluster, topic):
-    from harness import WEFT
-
     return [WEFT, "consume", topic, "--from", "earliest", "--bootstrap", cluster.endpoints]
+
+
+def test_failover__a_killed_coordinator_is_not_noticed_by_producers():
+    with clusters() as cluster:
+        cluster.up(3)
+        office = []
+        load = fault(cluster, lambda leader: (office.append(cluster.coordinator()), cluster("kill", office[0])), 1.0)
+        everything_once_in_order(cluster, "events", load)
+        assert cluster.coordinator() != office[0]
+        text = cluster.weft("cluster", "status").stdout
+        assert "2 of 3 coordinators" in text and "unreachable" in text and "start it again" in text, text
+        cluster("start", office[0])
+        wait_until(cluster.is_healthy, "it is back")
+
+
+def test_failover__the_coordinator_and_the_leader_at_once():
+    with clusters() as cluster:
+        cluster.up(3)
+        load = fault(cluster, lambda leader: cluster("kill", cluster.coordinator(), leader), 6)
+        everything_once_in_order(cluster, "events", load)
+
+
+def test_failover__changes_outlive_the_active_coordinator_and_are_done_once():
+    with clusters() as cluster:
+        cluster.up(3)
+        made, failed, done = [], [], threading.Event()
+
+        def make():
+            while not done.is_set():
+                name = f"topic-{len(made)}"
+                told = cluster.weft("topic", "create", name, "--timeout", "30s", status=None)
+                if told.returncode:  # TOPIC_EXISTS would be a change done twice
+                    failed.append(told.stderr)
+                    return
+                made.append(name)
+
+        thread = threading.Thread(target=make)
+        thread.start()
+        for _ in range(3):
+            before = len(made)
+            wait_until(lambda: len(made) > before + 5 or failed, "topics are made")
+            office = cluster.coordinator()
+            cluster("kill", office)
+            before = len(made)
+            wait_until(lambda: len(made) > before + 3 or failed, "topics are made again")
+            cluster("start", office)
+            wait_until(cluster.is_healthy, "it is back")
+        done.set()
+        thread.join(60)
+        assert not failed, failed
+        assert sorted(topic["topic"] for topic in cluster.json("topic", "list")) == sorted(made)
+
+
+def test_failover__without_coordinators_brokers_serve_and_status_says_so():
+    with clusters() as cluster:
+        cluster.up(3)
+        one_partition(cluster)
+        cluster("kill", "coordinator-1", "coordinator-2", "coordinator-3")
+        cluster.weft("produce", "events", input="one\ntwo\n")
+        assert cluster.weft("consume", "events", "--exit-at-end").stdout == "one\ntwo\n"
+        done = cluster.weft("cluster", "status", "--timeout", "1s", status=1)
+        assert "has no active coordinator" in done.stdout and "start the coordinators that are down" in done.stdout, done.stdout
+        assert "no active coordinator can be reached" in done.stderr, done.stderr
+        assert json.loads(cluster.weft("topic", "list", "--json").stdout)[0]["topic"] == "events"
+        cluster("start", "coordinator-1", "coordinator-2", "coordinator-3")
+        wait_until(cluster.is_healthy, "all is well again")
 
 
 if __name__ == "__main__":

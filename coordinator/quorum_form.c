@@ -24,7 +24,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { S_ASK_US = 300 * 1000, S_TELL_US = 1000 * 1000, S_WHO_ARE_YOU = 7 };
+enum { S_ASK_US = 300 * 1000, S_WHO_ARE_YOU = 7 };
 enum { S_PLEASE_ANSWER = 1, S_ID_TAKEN = 2, S_NO_VOTER = 4 };
 
 static void s_wait(struct weft_quorum_self *self, const char *sentence)
@@ -244,6 +244,8 @@ static void s_hello(struct weft_quorum_self *self, struct weft_quorum_peer *peer
     }
     request.rejected = s_holder(self, peer->id, server);
     if (request.rejected) request.flags |= S_ID_TAKEN;
+    if (s_has_configuration(self) && !weft_quorum_server(weft_quorum_in_force(self), server))
+        request.flags |= S_NO_VOTER;
     weft_slice_t offer;
     if (server && s_offer(self, server, &offer)) request.configuration = offer;
     uint64_t known = peer->server;
@@ -255,14 +257,6 @@ static void s_hello(struct weft_quorum_self *self, struct weft_quorum_peer *peer
 void weft_quorum_hello(struct weft_quorum_self *self, struct weft_quorum_peer *peer, bool ask)
 {
     s_hello(self, peer, peer->server, ask ? S_PLEASE_ANSWER : 0);
-}
-
-void weft_quorum_tell_stranger(struct weft_quorum_self *self, uint64_t server, int32_t id)
-{
-    struct weft_quorum_peer *peer = weft_quorum_peer_of_id(self, id);
-    if (!peer || (peer->told_us && self->now_us - peer->told_us < S_TELL_US)) return;
-    peer->told_us = self->now_us;
-    s_hello(self, peer, server, S_NO_VOTER);
 }
 
 // Others may tell us what we should know ourselves: that would be a copy of our directory from before.
@@ -287,7 +281,7 @@ static void s_hear_refusal(struct weft_quorum_self *self, const struct weft_quor
                  "directory never comes back under the old one's place; put the old directory back, or remove that "
                  "coordinator from the quorum and add it again",
                  self->id, (unsigned long long) from->rejected);
-    else if (from->flags & S_NO_VOTER)
+    else if (from->flags & S_NO_VOTER && !weft_quorum_is_empty(self))
         snprintf(sentence, sizeof sentence,
                  "the other coordinators do not count coordinator %d among them (any more): stop it, or add it again "
                  "with an empty directory",

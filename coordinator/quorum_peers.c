@@ -13,7 +13,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { S_MESSAGE_BYTES = 4 * 1024 * 1024, S_ENTRIES_MAX = 65536, S_LINK_BYTES_MAX = 64 * 1024 * 1024 };
+enum {
+    S_MESSAGE_BYTES = 4 * 1024 * 1024,
+    S_ENTRIES_MAX = 65536,
+    S_LINK_BYTES_MAX = 64 * 1024 * 1024,
+    S_STRANGER_US = 60 * 1000 * 1000,
+    S_TELL_US = 1000 * 1000
+};
 
 enum {
     S_APPEND = 1,
@@ -86,13 +92,24 @@ static void s_drop_strangers(struct weft_quorum_self *self)
     for (size_t i = 0; i < self->peer_count;) {
         struct weft_quorum_peer *peer = &self->peers[i];
         bool wanted = self->change.step != WEFT_CHANGE_NONE && self->change.voter.id == peer->id;
-        if (peer->listed || peer->member || wanted) {
+        bool talks =
+            peer->heard_us && self->now_us - peer->heard_us < S_STRANGER_US; // it is told that it is none of us
+        if (peer->listed || peer->member || wanted || talks) {
             i++;
             continue;
         }
         if (peer->link) self->port.ops->link_close(self->port.world, peer->link);
         *peer = self->peers[--self->peer_count];
     }
+}
+
+static void s_open_link(struct weft_quorum_self *self, struct weft_quorum_peer *peer)
+{
+    if (peer->link || !peer->endpoint[0]) return;
+    if (self->port.ops->link_open(self->port.world, peer->endpoint, &peer->link) == WEFT_OK) return;
+    weft_trace(WEFT_TRACE_WARN, self->name, "coordinator %d can't be reached at %s: that is no endpoint", peer->id,
+               peer->endpoint);
+    peer->link = 0;
 }
 
 void weft_quorum_peers_follow(struct weft_quorum_self *self)
@@ -112,15 +129,7 @@ void weft_quorum_peers_follow(struct weft_quorum_self *self)
         if (peer) s_peer_is(self, peer, &self->change.voter);
     }
     s_drop_strangers(self);
-    for (size_t i = 0; i < self->peer_count; i++) {
-        struct weft_quorum_peer *peer = &self->peers[i];
-        if (peer->link || !peer->endpoint[0]) continue;
-        if (self->port.ops->link_open(self->port.world, peer->endpoint, &peer->link) != WEFT_OK) {
-            weft_trace(WEFT_TRACE_WARN, self->name, "coordinator %d can't be reached at %s: that is no endpoint",
-                       peer->id, peer->endpoint);
-            peer->link = 0;
-        }
-    }
+    for (size_t i = 0; i < self->peer_count; i++) s_open_link(self, &self->peers[i]);
 }
 
 bool weft_quorum_reachable(const struct weft_quorum_self *self, const struct weft_quorum_peer *peer)
@@ -315,6 +324,18 @@ static void s_receive_entries(struct weft_quorum_self *self, struct raft_message
     raft_free(entries[0].batch);
 }
 
+// libraft takes an entry from before its log for one that it lacks, and appends it: what comes late, or twice, must not
+// reach back behind the snapshot. All up to there is decided, so it is what the leader has too. How many entries to skip.
+static unsigned s_skip_decided(const struct weft_quorum_self *self, struct raft_append_entries *append, unsigned count)
+{
+    const struct raft_trail *trail = &self->raft->trail;
+    if (append->prev_log_index >= trail->offset || weft_mutated("entries_from_before_the_log")) return 0;
+    uint64_t skip = trail->snapshot.index - append->prev_log_index;
+    append->prev_log_index = trail->snapshot.index;
+    append->prev_log_term = trail->snapshot.term;
+    return skip < count ? (unsigned) skip : count;
+}
+
 static void s_take_append(struct weft_quorum_self *self, const struct weft_quorum_request *from,
                           struct raft_message *message, weft_slice_t data)
 {
@@ -336,7 +357,9 @@ static void s_take_append(struct weft_quorum_self *self, const struct weft_quoru
                                                            .prev_log_index = from->index,
                                                            .prev_log_term = from->index_term,
                                                            .leader_commit = from->commit};
-    s_receive_entries(self, message, entries, count);
+    unsigned skip = s_skip_decided(self, &message->append_entries, count);
+    if (count && skip == count) raft_free(entries[0].batch);
+    s_receive_entries(self, message, entries ? entries + skip : NULL, count - skip);
     raft_free(entries);
 }
 
@@ -422,6 +445,21 @@ static void s_remember(struct weft_quorum_self *self, struct weft_quorum_peer *p
     if (from->term == raft_current_term(self->raft) && decided > peer->acked) peer->acked = decided;
 }
 
+// Somebody who was one of us, or will be as soon as we hear of it: it is told what we know.
+static void s_meet_stranger(struct weft_quorum_self *self, const struct weft_quorum_voter *stranger)
+{
+    struct weft_quorum_peer *peer = weft_quorum_peer_of_id(self, stranger->id);
+    if (peer && peer->member) return; // another has its place, and answers for it
+    if (!peer) peer = s_peer_make(self, stranger->id);
+    if (!peer) return;
+    s_peer_is(self, peer, stranger);
+    peer->heard_us = self->now_us;
+    s_open_link(self, peer);
+    if (peer->told_us && self->now_us - peer->told_us < S_TELL_US) return;
+    peer->told_us = self->now_us;
+    weft_quorum_hello(self, peer, false);
+}
+
 static void s_take(struct weft_quorum_self *self, const struct weft_quorum_request *from, weft_frame_t *data)
 {
     struct weft_quorum_voter sender = {.id = from->from_id, .server = from->from};
@@ -432,7 +470,7 @@ static void s_take(struct weft_quorum_self *self, const struct weft_quorum_reque
     struct weft_quorum_peer *peer = weft_quorum_peer_of_server(self, from->from);
     if (peer) s_remember(self, peer, from);
     const struct raft_configuration *now = weft_quorum_in_force(self);
-    if (now->n && !weft_quorum_server(now, from->from)) weft_quorum_tell_stranger(self, from->from, from->from_id);
+    if (now->n && !weft_quorum_server(now, from->from)) s_meet_stranger(self, &sender);
     switch (from->kind) {
     case S_APPEND: s_take_append(self, from, &message, weft_frame_slice(data)); break;
     case S_VOTE: s_take_vote(self, from, &message); break;

@@ -195,7 +195,6 @@ weft_err_t weft_quorum_form_alone(struct weft_quorum_self *self, struct weft_err
 void weft_quorum_form_turn(struct weft_quorum_self *self);
 void weft_quorum_hello(struct weft_quorum_self *self, struct weft_quorum_peer *peer, bool ask);
 void weft_quorum_hello_taken(struct weft_quorum_self *self, const struct weft_quorum_request *message);
-void weft_quorum_tell_stranger(struct weft_quorum_self *self, uint64_t server, int32_t id);
 
 // ---- quorum_peers.c
 

@@ -141,6 +141,8 @@ bool weft_replica_cancel(weft_replica_t *self, uint64_t token);
  */
 WEFT_MUST_USE weft_err_t weft_replica_report(weft_replica_t *self, int32_t broker, weft_id_t incarnation,
                                              int32_t leader_epoch, int64_t log_end, int64_t synced_end, int64_t now_ms);
+/** Leader: that follower, whose report comes next, keeps nothing below log_start. */
+void weft_replica_starts(weft_replica_t *self, int32_t broker, int64_t log_start);
 /**
  * Would weft_replica_report refuse this follower, whatever it says of its log? Same errors.
  */
@@ -181,6 +183,8 @@ int64_t weft_replica_durable(const weft_replica_t *self);
 int64_t weft_replica_log_end(const weft_replica_t *self);
 int64_t weft_replica_synced_end(const weft_replica_t *self);
 int64_t weft_replica_log_start(const weft_replica_t *self);
+// Leader: no next leader has anything below (0 while fewer than min_insync are in sync: then it may be another's turn).
+int64_t weft_replica_deleted(const weft_replica_t *self);
 int32_t weft_replica_last_epoch(const weft_replica_t *self);          // of the last batch, -1: none
 bool weft_replica_in_sync(const weft_replica_t *self);                // we are in the in-sync set that is confirmed
 bool weft_replica_counts(const weft_replica_t *self, int32_t broker); // leader: that member holds back our marks

@@ -125,7 +125,7 @@ static bool s_may_join(const weft_replica_t *self, const struct weft_replica_vie
 {
     if (weft_mutated("join_by_log_end")) return view->log_end >= self->committed;
     return view->synced_end >= self->durable && view->log_end >= self->committed &&
-           view->log_end >= self->inherited_end;
+           view->log_end >= self->inherited_end && view->log_start >= self->log_start;
 }
 
 /*
@@ -211,6 +211,24 @@ static bool s_somebody_lags(weft_replica_t *self, int64_t now_ms)
         if (!view->held && s_lags(self, view, now_ms)) lags = true;
     }
     return lags;
+}
+
+void weft_replica_starts(weft_replica_t *self, int32_t broker, int64_t log_start)
+{
+    for (size_t i = 0; i < self->assignment.member_count; i++)
+        if (self->assignment.members[i].broker == broker && log_start > self->views[i].log_start)
+            self->views[i].log_start = log_start;
+}
+
+int64_t weft_replica_deleted(const weft_replica_t *self)
+{
+    int64_t lowest = self->log_start;
+    if (self->insync_count < self->assignment.min_insync) return 0;
+    for (size_t i = 0; i < self->assignment.member_count; i++) {
+        if ((int) i == self->self_index || !s_counts(self, i)) continue;
+        if (self->views[i].log_start < lowest) lowest = self->views[i].log_start;
+    }
+    return lowest;
 }
 
 static void s_let_go(weft_replica_t *self, int64_t now_ms)

@@ -23,6 +23,7 @@ struct weft_replica_effect_entry { // an effect without its proposal: small, for
 /** What the leader knows of a member of its assignment; same index as there. Our own entry is unused. */
 struct weft_replica_view {
     int64_t log_end, synced_end;   // as reported in this epoch; -1: not yet
+    int64_t log_start;             // likewise, 0: not yet
     int64_t caught_up_ms;          // it was known to have all, synced, that the leader had at this time
     int64_t target_end, target_ms; // once its synced end reaches target_end, it had all of target_ms
     bool reached;                  // a target, in this epoch

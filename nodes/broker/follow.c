@@ -178,7 +178,7 @@ static void s_attach(weft_partition_t *partition, struct weft_follow_session *se
     self->session = session;
     self->in_pulls.owner = self->in_due.owner = self->in_moved.owner = self->in_waiting.owner = self;
     self->epoch = weft_replica_leader_epoch(partition->replica);
-    self->told_end = self->told_synced = -1;
+    self->told_start = self->told_end = self->told_synced = -1;
     partition->pull = self;
     session->link->pull_count++;
     weft_shard_gauge(partition->shard, WEFT_COUNT_PARTITIONS_FOLLOWED, 1);
@@ -242,7 +242,8 @@ void weft_follow_moved(weft_partition_t *partition)
     struct weft_pull *pull = partition->pull;
     if (pull == NULL || !pull->named || weft_ring_in(&pull->in_due) || weft_ring_in(&pull->in_moved)) return;
     if (pull->told_end == weft_replica_log_end(partition->replica) &&
-        pull->told_synced == weft_replica_synced_end(partition->replica))
+        pull->told_synced == weft_replica_synced_end(partition->replica) &&
+        pull->told_start == weft_replica_log_start(partition->replica))
         return;
     weft_ring_push(&pull->session->link->moved, &pull->in_moved);
 }

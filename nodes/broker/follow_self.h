@@ -56,7 +56,7 @@ struct weft_pull {
     bool named;                                                   // the session knows it
     uint64_t named_id;   // by this request: older answers are not for what it is now
     bool asked_to_align; // by that request
-    int64_t told_end, told_synced;
+    int64_t told_start, told_end, told_synced;
     int64_t retry_us; // waiting
     uint32_t failures;
 };

@@ -53,6 +53,7 @@ static void s_name(struct weft_pull *pull, uint64_t id, struct weft_replicate_pa
     pull->asked_to_align = !weft_replica_aligned(partition->replica);
     pull->told_end = weft_replica_log_end(partition->replica);
     pull->told_synced = weft_replica_synced_end(partition->replica);
+    pull->told_start = weft_replica_log_start(partition->replica);
     if (!pull->asked_to_align) pull->partition->reported_epoch = pull->epoch;
     *out = (struct weft_replicate_partition){
         .topic_id = partition->topic,
@@ -60,6 +61,7 @@ static void s_name(struct weft_pull *pull, uint64_t id, struct weft_replicate_pa
         .leader_epoch = pull->epoch,
         .offset = pull->told_end,
         .synced_end = pull->told_synced,
+        .log_start = pull->told_start,
         .last_epoch = weft_replica_last_epoch(partition->replica),
         .align = pull->asked_to_align,
         .max_bytes = S_PARTITION_BYTES,
@@ -170,12 +172,14 @@ static size_t s_take_moved(struct weft_follow_link *self)
         if (!pull->named || !s_may_report(pull)) continue; // told when it is named
         pull->told_end = weft_replica_log_end(pull->partition->replica);
         pull->told_synced = weft_replica_synced_end(pull->partition->replica);
+        pull->told_start = weft_replica_log_start(pull->partition->replica);
         pull->partition->reported_epoch = pull->epoch;
         follow->progress[count++] = (struct weft_partition_progress){.topic_id = pull->partition->topic,
                                                                      .partition = pull->partition->number,
                                                                      .leader_epoch = pull->epoch,
                                                                      .log_end = pull->told_end,
-                                                                     .synced_end = pull->told_synced};
+                                                                     .synced_end = pull->told_synced,
+                                                                     .log_start = pull->told_start};
     }
     return count;
 }

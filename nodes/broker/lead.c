@@ -197,14 +197,26 @@ static bool s_goes_on(const weft_partition_t *partition, const struct weft_repli
     return found_epoch == named->last_epoch && end >= named->offset;
 }
 
-static weft_err_t s_report(weft_partition_t *partition, const struct weft_lead_session *session, int32_t leader_epoch,
-                           int64_t log_end, int64_t synced_end)
+struct s_place {
+    int32_t leader_epoch;
+    int64_t log_start, log_end, synced_end;
+};
+
+static weft_err_t s_report(weft_partition_t *partition, const struct weft_lead_session *session,
+                           const struct s_place *place)
 {
     weft_shard_t *shard = partition->shard;
-    weft_err_t code = weft_replica_report(partition->replica, session->broker, session->incarnation, leader_epoch,
-                                          log_end, synced_end, weft_port_now_us(&shard->port) / 1000);
-    if (code == WEFT_OK) weft_counter_add(shard->counters, WEFT_COUNT_REPLICA_REPORTS, 1);
-    return code;
+    weft_replica_t *replica = partition->replica;
+    weft_err_t code = weft_replica_knows(replica, session->broker, session->incarnation, place->leader_epoch);
+    if (code == WEFT_OK && place->log_start > place->log_end) code = WEFT_ERR_INVALID_REQUEST;
+    if (code != WEFT_OK) return code;
+    weft_replica_starts(replica, session->broker, place->log_start);
+    code = weft_replica_report(replica, session->broker, session->incarnation, place->leader_epoch, place->log_end,
+                               place->synced_end, weft_port_now_us(&shard->port) / 1000);
+    if (code != WEFT_OK) return code;
+    weft_counter_add(shard->counters, WEFT_COUNT_REPLICA_REPORTS, 1);
+    weft_shard_delete_wake(partition);
+    return WEFT_OK;
 }
 
 // Where a follower can begin: the log may start in the midst of a batch, and batches are sent whole.
@@ -231,7 +243,8 @@ static weft_err_t s_check(weft_partition_t *partition, const struct weft_lead_se
     bool below = named->offset < weft_log_start(partition->log);
     if (below && named->offset != s_first(partition)) return WEFT_ERR_OFFSET_OUT_OF_RANGE;
     if (!s_goes_on(partition, named)) return WEFT_ERR_DIVERGED;
-    return s_report(partition, session, named->leader_epoch, named->offset, named->synced_end);
+    const struct s_place place = {named->leader_epoch, named->log_start, named->offset, named->synced_end};
+    return s_report(partition, session, &place);
 }
 
 // A follower that never takes what it is sent may be sent rubbish: what rots in our file has the right headers.
@@ -335,7 +348,8 @@ static weft_err_t s_progress(weft_lead_t *self, const struct weft_asker *asker,
                  entry->session->peer.size == asker->peer.size &&
                  memcmp(entry->session->peer.bytes, asker->peer.bytes, asker->peer.size) == 0;
     if (!known) return WEFT_ERR_SESSION_NOT_FOUND;
-    code = s_report(partition, entry->session, moved->leader_epoch, moved->log_end, moved->synced_end);
+    const struct s_place place = {moved->leader_epoch, moved->log_start, moved->log_end, moved->synced_end};
+    code = s_report(partition, entry->session, &place);
     if (code != WEFT_OK) return code;
     entry->synced_end = moved->synced_end;
     weft_partition_effects(partition);
@@ -373,6 +387,12 @@ void weft_lead_moved(weft_partition_t *partition)
 {
     for (struct weft_lead_entry *entry = partition->followers; entry != NULL; entry = entry->next)
         if (!weft_ring_in(&entry->in_moved)) weft_ring_push(&entry->session->moved, &entry->in_moved);
+}
+
+void weft_lead_trimmed(weft_partition_t *partition)
+{
+    for (struct weft_lead_entry *entry = partition->followers; entry != NULL; entry = entry->next)
+        if (!entry->align) s_ready(entry);
 }
 
 // Records that were sent while nobody waited for them.

@@ -32,8 +32,10 @@ void weft_lead_progress(weft_lead_t *self, const struct weft_asker *asker, weft_
 // ---- what happened to a partition that may have followers
 
 void weft_lead_appended(weft_partition_t *partition);
-// A mark or the start of its log moved.
+// A mark moved.
 void weft_lead_moved(weft_partition_t *partition);
+// The start of its log moved.
+void weft_lead_trimmed(weft_partition_t *partition);
 // Somebody waits for the durable mark: followers that hold unsynced records are told.
 void weft_lead_wanted(weft_partition_t *partition);
 // A new assignment: entries that it ends are answered and dropped.

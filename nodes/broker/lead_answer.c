@@ -197,6 +197,7 @@ static void s_reply(weft_lead_t *self, struct weft_lead_session *session)
     const struct weft_asker asker = session->wait->asker;
     weft_waits_give(&shard->waits, session->wait);
     session->wait = NULL;
+    weft_ring_take(&session->in_woken); // its time may have been up in the turn in which it was woken
     session->fresh = false;
     struct weft_replicate_reply reply;
     weft_replicate_reply_init(&reply);

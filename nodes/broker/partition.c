@@ -186,6 +186,7 @@ void weft_partition_assign(weft_partition_t *self, const struct weft_replica_ass
     weft_partition_effects(self);
     s_set_leads(self);
     weft_lead_assigned(self);
+    weft_shard_delete_wake(self); // fewer may have to do it now
     weft_follow_update(self);
     weft_partition_report(self, weft_port_now_us(&shard->port));
 }
@@ -253,6 +254,11 @@ void weft_partition_destroy(weft_partition_t **self_p)
         weft_wait_list_remove(&self->fetches, wait);
         weft_waits_give(&shard->waits, wait);
         shard->fetches_parked--;
+    }
+    while (self->deletes.head != NULL) {
+        struct weft_wait *wait = self->deletes.head;
+        weft_wait_list_remove(&self->deletes, wait);
+        weft_waits_give(&shard->waits, wait);
     }
     weft_replica_destroy(&self->replica);
     weft_log_destroy(&self->log);
@@ -467,7 +473,8 @@ void weft_partition_trimmed(weft_partition_t *self)
         weft_partition_snapshot(self, weft_log_end(self->log));
     weft_replica_trimmed(self->replica, start);
     weft_partition_effects(self);
-    weft_lead_moved(self);
+    weft_lead_trimmed(self);
+    weft_follow_moved(self);
     s_wake(self); // fetches below the new start are out of range now
 }
 

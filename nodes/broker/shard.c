@@ -394,6 +394,8 @@ static void s_time_out(weft_shard_t *self, int64_t now_us)
             weft_shard_produce_timed_out(self, wait);
         else if (wait->kind == WEFT_WAIT_FETCH)
             weft_shard_fetch_timed_out(self, wait);
+        else if (wait->kind == WEFT_WAIT_DELETE)
+            weft_shard_delete_timed_out(self, wait);
         else
             weft_lead_timed_out(self->lead, wait);
     }

@@ -148,8 +148,12 @@ void weft_shard_produce_timed_out(weft_shard_t *self, struct weft_wait *wait);
 // Answers the parked fetches of a partition that can be answered now.
 void weft_shard_fetch_wake(weft_partition_t *partition);
 void weft_shard_fetch_timed_out(weft_shard_t *self, struct weft_wait *wait);
-// Refuses all parked fetches of a partition with one code.
+// Refuses all parked fetches and deletions of a partition with one code.
 void weft_shard_fetch_refuse_all(weft_partition_t *partition, weft_err_t code);
+// Answers the deletions of a partition that are done by now.
+void weft_shard_delete_wake(weft_partition_t *partition);
+void weft_shard_delete_timed_out(weft_shard_t *self, struct weft_wait *wait);
+void weft_shard_delete_refuse_all(weft_partition_t *partition, weft_err_t code);
 
 // ---- topics.c: the shard's partitions follow its cluster state
 

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #define S_PROTOCOL 1
+#define S_DELETES_MAX 1000 // deletions that wait for followers, of one partition
 #define S_COUNTERS_MAX 128 // the shard's and its transport's
 
 // Refuses a request that does not decode; true when it did.
@@ -87,6 +88,74 @@ void weft_shard_list_offsets(weft_shard_t *self, const struct weft_asker *asker,
 
 // ---- delete_records
 
+static void s_deleted(weft_partition_t *partition, const struct weft_asker *asker)
+{
+    weft_shard_t *self = partition->shard;
+    struct weft_delete_records_reply reply;
+    weft_delete_records_reply_init(&reply);
+    reply.header.id = asker->request_id;
+    reply.log_start = weft_log_start(partition->log);
+    weft_buf_clear(&self->reply);
+    weft_delete_records_reply_encode(&reply, &self->reply);
+    weft_shard_answer(self, asker, NULL);
+}
+
+// What only the leader deleted would be back with the next one: it is parked until the followers did.
+static void s_park_delete(weft_partition_t *partition, const struct weft_asker *asker, int64_t before_offset,
+                          uint32_t wait_ms)
+{
+    weft_shard_t *self = partition->shard;
+    if (partition->deletes.count >= S_DELETES_MAX) {
+        weft_shard_refuse(self, asker, WEFT_ERR_OVERLOADED, NULL);
+        return;
+    }
+    if (wait_ms > WEFT_SHARD_WAIT_MS_MAX) wait_ms = WEFT_SHARD_WAIT_MS_MAX;
+    struct weft_wait *wait = weft_waits_take(&self->waits, WEFT_WAIT_DELETE);
+    wait->asker = *asker;
+    wait->partition = partition;
+    wait->before_offset = before_offset;
+    weft_wait_list_push(&partition->deletes, wait);
+    weft_waits_deadline(&self->waits, wait, weft_port_now_us(&self->port) + (int64_t) wait_ms * 1000);
+}
+
+static void s_unpark_delete(struct weft_wait *wait)
+{
+    weft_partition_t *partition = wait->partition;
+    weft_wait_list_remove(&partition->deletes, wait);
+    weft_waits_give(&partition->shard->waits, wait);
+}
+
+void weft_shard_delete_wake(weft_partition_t *partition)
+{
+    struct weft_wait *next;
+    int64_t deleted = partition->deletes.count != 0 ? weft_replica_deleted(partition->replica) : 0;
+    for (struct weft_wait *wait = partition->deletes.head; wait != NULL; wait = next) {
+        next = wait->next;
+        if (wait->before_offset > deleted) continue;
+        s_deleted(partition, &wait->asker);
+        s_unpark_delete(wait);
+    }
+}
+
+void weft_shard_delete_timed_out(weft_shard_t *self, struct weft_wait *wait)
+{
+    weft_shard_refuse(self, &wait->asker, WEFT_ERR_TIMED_OUT,
+                      "The records are gone from the leader, but not yet from all in-sync replicas; ask again.");
+    s_unpark_delete(wait);
+}
+
+void weft_shard_delete_refuse_all(weft_partition_t *partition, weft_err_t code)
+{
+    while (partition->deletes.head != NULL) {
+        struct weft_wait *wait = partition->deletes.head;
+        if (code == WEFT_ERR_NOT_LEADER)
+            weft_shard_refuse_moved(partition->shard, &wait->asker, code, partition->topic, partition->number);
+        else
+            weft_shard_refuse(partition->shard, &wait->asker, code, NULL);
+        s_unpark_delete(wait);
+    }
+}
+
 void weft_shard_delete_records(weft_shard_t *self, const struct weft_asker *asker, weft_slice_t header)
 {
     struct weft_delete_records_request request;
@@ -111,13 +180,10 @@ void weft_shard_delete_records(weft_shard_t *self, const struct weft_asker *aske
             return;
         }
     }
-    struct weft_delete_records_reply reply;
-    weft_delete_records_reply_init(&reply);
-    reply.header.id = asker->request_id;
-    reply.log_start = weft_log_start(partition->log);
-    weft_buf_clear(&self->reply);
-    weft_delete_records_reply_encode(&reply, &self->reply);
-    weft_shard_answer(self, asker, NULL);
+    if (before <= weft_replica_deleted(partition->replica))
+        s_deleted(partition, asker);
+    else
+        s_park_delete(partition, asker, before, request.timeout_ms);
 }
 
 // ---- partition_status

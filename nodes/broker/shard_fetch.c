@@ -232,4 +232,5 @@ void weft_shard_fetch_refuse_all(weft_partition_t *partition, weft_err_t code)
             weft_shard_refuse(self, &wait->asker, code, NULL);
         s_unpark(self, wait);
     }
+    weft_shard_delete_refuse_all(partition, code);
 }

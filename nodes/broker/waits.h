@@ -14,7 +14,7 @@
 
 struct weft_partition;
 
-enum weft_wait_kind { WEFT_WAIT_FREE, WEFT_WAIT_PRODUCE, WEFT_WAIT_FETCH, WEFT_WAIT_REPLICATE };
+enum weft_wait_kind { WEFT_WAIT_FREE, WEFT_WAIT_PRODUCE, WEFT_WAIT_FETCH, WEFT_WAIT_REPLICATE, WEFT_WAIT_DELETE };
 
 /** Who asked, and how to answer. */
 struct weft_asker {
@@ -40,6 +40,7 @@ struct weft_wait {
     struct weft_wait *next, *previous; // in the partition's list
     void *owner;                       // REPLICATE: the session
     struct weft_wait_fetch fetch;
+    int64_t before_offset; // DELETE
 };
 
 typedef struct weft_waits {

@@ -153,6 +153,28 @@ static void test_followers__data_comes_once_and_again_when_it_is_named_again(voi
     assert_int_equal(follower.reply.partitions[0].log_end, 11);
 }
 
+static void test_followers__a_request_whose_time_is_up_as_data_comes_is_answered_once(void **state)
+{
+    struct crew *crew = *state;
+    struct follower follower = {0};
+    s_init(crew, &follower);
+    s_name(&follower, 0, 10, 10);
+    s_send(crew, &follower, 1);
+    s_take(crew, &follower);
+    s_send(crew, &follower, 1);
+    // The broker's next turn finds both: the shard slept over the end of the wait.
+    const struct crew_produce how = {.count = 1, .acks = "none"};
+    struct weft_broker *broker = (struct weft_broker *) crew_broker(crew, 1)->node;
+    weft_fake_world_hold(crew_broker(crew, 1)->world, broker->shards[0].id, true);
+    weft_fake_world_advance(crew_broker(crew, 1)->world, 200 * 1000);
+    (void) crew_send(crew, 1, &how);
+    weft_fake_world_hold(crew_broker(crew, 1)->world, broker->shards[0].id, false);
+    crew_settle(crew);
+    assert_int_equal(crew_broker(crew, 1)->reply_count, 1);
+    s_take(crew, &follower);
+    assert_int_equal(follower.reply.partitions[0].log_end, 11);
+}
+
 static void test_followers__a_second_request_has_the_first_answered_at_once(void **state)
 {
     struct crew *crew = *state;
@@ -366,6 +388,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_followers__have_a_door_of_their_own, s_setup, s_teardown),
         cmocka_unit_test_setup_teardown(test_followers__data_comes_once_and_again_when_it_is_named_again, s_setup,
                                         s_teardown),
+        cmocka_unit_test_setup_teardown(test_followers__a_request_whose_time_is_up_as_data_comes_is_answered_once,
+                                        s_setup, s_teardown),
         cmocka_unit_test_setup_teardown(test_followers__a_second_request_has_the_first_answered_at_once, s_setup,
                                         s_teardown),
         cmocka_unit_test_setup_teardown(test_followers__a_gap_ends_the_session_and_a_stranger_has_none, s_setup,

@@ -170,7 +170,7 @@ void weft_quorum_form_turn(struct weft_quorum_self *self)
     else if (!self->refused.code)
         s_wait(self,
                "waits for the other coordinators to take this one in: the first of those listed forms the quorum, "
-               "and one that comes later must be added (weft cluster add-coordinator)");
+               "and one that comes later must be added (weft cluster voters add)");
 }
 
 // ---- offers

@@ -15,6 +15,17 @@ const char *const sim_mutations[] = {
     "unclean_restart_stays_in_sync",    // core: who lost power stays in sync and eligible (rules 2, 4)
     "last_set_not_frozen",       // core: of the last in sync whoever is back first leads, unclean or not (rule 4)
     "eligible_while_committing", // core: who left the in-sync set may lead though records are committed without it
+    "truncate_by_watermark",     // core: a new follower cuts its log to what it knows as committed (KIP-101)
+    "no_fencing_of_old_leader",  // core: a leader believes followers that obey a newer one (rule 6)
+    "report_of_old_epoch_counts", // core: what a follower said in an earlier epoch counts (rule 7)
+    "report_by_old_incarnation", // core: what an earlier start of a follower said counts (rule 1)
+    "joining_does_not_count",    // core: who was asked in holds no mark back until that is confirmed (rule 1)
+    "asked_out_does_not_count",  // core: who was asked out holds no mark back any more (rule 1)
+    "join_by_log_end",           // core: who has written all joins, whether or not it is synced (rule 3)
+    "marks_below_min_insync",    // core: marks go on with fewer than min.insync (KIP-966)
+    "unsettled_leader_answers",  // core: a new leader tells marks before it has committed what it inherited (rule 5)
+    "session_kept_over_truncation", // broker: producers' sessions are not rolled back with the log (rule 15)
+    "follower_reports_unaligned",   // broker: a follower reports before it knows that its log is its leader's (rule 7)
     "rolled_segment_not_synced", // log: only the newest file of a group commit is synced
     "directory_not_synced",      // log: a new segment's name is not made durable
     "checkpoint_runs_ahead",     // log: the checkpoint records more than was synced (rule 9)

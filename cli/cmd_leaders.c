@@ -24,7 +24,8 @@ static const struct cli_option s_alter_options[] = {
     {"--unset", "KEY", NULL, true, "Back to the default."},
     CLUSTER_TIMEOUT,
     {0}};
-static const struct cli_option s_voters_options[] = {CLUSTER_TIMEOUT, {0}};
+static const struct cli_option s_voters_options[] = {
+    {"--timeout", "DURATION", "150s", false, "How long to try; a new one copies what it lacks first."}, {0}};
 
 // ---- elect
 

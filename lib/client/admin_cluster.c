@@ -222,6 +222,7 @@ weft_err_t weft_admin_change_voter(weft_admin_t *self, int32_t coordinator, cons
     request.coordinator_id = coordinator;
     request.endpoint = endpoint ? weft_text(endpoint) : WEFT_SLICE_NIL;
     request.remove = !endpoint;
+    call->parked_us = self->timeout_us; // answered once the new one has all entries: asked twice it would be refused
     request.operation = weft_admin_part_operation(self->part);
     weft_voter_change_request_encode(&request, &call->header);
     weft_err_t err = weft_admin_run(self);

@@ -143,6 +143,7 @@ struct weft_call *weft_admin_part_begin(weft_admin_part_t *self, enum weft_call_
     self->call.topic = NULL;
     self->call.partition = partition;
     self->call.link = NULL;
+    self->call.parked_us = 0;
     self->call.done = s_done;
     self->call.context = self;
     if (to == WEFT_TO_LEADER) {
@@ -176,8 +177,8 @@ weft_id_t weft_admin_part_operation(weft_admin_part_t *self)
 
 void weft_admin_part_submit(weft_admin_part_t *self, int64_t timeout_us)
 {
-    // Silence of one node must leave time to ask another.
-    self->call.attempt_us = timeout_us / 3;
+    // Silence of one node must leave time to ask another, unless the answer itself takes that long.
+    self->call.attempt_us = self->call.parked_us ? timeout_us : timeout_us / 3;
     self->call.deadline_us = weft_port_now_us(&self->port) + timeout_us;
     weft_requests_submit(&self->requests, &self->call);
 }
@@ -204,7 +205,9 @@ void weft_admin_part_waits_for(const weft_admin_part_t *self, char *text, size_t
 {
     const char *where = self->call.to == WEFT_TO_LINK ? self->call.link->endpoint : self->view.bootstrap[0];
     bool more = self->call.to != WEFT_TO_LINK && self->view.bootstrap_count > 1;
-    if (*self->call.last_text)
+    if (self->call.state == WEFT_CALL_SENT)
+        snprintf(text, bytes, "%s has not answered yet", self->call.link->endpoint);
+    else if (*self->call.last_text)
         snprintf(text, bytes, "%s", self->call.last_text);
     else
         snprintf(text, bytes, "%s %s%s", self->call.attempts ? "no answer from" : "no connection to", where,

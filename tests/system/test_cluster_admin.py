@@ -2,8 +2,9 @@
 """weft cluster ... on a real cluster: brokers drained and removed, replicas moved, leaders chosen; and what is refused."""
 
 import json
+import subprocess
 
-from harness import clusters, run, wait_until
+from harness import WEFT, clusters, free_ports, run, wait_until
 
 
 def settled(cluster, topic, replicas):
@@ -158,6 +159,31 @@ def test_admin__an_unclean_election_is_a_person_s_act():
         assert f"broker {other} leads orders/0" in told, told
         wait_until(lambda: leaders(cluster, "orders") == [other], "it leads")
         assert cluster.weft("consume", "orders", "--exit-at-end").stdout == "both have it\n"
+
+
+def test_admin__coordinators_join_and_leave():
+    with clusters() as cluster:
+        cluster.up(3)
+        cluster.weft("topic", "create", "before")
+        voters = {voter["id"]: voter["endpoint"] for voter in cluster.json("cluster", "voters")}
+        assert sorted(voters) == [1, 2, 3] and all(voter["reachable"] for voter in cluster.json("cluster", "voters")), voters
+        refused(cluster, "voters", "remove", 9, words="no coordinator of that id")
+        refused(cluster, "voters", "add", "2=tcp://127.0.0.1:1", words="already")
+        new = f"tcp://127.0.0.1:{free_ports(1)}"
+        everyone = ",".join(f"{number}={endpoint}" for number, endpoint in {**voters, 4: new}.items())
+        settings = {"id": 4, "listen": new, "data": cluster.directory / "coordinator-4", "coordinators": everyone}
+        with open(cluster.directory / "coordinator-4.trace", "wb") as trace:
+            process = subprocess.Popen([WEFT, "coordinator", *(word for key, value in settings.items() for word in ("--set", f"{key}={value}"))], stdout=trace, stderr=trace)
+        try:
+            assert cluster.weft("cluster", "voters", "add", f"4={new}").stdout == "coordinator 4 votes; there are 4 now\n"
+            active = int(cluster.coordinator()[12:])
+            assert cluster.weft("cluster", "voters", "remove", active).stdout == f"coordinator {active} votes no more; there are 3 now\n"
+            wait_until(lambda: sorted(v["id"] for v in cluster.json("cluster", "voters")) == sorted({1, 2, 3, 4} - {active}), "the others are in office")
+            cluster.weft("topic", "create", "after")
+            assert [topic["topic"] for topic in cluster.json("topic", "list")] == ["after", "before"]
+        finally:
+            process.terminate()
+            process.wait(30)
 
 
 def test_admin__what_can_not_be_is_refused_and_changes_nothing():

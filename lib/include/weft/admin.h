@@ -312,7 +312,8 @@ WEFT_EXPORT_CHECKED weft_err_t weft_admin_alter_cluster(weft_admin_t *self, cons
 
 /**
  * Adds a coordinator to the quorum, or with endpoint NULL removes one; from three voters on, one at a time, with all of
- * them up. *voters (may be NULL): how many there are then. VOTER_CHANGE_REFUSED.
+ * them up. Answered when it is done: a new one copies what it lacks first, so that needs a request.timeout.ms of minutes
+ * where there is much. *voters (may be NULL): how many there are then. VOTER_CHANGE_REFUSED.
  */
 WEFT_EXPORT_CHECKED weft_err_t weft_admin_change_voter(weft_admin_t *self, int32_t coordinator, const char *endpoint,
                                                        uint32_t *voters);

@@ -407,7 +407,7 @@ void weft_quorum_snapshot_send(struct weft_quorum_self *self, struct weft_quorum
 {
     weft_buf_t bytes;
     weft_buf_init(&bytes);
-    struct weft_snapshot_head head;
+    struct weft_snapshot_head head = {.index = 0};
     struct weft_error error;
     weft_slice_t voters, state;
     weft_err_t err = s_read(self, &bytes, &head, &voters, &state, &error);

@@ -7,8 +7,9 @@
  *     A assign epoch=E part=P leader=A [min=N] members=A1*,B1    a member is name and incarnation, * if in sync
  *     A produce token=T [acks=all] [durable=yes] [id=I] [epoch=N] [seq=S] [count=10] [fail=CODE]
  *     A sync [to=N] | A follow from=B [to=N] | A marks from=B | A align with=B | A tick now=MS | A trim to=N
- *     A report from=B [epoch=E] [log=N] [synced=N] [incarnation=N] [now=MS]     what B would say, unless told otherwise
- *     A state | A log
+ *     A report from=B [epoch=E] [log=N] [synced=N] [begin=N] [incarnation=N] [now=MS]   what B would say, unless told otherwise
+ *     A reset to=N                                       its log is emptied and begins there
+ *     A state | A log | A deleted
  * After every command all invariants are checked, and that the sessions equal those replayed from the log (R7).
  */
 #include "../../lib/core/replica.h"
@@ -289,6 +290,8 @@ static void s_report(struct play *play, struct toy *toy, int broker)
     const struct toy *from = s_toy(play, name);
     int incarnation = (int) s_number(play, "incarnation", from->incarnation);
     int32_t epoch = (int32_t) s_number(play, "epoch", weft_replica_leader_epoch(from->replica));
+    if (weft_replica_knows(toy->replica, s_broker(name), s_id(s_broker(name), incarnation), epoch) == WEFT_OK)
+        weft_replica_starts(toy->replica, s_broker(name), s_number(play, "begin", from->start));
     s_refused(play, weft_replica_report(toy->replica, s_broker(name), s_id(s_broker(name), incarnation), epoch,
                                         s_number(play, "log", s_end(from)), s_number(play, "synced", from->synced),
                                         s_number(play, "now", 0)));
@@ -301,7 +304,20 @@ static void s_tick(struct play *play, struct toy *toy, int broker)
 
 static void s_trim(struct play *play, struct toy *toy, int broker)
 {
-    weft_replica_trimmed(toy->replica, s_number(play, "to", 0));
+    toy->start = s_number(play, "to", 0);
+    weft_replica_trimmed(toy->replica, toy->start);
+}
+
+static void s_reset(struct play *play, struct toy *toy, int broker)
+{
+    toy->start = toy->synced = s_number(play, "to", 0);
+    toy->batch_count = 0;
+    weft_replica_reset(toy->replica, toy->start);
+}
+
+static void s_deleted(struct play *play, struct toy *toy, int broker)
+{
+    weft_buf_printf(&play->actual, "below %lld\n", (long long) weft_replica_deleted(toy->replica));
 }
 
 static void s_state(struct play *play, struct toy *toy, int broker)
@@ -330,9 +346,10 @@ static void s_log(struct play *play, struct toy *toy, int broker)
 static const struct {
     const char *name;
     void (*run)(struct play *play, struct toy *toy, int broker);
-} s_commands[] = {{"start", s_start},   {"assign", s_assign}, {"produce", s_produce}, {"sync", s_sync},
-                  {"follow", s_follow}, {"marks", s_marks},   {"align", s_align},     {"report", s_report},
-                  {"tick", s_tick},     {"trim", s_trim},     {"state", s_state},     {"log", s_log}};
+} s_commands[] = {{"start", s_start},   {"assign", s_assign},  {"produce", s_produce}, {"sync", s_sync},
+                  {"follow", s_follow}, {"marks", s_marks},    {"align", s_align},     {"report", s_report},
+                  {"tick", s_tick},     {"trim", s_trim},      {"state", s_state},     {"log", s_log},
+                  {"reset", s_reset},   {"deleted", s_deleted}};
 
 // ---- playing a file
 

@@ -16,7 +16,8 @@ int main(void)
     const struct weft_setting settings[] = {{"retention.ms", "7d"}};
     weft_err_t err = WEFT_OK;
     for (size_t i = 0; i < 2 && !err; i++) {
-        err = weft_admin_create_topic(admin, topics[i], 3, 1, settings, 1, false, NULL);
+        // 3 partitions; 0 replicas: as many as the coordinator chooses, three where there are three brokers
+        err = weft_admin_create_topic(admin, topics[i], 3, 0, settings, 1, false, NULL);
         if (err == WEFT_ERR_TOPIC_EXISTS) err = WEFT_OK;
         if (!err) err = weft_admin_wait_topic(admin, topics[i], 10000);
     }

@@ -2,6 +2,7 @@
 """What a client notices when a leader is killed, stopped, drained or cut off under load: a pause, and nothing else."""
 
 import json
+import os
 import subprocess
 import threading
 
@@ -154,6 +155,45 @@ def test_failover__changes_outlive_the_active_coordinator_and_are_done_once():
         thread.join(60)
         assert not failed, failed
         assert sorted(topic["topic"] for topic in cluster.json("topic", "list")) == sorted(made)
+
+
+def test_failover__a_stopped_coordinator_is_passed_over():
+    with clusters() as cluster:
+        cluster.up(3)
+        office = cluster.coordinator()
+        cluster("stop", office)
+        cluster.weft("topic", "create", "made", "--timeout", "20s")
+        assert cluster.coordinator() != office
+        cluster("cont", office)
+        wait_until(cluster.is_healthy, "it is back")
+        assert [topic["topic"] for topic in cluster.json("topic", "list")] == ["made"]
+
+
+def cut_off(cluster, act):
+    cluster.up(3, "--netns")
+    load = fault(cluster, act, 6)
+    cluster("heal")
+    settled(cluster, "events")
+    everything_once_in_order(cluster, "events", load)
+
+
+def test_failover__a_leader_cut_off_from_everybody_is_left():
+    if os.geteuid() != 0:
+        return  # namespaces need root: see tests/system/test_cluster.py
+    with clusters() as cluster:
+        cut_off(cluster, lambda leader: cluster("cut", leader))
+
+
+def test_failover__a_leader_that_only_clients_still_reach_is_left():
+    if os.geteuid() != 0:
+        return
+
+    def act(leader):
+        for node in ("coordinator-1", "coordinator-2", "coordinator-3", *(f"broker-{n}" for n in (1, 2, 3) if leader != f"broker-{n}")):
+            cluster("cut", leader, node)
+
+    with clusters() as cluster:
+        cut_off(cluster, act)
 
 
 def test_failover__without_coordinators_brokers_serve_and_status_says_so():

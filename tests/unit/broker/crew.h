@@ -87,9 +87,10 @@ static inline weft_err_t crew_commit(struct crew *crew)
     return code;
 }
 
-static inline void crew_push(struct crew *crew, struct crew_broker *to)
+// False: there was nothing to tell.
+static inline bool crew_push(struct crew *crew, struct crew_broker *to)
 {
-    if (to->world == NULL || !to->registered || to->deaf || to->pushed == crew->index) return;
+    if (to->world == NULL || !to->registered || to->deaf || to->pushed == crew->index) return false;
     weft_buf_t header, data;
     weft_buf_init(&header);
     weft_buf_init(&data);
@@ -119,6 +120,7 @@ static inline void crew_push(struct crew *crew, struct crew_broker *to)
     weft_fake_world_from(to->world, CREW_COORDINATOR, weft_buf_slice(&header), weft_buf_slice(&data));
     weft_buf_fini(&header);
     weft_buf_fini(&data);
+    return true;
 }
 
 static inline void crew_on_register(struct crew *crew, struct crew_broker *from, weft_slice_t header)
@@ -308,7 +310,7 @@ static inline void crew_settle(struct crew *crew)
             if (broker->world == NULL) continue;
             weft_fake_world_settle(broker->world);
             while (crew_take_sent(crew, broker) || crew_take_reply(crew, broker)) any = true;
-            crew_push(crew, broker);
+            if (crew_push(crew, broker)) any = true;
         }
     }
 }

@@ -181,6 +181,64 @@ static void test_replicas__many_partitions_are_served_in_turn(void **state)
     assert_true(crew->replicates < 60); // not a request for each
 }
 
+static void s_delete(struct crew *crew, int32_t to, int64_t before)
+{
+    struct weft_delete_records_request request;
+    weft_delete_records_request_init(&request);
+    request.id = crew->next_id++;
+    request.topic = weft_slice_text(CREW_TOPIC);
+    request.before_offset = before;
+    request.timeout_ms = 1000;
+    weft_buf_clear(&crew->buf);
+    weft_delete_records_request_encode(&request, &crew->buf);
+    crew_broker(crew, to)->reply_count = 0;
+    weft_fake_world_queue(crew_broker(crew, to)->world, 0, CREW_CLIENT, false, weft_buf_slice(&crew->buf),
+                          WEFT_SLICE_NIL, false);
+}
+
+static struct weft_delete_records_reply s_deleted(struct crew *crew, int32_t from)
+{
+    struct weft_delete_records_reply reply;
+    assert_int_equal(crew_broker(crew, from)->reply_count, 1);
+    assert_ok(weft_delete_records_reply_decode(&crew->codec, weft_buf_slice(&crew_broker(crew, from)->reply), &reply,
+                                               &crew->error));
+    return reply;
+}
+
+static void test_replicas__a_deletion_is_done_once_no_failover_brings_it_back(void **state)
+{
+    struct crew *crew = *state;
+    crew_topic(crew, CREW_TOPIC, 10, 1, 3, NULL, NULL);
+    for (int i = 0; i < 3; i++) assert_int_equal(crew_produce(crew, 1, &s_plain).header.error, WEFT_OK);
+    s_delete(crew, 1, 15);
+    crew_settle(crew); // no time passes: followers are told at once
+    assert_int_equal(s_deleted(crew, 1).header.error, WEFT_OK);
+    crew_move_leader(crew, 10, 0, 2);
+    crew_advance(crew, 50);
+    assert_int_equal(crew_status(crew, 2, 0).log_start, 15);
+    // One that is in sync and can't be reached: not done.
+    crew->cut[2][3] = crew->cut[3][2] = true;
+    s_delete(crew, 2, 20);
+    crew_advance(crew, 500);
+    assert_int_equal(crew_broker(crew, 2)->reply_count, 0);
+    crew_advance(crew, 600);
+    assert_int_equal(s_deleted(crew, 2).header.error, WEFT_ERR_TIMED_OUT);
+    s_delete(crew, 2, 20);
+    crew_advance(crew, 100);
+    crew_fence(crew, 3); // it may not lead now: who is left has done it
+    assert_int_equal(s_deleted(crew, 2).header.error, WEFT_OK);
+    s_delete(crew, 2, 25);
+    crew_advance(crew, 100);
+    assert_int_equal(s_deleted(crew, 2).header.error, WEFT_OK);
+    // And whoever leaves leadership meanwhile says so.
+    crew_fence(crew, 1);
+    s_delete(crew, 2, 26);
+    crew_advance(crew, 100);
+    assert_int_equal(crew_broker(crew, 2)->reply_count, 0);
+    crew_fence(crew, 2);
+    assert_int_equal(s_deleted(crew, 2).header.error, WEFT_ERR_NOT_LEADER);
+}
+
 static void test_replicas__a_follower_below_the_leader_s_start_begins_anew_there(void **state)
 {
     struct crew *crew = *state;
@@ -190,16 +248,9 @@ static void test_replicas__a_follower_below_the_leader_s_start_begins_anew_there
     crew_fence(crew, 3);
     const struct crew_produce big = {.count = 30, .value_bytes = 1000};
     for (int i = 0; i < 8; i++) assert_int_equal(crew_produce(crew, 1, &big).header.error, WEFT_OK);
-    struct weft_delete_records_request request;
-    weft_delete_records_request_init(&request);
-    request.id = 1;
-    request.topic = weft_slice_text(CREW_TOPIC);
-    request.before_offset = 190;
-    weft_buf_clear(&crew->buf);
-    weft_delete_records_request_encode(&request, &crew->buf);
-    weft_fake_world_request(crew_broker(crew, 1)->world, 0, CREW_CLIENT, false, weft_buf_slice(&crew->buf),
-                            WEFT_SLICE_NIL, false);
+    s_delete(crew, 1, 190);
     crew_settle(crew);
+    assert_int_equal(s_deleted(crew, 1).log_start, 190);
     assert_int_equal(crew_status(crew, 1, 0).log_start, 190);
     crew_up(crew, 3);
     crew_advance(crew, 2000);
@@ -292,6 +343,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_replicas__leadership_moves_back_and_forth_under_writes, s_three,
                                         s_teardown),
         cmocka_unit_test_setup_teardown(test_replicas__many_partitions_are_served_in_turn, s_three, s_teardown),
+        cmocka_unit_test_setup_teardown(test_replicas__a_deletion_is_done_once_no_failover_brings_it_back, s_three,
+                                        s_teardown),
         cmocka_unit_test_setup_teardown(test_replicas__a_follower_below_the_leader_s_start_begins_anew_there, s_three,
                                         s_teardown),
         cmocka_unit_test_setup_teardown(test_replicas__a_batch_changed_on_the_way_is_refused_and_fetched_again, s_three,

@@ -93,7 +93,8 @@ bool weft_quorum_keep_vote(struct weft_quorum_self *self, uint64_t term, uint64_
     self->vote.term = term;
     self->vote.voted_for = voted_for;
     if (self->raft && !self->raft->snapshot.installing) {
-        uint64_t decided = raft_commit_index(self->raft), durable = weft_quorum_log_durable(&self->log);
+        // Not libraft's commit index: in the midst of a step it may be of entries that are yet to replace ours.
+        uint64_t decided = self->applied, durable = weft_quorum_log_durable(&self->log);
         if (durable < decided) decided = durable;
         if (decided > self->vote.committed) self->vote.committed = decided;
     }
@@ -343,7 +344,7 @@ static size_t s_voters(const weft_quorum_t *base, struct weft_quorum_voter *out,
         if (voter->server == self->server) memcpy(voter->endpoint, self->endpoint, sizeof voter->endpoint);
         raft_index match = 0;
         if (leads && voter->server != self->server && raft_match_index(self->raft, server->id, &match) == 0)
-            voter->behind = weft_quorum_log_last(&self->log) - match;
+            voter->behind = raft_commit_index(self->raft) > match ? raft_commit_index(self->raft) - match : 0;
     }
     return count;
 }

@@ -43,7 +43,7 @@ struct weft_quorum_voter {
     uint64_t server; // random, of its data directory: a wiped disk is another server
     char endpoint[WEFT_ENDPOINT_BYTES_MAX];
     bool leads, reachable;
-    uint64_t behind; // entries it lacks
+    uint64_t behind; // entries that are decided and that it lacks
 };
 
 struct weft_quorum_ops {

@@ -549,7 +549,7 @@ static inline void s_rig_handle(struct rig *rig, struct rig_event *event)
     if (event->kind == RIG_DELIVER) {
         s_rig_deliver(rig, event);
     } else if (event->kind == RIG_START) {
-        if (!node->quorum) assert_ok(s_rig_up(node));
+        if (!node->quorum && s_rig_up(node) != WEFT_OK) fail_msg("%s", node->error.text);
     } else if (!node->quorum || node->life != event->life) {
         return;
     } else if (event->kind == RIG_TURN) {

@@ -1,0 +1,670 @@
+// SPDX-License-Identifier: MPL-2.0
+// The rules of the quorum one by one: each interleaving and each kind of damage by hand (FAULTS.md, M5, M6, M9, M10, M14).
+#include "quorum_rig.h"
+
+static void s_up_all(struct rig *rig)
+{
+    for (int i = 0; i < rig->node_count; i++) assert_ok(s_rig_up(&rig->nodes[i]));
+}
+
+// A quorum that is formed and commits.
+static struct rig *s_rig_formed(uint64_t seed, int voters, int spare)
+{
+    struct rig *rig = s_rig_new(seed, voters, spare);
+    s_up_all(rig);
+    s_rig_assert_well(rig, 5000 * MS);
+    return rig;
+}
+
+static void s_write_some(struct rig *rig, int count)
+{
+    for (int i = 0; i < count; i++) {
+        struct rig_node *leader = s_rig_leader_node(rig);
+        assert_non_null(leader);
+        assert_ok(s_rig_propose(leader));
+        s_rig_run(rig, 5 * MS);
+    }
+}
+
+static struct rig_node *s_other(struct rig *rig, const struct rig_node *but)
+{
+    for (int i = 0; i < rig->node_count; i++)
+        if (&rig->nodes[i] != but && rig->nodes[i].quorum) return &rig->nodes[i];
+    return NULL;
+}
+
+static void s_isolate(struct rig *rig, const struct rig_node *node)
+{
+    for (int i = 0; i < rig->node_count; i++) {
+        if (i == node->number) continue;
+        s_rig_cut(rig, node->number, i);
+        s_rig_cut(rig, i, node->number);
+    }
+}
+
+// ---- M5, figure 8 of the Raft paper: an entry of an old term on a majority is not decided by being counted
+
+static void s_figure_8(int voters)
+{
+    struct rig *rig = s_rig_formed(8, voters, 0);
+    uint64_t last = rig->truth_last;
+    // Three leaders in turn write one entry that nobody else gets, and die.
+    for (int round = 0; round < 3; round++) {
+        struct rig_node *leader = s_rig_leader_node(rig);
+        assert_non_null(leader);
+        s_isolate(rig, leader);
+        assert_ok(s_rig_propose(leader));
+        s_rig_run(rig, 30 * MS);
+        assert_true(weft_quorum_log_last(&s_inside(leader)->log) > last);
+        assert_true(leader->last <= rig->truth_last);
+        s_rig_down(leader, false); // what was synced is kept
+        s_rig_heal_all(rig);
+        s_rig_run(rig, 2500 * MS); // the others elect one
+        assert_non_null(s_rig_leader_node(rig));
+        assert_ok(s_rig_up(leader));
+        s_rig_run(rig, 500 * MS);
+    }
+    s_rig_assert_well(rig, 5000 * MS); // the rig has seen no two truths at one index
+    s_rig_destroy(&rig);
+}
+
+static void test_quorum_rules__entries_of_old_terms_are_not_decided_by_counting(void **state)
+{
+    (void) state;
+    s_figure_8(3);
+    s_figure_8(5);
+}
+
+// An old leader that heard nothing of its end serves no read and acknowledges nothing.
+static void test_quorum_rules__a_leader_cut_off_answers_nothing(void **state)
+{
+    (void) state;
+    struct rig *rig = s_rig_formed(2, 3, 0);
+    struct rig_node *old = s_rig_leader_node(rig);
+    s_isolate(rig, old);
+    uint64_t acked = rig->acked_count;
+    assert_ok(s_rig_propose(old));
+    s_rig_barrier(old);
+    s_rig_run(rig, 250 * MS); // it still believes that it leads
+    assert_int_equal(rig->acked_count, acked);
+    assert_int_equal(old->barriers_done, 0);
+    s_rig_run(rig, 3000 * MS);
+    assert_false(old->leads); // it stepped down by itself
+    assert_int_equal(old->lost, 2);
+    struct rig_node *leader = s_rig_leader_node(rig);
+    assert_non_null(leader);
+    assert_ptr_not_equal(leader, old);
+    s_write_some(rig, 3);
+    s_rig_heal_all(rig);
+    s_rig_assert_well(rig, 5000 * MS);
+    s_rig_destroy(&rig);
+}
+
+// A pause of the leader: whoever proposed to it meanwhile is told, and nothing is acknowledged twice over.
+static void test_quorum_rules__a_leader_that_slept_is_no_leader(void **state)
+{
+    (void) state;
+    struct rig *rig = s_rig_formed(3, 3, 0);
+    struct rig_node *old = s_rig_leader_node(rig);
+    old->paused_until_us = rig->now_us + 5000 * MS;
+    s_rig_run(rig, 3000 * MS);
+    struct rig_node *leader = NULL;
+    for (int i = 0; i < 3; i++)
+        if (&rig->nodes[i] != old && rig->nodes[i].leads) leader = &rig->nodes[i];
+    assert_non_null(leader);
+    assert_ok(s_rig_propose(leader));
+    s_rig_barrier(old); // asked while it sleeps
+    s_rig_run(rig, 4000 * MS);
+    assert_false(old->leads);
+    assert_int_equal(old->barriers_done, 0);
+    s_rig_assert_well(rig, 3000 * MS);
+    s_rig_destroy(&rig);
+}
+
+// ---- M6, snapshots
+
+static void test_quorum_rules__one_that_was_away_for_long_gets_a_snapshot(void **state)
+{
+    (void) state;
+    struct rig *rig = s_rig_formed(4, 3, 0);
+    struct rig_node *away = s_other(rig, s_rig_leader_node(rig));
+    s_rig_down(away, true);
+    s_write_some(rig, 150);
+    assert_ok(s_rig_up(away));
+    s_rig_assert_well(rig, 5000 * MS);
+    assert_true(s_inside(away)->snapshot.installed);
+    assert_true(s_inside(away)->log.first > 100);
+    s_rig_down(away, true);
+    assert_ok(s_rig_up(away)); // and starts from it
+    s_rig_assert_well(rig, 5000 * MS);
+    s_rig_destroy(&rig);
+}
+
+// Power is lost at every moment of an installation.
+static void test_quorum_rules__an_installation_may_be_interrupted_anywhere(void **state)
+{
+    (void) state;
+    struct rig *rig = s_rig_formed(5, 3, 0);
+    struct rig_node *away = s_other(rig, s_rig_leader_node(rig));
+    size_t interrupted = 0;
+    for (int64_t delay = 1; delay < 60; delay++) {
+        s_rig_down(away, true);
+        s_write_some(rig, 45);
+        away->sync_us = 20 * MS;
+        assert_ok(s_rig_up(away));
+        for (int n = 0; n < 400 && !s_inside(away)->install_pending; n++) s_rig_run(rig, 5 * MS);
+        s_rig_run(rig, delay * MS);
+        interrupted += s_inside(away)->install_pending;
+        s_rig_down(away, delay % 3 != 0);
+        assert_ok(s_rig_up(away));
+        away->sync_us = 3 * MS;
+        s_rig_assert_well(rig, 5000 * MS);
+    }
+    assert_true(interrupted > 10);
+    s_rig_destroy(&rig);
+}
+
+// ---- M9, damage: repaired, refused with a sentence, or never looked at; never silent
+
+static void s_fill(struct rig *rig, int count)
+{
+    s_write_some(rig, count);
+    s_rig_run(rig, 200 * MS);
+}
+
+// Every bit that rots in a file of one voter of three.
+static void test_quorum_rules__a_flipped_bit_is_refused_or_repaired(void **state)
+{
+    (void) state;
+    static const char *const files[] = {"vote", "snapshot", ".log", ".index", "epochs", "checkpoint", NULL};
+    size_t refused = 0, survived = 0;
+    for (uint64_t seed = 1; seed <= 90; seed++) {
+        struct rig *rig = s_rig_formed(900 + seed, seed % 3 ? 3 : 1, 0);
+        s_fill(rig, 30 + (int) seed);
+        struct rig_node *victim = &rig->nodes[0];
+        s_rig_down(victim, false);
+        char path[256] = "";
+        const char *suffix = files[seed % 7];
+        if (weft_crash_disk_flip(victim->disk, &rig->rand, suffix, path, sizeof path)) {
+            if (s_rig_up(victim) != WEFT_OK) {
+                assert_true(strlen(victim->error.text) > 30);
+                refused++;
+            } else {
+                survived++;
+            }
+        }
+        if (rig->node_count > 1 || victim->quorum) s_rig_assert_well(rig, 8000 * MS);
+        s_rig_destroy(&rig);
+    }
+    assert_true(refused > 10 && survived > 10);
+}
+
+static weft_err_t s_start_without(struct rig *rig, struct rig_node *node, const char *path)
+{
+    const struct weft_disk *disk = weft_crash_disk_of(node->disk);
+    s_rig_down(node, false);
+    assert_ok(strcmp(path, "q/log") == 0 ? weft_disk_remove_tree(disk, path) : disk->ops->unlink(disk, path));
+    (void) rig;
+    return s_rig_up(node);
+}
+
+static void test_quorum_rules__a_file_that_is_gone_is_refused(void **state)
+{
+    (void) state;
+    static const char *const paths[] = {"q/vote", "q/snapshot", "q/log"};
+    for (size_t i = 0; i < 3; i++) {
+        struct rig *rig = s_rig_formed(30 + i, 3, 0);
+        s_fill(rig, 100);
+        struct rig_node *victim = s_other(rig, s_rig_leader_node(rig));
+        assert_err(s_start_without(rig, victim, paths[i]), WEFT_ERR_DAMAGED);
+        assert_true(strlen(victim->error.text) > 30);
+        s_rig_assert_well(rig, 3000 * MS); // the others go on
+        s_rig_destroy(&rig);
+    }
+}
+
+// Not even with the checkpoint gone too: the vote knows what was decided.
+static void test_quorum_rules__a_log_that_is_gone_is_missed_by_the_vote(void **state)
+{
+    (void) state;
+    struct rig *rig = s_rig_formed(40, 3, 0);
+    s_fill(rig, 100);
+    struct rig_node *victim = s_other(rig, s_rig_leader_node(rig));
+    const struct weft_disk *disk = weft_crash_disk_of(victim->disk);
+    s_rig_down(victim, false);
+    assert_ok(disk->ops->unlink(disk, "q/checkpoint"));
+    assert_ok(disk->ops->unlink(disk, "q/snapshot"));
+    assert_ok(weft_disk_remove_tree(disk, "q/log"));
+    assert_err(s_rig_up(victim), WEFT_ERR_DAMAGED);
+    s_rig_destroy(&rig);
+}
+
+static void test_quorum_rules__one_slot_of_the_vote_is_enough(void **state)
+{
+    (void) state;
+    weft_crash_disk_t *crash = weft_crash_disk_new(1);
+    const struct weft_disk *disk = weft_crash_disk_of(crash);
+    struct weft_quorum_vote vote = {.server = 7, .term = 3, .voted_for = 9, .committed = 11}, read;
+    struct weft_error error;
+    assert_ok(disk->ops->mkdir(disk, "q"));
+    assert_err(weft_quorum_vote_read(disk, "q/vote", &read, &error), WEFT_ERR_NOT_FOUND);
+    assert_ok(weft_quorum_vote_store(disk, "q/vote", &vote));
+    vote.term = 4;
+    assert_ok(weft_quorum_vote_store(disk, "q/vote", &vote));
+    for (int64_t slot = 0; slot < 2; slot++) {
+        weft_file_t *file = NULL;
+        uint8_t bytes[1024], zeros[512] = {0};
+        size_t got = 0;
+        assert_ok(disk->ops->open(disk, "q/vote", WEFT_OPEN_WRITE, &file));
+        assert_ok(disk->ops->pread(file, bytes, sizeof bytes, 0, &got));
+        weft_slice_t slice = weft_slice(zeros, sizeof zeros), whole = weft_slice(bytes, sizeof bytes);
+        assert_ok(disk->ops->pwritev(file, &slice, 1, slot * 512));
+        assert_ok(weft_quorum_vote_read(disk, "q/vote", &read, &error));
+        assert_true(read.term == 4 && read.voted_for == 9 && read.committed == 11 && read.server == 7);
+        assert_ok(disk->ops->pwritev(file, &slice, 1, (1 - slot) * 512));
+        assert_err(weft_quorum_vote_read(disk, "q/vote", &read, &error), WEFT_ERR_DAMAGED);
+        assert_ok(disk->ops->pwritev(file, &whole, 1, 0));
+        disk->ops->close(&file);
+    }
+    weft_crash_disk_destroy(&crash);
+}
+
+// ---- disks
+
+static void test_quorum_rules__a_disk_that_fails_ends_the_voter_and_nothing_else(void **state)
+{
+    (void) state;
+    const struct weft_crash_disk_faults faults[] = {
+        {.write_eio = 1000000}, {.sync_eio = 1000000}, {.read_eio = 1000000, .write_eio = 1000000}};
+    for (size_t i = 0; i < 3; i++) {
+        struct rig *rig = s_rig_formed(50 + i, 3, 0);
+        struct rig_node *victim = s_rig_leader_node(rig);
+        weft_crash_disk_faults_set(victim->disk, &faults[i]);
+        (void) s_rig_propose(victim);
+        s_rig_run(rig, 1000 * MS);
+        assert_non_null(victim->quorum->ops->failure(victim->quorum));
+        assert_false(victim->leads);
+        assert_non_null(strstr(victim->quorum->ops->failure(victim->quorum), "disk"));
+        s_rig_down(victim, true);
+        weft_crash_disk_faults_set(victim->disk, &(struct weft_crash_disk_faults){0});
+        s_rig_assert_well(rig, 3000 * MS);
+        assert_ok(s_rig_up(victim));
+        s_rig_assert_well(rig, 3000 * MS);
+        s_rig_destroy(&rig);
+    }
+}
+
+static void test_quorum_rules__a_sync_that_hangs_ends_the_voter(void **state)
+{
+    (void) state;
+    struct rig *rig = s_rig_formed(53, 3, 0);
+    struct rig_node *victim = s_rig_leader_node(rig);
+    victim->stall_us = 10000 * MS;
+    assert_ok(s_rig_propose(victim));
+    int64_t until = rig->now_us + 3600 * MS;
+    while (rig->now_us < until) {
+        s_rig_run(rig, 100 * MS);
+        s_rig_turn_at(victim, rig->now_us + 1);
+    }
+    assert_non_null(victim->quorum->ops->failure(victim->quorum));
+    assert_non_null(strstr(victim->quorum->ops->failure(victim->quorum), "3 s"));
+    s_rig_down(victim, true);
+    s_rig_assert_well(rig, 5000 * MS);
+    s_rig_destroy(&rig);
+}
+
+// A full disk of the leader refuses what it is given, hands over, and follows again once there is room.
+static void test_quorum_rules__a_full_disk_makes_room_for_another_leader(void **state)
+{
+    (void) state;
+    struct rig *rig = s_rig_formed(54, 3, 0);
+    struct rig_node *full = s_rig_leader_node(rig);
+    weft_crash_disk_faults_set(full->disk, &(struct weft_crash_disk_faults){.write_enospc = 1000000});
+    assert_ok(s_rig_propose(full));
+    s_rig_run(rig, 100 * MS);
+    assert_int_equal(full->lost_code, WEFT_ERR_DISK_FULL);
+    s_rig_run(rig, 3000 * MS);
+    struct rig_node *leader = s_rig_leader_node(rig);
+    assert_non_null(leader);
+    assert_ptr_not_equal(leader, full);
+    s_write_some(rig, 60); // past a snapshot
+    assert_null(full->quorum->ops->failure(full->quorum));
+    weft_crash_disk_faults_set(full->disk, &(struct weft_crash_disk_faults){0});
+    s_rig_assert_well(rig, 8000 * MS);
+    s_rig_destroy(&rig);
+}
+
+// ---- who is who
+
+static void test_quorum_rules__nobody_leads_before_all_listed_were_there_once(void **state)
+{
+    (void) state;
+    struct rig *rig = s_rig_new(60, 3, 0);
+    assert_ok(s_rig_up(&rig->nodes[0]));
+    assert_ok(s_rig_up(&rig->nodes[1]));
+    s_rig_run(rig, 3000 * MS);
+    assert_null(s_rig_leader_node(rig));
+    assert_non_null(strstr(rig->nodes[0].quorum->ops->waits(rig->nodes[0].quorum), "coordinator 3"));
+    s_rig_down(&rig->nodes[0], true); // and begins again
+    assert_ok(s_rig_up(&rig->nodes[0]));
+    assert_ok(s_rig_up(&rig->nodes[2]));
+    s_rig_assert_well(rig, 5000 * MS);
+    weft_id_t cluster = rig->nodes[0].quorum->ops->cluster(rig->nodes[0].quorum);
+    for (int i = 0; i < 3; i++)
+        assert_true(weft_id_equal(cluster, rig->nodes[i].quorum->ops->cluster(rig->nodes[i].quorum)));
+    s_rig_destroy(&rig);
+}
+
+// The one that forms dies at every moment of it, and so do the others: one cluster comes of it, or none that commits.
+static void test_quorum_rules__forming_may_be_interrupted_anywhere(void **state)
+{
+    (void) state;
+    for (uint64_t seed = 1; seed <= 150; seed++) {
+        struct rig *rig = s_rig_new(6000 + seed, 3, 0);
+        for (int i = 0; i < 3; i++)
+            s_rig_push(rig, (struct rig_event){.at_us = rig->now_us + (int64_t) weft_rand_below(&rig->rand, 50 * MS),
+                                               .kind = RIG_START,
+                                               .node = i});
+        for (int kills = 0; kills < 6; kills++) {
+            s_rig_run(rig, (int64_t) weft_rand_below(&rig->rand, 60 * MS));
+            struct rig_node *node = &rig->nodes[weft_rand_below(&rig->rand, 3)];
+            s_rig_down(node, weft_rand_chance(&rig->rand, 700000));
+            s_rig_push(rig, (struct rig_event){.at_us = rig->now_us + (int64_t) weft_rand_below(&rig->rand, 40 * MS),
+                                               .kind = RIG_START,
+                                               .node = node->number});
+        }
+        s_rig_assert_well(rig, 8000 * MS);
+        s_rig_destroy(&rig);
+    }
+}
+
+// The former is wiped while its offer is under way: two clusters may begin, and never decide anything together.
+static void test_quorum_rules__a_former_that_is_wiped_can_not_make_two_quorums(void **state)
+{
+    (void) state;
+    size_t apart = 0;
+    for (uint64_t seed = 1; seed <= 200; seed++) {
+        struct rig *rig = s_rig_new(7000 + seed, 3, 0);
+        s_up_all(rig);
+        s_rig_run(rig, (int64_t) weft_rand_below(&rig->rand, 80 * MS));
+        if (weft_rand_chance(&rig->rand, 500000)) s_rig_cut(rig, 0, 1 + (int) weft_rand_below(&rig->rand, 2));
+        s_rig_run(rig, (int64_t) weft_rand_below(&rig->rand, 80 * MS));
+        s_rig_down(&rig->nodes[0], true);
+        s_rig_wipe(&rig->nodes[0]);
+        assert_ok(s_rig_up(&rig->nodes[0]));
+        s_rig_heal_all(rig);
+        s_rig_run(rig, 5000 * MS);
+        struct rig_node *leader = s_rig_leader_node(rig);
+        if (leader) (void) s_rig_propose(leader); // the rig knows one truth only
+        s_rig_run(rig, 2000 * MS);
+        weft_id_t first = rig->nodes[1].quorum->ops->cluster(rig->nodes[1].quorum);
+        weft_id_t second = rig->nodes[2].quorum->ops->cluster(rig->nodes[2].quorum);
+        apart += !weft_id_is_zero(first) && !weft_id_is_zero(second) && !weft_id_equal(first, second);
+        s_rig_destroy(&rig);
+    }
+    (void) apart; // rare, and harmless
+}
+
+static void test_quorum_rules__a_wiped_disk_is_not_let_back_in(void **state)
+{
+    (void) state;
+    struct rig *rig = s_rig_formed(61, 3, 0);
+    s_write_some(rig, 10);
+    struct rig_node *wiped = s_other(rig, s_rig_leader_node(rig));
+    s_rig_down(wiped, true);
+    s_rig_wipe(wiped);
+    assert_ok(s_rig_up(wiped));
+    s_rig_run(rig, 3000 * MS);
+    const char *waits = wiped->quorum->ops->waits(wiped->quorum);
+    assert_non_null(waits);
+    assert_non_null(strstr(waits, "another data directory"));
+    assert_int_equal(weft_quorum_log_last(&s_inside(wiped)->log), 0);
+    // Removed and added again it is welcome.
+    struct weft_quorum_voter voter = {.id = wiped->number + 1};
+    struct weft_error error;
+    snprintf(voter.endpoint, sizeof voter.endpoint, "node-%d", voter.id);
+    struct rig_node *leader = s_rig_leader_node(rig);
+    assert_ok(leader->quorum->ops->change(leader->quorum, &voter, true, UINT64_MAX, &error));
+    s_rig_turn_at(leader, rig->now_us + 1);
+    s_rig_run(rig, 1000 * MS);
+    assert_int_equal(leader->changes_done, 1);
+    assert_ok(leader->quorum->ops->change(leader->quorum, &voter, false, UINT64_MAX, &error));
+    s_rig_turn_at(leader, rig->now_us + 1);
+    s_rig_run(rig, 3000 * MS);
+    assert_int_equal(leader->changes_done, 2);
+    assert_null(wiped->quorum->ops->waits(wiped->quorum));
+    s_rig_assert_well(rig, 3000 * MS);
+    s_rig_destroy(&rig);
+}
+
+// A copy of the directory from before is put back: the others know that it had been further.
+static void test_quorum_rules__an_old_copy_of_a_directory_gives_up(void **state)
+{
+    (void) state;
+    struct rig *rig = s_rig_formed(62, 3, 0);
+    struct rig_node *stale = s_other(rig, s_rig_leader_node(rig));
+    const struct weft_disk *disk = weft_crash_disk_of(stale->disk);
+    s_rig_down(stale, false);
+    static const char *const kept[] = {"q/vote", "q/log/00000000000000000000.log", "q/log/epochs"};
+    weft_buf_t copies[3];
+    for (size_t i = 0; i < 3; i++) {
+        weft_buf_init(&copies[i]);
+        assert_ok(weft_disk_read_file(disk, kept[i], 1 << 20, &copies[i]));
+    }
+    assert_ok(s_rig_up(stale));
+    s_write_some(rig, 15); // it acknowledges these
+    s_rig_run(rig, 500 * MS);
+    s_rig_down(stale, false);
+    assert_ok(weft_disk_remove_tree(disk, "q"));
+    assert_ok(disk->ops->mkdir(disk, "q"));
+    assert_ok(disk->ops->mkdir(disk, "q/log"));
+    for (size_t i = 0; i < 3; i++) {
+        assert_ok(weft_disk_replace_file(disk, kept[i], weft_buf_slice(&copies[i])));
+        weft_buf_fini(&copies[i]);
+    }
+    assert_ok(s_rig_up(stale));
+    s_rig_run(rig, 2000 * MS);
+    const char *failure = stale->quorum->ops->failure(stale->quorum);
+    assert_non_null(failure);
+    assert_non_null(strstr(failure, "old copy"));
+    s_rig_destroy(&rig);
+}
+
+static void test_quorum_rules__a_list_that_can_not_be_right_is_refused(void **state)
+{
+    (void) state;
+    struct rig *rig = s_rig_formed(63, 3, 0);
+    struct rig_node *node = &rig->nodes[1];
+    s_rig_down(node, false);
+    node->list_count = 0;
+    assert_err(s_rig_up(node), WEFT_ERR_INVALID_CONFIG); // of several, and told that it is alone
+    node->list[0] = 1;
+    node->list[1] = 3;
+    node->list_count = 2;
+    assert_err(s_rig_up(node), WEFT_ERR_INVALID_CONFIG); // lists all but itself
+    node->list[0] = 2;
+    node->list[1] = 1;
+    assert_ok(s_rig_up(node)); // what the voters decided counts
+    s_rig_assert_well(rig, 3000 * MS);
+    s_rig_destroy(&rig);
+    rig = s_rig_formed(64, 1, 0);
+    s_rig_down(&rig->nodes[0], false);
+    for (int i = 0; i < 3; i++) rig->nodes[0].list[rig->nodes[0].list_count++] = (char) (i + 1);
+    assert_err(s_rig_up(&rig->nodes[0]), WEFT_ERR_INVALID_CONFIG); // from one to three is an offline step
+    s_rig_destroy(&rig);
+}
+
+// ---- M10, voters that come and go
+
+static weft_err_t s_ask(struct rig *rig, int32_t id, bool remove, struct weft_error *error)
+{
+    struct weft_quorum_voter voter = {.id = id};
+    snprintf(voter.endpoint, sizeof voter.endpoint, "node-%d", id);
+    struct rig_node *leader = s_rig_leader_node(rig);
+    assert_non_null(leader);
+    weft_err_t err = leader->quorum->ops->change(leader->quorum, &voter, remove, UINT64_MAX, error);
+    s_rig_turn_at(leader, rig->now_us + 1);
+    return err;
+}
+
+static size_t s_voters(struct rig *rig)
+{
+    struct weft_quorum_voter voters[WEFT_QUORUM_VOTERS_MAX];
+    struct rig_node *leader = s_rig_leader_node(rig);
+    return leader ? leader->quorum->ops->voters(leader->quorum, voters, WEFT_QUORUM_VOTERS_MAX) : 0;
+}
+
+static void test_quorum_rules__three_grow_to_five_and_shrink_again(void **state)
+{
+    (void) state;
+    struct rig *rig = s_rig_formed(70, 3, 2);
+    struct weft_error error;
+    s_write_some(rig, 100);
+    assert_ok(s_ask(rig, 4, false, &error));
+    assert_err(s_ask(rig, 5, false, &error), WEFT_ERR_VOTER_CHANGE_REFUSED); // one at a time
+    s_rig_run(rig, 2000 * MS);
+    assert_int_equal(s_voters(rig), 4);
+    assert_ok(s_ask(rig, 5, false, &error));
+    s_rig_run(rig, 2000 * MS);
+    assert_int_equal(s_voters(rig), 5);
+    s_write_some(rig, 30);
+    s_rig_assert_well(rig, 2000 * MS);
+    assert_ok(s_ask(rig, s_rig_leader_node(rig)->number + 1, true, &error)); // hands over, and says so
+    s_rig_run(rig, 2000 * MS);
+    assert_int_equal(s_voters(rig), 5);
+    for (int i = 1; i <= 5; i++)
+        if (s_rig_leader_node(rig)->number + 1 != i && s_voters(rig) > 3) {
+            assert_ok(s_ask(rig, i, true, &error));
+            s_rig_run(rig, 1500 * MS);
+        }
+    assert_int_equal(s_voters(rig), 3);
+    s_rig_assert_well(rig, 3000 * MS);
+    s_rig_destroy(&rig);
+}
+
+static void test_quorum_rules__changes_that_could_end_badly_are_refused(void **state)
+{
+    (void) state;
+    struct rig *rig = s_rig_formed(71, 3, 1);
+    struct weft_error error;
+    assert_err(s_ask(rig, 2, false, &error), WEFT_ERR_VOTER_CHANGE_REFUSED); // is one
+    assert_err(s_ask(rig, 9, true, &error), WEFT_ERR_VOTER_CHANGE_REFUSED);  // is none
+    struct rig_node *down = s_other(rig, s_rig_leader_node(rig));
+    s_rig_down(down, true);
+    s_rig_run(rig, 2000 * MS);
+    assert_err(s_ask(rig, 4, false, &error), WEFT_ERR_VOTER_CHANGE_REFUSED); // not all are up
+    assert_non_null(strstr(error.text, "can't be reached"));
+    assert_ok(s_ask(rig, down->number + 1, true, &error)); // but the dead one may go
+    s_rig_run(rig, 1000 * MS);
+    assert_int_equal(s_voters(rig), 2);
+    struct rig_node *follower = NULL;
+    for (int i = 0; i < 3; i++)
+        if (rig->nodes[i].quorum && !rig->nodes[i].leads) follower = &rig->nodes[i];
+    assert_err(s_ask(rig, follower->number + 1, true, &error), WEFT_ERR_VOTER_CHANGE_REFUSED); // fewer than three
+    assert_ok(s_ask(rig, 4, false, &error));
+    s_rig_run(rig, 3000 * MS);
+    assert_int_equal(s_voters(rig), 3);
+    s_rig_assert_well(rig, 3000 * MS);
+    s_rig_destroy(&rig);
+    rig = s_rig_formed(72, 1, 0);
+    assert_err(s_ask(rig, 2, false, &error), WEFT_ERR_VOTER_CHANGE_REFUSED); // from one: offline
+    s_rig_destroy(&rig);
+}
+
+// The leader dies at every moment of an addition.
+static void test_quorum_rules__an_addition_may_be_interrupted_anywhere(void **state)
+{
+    (void) state;
+    for (uint64_t seed = 1; seed <= 60; seed++) {
+        struct rig *rig = s_rig_formed(7200 + seed, 3, 1);
+        struct weft_error error;
+        s_write_some(rig, 60);
+        assert_ok(s_ask(rig, 4, false, &error));
+        s_rig_run(rig, (int64_t) seed * 2 * MS);
+        struct rig_node *leader = s_rig_leader_node(rig);
+        s_rig_down(leader, true);
+        s_rig_run(rig, 20 * MS);
+        assert_ok(s_rig_up(leader));
+        s_rig_assert_well(rig, 8000 * MS); // never without a leader for good
+        if (s_voters(rig) == 3 && !weft_quorum_server_of_id(weft_quorum_in_force(s_inside(s_rig_leader_node(rig))), 4))
+            assert_ok(s_ask(rig, 4, false, &error));
+        s_rig_run(rig, 3000 * MS);
+        assert_int_equal(s_voters(rig), 4);
+        s_rig_assert_well(rig, 5000 * MS);
+        s_rig_destroy(&rig);
+    }
+}
+
+// ---- stops
+
+static void test_quorum_rules__a_clean_stop_leaves_no_gap(void **state)
+{
+    (void) state;
+    struct rig *rig = s_rig_formed(80, 3, 0);
+    for (int round = 0; round < 6; round++) {
+        struct rig_node *leader = s_rig_leader_node(rig);
+        assert_ok(s_rig_propose(leader));
+        leader->quorum->ops->stop(leader->quorum);
+        s_rig_turn_at(leader, rig->now_us + 1);
+        int64_t asked = rig->now_us;
+        while (!leader->quorum->ops->stopped(leader->quorum) && rig->now_us < asked + 2000 * MS) {
+            s_rig_run(rig, 1 * MS);
+            s_rig_turn_at(leader, rig->now_us + 1);
+        }
+        assert_true(leader->quorum->ops->stopped(leader->quorum));
+        s_rig_down(leader, false);
+        while (!s_rig_leader_node(rig)) s_rig_run(rig, 1 * MS);
+        assert_true(rig->now_us - asked < RIG_ELECTION_MS * MS / 2); // nobody had to time out
+        assert_ok(s_rig_up(leader));
+        s_rig_assert_well(rig, 3000 * MS);
+    }
+    s_rig_destroy(&rig);
+}
+
+// M14
+static void test_quorum_rules__one_voter_starts_again_two_hundred_times(void **state)
+{
+    (void) state;
+    struct rig *rig = s_rig_formed(90, 1, 0);
+    for (int i = 0; i < 200; i++) {
+        s_write_some(rig, 3);
+        uint64_t acked = rig->acked_last;
+        s_rig_down(&rig->nodes[0], i % 2);
+        assert_ok(s_rig_up(&rig->nodes[0]));
+        s_rig_run(rig, 1 * MS);
+        assert_true(rig->nodes[0].leads); // at once
+        assert_true(rig->nodes[0].last >= acked);
+    }
+    s_rig_destroy(&rig);
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_quorum_rules__entries_of_old_terms_are_not_decided_by_counting),
+        cmocka_unit_test(test_quorum_rules__a_leader_cut_off_answers_nothing),
+        cmocka_unit_test(test_quorum_rules__a_leader_that_slept_is_no_leader),
+        cmocka_unit_test(test_quorum_rules__one_that_was_away_for_long_gets_a_snapshot),
+        cmocka_unit_test(test_quorum_rules__an_installation_may_be_interrupted_anywhere),
+        cmocka_unit_test(test_quorum_rules__a_flipped_bit_is_refused_or_repaired),
+        cmocka_unit_test(test_quorum_rules__a_file_that_is_gone_is_refused),
+        cmocka_unit_test(test_quorum_rules__a_log_that_is_gone_is_missed_by_the_vote),
+        cmocka_unit_test(test_quorum_rules__one_slot_of_the_vote_is_enough),
+        cmocka_unit_test(test_quorum_rules__a_disk_that_fails_ends_the_voter_and_nothing_else),
+        cmocka_unit_test(test_quorum_rules__a_sync_that_hangs_ends_the_voter),
+        cmocka_unit_test(test_quorum_rules__a_full_disk_makes_room_for_another_leader),
+        cmocka_unit_test(test_quorum_rules__nobody_leads_before_all_listed_were_there_once),
+        cmocka_unit_test(test_quorum_rules__forming_may_be_interrupted_anywhere),
+        cmocka_unit_test(test_quorum_rules__a_former_that_is_wiped_can_not_make_two_quorums),
+        cmocka_unit_test(test_quorum_rules__a_wiped_disk_is_not_let_back_in),
+        cmocka_unit_test(test_quorum_rules__an_old_copy_of_a_directory_gives_up),
+        cmocka_unit_test(test_quorum_rules__a_list_that_can_not_be_right_is_refused),
+        cmocka_unit_test(test_quorum_rules__three_grow_to_five_and_shrink_again),
+        cmocka_unit_test(test_quorum_rules__changes_that_could_end_badly_are_refused),
+        cmocka_unit_test(test_quorum_rules__an_addition_may_be_interrupted_anywhere),
+        cmocka_unit_test(test_quorum_rules__a_clean_stop_leaves_no_gap),
+        cmocka_unit_test(test_quorum_rules__one_voter_starts_again_two_hundred_times),
+    };
+    if (argc > 1) cmocka_set_test_filter(argv[1]);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

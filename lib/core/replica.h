@@ -164,7 +164,7 @@ bool weft_replica_aligned(const weft_replica_t *self);
 // Follower: the leader's log does not go on from ours, whatever was found before: align again.
 void weft_replica_unalign(weft_replica_t *self);
 // Follower: the log was emptied, durably, and starts and ends at `offset`, where the leader's begins (not below what we
-// know to be committed). It is aligned then.
+// know to be committed, unless we have nothing). It is aligned then.
 void weft_replica_reset(weft_replica_t *self, int64_t offset);
 // This start was registered anew: assignments from now on are compared with this incarnation.
 void weft_replica_set_incarnation(weft_replica_t *self, weft_id_t incarnation);

@@ -146,8 +146,11 @@ static void s_begin_anew(struct weft_pull *self, int64_t offset)
 {
     weft_partition_t *partition = self->partition;
     int64_t end = weft_log_end(partition->log);
-    // Who is in sync is never below its start. Our end may be above where it begins: by batches that were never committed.
-    bool wrong = offset < weft_replica_committed(partition->replica) || weft_replica_in_sync(partition->replica);
+    // Who is in sync is never below its start. Our end may be above where it begins: by batches that were never
+    // committed, or because our empty log starts in the midst of a batch.
+    bool empty = end == weft_log_start(partition->log);
+    bool below = offset < weft_replica_committed(partition->replica) && !empty;
+    bool wrong = below || weft_replica_in_sync(partition->replica);
     if (wrong) {
         weft_replica_unalign(partition->replica);
         weft_pull_wait(self, S_BAD_US);

@@ -240,7 +240,8 @@ static weft_err_t s_check(weft_partition_t *partition, const struct weft_lead_se
         weft_replica_knows(partition->replica, session->broker, session->incarnation, named->leader_epoch);
     if (code != WEFT_OK || named->align) return code;
     if (named->offset < 0 || named->offset > weft_log_end(partition->log)) return WEFT_ERR_INVALID_REQUEST;
-    bool below = named->offset < weft_log_start(partition->log);
+    int64_t start = weft_log_start(partition->log);
+    bool below = named->offset < start || (named->offset == start && named->last_epoch < 0); // it has no batch yet
     if (below && named->offset != s_first(partition)) return WEFT_ERR_OFFSET_OUT_OF_RANGE;
     if (!s_goes_on(partition, named)) return WEFT_ERR_DIVERGED;
     const struct s_place place = {named->leader_epoch, named->log_start, named->offset, named->synced_end};

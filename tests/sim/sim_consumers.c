@@ -25,8 +25,7 @@ static void s_jump(struct sim_consumer *self, const struct weft_consumer_event *
                             self->name, (long long) from, (long long) to, self->topic, event->partition, event->text);
         return;
     }
-    bool may = sim_history_may_diverge(owner->history, self->topic, event->partition);
-    if (may && !self->durable) return;
+    if (sim_history_may_diverge(owner->history, self->topic, event->partition, self->durable)) return;
     // Deleted from under its feet it may begin again anywhere; to be sent back without that is a loss.
     if (event->type == WEFT_EVENT_RESET &&
         sim_history_may_skip(owner->history, self->topic, event->partition, -1, to)) {

@@ -445,16 +445,21 @@ void sim_history_delete(sim_history_t *self, int topic, int partition, int64_t b
     if (done && before > at->deleted_done) at->deleted_done = before;
 }
 
+int64_t sim_history_deleted(const sim_history_t *self, int topic, int partition)
+{
+    return self->partitions[topic][partition].deleted_asked;
+}
+
 bool sim_history_may_skip(const sim_history_t *self, int topic, int partition, int64_t from, int64_t to)
 {
     const struct partition *at = &self->partitions[topic][partition];
     return at->retained || (from < to && to <= at->deleted_asked);
 }
 
-bool sim_history_may_diverge(const sim_history_t *self, int topic, int partition)
+bool sim_history_may_diverge(const sim_history_t *self, int topic, int partition, bool durable)
 {
     const struct partition *at = &self->partitions[topic][partition];
-    return at->unclean || s_all_lost(at, self->power, 0);
+    return at->unclean || s_all_lost(at, durable ? self->data : self->power, 0);
 }
 
 int64_t sim_history_committed_end(const sim_history_t *self, int topic, int partition)
@@ -479,8 +484,7 @@ void sim_history_final_begin(sim_history_t *self, int topic, int partition, int6
         sim_history_violate(self, "I1: topic %d partition %d begins at %lld, though nobody deleted above %lld", topic,
                             partition, (long long) log_start, (long long) at->deleted_asked);
     }
-    // A new leader may not have heard of it, and begins lower.
-    if (log_start < at->deleted_done && (at->leaders & (at->leaders - 1)) == 0) {
+    if (log_start < at->deleted_done && !at->unclean && !s_all_lost(at, self->data, 0)) {
         sim_history_violate(self, "topic %d partition %d begins at %lld, though all below %lld was deleted", topic,
                             partition, (long long) log_start, (long long) at->deleted_done);
     }

@@ -87,10 +87,11 @@ void sim_history_read(sim_history_t *self, const char *reader, int topic, const 
                       bool durable, int64_t now_us);
 // Somebody asked to delete below `before`; `done`: and was told that it starts there now.
 void sim_history_delete(sim_history_t *self, int topic, int partition, int64_t before, bool done);
+int64_t sim_history_deleted(const sim_history_t *self, int topic, int partition); // all below may be gone
 // May a reader that stood at `from` go on at `to`, forward, because all in between was deleted?
 bool sim_history_may_skip(const sim_history_t *self, int topic, int partition, int64_t from, int64_t to);
-// May committed records of it have been lost? Only then may a reader at level committed be sent back.
-bool sim_history_may_diverge(const sim_history_t *self, int topic, int partition);
+// May records of it have been lost that such a reader has seen? Only then may it be sent back.
+bool sim_history_may_diverge(const sim_history_t *self, int topic, int partition, bool durable);
 
 // ---- the end: the whole log, read once more by one reader, in order of offsets
 

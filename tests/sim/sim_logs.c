@@ -120,9 +120,10 @@ static void s_compare_partition(struct sim_nodes *nodes, const struct sim_client
                                 copy->broker);
         }
     }
+    int64_t deleted = sim_history_deleted(clients->history, t, p); // what stands below is shown to nobody
     for (size_t i = 1; i < count; i++) {
-        s_compare(clients->history, name, p, &copies[0], &copies[i], s_max(copies[0].start, copies[i].start),
-                  committed);
+        int64_t from = s_max(deleted, s_max(copies[0].start, copies[i].start));
+        s_compare(clients->history, name, p, &copies[0], &copies[i], from, committed);
     }
     for (size_t i = 0; i < count; i++) free(copies[i].batches);
 }

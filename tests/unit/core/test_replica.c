@@ -539,6 +539,24 @@ static void test_replica__joins_by_synced_end_and_counts_from_the_asking_on(void
     weft_replica_destroy(&replica);
 }
 
+// What an earlier leader called durable may be all that this one inherited, whatever marks it knows itself. A member that
+// joins without having synced that would be the last one standing when both lose power.
+static void test_replica__joins_with_all_that_was_inherited_on_its_disk(void **state)
+{
+    (void) state;
+    weft_replica_t *replica = s_new(100);
+    weft_replica_opened(replica, 0, 20, 20, 4);
+    assert_int_equal(s_assign(replica, s_assignment(SELF, 5, 1, 3, 1, 2)), WEFT_OK); // below min_insync: no marks
+    assert_int_equal(weft_replica_report(replica, 2, s_id(2), 5, 20, 8, 0), WEFT_OK);
+    s_expect_none(replica);
+    assert_int_equal(weft_replica_report(replica, 2, s_id(2), 5, 20, 20, 0), WEFT_OK);
+    struct weft_replica_effect effect;
+    assert_true(weft_replica_effect(replica, &effect));
+    assert_int_equal(effect.type, WEFT_REPLICA_ASK_ISR);
+    assert_true(s_proposed(&effect, 1));
+    weft_replica_destroy(&replica);
+}
+
 static void test_replica__a_follower_takes_marks_only_of_what_it_has(void **state)
 {
     (void) state;
@@ -595,6 +613,92 @@ static void test_replica__asks_again_for_an_epoch_that_it_lacks(void **state)
     weft_replica_destroy(&replica);
 }
 
+static void test_replica__tells_how_far_its_members_are(void **state)
+{
+    (void) state;
+    struct weft_replica_peer peers[WEFT_REPLICA_MEMBERS_MAX];
+    weft_replica_t *replica = s_leader(3, 2, 1);
+    s_produce(replica, 1, WEFT_ACKS_LEADER, false);
+    assert_int_equal(weft_replica_report(replica, 2, s_id(2), 5, 10, 5, 300), WEFT_OK);
+    weft_replica_tick(replica, 400);
+    assert_int_equal(weft_replica_peers(replica, peers), 3);
+    assert_int_equal(peers[0].broker, SELF);
+    assert_int_equal(peers[0].log_end, 10);
+    assert_int_equal(peers[0].behind_ms, 0);
+    assert_true(peers[1].in_sync && peers[1].log_end == 10 && peers[1].synced_end == 5);
+    assert_true(!peers[2].in_sync && peers[2].log_end == -1 && peers[2].synced_end == -1);
+    assert_int_equal(peers[2].behind_ms, 400);
+    assert_true(weft_replica_counts(replica, 2));
+    assert_false(weft_replica_counts(replica, 3));
+    assert_false(weft_replica_counts(replica, 9));
+    assert_true(weft_replica_in_sync(replica));
+    weft_replica_destroy(&replica);
+}
+
+static void test_replica__knows_a_follower_by_its_start_and_epoch(void **state)
+{
+    (void) state;
+    weft_replica_t *replica = s_leader(2, 2, 1);
+    assert_int_equal(weft_replica_knows(replica, 2, s_id(2), 5), WEFT_OK);
+    assert_int_equal(weft_replica_knows(replica, 2, s_id(2), 4), WEFT_ERR_STALE_EPOCH);
+    assert_int_equal(weft_replica_knows(replica, 2, s_id(2), 6), WEFT_ERR_UNKNOWN_EPOCH);
+    assert_int_equal(weft_replica_knows(replica, 2, s_id(3), 5), WEFT_ERR_FENCED);
+    assert_int_equal(weft_replica_knows(replica, 3, s_id(3), 5), WEFT_ERR_UNKNOWN_BROKER);
+    weft_replica_destroy(&replica);
+}
+
+static void test_replica__a_new_incarnation_takes_its_role_with_the_next_assignment(void **state)
+{
+    (void) state;
+    weft_replica_t *replica = s_leader(2, 2, 1);
+    weft_replica_set_incarnation(replica, s_id(9));
+    assert_int_equal(weft_replica_role(replica), WEFT_ROLE_LEADER);
+    assert_int_equal(s_assign(replica, s_assignment(SELF, 5, 2, 2, 2, 1)), WEFT_OK); // it names the start before
+    assert_int_equal(weft_replica_role(replica), WEFT_ROLE_NONE);
+    struct weft_replica_assignment now = s_assignment(SELF, 6, 3, 2, 2, 1);
+    now.members[0].incarnation = s_id(9);
+    assert_int_equal(s_assign(replica, now), WEFT_OK);
+    assert_int_equal(weft_replica_role(replica), WEFT_ROLE_LEADER);
+    weft_replica_destroy(&replica);
+}
+
+static void test_replica__begins_anew_and_aligns_again_when_told(void **state)
+{
+    (void) state;
+    weft_replica_t *replica = s_new(10);
+    weft_replica_opened(replica, 0, 100, 90, 4);
+    assert_int_equal(s_assign(replica, s_assignment(2, 6, 1, 2, 1, 1)), WEFT_OK);
+    assert_false(weft_replica_aligned(replica));
+    weft_replica_reset(replica, 500);
+    weft_replica_check(replica);
+    assert_true(weft_replica_aligned(replica));
+    assert_int_equal(weft_replica_log_start(replica), 500);
+    assert_int_equal(weft_replica_committed(replica), 500);
+    assert_int_equal(weft_replica_last_epoch(replica), -1);
+    weft_replica_unalign(replica); // nothing in it that could differ
+    assert_true(weft_replica_aligned(replica));
+    struct weft_batch batch = {
+        .format = 1, .base_offset = 500, .leader_epoch = 6, .count = 10, .last_offset_delta = 9, .producer_id = -1};
+    weft_replica_followed(replica, &batch);
+    weft_replica_unalign(replica);
+    assert_false(weft_replica_aligned(replica));
+    weft_replica_diverged(replica, 6, 505, 6, 510);
+    s_expect_mark(replica, WEFT_REPLICA_TRUNCATE, 505);
+    weft_replica_destroy(&replica);
+}
+
+static void test_replica__tells_when_somebody_waits_for_the_disks(void **state)
+{
+    (void) state;
+    weft_replica_t *replica = s_leader(2, 2, 1);
+    assert_false(weft_replica_durable_wanted(replica));
+    s_produce(replica, 1, WEFT_ACKS_ALL, false);
+    assert_false(weft_replica_durable_wanted(replica));
+    s_produce(replica, 2, WEFT_ACKS_ALL, true);
+    assert_true(weft_replica_durable_wanted(replica));
+    weft_replica_destroy(&replica);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -619,9 +723,15 @@ int main(void)
         cmocka_unit_test(test_replica__a_hung_disk_lags_though_its_log_end_follows),
         cmocka_unit_test(test_replica__a_busy_member_a_little_behind_does_not_lag),
         cmocka_unit_test(test_replica__joins_by_synced_end_and_counts_from_the_asking_on),
+        cmocka_unit_test(test_replica__joins_with_all_that_was_inherited_on_its_disk),
         cmocka_unit_test(test_replica__a_follower_takes_marks_only_of_what_it_has),
         cmocka_unit_test(test_replica__truncates_where_the_leader_s_epoch_ends),
         cmocka_unit_test(test_replica__asks_again_for_an_epoch_that_it_lacks),
+        cmocka_unit_test(test_replica__tells_how_far_its_members_are),
+        cmocka_unit_test(test_replica__knows_a_follower_by_its_start_and_epoch),
+        cmocka_unit_test(test_replica__a_new_incarnation_takes_its_role_with_the_next_assignment),
+        cmocka_unit_test(test_replica__begins_anew_and_aligns_again_when_told),
+        cmocka_unit_test(test_replica__tells_when_somebody_waits_for_the_disks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -120,12 +120,13 @@ static void s_catch_up(const weft_replica_t *self, struct weft_replica_view *vie
     view->target_ms = now_ms;
 }
 
-// Has it all that acknowledgements and the new leadership rest on? (rule 3)
+// Has it all that acknowledgements and the new leadership rest on? (rule 3) What an earlier leader called durable is not
+// known here, but all of it was inherited.
 static bool s_may_join(const weft_replica_t *self, const struct weft_replica_view *view)
 {
     if (weft_mutated("join_by_log_end")) return view->log_end >= self->committed;
     return view->synced_end >= self->durable && view->log_end >= self->committed &&
-           view->log_end >= self->inherited_end && view->log_start >= self->log_start;
+           view->synced_end >= self->inherited_end && view->log_start >= self->log_start;
 }
 
 /*

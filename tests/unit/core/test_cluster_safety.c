@@ -45,6 +45,9 @@ struct broker {
     struct report reports[BROKERS];
     unsigned asked_in; // counted since, until the partition epoch moves
     int32_t asked_epoch;
+    int32_t led_epoch; // in which it leads, or led, and what it had when it began
+    size_t inherited_end;
+    size_t committed, durable; // what it acknowledged in this run
 };
 
 struct ask {
@@ -67,6 +70,7 @@ struct world {
     size_t acknowledged_end;
     uint32_t unclean_stops, unclean_max, lowest_min;
     uint64_t calm;        // of so many steps one is a fault or an order
+    uint64_t slow;        // of so many turns of a disk one syncs
     int32_t newest_epoch; // in which anybody led
     bool elected_any;
 };
@@ -113,6 +117,16 @@ static bool s_leads(const struct world *self, int32_t id)
     return broker->up && broker->registered && view->leader == id && view->incarnations[id] == broker->incarnation;
 }
 
+// Takes up a view of the state.
+static void s_know(struct world *self, int32_t id, size_t index)
+{
+    struct broker *broker = &self->brokers[id];
+    broker->view = index;
+    if (!s_leads(self, id) || broker->led_epoch == s_view(self, id)->leader_epoch) return;
+    broker->led_epoch = s_view(self, id)->leader_epoch;
+    broker->inherited_end = broker->end;
+}
+
 // ---- brokers' lives
 
 static void s_start(struct world *self, int32_t id)
@@ -125,8 +139,9 @@ static void s_start(struct world *self, int32_t id)
     broker->clean = false;
     broker->incarnation = ++self->next_incarnation;
     broker->synced = broker->end; // recovery
-    broker->aligned_epoch = NONE;
+    broker->aligned_epoch = broker->led_epoch = NONE;
     broker->asked_in = 0;
+    broker->committed = broker->durable = 0;
     memset(broker->reports, 0, sizeof broker->reports);
 }
 
@@ -139,7 +154,7 @@ static void s_join(struct world *self, int32_t id)
                      WEFT_OK);
     broker->registered = true;
     s_remember(self);
-    broker->view = self->history_count - 1;
+    s_know(self, id, self->history_count - 1);
 }
 
 static void s_stop(struct world *self, int32_t id)
@@ -239,6 +254,9 @@ static void s_acknowledge(struct world *self, int32_t id)
     if (!s_leads(self, id)) return;
     size_t committed, durable;
     s_marks(self, id, &committed, &durable);
+    struct broker *broker = &self->brokers[id];
+    if (committed > broker->committed) broker->committed = committed;
+    if (durable > broker->durable) broker->durable = durable;
     bool gentle = self->unclean_stops < self->lowest_min;
     for (size_t i = 0; i < committed; i++) {
         if (i >= self->acknowledged_end) {
@@ -261,16 +279,15 @@ static void s_ask_for(struct world *self, int32_t id)
     const struct view *view = s_view(self, id);
     if (!s_leads(self, id) || self->ask_count == ASKS_MAX) return;
     if (broker->asked_epoch == view->partition_epoch && broker->asked_in) return; // one at a time
-    size_t committed, durable;
-    s_marks(self, id, &committed, &durable);
     struct ask ask = {.partition_epoch = view->partition_epoch, .leader_epoch = view->leader_epoch, .leader = id};
     unsigned joining = 0;
     for (int32_t i = 0; i < BROKERS; i++) {
         unsigned bit = 1u << i;
         struct report report = s_report(self, id, i);
         ask.incarnations[i] = view->incarnations[i];
-        bool fits = (view->replicas & bit) && report.incarnation == view->incarnations[i] && report.end >= committed &&
-                    report.synced >= durable && report.end >= self->acknowledged_end;
+        bool fits = (view->replicas & bit) && report.incarnation == view->incarnations[i] &&
+                    report.end >= broker->committed && report.synced >= broker->durable &&
+                    report.synced >= broker->inherited_end; // rule 3
         if (i == id || ((view->isr & bit) && s_below(self, 4))) ask.isr |= bit;
         if (!(view->isr & bit) && fits && s_below(self, 4)) joining |= bit;
     }
@@ -380,7 +397,7 @@ static void s_hear(struct world *self, int32_t id)
     struct broker *broker = &self->brokers[id];
     size_t behind = self->history_count - 1 - broker->view;
     if (broker->up && broker->registered && behind)
-        broker->view += s_below(self, 2) ? behind : 1 + s_below(self, behind);
+        s_know(self, id, broker->view + (s_below(self, 2) ? behind : 1 + s_below(self, behind)));
 }
 
 static void s_step(struct world *self)
@@ -409,7 +426,9 @@ static void s_step(struct world *self)
     case 7:
     case 8: s_append(self, id); break;
     case 9:
-    case 10: broker->synced = broker->end; break;
+    case 10:
+        if (s_below(self, self->slow) == 0) broker->synced = broker->end;
+        break;
     case 11:
     case 12:
     case 13: s_hear(self, id); break;
@@ -427,10 +446,9 @@ static void s_heal(struct world *self)
     for (int32_t i = 0; i < BROKERS; i++) {
         s_start(self, i);
         s_join(self, i);
-        self->brokers[i].view = self->history_count - 1;
     }
     s_elect_reported(self);
-    for (int32_t i = 0; i < BROKERS; i++) self->brokers[i].view = self->history_count - 1;
+    for (int32_t i = 0; i < BROKERS; i++) s_know(self, i, self->history_count - 1);
     assert_true(s_now(self)->leader >= 0);
     s_check_world(self);
 }
@@ -443,6 +461,7 @@ static void s_run(uint64_t seed, bool gentle, int steps, size_t *acknowledged, s
     weft_rand_init(&self->rand, seed);
     self->lowest_min = 3;
     self->unclean_max = gentle ? 2 : UINT32_MAX;
+    self->slow = 1 + s_below(self, 10);
     self->calm = 3 + s_below(self, s_below(self, 2) ? 20 : 120);
     for (int32_t i = 0; i < BROKERS; i++) {
         self->brokers[i].clean = true;

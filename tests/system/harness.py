@@ -52,10 +52,10 @@ class Up:
 
     def __init__(self, directory, *options):
         self.directory = pathlib.Path(directory)
-        self.options = list(options)
+        self.options = list(map(str, options))
         self.process = None
         self.endpoint = None
-        self.listen = f"tcp://127.0.0.1:{free_ports(8)}"
+        self.listen = f"tcp://127.0.0.1:{free_ports(12)}"
 
     def start(self):
         ready = self.directory / "ready"

@@ -221,6 +221,7 @@ def test_cli__up_takes_settings_and_says_how_it_is_reached_and_that_it_stopped()
     with tempfile.TemporaryDirectory() as directory:
         for arguments, words in ((("--listen", "127.0.0.1:9650"), "'127.0.0.1:9650', no endpoint; did you mean tcp://127.0.0.1:9650?"),
                                  (("--brokers", 3, "--advertise", "tcp://127.0.0.1:1"), "--advertise is of one broker"),
+                                 (("--coordinators", 2), "it takes 1, 3 or 5"),
                                  (("--set", "listen=tcp://127.0.0.1:1"), "there is --listen")):
             done = weft("up", "--data", directory, *arguments, status=2)
             assert words in done.stderr, done.stderr
@@ -240,9 +241,25 @@ def test_cli__up_takes_settings_and_says_how_it_is_reached_and_that_it_stopped()
                 node.weft("produce", "orders", input="one\n")
 
 
+def test_cli__up_runs_a_whole_cluster_in_one_process():
+    with up("--brokers", 3, "--coordinators", 3) as node:
+        voters = weft_json("cluster", "voters", bootstrap=node.endpoint)
+        assert len(voters) == 3 and sum(voter["active"] for voter in voters) == 1, voters
+        node.weft("topic", "create", "orders", "--partitions", 3)
+        node.weft("produce", "orders", input="".join(f"{n}\n" for n in range(1000)))
+        partitions = weft_json("topic", "describe", "orders", bootstrap=node.endpoint)["partitions"]
+        assert all(sorted(p["replicas"]) == sorted(p["isr"]) == [1, 2, 3] for p in partitions), partitions
+        assert node.stop() == 0, node.trace()
+        node.start()
+        one_of_three = ",".join(("tcp://127.0.0.1:1", "tcp://127.0.0.1:2", node.endpoint))  # one that lives is enough
+        assert sorted(map(int, weft("consume", "orders", "--exit-at-end", bootstrap=one_of_three).stdout.split())) == list(range(1000))
+        assert weft("consume", "orders", "--exit-at-end", bootstrap=voters[0]["endpoint"]).stdout.count("\n") == 1000  # a coordinator is, too
+
+
 def test_cli__help_manual_and_completion_cover_every_verb():
     overview = weft("help").stdout
-    for verb in ("up", "topic create", "produce", "consume", "cluster status", "log dump", "bench limit"):
+    for verb in ("up", "topic create", "produce", "consume", "cluster status", "cluster drain", "cluster remove", "cluster reassign", "cluster balance", "cluster elect",
+                 "cluster alter", "cluster voters", "log dump", "bench limit"):
         assert verb in overview
         assert "usage:" in weft(*verb.split(), "--help").stdout
         manual = weft("manual", *verb.split()).stdout

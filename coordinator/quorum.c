@@ -167,6 +167,8 @@ static int64_t s_turn(weft_quorum_t *base, int64_t now_us)
     struct weft_quorum_self *self = s_self(base);
     self->now_us = now_us;
     if (self->failed) return WEFT_TIME_NEVER;
+    if (self->growing) weft_quorum_form_turn(self);
+    if (self->growing && !self->failed) return now_us + 100 * 1000;
     if (!self->raft && now_us >= self->raft_again_us && weft_quorum_raft_start(self)) weft_quorum_peers_follow(self);
     if (!self->raft) {
         weft_quorum_settle(self);
@@ -221,7 +223,7 @@ static void s_link(weft_quorum_t *base, weft_link_t link, bool up)
         if (peer->link != link) continue;
         peer->up = up;
         peer->asked_us = weft_port_now_us(&self->port);
-        if (up && !self->failed && self->raft) weft_quorum_hello(self, peer, true);
+        if (up && !self->failed && (self->raft || self->growing)) weft_quorum_hello(self, peer, true);
     }
 }
 
@@ -235,7 +237,7 @@ static void s_start(weft_quorum_t *base, const weft_port_t *port, weft_part_id_t
     self->started = true;
     self->now_us = weft_port_now_us(port);
     snprintf(self->endpoint, sizeof self->endpoint, "%s", endpoint);
-    if (weft_quorum_raft_start(self)) weft_quorum_peers_follow(self);
+    if (weft_quorum_raft_start(self) || self->growing) weft_quorum_peers_follow(self);
 }
 
 static weft_err_t s_propose(weft_quorum_t *base, weft_slice_t command, uint64_t token)
@@ -281,6 +283,7 @@ static const char *s_waits(const weft_quorum_t *base)
 {
     const struct weft_quorum_self *self = s_const(base);
     const struct raft_server *me = weft_quorum_server(weft_quorum_in_force(self), self->server);
+    if (self->growing) return self->waiting.code ? self->waiting.text : "grows to several coordinators";
     if (self->started && !self->raft) return "the disk is full; free space, it goes on by itself then";
     if (self->refused.code && !weft_quorum_has_leader(self)) return self->refused.text;
     if (me && me->role == RAFT_VOTER) return NULL;

@@ -108,6 +108,21 @@ static bool s_all_known(struct weft_quorum_self *self)
     return true;
 }
 
+static void s_write_first(struct weft_quorum_self *self, const struct raft_configuration *all)
+{
+    weft_buf_t bytes;
+    weft_buf_init(&bytes);
+    weft_quorum_configuration_encode(all, &bytes);
+    weft_err_t err = s_begin(self, self->format_id, weft_buf_slice(&bytes));
+    weft_buf_fini(&bytes);
+    if (err == WEFT_ERR_DISK_FULL)
+        s_wait(self, "forming the quorum: the disk is full");
+    else if (err)
+        weft_quorum_fail(self, err, "writing the first entry failed");
+    else
+        weft_trace(WEFT_TRACE_INFO, self->name, "formed a quorum of %zu", self->list_count);
+}
+
 static void s_form(struct weft_quorum_self *self)
 {
     if (!s_all_known(self)) return;
@@ -123,21 +138,14 @@ static void s_form(struct weft_quorum_self *self)
         }
         s_add(&configuration, &voter);
     }
-    weft_buf_t bytes;
-    weft_buf_init(&bytes);
-    weft_quorum_configuration_encode(&configuration, &bytes);
+    if (self->growing)
+        weft_quorum_grow(self, &configuration);
+    else
+        s_write_first(self, &configuration);
     raft_configuration_close(&configuration);
-    weft_err_t err = s_begin(self, self->format_id, weft_buf_slice(&bytes));
-    weft_buf_fini(&bytes);
-    if (err == WEFT_ERR_DISK_FULL) {
-        s_wait(self, "forming the quorum: the disk is full");
-    } else if (err) {
-        weft_quorum_fail(self, err, "writing the first entry failed");
-    } else {
-        weft_trace(WEFT_TRACE_INFO, self->name, "formed a quorum of %zu", self->list_count);
-        s_restart(self);
-        for (size_t i = 0; i < self->peer_count; i++) weft_quorum_hello(self, &self->peers[i], false);
-    }
+    if (self->failed || self->growing || weft_quorum_is_empty(self)) return; // tried again
+    s_restart(self);
+    for (size_t i = 0; i < self->peer_count; i++) weft_quorum_hello(self, &self->peers[i], false);
 }
 
 // The first of those listed forms.
@@ -160,12 +168,12 @@ static void s_ask_all(struct weft_quorum_self *self)
 
 void weft_quorum_form_turn(struct weft_quorum_self *self)
 {
-    if (s_has_configuration(self)) {
+    if (s_has_configuration(self) && !self->growing) {
         self->waiting.code = WEFT_OK;
         return;
     }
     s_ask_all(self);
-    if (s_is_former(self) && weft_quorum_is_empty(self))
+    if (self->growing || (s_is_former(self) && weft_quorum_is_empty(self)))
         s_form(self);
     else if (!self->refused.code)
         s_wait(self,
@@ -262,12 +270,12 @@ void weft_quorum_hello(struct weft_quorum_self *self, struct weft_quorum_peer *p
 // Others may tell us what we should know ourselves: that would be a copy of our directory from before.
 static void s_check_stale(struct weft_quorum_self *self, const struct weft_quorum_request *from)
 {
-    if (from->to != self->server || weft_mutated("stale_disk_goes_on")) return;
+    if (from->to != self->server || !self->raft || weft_mutated("stale_disk_goes_on")) return;
     if (from->index_term <= raft_current_term(self->raft) && from->commit <= weft_quorum_log_last(&self->log)) return;
     weft_quorum_give_up(
         self, WEFT_ERR_DAMAGED,
-        "an old copy of this coordinator's data directory was put back: the others have seen more of it "
-        "than it knows itself; remove it from the quorum and add it with an empty directory");
+        "the others have seen more of this coordinator than its data directory knows: an old copy was put back, or the "
+        "end of its log was lost: remove it from the quorum and add it with an empty one");
 }
 
 static void s_hear_refusal(struct weft_quorum_self *self, const struct weft_quorum_request *from)
@@ -316,4 +324,7 @@ void weft_quorum_hello_taken(struct weft_quorum_self *self, const struct weft_qu
     if (self->failed || !(from->flags & S_PLEASE_ANSWER)) return;
     peer = weft_quorum_peer_of_id(self, from->from_id); // the offer may have moved it
     if (peer) s_hello(self, peer, from->from, 0);
+    weft_slice_t first;
+    bool nothing = from->index == 0 && from->to == self->server && peer && peer->server == from->from;
+    if (nothing && !s_offer(self, from->from, &first)) weft_quorum_grow_offer(self, peer);
 }

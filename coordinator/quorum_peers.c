@@ -463,7 +463,7 @@ static void s_meet_stranger(struct weft_quorum_self *self, const struct weft_quo
 static void s_take(struct weft_quorum_self *self, const struct weft_quorum_request *from, weft_frame_t *data)
 {
     struct weft_quorum_voter sender = {.id = from->from_id, .server = from->from};
-    memcpy(sender.endpoint, from->endpoint.data, from->endpoint.size);
+    if (from->endpoint.size) memcpy(sender.endpoint, from->endpoint.data, from->endpoint.size);
     char address[WEFT_QUORUM_ADDRESS_BYTES_MAX];
     weft_quorum_address(&sender, address);
     struct raft_message message = {.server_id = from->from, .server_address = address};
@@ -486,7 +486,7 @@ void weft_quorum_message_taken(struct weft_quorum_self *self, struct weft_messag
 {
     struct weft_quorum_request from;
     struct weft_error error;
-    if (self->failed || !self->raft) return;
+    if (self->failed || (!self->raft && !self->growing)) return;
     if (weft_quorum_request_decode(&self->codec, weft_frame_slice(&message->header), &from, &error) != WEFT_OK) return;
     if (from.from == 0 || from.from == self->server || from.from_id < 1 || from.term > WEFT_QUORUM_TERM_MAX) return;
     if (from.endpoint.size >= WEFT_ENDPOINT_BYTES_MAX) return;
@@ -494,7 +494,7 @@ void weft_quorum_message_taken(struct weft_quorum_self *self, struct weft_messag
                 weft_id_equal(from.cluster_id, self->log.cluster);
     if (from.kind == S_WHO_ARE_YOU) {
         weft_quorum_hello_taken(self, &from);
-    } else if (ours && !weft_id_is_zero(from.cluster_id) && from.to == self->server) {
+    } else if (self->raft && ours && !weft_id_is_zero(from.cluster_id) && from.to == self->server) {
         if (weft_id_is_zero(self->log.cluster))
             self->log.cluster = from.cluster_id; // goes to the disk with what it sends
         s_take(self, &from, &message->data);

@@ -34,15 +34,21 @@ static weft_err_t s_read_vote(struct weft_quorum_self *self, bool fresh, struct 
     return WEFT_OK;
 }
 
-// An installed snapshot makes the log begin anew; a crash may have come between the two.
+// An installed snapshot, or one by which a quorum of one grew, makes the log begin anew; a crash may have come between.
+static bool s_is_begun(const struct weft_quorum_self *self)
+{
+    uint64_t index = self->snapshot.index;
+    if (self->snapshot.grown) return self->log.first > index;
+    if (!self->snapshot.installed || self->vote.committed >= index) return true;
+    const struct weft_quorum_record *record = weft_quorum_log_get(&self->log, index);
+    return weft_quorum_log_last(&self->log) >= index &&
+           (record ? record->term == self->snapshot.term : self->log.first == index + 1);
+}
+
 static weft_err_t s_finish_install(struct weft_quorum_self *self, struct weft_error *error)
 {
-    uint64_t index = self->snapshot.index, last = weft_quorum_log_last(&self->log);
-    if (!self->snapshot.installed || self->vote.committed >= index) return WEFT_OK;
-    const struct weft_quorum_record *record = weft_quorum_log_get(&self->log, index);
-    bool begun = last >= index && (record ? record->term == self->snapshot.term : self->log.first == index + 1);
-    if (begun) return WEFT_OK;
-    weft_err_t err = weft_quorum_log_reset(&self->log, index);
+    if (s_is_begun(self)) return WEFT_OK;
+    weft_err_t err = weft_quorum_log_reset(&self->log, self->snapshot.index);
     return err ? weft_error_set(error, err, "%s/log can't be begun anew: %s", self->directory, weft_err_sentence(err))
                : WEFT_OK;
 }
@@ -99,12 +105,14 @@ static bool s_stored_configuration(const struct weft_quorum_self *self, struct r
 static weft_err_t s_compare(struct weft_quorum_self *self, const struct raft_configuration *stored,
                             struct weft_error *error)
 {
-    if (stored->n == 1 && self->list_count > 1)
-        return weft_error_set(
-            error, WEFT_ERR_INVALID_CONFIG,
-            "the option `coordinators` lists %zu, but %s is of a cluster with one coordinator; growing "
-            "it is an offline step (docs/STORAGE.md, \"From one coordinator to three\")",
-            self->list_count, self->directory);
+    if (stored->n == 1 && self->list_count > 1) {
+        if (self->list_count == 2)
+            return weft_error_set(error, WEFT_ERR_INVALID_CONFIG,
+                                  "a cluster with one coordinator grows to 3 or 5, not to 2");
+        weft_trace(WEFT_TRACE_INFO, self->name, "was the only coordinator, and is to be one of %zu", self->list_count);
+        self->growing = true;
+        return WEFT_OK;
+    }
     if (stored->n > 1 && self->list_count <= 1)
         return weft_error_set(error, WEFT_ERR_INVALID_CONFIG,
                               "%s is of a cluster with %u coordinators; list them all in the option `coordinators`",

@@ -7,6 +7,7 @@
  *     quorum_step.c      raft_step(): events in; terms, entries, messages and commits out
  *     quorum_apply.c     committed entries to the state machine, gain and loss of office
  *     quorum_form.c      how voters get to know each other and the first configuration
+ *     quorum_grow.c      from one voter to several
  *     quorum_peers.c     links, messages to and from other voters
  *     quorum_snapshot.c  snapshots taken, sent, installed
  *     quorum_members.c   voters that come and go, leadership that is handed over
@@ -45,8 +46,9 @@ struct weft_quorum_peer {
     int64_t heard_us; // 0: never
     int64_t asked_us; // "who are you" went out
     int64_t told_us;  // it was told that it is none of us
-    uint64_t term;    // highest that a message of `server` carried
-    uint64_t acked;   // highest committed entry that it acknowledged to us
+    int64_t offered_us;
+    uint64_t term;  // highest that a message of `server` carried
+    uint64_t acked; // highest committed entry that it acknowledged to us
 };
 
 enum weft_snapshot_step { WEFT_SNAPSHOT_IDLE, WEFT_SNAPSHOT_WRITING, WEFT_SNAPSHOT_RENAMED };
@@ -56,6 +58,7 @@ struct weft_snapshot_head {
     uint64_t index, term;
     weft_id_t cluster;
     bool installed; // it came from the leader: the log may end before it
+    bool grown;     // a quorum of one grew by it: the log begins behind it
     uint64_t configuration_index;
 };
 
@@ -102,6 +105,7 @@ struct weft_quorum_self {
     struct raft *raft; // NULL before the start and while it waits to be started again
     int64_t raft_again_us;
     bool prewritten; // the entries of this step are in the log already
+    bool growing;    // it was alone, and is to be one of several: libraft waits
     bool led;        // as the state machine was told
     uint64_t applied;
     bool applying;
@@ -196,6 +200,13 @@ void weft_quorum_form_turn(struct weft_quorum_self *self);
 void weft_quorum_hello(struct weft_quorum_self *self, struct weft_quorum_peer *peer, bool ask);
 void weft_quorum_hello_taken(struct weft_quorum_self *self, const struct weft_quorum_request *message);
 
+// ---- quorum_grow.c
+
+// All others are known and have nothing: from now on they are voters. Blocks.
+void weft_quorum_grow(struct weft_quorum_self *self, const struct raft_configuration *all);
+// Gives the snapshot to one that has nothing and stands in it.
+void weft_quorum_grow_offer(struct weft_quorum_self *self, struct weft_quorum_peer *peer);
+
 // ---- quorum_peers.c
 
 struct weft_quorum_peer *weft_quorum_peer_of_id(struct weft_quorum_self *self, int32_t id);
@@ -213,6 +224,9 @@ void weft_quorum_message_taken(struct weft_quorum_self *self, struct weft_messag
 
 // The snapshot on the disk, if there is one: restores the state machine and fills snapshot and configuration.
 weft_err_t weft_quorum_snapshot_load(struct weft_quorum_self *self, bool log_whole, struct weft_error *error);
+// Writes the state machine as it is under another configuration, durably, and makes it the snapshot. Blocks.
+weft_err_t weft_quorum_snapshot_write(struct weft_quorum_self *self, uint64_t index, uint64_t term,
+                                      const struct raft_configuration *configuration);
 void weft_quorum_snapshot_turn(struct weft_quorum_self *self);
 void weft_quorum_snapshot_synced(struct weft_quorum_self *self, weft_err_t result);
 // libraft wants one installed; its state is in install_state. The configuration is taken over.

@@ -8,8 +8,8 @@
 // durable itself: a start that finds the log short of an installed snapshot finishes that (rule 3). Only one is on its
 // way at a time, and one to be installed is waited for by libraft, so it wins (rule 5).
 //
-// The file is a msgpack stream: CRC-32C of all behind it, index, term, index of the configuration, whether it was
-// installed, cluster id, configuration, state.
+// The file is a msgpack stream: CRC-32C of all behind it, index, term, index of the configuration, how it came
+// about (false: taken, true: installed, 1: grown), cluster id, configuration, state.
 #include "quorum_self.h"
 
 #include "../lib/base/assert.h"
@@ -59,7 +59,7 @@ static void s_encode_head(const struct weft_snapshot_head *head, const struct ra
         *at++ = 0xcf;
         at = s_put(at, numbers[i], 8);
     }
-    *at++ = head->installed ? 0xc3 : 0xc2;
+    *at++ = head->grown ? 0x01 : head->installed ? 0xc3 : 0xc2;
     *at++ = 0xc4;
     *at++ = 16;
     memcpy(at, head->cluster.bytes, 16);
@@ -82,7 +82,8 @@ static weft_slice_t s_decode(weft_slice_t bytes, struct weft_snapshot_head *head
     *head = (struct weft_snapshot_head){.index = s_get(data + 6, 8),
                                         .term = s_get(data + 15, 8),
                                         .configuration_index = s_get(data + 24, 8),
-                                        .installed = data[32] == 0xc3};
+                                        .installed = data[32] == 0xc3,
+                                        .grown = data[32] == 0x01};
     memcpy(head->cluster.bytes, data + 35, 16);
     size_t size = (size_t) s_get(data + 52, 4);
     if (size > bytes.size - S_HEAD_BYTES) return WEFT_SLICE_NIL;
@@ -355,6 +356,28 @@ static void s_installed(struct weft_quorum_self *self)
     if (!weft_quorum_step(self, &event)) return;
     (void) weft_quorum_keep_vote(self, self->vote.term, self->vote.voted_for);
     weft_quorum_peers_follow(self);
+}
+
+// ---- growing
+
+weft_err_t weft_quorum_snapshot_write(struct weft_quorum_self *self, uint64_t index, uint64_t term,
+                                      const struct raft_configuration *configuration)
+{
+    weft_buf_t bytes;
+    char path[WEFT_QUORUM_PATH_BYTES_MAX + 32];
+    weft_quorum_path(self, "snapshot", path);
+    weft_buf_init(&bytes);
+    self->making = (struct weft_snapshot_head){
+        .index = index, .term = term, .cluster = self->log.cluster, .grown = true, .configuration_index = index};
+    raft_configuration_close(&self->making_configuration);
+    weft_quorum_configuration_copy(configuration, &self->making_configuration);
+    s_encode_head(&self->making, &self->making_configuration, &bytes);
+    self->events.snapshot(self->context, &bytes);
+    (void) s_put(bytes.data + 1, weft_crc32c(0, bytes.data + 5, bytes.size - 5), 4);
+    weft_err_t err = weft_disk_replace_file(self->disk, path, weft_buf_slice(&bytes));
+    weft_buf_fini(&bytes);
+    if (!err) s_is_now(self);
+    return err;
 }
 
 // ---- both

@@ -317,6 +317,7 @@ static void s_configure(struct weft_quorum_self *self)
 
 bool weft_quorum_raft_start(struct weft_quorum_self *self)
 {
+    if (self->growing) return false; // quorum_form.c starts it
     char address[WEFT_QUORUM_ADDRESS_BYTES_MAX];
     struct weft_quorum_voter me = {.id = self->id, .server = self->server};
     memcpy(me.endpoint, self->endpoint, sizeof me.endpoint);

@@ -119,6 +119,15 @@ static weft_err_t s_check(struct weft_quorum_self *self, const struct weft_quoru
     return WEFT_OK;
 }
 
+// Who stood there before under that id, perhaps empty when the quorum was formed, is not who comes now.
+static void s_forget(struct weft_quorum_peer *peer)
+{
+    if (!peer) return;
+    peer->server = 0;
+    peer->empty = false;
+    peer->asked_us = 0;
+}
+
 weft_err_t weft_quorum_change(struct weft_quorum_self *self, const struct weft_quorum_voter *voter, bool remove,
                               uint64_t token, struct weft_error *error)
 {
@@ -136,6 +145,7 @@ weft_err_t weft_quorum_change(struct weft_quorum_self *self, const struct weft_q
     self->change.step = !remove && !known ? WEFT_CHANGE_ASK : WEFT_CHANGE_WANTED;
     self->change.until_us = self->now_us + (self->change.step == WEFT_CHANGE_ASK ? S_ASK_US : S_CHANGE_US);
     weft_quorum_peers_follow(self);
+    if (self->change.step == WEFT_CHANGE_ASK) s_forget(weft_quorum_peer_of_id(self, voter->id));
     return WEFT_OK;
 }
 

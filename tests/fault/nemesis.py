@@ -213,5 +213,5 @@ def mend(run, cluster, net):
         for node in cluster.nodes:
             net.rate(node, 0)
     for node in cluster.brokers:
-        cluster.admin("broker_drain", seconds=30, broker_id=node.number, undo=True) if cluster.active() else None
+        cluster.admin("broker_drain", 30, broker_id=node.number, undo=True) if cluster.active() else None
     revive(cluster)

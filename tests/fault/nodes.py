@@ -63,7 +63,7 @@ def free_ports(count):
     raise AssertionError(f"no {count} free ports")
 
 
-def ask(endpoint, api, seconds=ASK_S, data=None, **fields):
+def ask(endpoint, api, seconds=ASK_S, data=None, /, **fields):
     """One request on a connection of its own; the reply's header, or None when none came."""
     with CONTEXT.socket(zmq.DEALER) as dealer:
         dealer.linger = 0
@@ -81,6 +81,7 @@ class Node:
         self.data.mkdir(parents=True)
         self.stopped = False
         self.asked = False  # it was told to end
+        self.spare = False  # a coordinator that is no voter, and down
 
     def command(self):
         command = [str(self.cluster.tools.weft), self.role, *[word for key, value in self.settings.items() for word in ("--set", f"{key}={value}")]]
@@ -145,7 +146,7 @@ class Node:
         self.kill()
         return self.disk.fail(self.data, rng, how)
 
-    def ask(self, api, seconds=ASK_S, **fields):
+    def ask(self, api, seconds=ASK_S, /, **fields):
         return ask(self.endpoint, api, seconds, **fields)
 
     def serves(self):
@@ -159,24 +160,28 @@ class Node:
 class Cluster:
     """with Cluster(...) as cluster: everything runs and serves; at the end everything is killed."""
 
-    def __init__(self, tools, directory, brokers=3, coordinators=1, with_shim=False, net=None, proxy=None, settings=None, coordinator_settings=None):
+    def __init__(self, tools, directory, brokers=3, coordinators=1, with_shim=False, net=None, proxy=None, settings=None, coordinator_settings=None,
+                 spares=0):
         self.tools, self.directory, self.net, self.proxy = tools, pathlib.Path(directory).resolve(), net, proxy
         self.directory.mkdir(parents=True, exist_ok=True)
         self.nodes, self.processes = {}, []
+        coordinators += spares
         names = [f"coordinator-{n + 1}" for n in range(coordinators)] + [f"broker-{n + 1}" for n in range(brokers)]
         ports = free_ports(2 * len(names))
         listens = {name: f"tcp://{net.host(name) if net else '127.0.0.1'}:{port}" for name, port in zip(names, ports)}
         doors = dict(listens)
         for name in names if proxy else []:
             doors[name] = proxy.link(name, listens[name])
-        voters = ",".join(f"{name.split('-')[1]}={doors[name]}" for name in names[:coordinators])
+        listed = [f"{name.split('-')[1]}={doors[name]}" for name in names[:coordinators]]
+        spare_names = names[coordinators - spares : coordinators]
         for name, second in zip(names, ports[len(names) :]):
             role, number = name.split("-")
             own = {"id": number, "listen": listens[name], "data": self.directory / name / "data"}
             if proxy:
                 own["advertise"] = doors[name]
             if role == "coordinator":
-                own.update({"coordinators": voters} if coordinators > 1 else {})
+                voters = listed if name in spare_names else listed[: coordinators - spares]
+                own.update({"coordinators": ",".join(voters)} if len(voters) > 1 else {})
                 own.update(coordinator_settings or {})
             else:
                 own["coordinators"] = ",".join(doors[each] for each in names[:coordinators])
@@ -185,6 +190,7 @@ class Cluster:
                     own["replica.advertise"] = proxy.link(f"{name}-replica", own["replica.listen"])
                 own.update(settings or {})
             self.nodes[name] = Node(self, name, own)
+            self.nodes[name].spare = name in spare_names
             if with_shim is True or (with_shim and name in with_shim):
                 self.nodes[name].use_shim()
 
@@ -212,7 +218,7 @@ class Cluster:
 
     def start(self, seconds=START_S):
         for node in self.coordinators + self.brokers:
-            if not node.running():
+            if not node.running() and not node.spare:
                 node.start()
         self.wait_healthy(seconds)
         return self
@@ -251,9 +257,9 @@ class Cluster:
                     return reply
         return None
 
-    def admin(self, api, seconds=15, **fields):
+    def admin(self, api, seconds=15, /, operation=None, **fields):
         """A request to the active coordinator, again until one takes it; its reply, which may be an error."""
-        operation = random.randbytes(16)
+        operation = operation or os.urandom(16)
         deadline = time.monotonic() + seconds
         reply = None
         while time.monotonic() < deadline:
@@ -295,10 +301,11 @@ class Cluster:
         last = {}
 
         def healthy():
-            for node in self.nodes.values():
+            there = [node for node in self.nodes.values() if not node.spare]
+            for node in there:
                 assert node.running(), f"{node.name} ended with {node.process.returncode if node.process else None}: {node.last_words()}"
             last["status"] = status = self.status()
-            return status and sum(broker["alive"] for broker in status["brokers"]) >= len(self.brokers) and all(n.serves() for n in self.nodes.values())
+            return status and sum(broker["alive"] for broker in status["brokers"]) >= len(self.brokers) and all(n.serves() for n in there)
 
         try:
             return wait_until(healthy, "every node serves", seconds)

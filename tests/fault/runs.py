@@ -120,9 +120,10 @@ class Watch:
         for topic in (reply or {}).get("topics", []):
             for p in topic.get("partitions", []):
                 self.partition(node, p)
-        status = next((each.ask("cluster_status", 0.3) for each in self.cluster.coordinators[:1] if each.running() and not each.stopped), None)
-        if status and not status.get("error"):
-            self.coordinators.setdefault(status["epoch"], set()).add(status["coordinator"])
+        for each in self.cluster.coordinators:  # whoever says that it leads is counted, also two at once
+            status = each.ask("cluster_status", 0.2) if each.running() and not each.stopped else None
+            if status and not status.get("error"):
+                self.coordinators.setdefault(status["epoch"], set()).add(status["coordinator"])
 
     def partition(self, node, p):
         if p["leader"] < 0:
@@ -281,5 +282,5 @@ def revive(cluster):
             node.shim.clear()
         node.cont()
     for node in cluster.coordinators + cluster.brokers:
-        if not node.running():
+        if not node.running() and not node.spare:
             node.start()

@@ -14,6 +14,7 @@
 
 #define S_SESSIONS_MAX 1024
 #define S_IDLE_US (30 * 1000 * 1000) // a session without a request for so long is forgotten
+#define S_HEARD_US (1000 * 1000)     // one that asked so lately is there
 #define S_STALLS 2                   // the same data was sent so often and never taken: is it damaged?
 
 weft_lead_t *weft_lead_new(weft_shard_t *shard, uint64_t seed)
@@ -130,8 +131,10 @@ void weft_lead_destroy(weft_lead_t **self_p)
 // What earlier starts of that broker had is over. One is made room for, if need be, by the longest unused.
 static struct weft_lead_session *s_new_session(weft_lead_t *self, const struct weft_replicate_request *request)
 {
+    const struct weft_cluster_broker *broker = weft_cluster_broker(self->shard->cluster, request->broker_id);
+    bool current = broker != NULL && weft_id_equal(broker->incarnation, request->incarnation);
     struct weft_ring_node *node = self->order.head.next, *next;
-    for (; node != &self->order.head; node = next) {
+    for (; current && node != &self->order.head; node = next) {
         struct weft_lead_session *old = node->owner;
         next = node->next;
         if (old->broker == request->broker_id && !weft_id_equal(old->incarnation, request->incarnation))
@@ -219,18 +222,31 @@ static weft_err_t s_report(weft_partition_t *partition, const struct weft_lead_s
     return WEFT_OK;
 }
 
-// Where a follower can begin: the log may start in the midst of a batch, and batches are sent whole.
-static int64_t s_first(weft_partition_t *partition)
+// Where a follower can begin that is to go on from `offset`: that may be in the midst of a batch, and these are sent
+// whole.
+static int64_t s_base(weft_partition_t *partition, int64_t offset)
 {
-    int64_t start = weft_log_start(partition->log);
+    if (offset < weft_log_start(partition->log)) offset = weft_log_start(partition->log);
     weft_frame_t frame = WEFT_FRAME_EMPTY;
     struct weft_batch batch;
-    weft_err_t code = weft_log_read(partition->log, start, 1, true, weft_log_end(partition->log),
+    weft_err_t code = weft_log_read(partition->log, offset, 1, true, weft_log_end(partition->log),
                                     partition->shard->small_frames, &frame);
     if (code == WEFT_OK && frame.size > 0) code = weft_batch_read(weft_frame_slice(&frame), &batch);
-    int64_t first = code == WEFT_OK && frame.size > 0 ? batch.base_offset : start;
+    int64_t base = code == WEFT_OK && frame.size > 0 ? batch.base_offset : offset;
     weft_frame_drop(&frame);
-    return first;
+    return base;
+}
+
+// All that a follower may have in common with this log was deleted here: whether it is the same nobody can tell. (Of who
+// is in sync it is known: below the committed mark it has what everybody has.)
+static bool s_unjoined(const weft_partition_t *partition, const struct weft_lead_session *session,
+                       const struct weft_replicate_partition *named)
+{
+    int32_t found_epoch;
+    int64_t end, start = weft_log_start(partition->log);
+    if (named->log_start >= start || weft_replica_counts(partition->replica, session->broker)) return false;
+    weft_log_epoch_end(partition->log, named->last_epoch, &found_epoch, &end);
+    return end <= start;
 }
 
 static weft_err_t s_check(weft_partition_t *partition, const struct weft_lead_session *session,
@@ -238,11 +254,12 @@ static weft_err_t s_check(weft_partition_t *partition, const struct weft_lead_se
 {
     weft_err_t code =
         weft_replica_knows(partition->replica, session->broker, session->incarnation, named->leader_epoch);
+    if (code == WEFT_OK && named->align && s_unjoined(partition, session, named)) return WEFT_ERR_OFFSET_OUT_OF_RANGE;
     if (code != WEFT_OK || named->align) return code;
     if (named->offset < 0 || named->offset > weft_log_end(partition->log)) return WEFT_ERR_INVALID_REQUEST;
-    int64_t start = weft_log_start(partition->log);
-    bool below = named->offset < start || (named->offset == start && named->last_epoch < 0); // it has no batch yet
-    if (below && named->offset != s_first(partition)) return WEFT_ERR_OFFSET_OUT_OF_RANGE;
+    bool empty = named->offset == named->log_start; // so it need not stand between two batches
+    bool below = named->offset < weft_log_start(partition->log);
+    if ((below || empty) && named->offset != s_base(partition, named->offset)) return WEFT_ERR_OFFSET_OUT_OF_RANGE;
     if (!s_goes_on(partition, named)) return WEFT_ERR_DIVERGED;
     const struct s_place place = {named->leader_epoch, named->log_start, named->offset, named->synced_end};
     return s_report(partition, session, &place);
@@ -267,7 +284,7 @@ static void s_name(struct weft_lead_session *session, const struct weft_replicat
         struct weft_lead_entry *old = partition != NULL ? s_find(partition, session->broker) : NULL;
         if (old != NULL && old->session == session) s_free_entry(old);
         bool anew = partition != NULL && code == WEFT_ERR_OFFSET_OUT_OF_RANGE;
-        s_error(session, named->topic_id, named->partition, code, anew ? s_first(partition) : 0);
+        s_error(session, named->topic_id, named->partition, code, anew ? s_base(partition, named->offset) : 0);
         return;
     }
     struct weft_lead_entry *entry = s_take_entry(session, partition);
@@ -456,5 +473,16 @@ void weft_lead_sweep(weft_lead_t *self, int64_t now_us)
         struct weft_lead_session *session = node->owner;
         next = node->next;
         if (session->wait == NULL && now_us - session->used_us > S_IDLE_US) s_free_session(session);
+    }
+}
+
+void weft_lead_tick(weft_partition_t *partition, int64_t now_us)
+{
+    for (struct weft_lead_entry *entry = partition->followers; entry != NULL; entry = entry->next) {
+        const struct weft_lead_session *session = entry->session;
+        bool heard = session->wait != NULL || now_us - session->used_us < S_HEARD_US;
+        if (heard && !entry->align)
+            (void) !weft_replica_report(partition->replica, session->broker, session->incarnation, entry->leader_epoch,
+                                        entry->offset, entry->synced_end, now_us / 1000);
     }
 }

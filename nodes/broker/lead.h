@@ -48,6 +48,9 @@ void weft_lead_end(weft_partition_t *partition, weft_err_t code);
 // Answers the requests that have something to tell by now. Returns when to be called again.
 int64_t weft_lead_turn(weft_lead_t *self, int64_t now_us);
 void weft_lead_timed_out(weft_lead_t *self, struct weft_wait *wait);
+// About once a second, for a partition that is led: who was heard lately is counted with what it has. A follower with
+// nothing new reports nothing, and would stay out of the in-sync set if the set changed behind its last report.
+void weft_lead_tick(weft_partition_t *partition, int64_t now_us);
 // About once a second: sessions that nobody uses any more go.
 void weft_lead_sweep(weft_lead_t *self, int64_t now_us);
 

@@ -6,6 +6,7 @@
 #include "partition.h"
 
 #include "follow.h"
+#include "lead.h"
 
 #include "../../lib/base/assert.h"
 
@@ -123,6 +124,7 @@ static void s_upkeep(weft_partition_t *partition, int64_t now_us)
 {
     weft_shard_t *shard = partition->shard;
     weft_replica_tick(partition->replica, now_us / 1000);
+    if (partition->leads) weft_lead_tick(partition, now_us);
     weft_partition_effects(partition);
     if (partition->leads && now_us >= partition->retain_us) { // followers follow it
         partition->retain_us = now_us + shard->retention_us;

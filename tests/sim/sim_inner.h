@@ -138,7 +138,7 @@ struct sim {
     uint32_t cut_generation;
     uint64_t digest;
     struct sim_stats stats;
-    bool trace;
+    bool trace, trace_messages;
     const struct sim_slot *running;
 };
 

@@ -25,7 +25,7 @@
 
 struct options {
     uint64_t from, count;
-    bool single, trace, verbose, hunt;
+    bool single, trace, messages, verbose, hunt;
     bool until_failure; // stop at the first seed that fails
     bool quiet;
     double minutes;
@@ -92,7 +92,7 @@ static void s_worker_run(const struct options *options, int commands, int fd)
     struct message message;
     while (read(commands, &message.seed, sizeof message.seed) == (ssize_t) sizeof message.seed) {
         message.ended = true;
-        sim_run_seed(message.seed, options->trace, &message.result);
+        sim_run_seed(message.seed, options->trace, false, &message.result);
         if (write(fd, &message, sizeof message) != (ssize_t) sizeof message) break;
     }
     exit(0); // a sanitizer looks for leaks now
@@ -268,7 +268,7 @@ static int s_hunt(const struct options *given)
 static int s_single(const struct options *options)
 {
     struct sim_result result;
-    sim_run_seed(options->from, options->trace, &result);
+    sim_run_seed(options->from, options->trace, options->messages, &result);
     printf("seed %" PRIu64 ": %s, digest %016" PRIx64 "\n", options->from, result.summary, result.digest);
     if (!result.failed) return 0;
     printf("FAILED: %s\n", result.violation);
@@ -277,8 +277,9 @@ static int s_single(const struct options *options)
 
 static int s_usage(void)
 {
-    fprintf(stderr, "usage: weft_sim [--seeds N] [--from S] [--seed N] [--trace] [--minutes M] [--jobs J] [--list "
-                    "FILE] [--verbose]\n");
+    fprintf(stderr,
+            "usage: weft_sim [--seeds N] [--from S] [--seed N] [--trace | --messages] [--minutes M] [--jobs J] [--list "
+            "FILE] [--verbose]\n");
     return 2;
 }
 
@@ -288,6 +289,8 @@ static bool s_parse(int argc, char **argv, struct options *options)
         bool has_value = i + 1 < argc;
         if (strcmp(argv[i], "--trace") == 0)
             options->trace = true;
+        else if (strcmp(argv[i], "--messages") == 0)
+            options->messages = true;
         else if (strcmp(argv[i], "--verbose") == 0)
             options->verbose = true;
         else if (strcmp(argv[i], "--hunt") == 0)

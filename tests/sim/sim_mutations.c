@@ -13,28 +13,28 @@ const char *const sim_mutations[] = {
     "leads_on_in_the_old_epoch", // core: no new leader epoch at a new start (rule 2)
     "election_ignores_the_in_sync_set", // core: any live replica leads when the last in sync are lost (rule 4)
     "unclean_restart_stays_in_sync",    // core: who lost power stays in sync and eligible (rules 2, 4)
-    "last_set_not_frozen",       // core: of the last in sync whoever is back first leads, unclean or not (rule 4)
-    "eligible_while_committing", // core: who left the in-sync set may lead though records are committed without it
-    "truncate_by_watermark",     // core: a new follower cuts its log to what it knows as committed (KIP-101)
-    "no_fencing_of_old_leader",  // core: a leader believes followers that obey a newer one (rule 6)
-    "report_of_old_epoch_counts", // core: what a follower said in an earlier epoch counts (rule 7)
-    "report_by_old_incarnation", // core: what an earlier start of a follower said counts (rule 1)
-    "joining_does_not_count",    // core: who was asked in holds no mark back until that is confirmed (rule 1)
-    "asked_out_does_not_count",  // core: who was asked out holds no mark back any more (rule 1)
-    "join_by_log_end",           // core: who has written all joins, whether or not it is synced (rule 3)
-    "marks_below_min_insync",    // core: marks go on with fewer than min.insync (KIP-966)
-    "unsettled_leader_answers",  // core: a new leader tells marks before it has committed what it inherited (rule 5)
+    "last_set_not_frozen",          // core: of the last in sync whoever is back first leads, unclean or not (rule 4)
+    "eligible_while_committing",    // core: who left the in-sync set may lead though records are committed without it
+    "truncate_by_watermark",        // core: a new follower cuts its log to what it knows as committed (KIP-101)
+    "no_fencing_of_old_leader",     // core: a leader believes followers that obey a newer one (rule 6)
+    "report_of_old_epoch_counts",   // core: what a follower said in an earlier epoch counts (rule 7)
+    "report_by_old_incarnation",    // core: what an earlier start of a follower said counts (rule 1)
+    "joining_does_not_count",       // core: who was asked in holds no mark back until that is confirmed (rule 1)
+    "asked_out_does_not_count",     // core: who was asked out holds no mark back any more (rule 1)
+    "join_by_log_end",              // core: who has written all joins, whether or not it is synced (rule 3)
+    "marks_below_min_insync",       // core: marks go on with fewer than min.insync (KIP-966)
+    "unsettled_leader_answers",     // core: a new leader tells marks before it has committed what it inherited (rule 5)
     "session_kept_over_truncation", // broker: producers' sessions are not rolled back with the log (rule 15)
     "follower_reports_unaligned",   // broker: a follower reports before it knows that its log is its leader's (rule 7)
-    "rolled_segment_not_synced", // log: only the newest file of a group commit is synced
-    "directory_not_synced",      // log: a new segment's name is not made durable
-    "checkpoint_runs_ahead",     // log: the checkpoint records more than was synced (rule 9)
-    "failed_sync_forgotten",     // log: what a failed sync was to write counts as written (rule 11)
-    "damage_cut_as_torn",        // log: what is damaged below the synced end is cut, without a word (rule 9)
-    "torn_batch_taken",          // log: recovery does not look at checksums
-    "durable_read_of_undurable", // broker: read durable shows what is only committed (rule 18)
-    "sessions_not_replayed",     // broker: after a start it knows the producers of the last snapshot only
-    "old_incarnation_joins",     // coordinator: a member that started again since joins an in-sync set (rule 1)
+    "rolled_segment_not_synced",    // log: only the newest file of a group commit is synced
+    "directory_not_synced",         // log: a new segment's name is not made durable
+    "checkpoint_runs_ahead",        // log: the checkpoint records more than was synced (rule 9)
+    "failed_sync_forgotten",        // log: what a failed sync was to write counts as written (rule 11)
+    "damage_cut_as_torn",           // log: what is damaged below the synced end is cut, without a word (rule 9)
+    "torn_batch_taken",             // log: recovery does not look at checksums
+    "durable_read_of_undurable",    // broker: read durable shows what is only committed (rule 18)
+    "sessions_not_replayed",        // broker: after a start it knows the producers of the last snapshot only
+    "old_incarnation_joins",        // coordinator: a member that started again since joins an in-sync set (rule 1)
     "leader_elected_without_all_reports", // coordinator: the first of the frozen set that reports leads (rule 4)
     "no_grace_after_office",              // coordinator: who is not heard at once after taking office is fenced
     "doubt_is_refusal",                   // client: no answer is reported as surely not written

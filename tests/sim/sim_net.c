@@ -11,6 +11,8 @@
 #include "../../lib/base/assert.h"
 #include "../../lib/base/crc32c.h"
 
+#include <weft_gen/messages.h>
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -203,6 +205,20 @@ static struct sim_connection *s_connection_of(const struct sim_slot *router, con
     return is ? connection : NULL;
 }
 
+// "replicate 7, 120 + 3000 bytes": what its header says it is; an answer has no name.
+static void s_trace_message(const sim_t *self, const struct sim_connection *connection, int direction,
+                            const struct sim_flight *flight)
+{
+    const struct sim_slot *from = direction == 0 ? connection->dealer : connection->router;
+    const struct sim_slot *to = direction == 0 ? connection->router : connection->dealer;
+    weft_slice_t header = weft_frame_slice(&flight->header);
+    struct weft_request_header head;
+    weft_err_t err = direction == 0 ? weft_request_header_decode(header, &head, NULL) : WEFT_ERR_UNKNOWN_API;
+    int name = err == WEFT_OK ? (int) head.api_name.size : 6;
+    sim_trace(self, from->name, "-> %s: %.*s, %zu + %zu bytes", to->name, name,
+              err == WEFT_OK ? (const char *) head.api_name.data : "answer", flight->header.size, flight->data.size);
+}
+
 void sim_net_deliver(sim_t *self, struct sim_connection *connection, int direction)
 {
     struct sim_pipe *pipe = &connection->pipes[direction];
@@ -218,6 +234,7 @@ void sim_net_deliver(sim_t *self, struct sim_connection *connection, int directi
         else
             input.message.link = connection->link;
         input.message.delimited = flight->delimited;
+        if (self->trace_messages) s_trace_message(self, connection, direction, flight);
         pipe->bytes -= flight->header.size + flight->data.size;
         sim_mix(self, weft_crc32c(0, flight->header.data, flight->header.size));
         weft_frame_move(&input.message.header, &flight->header);

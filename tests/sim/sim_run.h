@@ -20,6 +20,7 @@ struct sim_result {
     int64_t virtual_us;
 };
 
-void sim_run_seed(uint64_t seed, bool trace, struct sim_result *out);
+// trace: steps on stderr; messages: also every message that arrives.
+void sim_run_seed(uint64_t seed, bool trace, bool messages, struct sim_result *out);
 
 #endif

@@ -91,9 +91,10 @@ static void s_sink(void *context, enum weft_trace_level level, const char *sourc
     if (self->trace) s_line(self, source, line);
 }
 
-void sim_trace_on(sim_t *self, bool on)
+void sim_trace_on(sim_t *self, bool on, bool messages)
 {
     self->trace = on;
+    self->trace_messages = messages;
     weft_trace_level_set(on ? WEFT_TRACE_DEBUG : WEFT_TRACE_ERROR);
 }
 

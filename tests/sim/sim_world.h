@@ -53,7 +53,8 @@ const struct sim_stats *sim_stats(const sim_t *self);
 const char *sim_running(const sim_t *self); // the part whose turn it is, for people
 
 // Lines with virtual time and host to stderr, also of weft_trace. Off by default.
-void sim_trace_on(sim_t *self, bool on);
+// `messages`: every message that is delivered, too.
+void sim_trace_on(sim_t *self, bool on, bool messages);
 bool sim_is_traced(const sim_t *self);
 void sim_trace(const sim_t *self, const char *who, const char *format, ...) __attribute__((format(printf, 3, 4)));
 

@@ -113,8 +113,9 @@ def test_failover__a_killed_coordinator_is_not_noticed_by_producers():
         load = fault(cluster, lambda leader: (office.append(cluster.coordinator()), cluster("kill", office[0])), 1.0)
         everything_once_in_order(cluster, "events", load)
         assert cluster.coordinator() != office[0]
+        wait_until(lambda: "2 of 3 coordinators" in cluster.weft("cluster", "status").stdout, "the dead one is missed")
         text = cluster.weft("cluster", "status").stdout
-        assert "2 of 3 coordinators" in text and "unreachable" in text and "start it again" in text, text
+        assert "unreachable" in text and "start it again" in text, text
         cluster("start", office[0])
         wait_until(cluster.is_healthy, "it is back")
 

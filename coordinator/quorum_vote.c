@@ -68,7 +68,7 @@ weft_err_t weft_quorum_vote_read(const struct weft_disk *disk, const char *path,
     if (!good[0] && !good[1])
         return weft_error_set(error, WEFT_ERR_DAMAGED,
                               "%s is damaged: neither of its two slots matches its checksum; with other voters alive "
-                              "remove this one (weft cluster remove-coordinator) and add it with an empty directory, "
+                              "remove this one (weft cluster voters remove) and add it with an empty directory, "
                               "else put back a copy of the whole data directory",
                               path);
     *out = good[0] && (!good[1] || slots[0].generation >= slots[1].generation) ? slots[0] : slots[1];

@@ -200,7 +200,7 @@ void weft_replica_unalign(weft_replica_t *self)
 void weft_replica_reset(weft_replica_t *self, int64_t offset)
 {
     weft_assert(self->role == WEFT_ROLE_FOLLOWER && !self->appending);
-    weft_assert(offset >= self->committed || self->log_end == self->log_start);
+    weft_assert(offset >= self->committed || self->log_end == self->log_start || !self->aligned);
     self->log_start = self->log_end = self->synced_end = offset;
     self->committed = self->durable = offset; // the leader's log begins there, so all below is committed
     self->last_epoch = -1;

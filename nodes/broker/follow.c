@@ -161,7 +161,7 @@ static void s_detach(weft_partition_t *partition)
     partition->pull = NULL;
     struct weft_follow_session *session = self->session;
     // One that is named in the other session, or by another link, is taken along there; this tells of those that go.
-    if (session->id != 0) s_forget(session, partition);
+    if (session->id != 0 || session->outstanding_count != 0) s_forget(session, partition);
     session->link->pull_count--;
     weft_shard_gauge(partition->shard, WEFT_COUNT_PARTITIONS_FOLLOWED, -1);
     weft_ring_take(&self->in_pulls);

@@ -149,7 +149,7 @@ static void s_begin_anew(struct weft_pull *self, int64_t offset)
     // Who is in sync is never below its start. Our end may be above where it begins: by batches that were never
     // committed, or because our empty log starts in the midst of a batch.
     bool empty = end == weft_log_start(partition->log);
-    bool below = offset < weft_replica_committed(partition->replica) && !empty;
+    bool below = offset < weft_replica_committed(partition->replica) && !empty && !self->asked_to_align;
     bool wrong = below || weft_replica_in_sync(partition->replica);
     if (wrong) {
         weft_replica_unalign(partition->replica);

@@ -284,7 +284,8 @@ static void s_name(struct weft_lead_session *session, const struct weft_replicat
         struct weft_lead_entry *old = partition != NULL ? s_find(partition, session->broker) : NULL;
         if (old != NULL && old->session == session) s_free_entry(old);
         bool anew = partition != NULL && code == WEFT_ERR_OFFSET_OUT_OF_RANGE;
-        s_error(session, named->topic_id, named->partition, code, anew ? s_base(partition, named->offset) : 0);
+        s_error(session, named->topic_id, named->partition, code,
+                anew ? s_base(partition, named->align ? 0 : named->offset) : 0);
         return;
     }
     struct weft_lead_entry *entry = s_take_entry(session, partition);

@@ -267,6 +267,33 @@ static void test_replicas__a_follower_below_the_leader_s_start_begins_anew_there
     assert_int_equal(crew_produce(crew, 3, &s_plain).offset, 250);
 }
 
+static void test_replicas__what_can_t_be_compared_any_more_is_not_kept(void **state)
+{
+    struct crew *crew = *state;
+    crew_topic(crew, CREW_TOPIC, 10, 1, 3, NULL, NULL);
+    assert_int_equal(crew_produce(crew, 1, &s_plain).offset, 0);
+    crew->cut[1][2] = crew->cut[1][3] = true;
+    const struct crew_produce alone = {.count = 100, .acks = "leader"};
+    assert_int_equal(crew_produce(crew, 1, &alone).header.error, WEFT_OK);
+    crew_kill(crew, 1);
+    crew->cut[1][2] = crew->cut[1][3] = false;
+    crew_fence(crew, 1);
+    // The new leader's records from 10 on are others, and are deleted before the old one is back with its own.
+    for (int i = 0; i < 4; i++) assert_int_equal(crew_produce(crew, 2, &s_plain).header.error, WEFT_OK);
+    s_delete(crew, 2, 45);
+    crew_settle(crew);
+    assert_int_equal(s_deleted(crew, 2).log_start, 45);
+    crew_up(crew, 1);
+    crew_advance(crew, 3000);
+    assert_int_equal(crew_counter(crew, 1, WEFT_COUNT_TRUNCATIONS), 0);
+    assert_int_equal(crew_counter(crew, 1, WEFT_COUNT_RESETS), 1);
+    assert_int_equal(crew_partition(crew, 10, 0)->isr_count, 3);
+    crew_move_leader(crew, 10, 0, 1);
+    crew_advance(crew, 100);
+    assert_int_equal(crew_status(crew, 1, 0).log_start, 45);
+    assert_int_equal(crew_produce(crew, 1, &s_plain).offset, 50);
+}
+
 static void s_flip_once(struct crew *crew, weft_buf_t *header, weft_buf_t *data)
 {
     (void) header;
@@ -346,6 +373,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_replicas__a_deletion_is_done_once_no_failover_brings_it_back, s_three,
                                         s_teardown),
         cmocka_unit_test_setup_teardown(test_replicas__a_follower_below_the_leader_s_start_begins_anew_there, s_three,
+                                        s_teardown),
+        cmocka_unit_test_setup_teardown(test_replicas__what_can_t_be_compared_any_more_is_not_kept, s_three,
                                         s_teardown),
         cmocka_unit_test_setup_teardown(test_replicas__a_batch_changed_on_the_way_is_refused_and_fetched_again, s_three,
                                         s_teardown),

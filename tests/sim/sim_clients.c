@@ -287,6 +287,7 @@ static void s_producer_start(struct sim_producer *self)
     for (int i = 0; i < owner->topic_count; i++) {
         weft_assert(weft_producer_part_topic(self->part, owner->topics[i].name, &self->topics[i]) == WEFT_OK);
     }
+    self->started_us = sim_now_us(sim);
     self->part_id = sim_clients_run_part(owner, self->host, "producer", weft_producer_part_base(self->part));
 }
 
@@ -332,7 +333,8 @@ static void s_producer_step(void *context)
     struct sim_producer *self = context;
     sim_t *sim = self->owner->sim;
     if (!self->busy) return;
-    if (self->part != NULL && weft_producer_part_waiting_count(self->part) < 300) {
+    bool ready = self->part != NULL && sim_now_us(sim) > self->started_us + 1000;
+    if (ready && weft_producer_part_waiting_count(self->part) < 300) {
         for (uint64_t count = 1 + sim_below(sim, sim_chance(sim, 100000) ? 40 : 6); count > 0; count--) {
             s_send_one(self);
         }

@@ -30,6 +30,7 @@ struct sim_producer {
     weft_topic_t *topics[SIM_TOPICS_MAX];
     weft_part_id_t part_id;
     uint32_t writer; // its name in the history, new at every start
+    int64_t started_us;
     char settings[512];
     bool busy; // goes on sending
 };

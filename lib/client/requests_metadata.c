@@ -9,7 +9,8 @@
 
 #include <stdlib.h>
 
-#define EAGER_US 3000000 // how long metadata is asked for at a steady pace before the back-off grows
+#define ANSWER_BYTES_PER_US 4 // however large an answer is, a client asks for no more than so much of it
+#define EAGER_US 3000000      // how long metadata is asked for at a steady pace before the back-off grows
 
 void weft_requests_refresh(weft_requests_t *self)
 {
@@ -100,7 +101,9 @@ void weft_requests_metadata_done(struct weft_call *call, weft_err_t error, const
         self->unsettled_us = now_us;
     bool eager = settled || now_us - self->unsettled_us < EAGER_US;
     self->metadata_tries = eager ? 1 : self->metadata_tries + 1;
-    self->metadata_us = now_us + weft_requests_backoff_us(self, self->metadata_tries);
+    int64_t wait_us = weft_requests_backoff_us(self, self->metadata_tries);
+    int64_t least_us = (int64_t) message->header.size / ANSWER_BYTES_PER_US;
+    self->metadata_us = now_us + (wait_us > least_us ? wait_us : least_us);
     if (!settled) self->metadata_wanted = true;
     s_reroute(self);
     weft_requests_make_due(self);

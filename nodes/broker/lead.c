@@ -297,7 +297,9 @@ static void s_name(struct weft_lead_session *session, const struct weft_replicat
     entry->align = named->align;
     entry->max_bytes = named->max_bytes;
     entry->awaiting = false;
-    if (entry->align || entry->offset < weft_log_end(partition->log)) s_ready(entry);
+    // One that has everything may still not know where the log begins: it does not join before.
+    bool starts_below = named->log_start < weft_log_start(partition->log);
+    if (entry->align || starts_below || entry->offset < weft_log_end(partition->log)) s_ready(entry);
     weft_partition_effects(partition);
 }
 

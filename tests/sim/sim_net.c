@@ -19,6 +19,7 @@
 
 #define BACKOFF_MIN_US 20000
 #define BACKOFF_MAX_US 1000000
+#define SLOWEST_US 1000000
 
 static bool s_is_inproc(const struct sim_connection *connection)
 {
@@ -33,6 +34,7 @@ static int64_t s_delay(sim_t *self, sim_host_t a, sim_host_t b)
     int64_t delay = config->delay_min_us + (int64_t) sim_below(self, (uint64_t) spread);
     if (sim_chance(self, config->slow_per_million)) delay *= 1 + (int64_t) sim_below(self, 50);
     if (self->slow[a][b] > 1) delay *= self->slow[a][b];
+    if (delay > SLOWEST_US) delay = SLOWEST_US; // what is behind it waits, too
     return delay;
 }
 

@@ -18,7 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define S_OPENS_A_TURN 16
+#define S_OPENS_A_TURN 4 // a millisecond or two, and up to ten where the file system is slow to make files
 #define S_SWEEP_US 1000000
 #define S_SYNCS_A_LAG 5 // a follower syncs so often within replica.lag.ms, whether or not somebody waits
 

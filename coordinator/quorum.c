@@ -7,7 +7,6 @@
 #include "quorum_self.h"
 
 #include "../lib/base/assert.h"
-#include "../lib/base/mutate.h"
 #include "../lib/base/trace.h"
 
 #include <stdio.h>

@@ -6,6 +6,7 @@
 #include "quorum_self.h"
 
 #include "../lib/base/assert.h"
+#include "../lib/base/mutate.h"
 #include "../lib/base/trace.h"
 
 #include <stdlib.h>
@@ -99,7 +100,8 @@ void weft_quorum_settle(struct weft_quorum_self *self)
     do { // a configuration that is decided may end leadership
         before = self->applied;
         led = self->led;
-        if (self->led) s_tell_role(self); // before anything that is not its own is applied
+        if (self->led && !weft_mutated("office_lost_later"))
+            s_tell_role(self); // before anything that is not its own is applied
         s_apply(self);
         if (!self->failed) s_tell_voters(self);
         if (!self->failed && !self->led) s_tell_role(self); // with all that is decided

@@ -18,7 +18,6 @@
 #include "quorum_self.h"
 
 #include "../lib/base/assert.h"
-#include "../lib/base/mutate.h"
 #include "../lib/base/trace.h"
 
 #include <stdlib.h>
@@ -270,7 +269,7 @@ void weft_quorum_hello(struct weft_quorum_self *self, struct weft_quorum_peer *p
 // Others may tell us what we should know ourselves: that would be a copy of our directory from before.
 static void s_check_stale(struct weft_quorum_self *self, const struct weft_quorum_request *from)
 {
-    if (from->to != self->server || !self->raft || weft_mutated("stale_disk_goes_on")) return;
+    if (from->to != self->server || !self->raft) return;
     if (from->index_term <= raft_current_term(self->raft) && from->commit <= weft_quorum_log_last(&self->log)) return;
     weft_quorum_give_up(
         self, WEFT_ERR_DAMAGED,

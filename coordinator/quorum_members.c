@@ -8,7 +8,6 @@
 #include "quorum_self.h"
 
 #include "../lib/base/assert.h"
-#include "../lib/base/mutate.h"
 #include "../lib/base/trace.h"
 
 #include <stdio.h>
@@ -248,7 +247,6 @@ static void s_turn_promote(struct weft_quorum_self *self)
         if (now->servers[i].role == RAFT_VOTER || !weft_quorum_server_reachable(self, server)) continue;
         if (raft_match_index(self->raft, server, &match) != 0) continue;
         bool near = match + S_NEAR >= weft_quorum_log_last(&self->log) && match >= self->configuration_index;
-        if (weft_mutated("voter_before_it_caught_up")) near = true;
         if (!near || s_unreachable(self, 0)) continue;
         weft_trace(WEFT_TRACE_INFO, self->name, "coordinator %s has caught up and gets its vote",
                    now->servers[i].address);

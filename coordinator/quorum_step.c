@@ -251,6 +251,7 @@ static void s_tell_persisted(struct weft_quorum_self *self)
     if (!self->raft || self->raft->snapshot.installing) return;
     uint64_t durable = weft_quorum_log_durable(&self->log);
     uint64_t last = raft_last_index(self->raft);
+    if (weft_mutated("persisted_before_it_is_synced")) durable = weft_quorum_log_written(&self->log);
     if (durable > last) durable = last;
     if (durable <= self->raft->last_stored) return;
     struct raft_event event = {.type = RAFT_PERSISTED_ENTRIES, .persisted_entries = {.index = durable}};

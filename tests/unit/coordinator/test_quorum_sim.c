@@ -170,10 +170,40 @@ static void test_quorum_sim__three_voters_form_elect_and_commit(void **state)
     s_rig_destroy(&rig);
 }
 
+// A follower that was away gets commands, a configuration and commands in one message. libraft alone would take the
+// first for the configuration's place, and never see it decided.
+static void test_quorum_sim__a_configuration_amid_commands_is_seen_decided(void **state)
+{
+    (void) state;
+    struct rig *rig = s_rig_new(2, 3, 1);
+    s_up_all(rig);
+    s_rig_assert_well(rig, 3000 * MS);
+    struct rig_node *leader = s_rig_leader_node(rig);
+    struct rig_node *away = &rig->nodes[(leader->number + 1) % 3];
+    s_rig_cut(rig, leader->number, away->number);
+    for (int i = 0; i < 3; i++) assert_ok(s_rig_propose(leader));
+    struct weft_quorum_voter voter = {.id = 4, .endpoint = "node-4"};
+    struct weft_error error;
+    assert_ok(leader->quorum->ops->change(leader->quorum, &voter, false, UINT64_MAX, &error));
+    for (int i = 0; i < 20; i++) {
+        s_rig_run(rig, 10 * MS);
+        assert_ok(s_rig_propose(leader));
+    }
+    s_rig_reset(leader, away->number); // and what was under way is lost
+    s_rig_heal_all(rig);
+    s_rig_assert_well(rig, 3000 * MS);
+    struct raft *raft = s_inside(away)->raft;
+    assert_true(raft->configuration.n == 4);
+    assert_int_equal(raft->configuration_uncommitted_index, 0);
+    assert_int_equal(raft->configuration_committed_index, s_inside(leader)->raft->configuration_committed_index);
+    s_rig_destroy(&rig);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_quorum_sim__three_voters_form_elect_and_commit),
+        cmocka_unit_test(test_quorum_sim__a_configuration_amid_commands_is_seen_decided),
         cmocka_unit_test(test_quorum_sim__three_voters_agree_whatever_happens),
         cmocka_unit_test(test_quorum_sim__five_voters_agree_whatever_happens),
         cmocka_unit_test(test_quorum_sim__voters_come_and_go_whatever_happens),

@@ -217,10 +217,12 @@ weft_err_t weft_log_roll(weft_log_t *self)
 
 // ---- append
 
-static bool s_must_roll(const weft_log_t *self, const struct weft_segment *active, const struct weft_batch *batch)
+// Does `batch` need a new segment, with `bytes` in the active one by then?
+static bool s_must_roll(const weft_log_t *self, const struct weft_segment *active, int64_t bytes,
+                        const struct weft_batch *batch)
 {
-    if (active->bytes == 0) return false;
-    if (active->bytes + (int64_t) weft_batch_bytes(batch) > self->config.segment_bytes) return true;
+    if (bytes == 0) return false;
+    if (bytes + (int64_t) weft_batch_bytes(batch) > self->config.segment_bytes) return true;
     if (weft_batch_next_offset(batch) - active->base_offset > WEFT_SEGMENT_BYTES_MAX) return true;
     // Times are the producers': their distance may not fit into 63 bits.
     int64_t first = active->first_timestamp_ms;
@@ -255,11 +257,10 @@ static weft_err_t s_disk_err(weft_err_t err)
     return err == WEFT_ERR_DISK_FULL ? err : WEFT_ERR_DISK_FAILED;
 }
 
-weft_err_t weft_log_append(weft_log_t *self, weft_slice_t header, weft_slice_t payload, const struct weft_batch *batch,
-                           bool *rolled)
+// Makes the active segment one that `batch` can be written to.
+static weft_err_t s_prepare(weft_log_t *self, const struct weft_batch *batch, bool *rolled)
 {
     weft_assert(batch->base_offset == weft_log_end(self));
-    weft_assert(header.size + payload.size == weft_batch_bytes(batch));
     *rolled = false;
     if (self->broken) return WEFT_ERR_DISK_FAILED;
     if (batch->leader_epoch < weft_log_last_epoch(self)) return WEFT_ERR_STALE_EPOCH; // recovery would not take it
@@ -268,22 +269,56 @@ weft_err_t weft_log_append(weft_log_t *self, weft_slice_t header, weft_slice_t p
     weft_err_t err = weft_segment_open(active, self->disk, self->directory);
     if (err) return WEFT_ERR_DISK_FAILED;
     if (self->torn && s_mend(self, active)) return WEFT_ERR_DISK_FAILED;
-    if (s_must_roll(self, active, batch)) {
+    if (s_must_roll(self, active, active->bytes, batch)) {
         err = weft_log_roll(self);
         if (err) return s_disk_err(err);
         *rolled = true;
-        active = weft_log_active(self);
     }
     if (batch->leader_epoch > weft_log_last_epoch(self)) {
         err = weft_log_epochs_append(self, batch->leader_epoch, batch->base_offset);
         if (err) return s_disk_err(err);
     }
-    err = s_write(self, active, header, payload);
-    if (err) {
-        (void) weft_log_epochs_cut(self, batch->base_offset);
-        return s_disk_err(err);
+    return WEFT_OK;
+}
+
+// Writes what was prepared for; `batch` is the first of it.
+static weft_err_t s_commit(weft_log_t *self, weft_slice_t header, weft_slice_t payload, const struct weft_batch *batch)
+{
+    weft_err_t err = s_write(self, weft_log_active(self), header, payload);
+    if (!err) return WEFT_OK;
+    (void) weft_log_epochs_cut(self, batch->base_offset);
+    return s_disk_err(err);
+}
+
+weft_err_t weft_log_append(weft_log_t *self, weft_slice_t header, weft_slice_t payload, const struct weft_batch *batch,
+                           bool *rolled)
+{
+    weft_assert(header.size + payload.size == weft_batch_bytes(batch));
+    weft_err_t err = s_prepare(self, batch, rolled);
+    if (!err) err = s_commit(self, header, payload, batch);
+    if (!err) weft_log_index_note(self, weft_log_active(self), batch);
+    return err;
+}
+
+weft_err_t weft_log_append_run(weft_log_t *self, weft_slice_t bytes, const struct weft_batch *batches, size_t count,
+                               size_t *taken, bool *rolled)
+{
+    weft_err_t err = s_prepare(self, &batches[0], rolled);
+    if (err) return err;
+    struct weft_segment *active = weft_log_active(self);
+    size_t run = 1, size = weft_batch_bytes(&batches[0]);
+    // A segment's first time is known once its first batch is in it.
+    while (run < count && active->bytes != 0 && batches[run].leader_epoch == batches[0].leader_epoch &&
+           !s_must_roll(self, active, active->bytes + (int64_t) size, &batches[run]))
+        size += weft_batch_bytes(&batches[run++]);
+    weft_assert(size <= bytes.size);
+    err = s_commit(self, weft_slice(bytes.data, size), WEFT_SLICE_NIL, &batches[0]);
+    if (err) return err;
+    for (size_t i = 0; i < run; i++) {
+        weft_assert(batches[i].base_offset == weft_log_end(self));
+        weft_log_index_note(self, active, &batches[i]);
     }
-    weft_log_index_note(self, active, batch);
+    *taken = run;
     return WEFT_OK;
 }
 

@@ -65,6 +65,14 @@ WEFT_MUST_USE weft_err_t weft_log_append(weft_log_t *self, weft_slice_t header, 
                                          const struct weft_batch *batch, bool *rolled);
 
 /**
+ * The same for batches that stand back to back in `bytes`, each going on where the one before ends: one write for as
+ * many as need neither a new segment nor a new epoch behind the first. *taken of `count` (1 or more) were appended;
+ * `rolled` is about the first. An error: none was.
+ */
+WEFT_MUST_USE weft_err_t weft_log_append_run(weft_log_t *self, weft_slice_t bytes, const struct weft_batch *batches,
+                                             size_t count, size_t *taken, bool *rolled);
+
+/**
  * Reads whole batches from the one that contains `offset`, at most bytes_max (but at least one batch, if at_least_one),
  * none that ends above `limit` (exclusive: a mark). The frame comes from `pool`. Nothing to read: empty frame, no
  * error. OFFSET_OUT_OF_RANGE below start or above end. Headers of what is returned are whole; CRCs are not checked here

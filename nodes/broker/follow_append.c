@@ -11,50 +11,79 @@
 #define S_BAD_US (100 * 1000)   // after a batch that was refused
 #define S_DISK_US (1000 * 1000) // after a write that failed
 #define S_TRACE_EVERY 16
+#define S_RUN_MAX 64 // batches of one write
 
 // ---- batches
 
-static weft_err_t s_check(const weft_partition_t *partition, weft_slice_t data, struct weft_batch *batch)
+// `end` and `epoch` are those of the batch before.
+static weft_err_t s_check(const weft_partition_t *partition, weft_slice_t data, int64_t end, int32_t epoch,
+                          struct weft_batch *batch)
 {
     weft_err_t code = weft_batch_verify(data, batch);
     if (code != WEFT_OK) return code == WEFT_ERR_TRUNCATED ? WEFT_ERR_BAD_BATCH : code;
-    int64_t end = weft_log_end(partition->log);
-    bool known = weft_batch_next_offset(batch) <= end; // told twice
-    bool next = batch->base_offset == end && batch->leader_epoch >= weft_log_last_epoch(partition->log) &&
+    bool known = weft_batch_next_offset(batch) <= end;
+    bool next = batch->base_offset == end && batch->leader_epoch >= epoch &&
                 batch->leader_epoch <= weft_replica_leader_epoch(partition->replica);
     return known || next ? WEFT_OK : WEFT_ERR_BAD_BATCH;
 }
 
-static weft_err_t s_append_one(weft_partition_t *partition, weft_slice_t bytes, const struct weft_batch *batch)
+// Batches that were checked, back to back in `bytes`.
+static weft_err_t s_append_run(weft_partition_t *partition, weft_slice_t bytes, const struct weft_batch *batches,
+                               size_t count)
 {
-    bool rolled = false;
-    weft_err_t code = weft_log_append(partition->log, bytes, WEFT_SLICE_NIL, batch, &rolled);
-    if (code != WEFT_OK || partition->disk_full) weft_partition_disk(partition, code, "write");
-    if (code != WEFT_OK) return code;
-    if (rolled) weft_partition_snapshot(partition, batch->base_offset); // the sessions are still those of all below
-    weft_replica_followed(partition->replica, batch);
+    weft_shard_t *shard = partition->shard;
+    while (count != 0) {
+        bool rolled = false;
+        size_t taken = 0, size = 0;
+        weft_err_t code = weft_log_append_run(partition->log, bytes, batches, count, &taken, &rolled);
+        if (code != WEFT_OK || partition->disk_full) weft_partition_disk(partition, code, "write");
+        if (code != WEFT_OK) return code;
+        if (rolled) weft_partition_snapshot(partition, batches[0].base_offset); // the sessions are still those below
+        for (size_t i = 0; i < taken; i++) {
+            weft_replica_followed(partition->replica, &batches[i]);
+            size += weft_batch_bytes(&batches[i]);
+        }
+        weft_counter_add(shard->counters, WEFT_COUNT_FOLLOWED_BATCHES, taken);
+        weft_counter_add(shard->counters, WEFT_COUNT_FOLLOWED_BYTES, size);
+        bytes = weft_slice(bytes.data + size, bytes.size - size);
+        batches += taken;
+        count -= taken;
+    }
     return WEFT_OK;
 }
 
-// The first batch that can't be appended ends it; *why says what it was: the batch, or our disk.
+// Appends all up to the first batch that can't be: *bad says whether that is the batch's fault, or our disk's.
 static weft_err_t s_append(weft_partition_t *partition, weft_slice_t data, bool *bad)
 {
-    weft_shard_t *shard = partition->shard;
-    struct weft_batch batch;
+    struct weft_batch batches[S_RUN_MAX];
+    int64_t end = weft_log_end(partition->log);
+    int32_t epoch = weft_log_last_epoch(partition->log);
     weft_err_t code = WEFT_OK;
     *bad = false;
     while (data.size != 0 && code == WEFT_OK) {
-        code = s_check(partition, data, &batch);
-        *bad = code != WEFT_OK;
-        if (code != WEFT_OK) break;
-        size_t size = weft_batch_bytes(&batch);
-        bool known = weft_batch_next_offset(&batch) <= weft_log_end(partition->log);
-        if (!known) code = s_append_one(partition, weft_slice(data.data, size), &batch);
-        if (!known && code == WEFT_OK) {
-            weft_counter_add(shard->counters, WEFT_COUNT_FOLLOWED_BATCHES, 1);
-            weft_counter_add(shard->counters, WEFT_COUNT_FOLLOWED_BYTES, size);
+        size_t count = 0, skipped = 0, size = 0;
+        while (count < S_RUN_MAX && skipped + size < data.size) {
+            weft_slice_t rest = weft_slice(data.data + skipped + size, data.size - skipped - size);
+            code = s_check(partition, rest, end, epoch, &batches[count]);
+            if (code != WEFT_OK) break;
+            const struct weft_batch *batch = &batches[count];
+            if (weft_batch_next_offset(batch) <= end) { // told twice
+                if (count != 0) break;
+                skipped += weft_batch_bytes(batch);
+                continue;
+            }
+            size += weft_batch_bytes(batch);
+            end = weft_batch_next_offset(batch);
+            epoch = batch->leader_epoch;
+            count++;
         }
-        data = weft_slice(data.data + size, data.size - size);
+        *bad = code != WEFT_OK;
+        if (count != 0) {
+            weft_err_t written = s_append_run(partition, weft_slice(data.data + skipped, size), batches, count);
+            if (written != WEFT_OK) *bad = false;
+            if (written != WEFT_OK) code = written;
+        }
+        data = weft_slice(data.data + skipped + size, data.size - skipped - size);
     }
     return code;
 }

@@ -87,6 +87,54 @@ static void test_log__rolls_by_size_and_says_so(void **state)
     assert_false(weft_log_dirty(self->log));
 }
 
+// Copies one log's batches into another, as many a call as go: the same segments, epochs and bytes result.
+static void test_log__a_run_of_batches_is_what_the_batches_are_one_by_one(void **state)
+{
+    struct fixture *self = *state;
+    struct weft_log_config config = self->config;
+    config.segment_bytes = 10000;
+    weft_log_configure(self->log, &config);
+    for (int i = 0; i < 150; i++) fixture_append(self, i / 40, 1 + i % 3, 300);
+    static const char *const other = FIXTURE_DIRECTORY "-run";
+    weft_log_t *copy;
+    struct weft_log_recovery recovery;
+    struct weft_error error;
+    assert_ok(weft_log_open(self->disk, other, &config, 0, &copy, &recovery, &error));
+    size_t calls = 0;
+    while (weft_log_end(copy) < weft_log_end(self->log)) {
+        struct weft_batch batches[64];
+        size_t count = 0, at = 0, taken = 0;
+        weft_frame_t frame = WEFT_FRAME_EMPTY;
+        assert_ok(weft_log_read(self->log, weft_log_end(copy), 1 << 20, true, INT64_MAX, self->pool, &frame));
+        weft_slice_t bytes = weft_frame_slice(&frame);
+        for (; count < 64 && at < bytes.size; at += weft_batch_bytes(&batches[count++]))
+            assert_ok(weft_batch_verify(weft_slice(bytes.data + at, bytes.size - at), &batches[count]));
+        bool rolled;
+        assert_ok(weft_log_append_run(copy, bytes, batches, count, &taken, &rolled));
+        assert_in_range(taken, 1, count);
+        assert_int_equal(weft_log_end(copy), weft_batch_next_offset(&batches[taken - 1]));
+        weft_log_check(copy);
+        weft_frame_drop(&frame);
+        calls++;
+    }
+    assert_true(calls < 40); // one for each segment's first, one for the rest, and at every new epoch
+    assert_int_equal(weft_log_segment_count(copy), weft_log_segment_count(self->log));
+    assert_int_equal(weft_log_bytes(copy), weft_log_bytes(self->log));
+    assert_int_equal(weft_log_last_epoch(copy), 3);
+    for (int32_t epoch = 0; epoch < 4; epoch++) {
+        int32_t found[2];
+        int64_t end[2];
+        weft_log_epoch_end(self->log, epoch, &found[0], &end[0]);
+        weft_log_epoch_end(copy, epoch, &found[1], &end[1]);
+        assert_true(found[0] == found[1] && end[0] == end[1]);
+    }
+    weft_log_destroy(&copy);
+    assert_ok(weft_log_open(self->disk, other, &config, 0, &copy, &recovery, &error));
+    assert_int_equal(weft_log_end(copy), weft_log_end(self->log));
+    assert_int_equal(recovery.cut_bytes, 0);
+    weft_log_destroy(&copy);
+}
+
 static void test_log__rolls_by_age_of_the_first_record(void **state)
 {
     struct fixture *self = *state;
@@ -471,6 +519,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_log__reads_a_batch_larger_than_asked_for_and_than_the_pool, fixture_setup,
                                         fixture_teardown),
         cmocka_unit_test_setup_teardown(test_log__rolls_by_size_and_says_so, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_log__a_run_of_batches_is_what_the_batches_are_one_by_one, fixture_setup,
+                                        fixture_teardown),
         cmocka_unit_test_setup_teardown(test_log__rolls_by_age_of_the_first_record, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_log__refuses_a_batch_of_an_older_epoch, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_log__answers_where_an_epoch_ends, fixture_setup, fixture_teardown),

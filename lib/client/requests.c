@@ -15,7 +15,8 @@
 
 #define SLOT_BITS 20
 #define SLOT_MASK ((UINT64_C(1) << SLOT_BITS) - 1)
-#define SILENCE_LOOKS 4 // a request that stays silent is looked at again after this part of its age
+#define SILENCE_LOOKS 4 // while a request stays unanswered others are asked again after this part of its age
+#define LOOK_US_MAX 1000000
 #define REDIRECTS_AT_ONCE \
     3 // then a redirection waits for the back-off, so that two confused nodes can't make a client spin
 
@@ -171,8 +172,7 @@ static weft_err_t s_send(weft_requests_t *self, struct weft_call *call, struct w
     call->epoch = weft_requests_epoch(call);
     call->sent_us = weft_port_now_us(&self->port);
     weft_requests_check_by(self, call->sent_us + s_attempt_us(self, call));
-    call->look_us = s_overdue_us(self, call);
-    weft_requests_check_by(self, call->look_us);
+    weft_requests_check_by(self, s_overdue_us(self, call));
     return WEFT_OK;
 }
 
@@ -446,16 +446,30 @@ static void s_why_over(const weft_requests_t *self, const struct weft_call *call
         snprintf(text, bytes, "%s%s%s", weft_err_sentence(error), call->last_text[0] ? " Last: " : "", call->last_text);
 }
 
-// A request that is overdue: its node is asked last from now on, and another one who leads. Again after a while that
-// grows with the silence.
-static void s_look_at_silence(weft_requests_t *self, struct weft_call *call, int64_t now_us)
+// A request that is overdue: its node is asked last from now on.
+static void s_mind_silence(weft_requests_t *self, struct weft_call *call, int64_t now_us)
 {
-    if (now_us >= call->look_us) {
-        weft_view_link_silent(self->view, call->link);
-        weft_requests_refresh(self);
-        call->look_us = now_us + (now_us - call->sent_us - call->parked_us) / SILENCE_LOOKS;
+    int64_t overdue_us = s_overdue_us(self, call);
+    if (now_us < overdue_us) {
+        weft_requests_check_by(self, overdue_us);
+        return;
     }
-    weft_requests_check_by(self, call->look_us);
+    weft_view_link_silent(self->view, call->link);
+    int64_t age_us = now_us - call->sent_us - call->parked_us;
+    if (age_us > self->overdue_us) self->overdue_us = age_us;
+}
+
+// While requests are overdue others are asked who leads; the longer it lasts the less often, but once a second: a node
+// that is only slow must not be buried under questions, and the next one may have stopped.
+static void s_look_at_silence(weft_requests_t *self, int64_t now_us)
+{
+    if (!self->overdue_us) return;
+    if (now_us >= self->look_us) {
+        weft_requests_refresh(self);
+        int64_t wait_us = self->overdue_us / SILENCE_LOOKS;
+        self->look_us = now_us + (wait_us < LOOK_US_MAX ? wait_us : LOOK_US_MAX);
+    }
+    weft_requests_check_by(self, self->look_us);
 }
 
 static void s_sweep_one(weft_requests_t *self, struct weft_call *call, int64_t now_us)
@@ -469,7 +483,7 @@ static void s_sweep_one(weft_requests_t *self, struct weft_call *call, int64_t n
     }
     if (call->state == WEFT_CALL_SENT) {
         weft_requests_check_by(self, call->sent_us + s_attempt_us(self, call));
-        s_look_at_silence(self, call, now_us);
+        s_mind_silence(self, call, now_us);
     }
     if (call->manual || call->state == WEFT_CALL_IDLE) return;
     if (now_us >= call->deadline_us) {
@@ -489,8 +503,10 @@ int64_t weft_requests_turn(weft_requests_t *self, int64_t now_us)
 {
     if (now_us >= self->check_us) {
         self->check_us = WEFT_TIME_NEVER;
+        self->overdue_us = 0;
         for (size_t i = 0; i < self->slot_count; i++)
             if (self->slots[i]) s_sweep_one(self, self->slots[i], now_us);
+        s_look_at_silence(self, now_us);
     }
     weft_requests_metadata_turn(self, now_us);
     int64_t next = self->check_us < self->metadata_next_us ? self->check_us : self->metadata_next_us;

@@ -56,7 +56,6 @@ struct weft_call {
     uint32_t attempts;
     int32_t epoch; // TO_LEADER: as the view had it when it was sent
     int64_t sent_us;
-    int64_t look_us;  // sent: overdue then, others are asked
     int64_t retry_us; // queued: not before
     weft_err_t last_error;
     char last_text[256];
@@ -85,7 +84,9 @@ typedef struct weft_requests {
     uint32_t *generations;
     size_t slot_count, slot_capacity;
     size_t free_hint;
-    int64_t check_us; // next sweep over the slots
+    int64_t check_us;   // next sweep over the slots
+    int64_t overdue_us; // how long the oldest request is under way, of those that are overdue; 0: none is
+    int64_t look_us;    // while some are: others are asked again then
     // metadata
     struct weft_call metadata;
     bool metadata_wanted, metadata_all;

@@ -17,8 +17,6 @@ import zmq
 import nodes
 
 ANSWER_S, GIVE_UP_S, BASE_MS = 0.7, 20, 1000000
-AGAIN = {"NOT_COORDINATOR", "COORDINATOR_LOADING", "COORDINATOR_UNAVAILABLE", "TIMED_OUT", "OVERLOADED", "STOPPING", "FENCED", "LEADER_CHANGED", "STALE_EPOCH", "DISK_FULL",
-         "DISK_FAILED"}
 
 
 class Unknown(Exception):
@@ -57,10 +55,12 @@ class Voice:
         deadline = time.monotonic() + GIVE_UP_S
         while time.monotonic() < deadline:
             reply = self.once(self.endpoints[self.at], api, fields)
-            if reply is not None and reply.get("name") not in AGAIN:
+            if reply is not None and reply.get("name") not in nodes.AGAIN:
                 return reply
             told = (reply or {}).get("endpoint", "")
-            self.at = self.endpoints.index(told) if told in self.endpoints else (self.at + 1) % len(self.endpoints)
+            if told and told not in self.endpoints:
+                self.endpoints.append(told)  # one that was added since
+            self.at = self.endpoints.index(told) if told else (self.at + 1) % len(self.endpoints)
             self.over.wait(0.02)
         raise Unknown(api)
 

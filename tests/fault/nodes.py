@@ -20,6 +20,9 @@ import power
 import shim
 
 START_S, ASK_S = 20, 2.0
+# Who says so did not do it, and it may go well later or elsewhere.
+AGAIN = {"NOT_COORDINATOR", "COORDINATOR_LOADING", "COORDINATOR_UNAVAILABLE", "TIMED_OUT", "OVERLOADED", "STOPPING", "FENCED", "LEADER_CHANGED", "STALE_EPOCH", "DISK_FULL",
+         "DISK_FAILED"}
 CONTEXT = zmq.Context()
 
 
@@ -267,7 +270,7 @@ class Cluster:
                 if not node.running() or node.stopped:
                     continue
                 reply = node.ask(api, operation=operation, **fields) or reply
-                if reply and reply.get("name") not in ("NOT_COORDINATOR", "STARTING", "TIMED_OUT", "OVERLOADED", "STOPPING"):
+                if reply and reply.get("name") not in AGAIN:
                     return reply
             time.sleep(0.05)  # allow-sleep: the pace of a wait with a deadline
         raise AssertionError(f"{api}: no coordinator answered within {seconds} s; last: {reply}")

@@ -364,6 +364,8 @@ def m10(run):
 
 
 def begin_anew(node):
+    """An empty directory, and all coordinators in its settings, as one that is added needs it."""
+    node.settings["coordinators"] = ",".join(f"{each.number}={each.endpoint}" for each in node.cluster.coordinators)
     node.kill()
     shutil.rmtree(node.data)
     node.data.mkdir()

@@ -166,6 +166,8 @@ void weft_replica_diverged(weft_replica_t *self, int32_t leader_epoch, int64_t l
     // The same epoch in both: common up to the shorter. Otherwise the leader has an epoch that we lack: only what lies
     // below the end of our older one may be common, and the question is put again for that one (KIP-279).
     bool same = own_epoch == leader_epoch;
+    // It keeps nothing of our epochs, and begins at leader_end: what is below was deleted, what is above differs.
+    if (same && leader_epoch < 0) own_end = self->log_end;
     int64_t common = same && leader_end < own_end ? leader_end : own_end;
     if (common < self->log_start) common = self->log_start;
     if (common >= self->log_end) {

@@ -141,6 +141,11 @@ bool weft_replica_cancel(weft_replica_t *self, uint64_t token);
  */
 WEFT_MUST_USE weft_err_t weft_replica_report(weft_replica_t *self, int32_t broker, weft_id_t incarnation,
                                              int32_t leader_epoch, int64_t log_end, int64_t synced_end, int64_t now_ms);
+/**
+ * Leader: that follower, whose report comes next, names its log anew: what it told above in this epoch is void. A replica
+ * that was moved away and back is empty, though its broker, the start of that and the leader epoch are the same.
+ */
+void weft_replica_named(weft_replica_t *self, int32_t broker, int64_t log_end, int64_t synced_end, int64_t log_start);
 /** Leader: that follower, whose report comes next, keeps nothing below log_start. */
 void weft_replica_starts(weft_replica_t *self, int32_t broker, int64_t log_start);
 /**

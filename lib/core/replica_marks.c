@@ -202,6 +202,21 @@ weft_err_t weft_replica_report(weft_replica_t *self, int32_t broker, weft_id_t i
     return WEFT_OK;
 }
 
+// Lower is always safe: marks never fall, and it joins later.
+void weft_replica_named(weft_replica_t *self, int32_t broker, int64_t log_end, int64_t synced_end, int64_t log_start)
+{
+    for (size_t i = 0; i < self->assignment.member_count; i++) {
+        struct weft_replica_view *view = &self->views[i];
+        if (self->assignment.members[i].broker != broker || log_end >= view->log_end || log_end < synced_end) continue;
+        view->log_end = log_end;
+        view->synced_end = synced_end < view->synced_end ? synced_end : view->synced_end;
+        view->log_start = log_start < view->log_start ? log_start : view->log_start;
+        view->target_end = self->log_end;
+        view->target_ms = self->now_ms;
+        view->reached = false;
+    }
+}
+
 static bool s_somebody_lags(weft_replica_t *self, int64_t now_ms)
 {
     bool lags = false;

@@ -262,6 +262,7 @@ static weft_err_t s_check(weft_partition_t *partition, const struct weft_lead_se
     if ((below || empty) && named->offset != s_base(partition, named->offset)) return WEFT_ERR_OFFSET_OUT_OF_RANGE;
     if (!s_goes_on(partition, named)) return WEFT_ERR_DIVERGED;
     const struct s_place place = {named->leader_epoch, named->log_start, named->offset, named->synced_end};
+    weft_replica_named(partition->replica, session->broker, place.log_end, place.synced_end, place.log_start);
     return s_report(partition, session, &place);
 }
 

@@ -280,7 +280,10 @@ void weft_partition_close(weft_partition_t **self_p, weft_err_t code, bool delet
         struct weft_replica_assignment nobody = self->assignment;
         nobody.leader = -1;
         nobody.leader_epoch = nobody.partition_epoch = INT32_MAX; // above whatever is in force
-        weft_partition_assign(self, &nobody);                // fails what waits for a mark: it may have been written
+        // Fails what waits for a mark: it may have been written. Not an assignment of the cluster's: nothing is reported.
+        (void) !weft_replica_assign(self->replica, &nobody, weft_port_now_us(&shard->port) / 1000);
+        weft_partition_effects(self);
+        s_set_leads(self);
         if (weft_replica_waiter_count(self->replica) != 0) { // the last epoch there is was in force
             weft_replica_disk_failed(self->replica);
             weft_partition_effects(self);

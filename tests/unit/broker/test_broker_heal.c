@@ -240,6 +240,30 @@ static void test_heal__a_replica_moved_away_is_removed_and_comes_back_empty(void
     assert_int_equal(crew_counter(crew, 3, WEFT_COUNT_ORPHANS), 0);
 }
 
+// The leader hears of both in one. What it was told by the replica that was removed says nothing of the new one.
+static void test_heal__one_that_came_back_empty_does_not_count_for_what_it_had(void **state)
+{
+    struct crew *crew = *state;
+    for (int i = 0; i < 3; i++) assert_int_equal(crew_produce(crew, 1, &s_plain).header.error, WEFT_OK);
+    crew_advance(crew, 1000);
+    int32_t two[] = {1, 2}, three[] = {1, 2, 3};
+    crew_broker(crew, 1)->deaf = true;
+    s_reassign(crew, two, 2);
+    crew_advance(crew, 50);
+    assert_false(s_exists(crew, 3, ""));
+    assert_int_equal(crew_broker(crew, 3)->reports, 0); // its end is nothing that it would tell
+    crew->cut[1][3] = true;                             // it stays empty
+    s_reassign(crew, three, 3);
+    crew_broker(crew, 1)->pushed = 0; // as a snapshot
+    crew_broker(crew, 1)->deaf = false;
+    crew_advance(crew, 4000); // it names itself again
+    assert_int_equal(crew_partition(crew, 10, 0)->isr_count, 2);
+    crew->cut[1][3] = false;
+    crew_advance(crew, 5000);
+    assert_int_equal(crew_partition(crew, 10, 0)->isr_count, 3);
+    crew_assert_same(crew, 1, 3, 10, 0);
+}
+
 static void test_heal__those_that_catch_up_are_throttled_and_the_live_ones_are_not(void **state)
 {
     struct crew *crew = *state;
@@ -281,6 +305,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_heal__without_a_leader_each_tells_what_it_has_once_that_is_synced, s_setup,
                                         s_teardown),
         cmocka_unit_test_setup_teardown(test_heal__a_replica_moved_away_is_removed_and_comes_back_empty, s_setup,
+                                        s_teardown),
+        cmocka_unit_test_setup_teardown(test_heal__one_that_came_back_empty_does_not_count_for_what_it_had, s_setup,
                                         s_teardown),
         cmocka_unit_test_setup_teardown(test_heal__those_that_catch_up_are_throttled_and_the_live_ones_are_not, s_setup,
                                         s_teardown),

@@ -687,6 +687,53 @@ static void test_replica__begins_anew_and_aligns_again_when_told(void **state)
     weft_replica_destroy(&replica);
 }
 
+// A replica that was taken away and given back is empty, of the same start, perhaps in the same leader epoch; and a leader
+// that was told of both in one may not know.
+static void test_replica__a_follower_named_anew_counts_for_what_it_has_now(void **state)
+{
+    (void) state;
+    weft_replica_t *replica = s_leader(3, 3, 2);
+    s_produce(replica, 0, WEFT_ACKS_NONE, false);
+    s_synced(replica, 10);
+    assert_int_equal(weft_replica_report(replica, 2, s_id(2), 5, 10, 10, 0), WEFT_OK);
+    assert_int_equal(weft_replica_report(replica, 3, s_id(3), 5, 10, 10, 0), WEFT_OK);
+    s_expect_mark(replica, WEFT_REPLICA_COMMITTED, 10);
+    s_expect_mark(replica, WEFT_REPLICA_DURABLE, 10);
+    assert_int_equal(s_assign(replica, s_assignment(SELF, 5, 4, 3, 2, 2)), WEFT_OK);
+    weft_replica_named(replica, 3, 0, 0, 0);
+    assert_int_equal(weft_replica_report(replica, 3, s_id(3), 5, 0, 0, 100), WEFT_OK);
+    assert_int_equal(weft_replica_report(replica, 3, s_id(3), 5, 5, 5, 100), WEFT_OK);
+    s_expect_none(replica); // it lacks what is committed
+    assert_int_equal(weft_replica_committed(replica), 10);
+    assert_int_equal(weft_replica_report(replica, 3, s_id(3), 5, 10, 10, 100), WEFT_OK);
+    struct weft_replica_effect effect;
+    assert_true(weft_replica_effect(replica, &effect));
+    assert_int_equal(effect.type, WEFT_REPLICA_ASK_ISR);
+    assert_true(s_proposed(&effect, 2));
+    weft_replica_named(replica, 3, 10, 10, 0); // nothing new
+    s_expect_none(replica);
+    weft_replica_destroy(&replica);
+}
+
+// The leader keeps nothing of our epochs any more: below its start all was deleted, above it all differs.
+static void test_replica__keeps_what_lies_below_a_leader_s_start(void **state)
+{
+    (void) state;
+    weft_replica_t *replica = s_new(10);
+    weft_replica_opened(replica, 0, 100, 100, 1);
+    assert_int_equal(s_assign(replica, s_assignment(2, 6, 1, 2, 2, 1)), WEFT_OK);
+    weft_replica_diverged(replica, -1, 100, -1, 0);
+    s_expect_none(replica);
+    assert_true(weft_replica_aligned(replica));
+    assert_int_equal(s_assign(replica, s_assignment(2, 7, 2, 2, 2, 1)), WEFT_OK);
+    weft_replica_diverged(replica, -1, 60, -1, 0);
+    s_expect_mark(replica, WEFT_REPLICA_TRUNCATE, 60);
+    weft_replica_truncated(replica, 60, 1);
+    weft_replica_check(replica);
+    assert_true(weft_replica_aligned(replica));
+    weft_replica_destroy(&replica);
+}
+
 static void test_replica__tells_when_somebody_waits_for_the_disks(void **state)
 {
     (void) state;
@@ -731,6 +778,8 @@ int main(void)
         cmocka_unit_test(test_replica__knows_a_follower_by_its_start_and_epoch),
         cmocka_unit_test(test_replica__a_new_incarnation_takes_its_role_with_the_next_assignment),
         cmocka_unit_test(test_replica__begins_anew_and_aligns_again_when_told),
+        cmocka_unit_test(test_replica__a_follower_named_anew_counts_for_what_it_has_now),
+        cmocka_unit_test(test_replica__keeps_what_lies_below_a_leader_s_start),
         cmocka_unit_test(test_replica__tells_when_somebody_waits_for_the_disks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -271,6 +271,10 @@ static void s_check_stale(struct weft_quorum_self *self, const struct weft_quoru
 {
     if (from->to != self->server || !self->raft) return;
     if (from->index_term <= raft_current_term(self->raft) && from->commit <= weft_quorum_log_last(&self->log)) return;
+    weft_trace(WEFT_TRACE_ERROR, self->name, "coordinator %d has seen term %llu and entry %llu; here are %llu and %llu",
+               from->from_id, (unsigned long long) from->index_term, (unsigned long long) from->commit,
+               (unsigned long long) raft_current_term(self->raft),
+               (unsigned long long) weft_quorum_log_last(&self->log));
     weft_quorum_give_up(
         self, WEFT_ERR_DAMAGED,
         "the others have seen more of this coordinator than its data directory knows: an old copy was put back, or the "

@@ -182,9 +182,9 @@ static weft_err_t s_write_queue(struct weft_quorum_self *self)
             size_t next = self->queue.written + 1;
             bool more = next < self->queue.count && !weft_quorum_queue_at(&self->queue, next)->command;
             if (!more) err = s_prewrite(self, RAFT_BARRIER, weft_slice("", 0));
-            entry->index = weft_quorum_log_last(&self->log) + (more ? 1 : 0);
+            if (!err) entry->index = weft_quorum_log_last(&self->log) + (more ? 1 : 0);
         }
-        if (err) break;
+        if (err) break; // the queue may be gone
         if (entry->command || alone) entry->index = weft_quorum_log_last(&self->log);
         self->queue.written++;
     }
@@ -316,9 +316,18 @@ static void s_configure(struct weft_quorum_self *self)
     raft_set_max_inflight_entries(self->raft, WEFT_QUORUM_INFLIGHT_MAX);
 }
 
+// libraft takes all that it is started with for durable. What a full disk kept in memory was never acknowledged.
+static bool s_settle_log(struct weft_quorum_self *self)
+{
+    while (weft_quorum_log_written(&self->log) < weft_quorum_log_last(&self->log)) weft_quorum_log_pop(&self->log);
+    weft_err_t err = weft_quorum_log_sync(&self->log);
+    if (err) weft_quorum_fail(self, err, "syncing the log failed");
+    return err == WEFT_OK;
+}
+
 bool weft_quorum_raft_start(struct weft_quorum_self *self)
 {
-    if (self->growing) return false; // quorum_form.c starts it
+    if (self->growing || !s_settle_log(self)) return false; // growing: quorum_form.c starts it
     char address[WEFT_QUORUM_ADDRESS_BYTES_MAX];
     struct weft_quorum_voter me = {.id = self->id, .server = self->server};
     memcpy(me.endpoint, self->endpoint, sizeof me.endpoint);

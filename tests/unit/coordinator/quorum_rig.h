@@ -565,7 +565,11 @@ static inline void s_rig_handle(struct rig *rig, struct rig_event *event)
     if (event->kind == RIG_DELIVER) {
         s_rig_deliver(rig, event);
     } else if (event->kind == RIG_START) {
-        if (!node->quorum && s_rig_up(node) != WEFT_OK) fail_msg("%s", node->error.text);
+        if (node->quorum || s_rig_up(node) == WEFT_OK) return;
+        if (node->error.code == WEFT_ERR_DAMAGED) fail_msg("%s", node->error.text);
+        weft_crash_disk_kill(node->disk); // a disk fault of the test's: again, on a disk that works
+        weft_crash_disk_faults_set(node->disk, &(struct weft_crash_disk_faults){0});
+        s_rig_push(rig, (struct rig_event){.at_us = rig->now_us + 50 * MS, .kind = RIG_START, .node = event->node});
     } else if (!node->quorum || node->life != event->life) {
         return;
     } else if (event->kind == RIG_TURN) {

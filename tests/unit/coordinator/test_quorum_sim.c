@@ -5,12 +5,37 @@
 
 // ---- faults at random
 
+// A disk that fails now and then, or is full for a while.
+static void s_spoil(struct rig *rig, struct rig_node *node)
+{
+    struct weft_crash_disk_faults faults = {0};
+    if (weft_rand_chance(&rig->rand, 500000))
+        faults.write_enospc = 200000 + (uint32_t) weft_rand_below(&rig->rand, 800000);
+    else
+        faults.write_eio = faults.sync_eio = faults.open_eio = 1 + (uint32_t) weft_rand_below(&rig->rand, 30000);
+    weft_crash_disk_faults_set(node->disk, &faults);
+}
+
+// Whoever gave up is started again, on a disk that works.
+static void s_revive(struct rig *rig)
+{
+    for (int i = 0; i < rig->node_count; i++) {
+        struct rig_node *node = &rig->nodes[i];
+        if (!node->quorum || !node->quorum->ops->failure(node->quorum)) continue;
+        if (!strstr(node->quorum->ops->failure(node->quorum), "look at the disk"))
+            fail_msg("%s", node->quorum->ops->failure(node->quorum));
+        s_rig_down(node, weft_rand_chance(&rig->rand, 500000));
+        weft_crash_disk_faults_set(node->disk, &(struct weft_crash_disk_faults){0});
+        s_rig_push(rig, (struct rig_event){.at_us = rig->now_us + 100 * MS, .kind = RIG_START, .node = i});
+    }
+}
+
 static void s_fault(struct rig *rig, int voters)
 {
     struct rig_node *node = &rig->nodes[weft_rand_below(&rig->rand, (uint64_t) rig->node_count)];
     int other = (int) weft_rand_below(&rig->rand, (uint64_t) rig->node_count);
     int64_t soon = rig->now_us + (int64_t) weft_rand_below(&rig->rand, 1500 * MS);
-    switch (weft_rand_below(&rig->rand, 12)) {
+    switch (weft_rand_below(&rig->rand, 14)) {
     case 0:
     case 1:
     case 2: // one dies
@@ -47,6 +72,11 @@ static void s_fault(struct rig *rig, int voters)
         rig->delay_us =
             1 * MS + (int64_t) weft_rand_below(&rig->rand, weft_rand_chance(&rig->rand, 200000) ? 200 * MS : 20 * MS);
         break;
+    case 11: s_spoil(rig, node); break;
+    case 12: // and it is well again
+        for (int i = 0; i < rig->node_count; i++)
+            weft_crash_disk_faults_set(rig->nodes[i].disk, &(struct weft_crash_disk_faults){0});
+        break;
     default: s_rig_heal_all(rig); break;
     }
     (void) voters;
@@ -75,7 +105,10 @@ static void s_calm(struct rig *rig)
     for (int i = 0; i < rig->node_count; i++) {
         rig->nodes[i].sync_us = 3 * MS;
         rig->nodes[i].paused_until_us = 0;
+        weft_crash_disk_faults_set(rig->nodes[i].disk, &(struct weft_crash_disk_faults){0});
     }
+    s_rig_run(rig, 4000 * MS); // a failure shows within 3 s
+    s_revive(rig);
 }
 
 static size_t s_changes, s_acked; // of the seeds of a test
@@ -95,6 +128,7 @@ static void s_play(uint64_t seed, int voters, int spare)
         for (uint64_t n = weft_rand_below(&rig->rand, 4); node->quorum && n; n--) (void) s_rig_propose(node);
         if (node->quorum && node->leads && weft_rand_chance(&rig->rand, 200000)) s_rig_barrier(node);
         if (weft_rand_below(&rig->rand, calm) == 0) s_fault(rig, voters);
+        s_revive(rig);
         if (spare && node->quorum && node->leads && weft_rand_below(&rig->rand, 40) == 0) s_change(rig, node);
     }
     s_calm(rig);

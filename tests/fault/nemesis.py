@@ -6,6 +6,7 @@ be available again when it is over. Each fault is a pair: break, mend.
 """
 
 import errno
+import os
 
 import netns
 from metaload import MetaLoad
@@ -201,10 +202,30 @@ def soak(run, rate=150, producers=4, consumers=3):
             load.stop_clients()
             load.judge()
             meta.finish()
+            resources(run, cluster)
             load.compare_replicas()
+            cluster.start(60)
+            load.judge()
+            meta.compare()
+            run.held("O10 a restart of all gives the same state")
     finally:
         if net:
             net.close()
+
+
+def resources(run, cluster):
+    """After hours of trouble a process is as small as after minutes (O11)."""
+    sizes = {node.name: (rss_mib(node), len(os.listdir(f"/proc/{node.process.pid}/fd"))) for node in cluster.nodes.values()}
+    run.figures["rss_mib_and_descriptors"] = sizes
+    for name, (mib, descriptors) in sizes.items():
+        run.need(mib < 768 and descriptors < 2000, "O11 resources stay bounded", f"{name} has {mib} MiB and {descriptors} descriptors")
+
+
+def rss_mib(node):
+    for line in open(f"/proc/{node.process.pid}/status"):
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) // 1024
+    return 0
 
 
 def mend(run, cluster, net):

@@ -2,12 +2,12 @@
 """Rows D1 to D17 of the fault matrix: what is done to the replicas of partitions, and what has to hold."""
 
 import errno
-import time
 
 import clients
 import logs
 import nodes
-from runs import Load, Skipped, revive, stop_all
+from nemesis import rss_mib, soak
+from runs import Load, Skipped, revive
 
 ROWS = {}
 
@@ -198,7 +198,7 @@ def d6(run):
 @row("D7", "unclean election off and on: all in sync are dead, only one that lags is alive", 40)
 def d7(run):
     with run.cluster(coordinators=1, with_shim=True, settings={"replica.lag.ms": "1s"}) as cluster:
-        load = Load(run, cluster, partitions=1, consumers=0, min_insync=1)
+        load = Load(run, cluster, partitions=1, consumers=0, min_insync=1, marks_may_fall=True)
         leader = cluster.leader("faults", 0)
         lagging, other = [node for node in cluster.brokers if node is not leader]
         run.fault("kill", f"{lagging.name}: it lags from now on")
@@ -492,8 +492,6 @@ def d15(run):
 
 @row("D16", "everything at random (nemesis)", 60)
 def d16(run):
-    from nemesis import soak
-
     soak(run)
 
 
@@ -516,10 +514,3 @@ def d17(run):
         still.process.kill()
         found = load.finish()
         run.need(found["gap_ms"] <= 3000, "O9 others go on", f"no acknowledgement for {found['gap_ms']} ms")
-
-
-def rss_mib(node):
-    for line in open(f"/proc/{node.process.pid}/status"):
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) // 1024
-    return 0

@@ -9,7 +9,7 @@ import time
 import nodes
 from metaload import MetaLoad
 from rows_data import damage, row
-from runs import Load, revive, stop_all
+from runs import Load, revive
 
 ELECTION_S = 1.0  # default of election.ms
 

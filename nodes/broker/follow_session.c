@@ -123,10 +123,12 @@ static void s_ask(struct weft_follow_session *self, uint32_t max_bytes, int64_t 
     request.sequence = self->sequence + 1;
     request.max_wait_ms = (uint32_t) (follow->wait_us / 1000);
     request.max_bytes = max_bytes;
-    request.partitions_count = s_name_all(self, request.id);
-    request.partitions = follow->named;
     request.forget = self->forget;
     request.forget_count = self->forget_count < S_NAMED_MAX ? self->forget_count : S_NAMED_MAX;
+    // One that is followed again must not be forgotten after it was named.
+    bool all_forgotten = request.forget_count == self->forget_count;
+    request.partitions_count = all_forgotten ? s_name_all(self, request.id) : 0;
+    request.partitions = follow->named;
     weft_buf_clear(&follow->buf);
     weft_replicate_request_encode(&request, &follow->buf);
     if (s_send(self->link) != WEFT_OK) {

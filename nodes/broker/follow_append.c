@@ -21,7 +21,7 @@ static weft_err_t s_check(const weft_partition_t *partition, weft_slice_t data, 
 {
     weft_err_t code = weft_batch_verify(data, batch);
     if (code != WEFT_OK) return code == WEFT_ERR_TRUNCATED ? WEFT_ERR_BAD_BATCH : code;
-    bool known = weft_batch_next_offset(batch) <= end;
+    bool known = batch->base_offset < end && weft_batch_next_offset(batch) <= end; // a sum of what may be anything
     bool next = batch->base_offset == end && batch->leader_epoch >= epoch &&
                 batch->leader_epoch <= weft_replica_leader_epoch(partition->replica);
     return known || next ? WEFT_OK : WEFT_ERR_BAD_BATCH;
@@ -218,20 +218,23 @@ static void s_refused(struct weft_pull *self, const struct weft_replicate_answer
     weft_pull_wait(self, not_ours ? S_BAD_US : 0); // who leads or what is known there may be about to change
 }
 
+static void s_take(struct weft_pull *self, const struct weft_replicate_answer *answer, weft_slice_t data)
+{
+    weft_partition_t *partition = self->partition;
+    if (data.size != 0) s_take_data(self, answer, data);
+    if (data.size == 0 && answer->urgent && weft_log_dirty(partition->log)) weft_partition_dirty(partition, true);
+    s_take_marks(partition, answer);
+}
+
 void weft_pull_answer(struct weft_pull *self, const struct weft_replicate_answer *answer, weft_slice_t data)
 {
     weft_partition_t *partition = self->partition;
     weft_assert(partition->pull == self && partition->state == WEFT_PARTITION_OPEN);
-    if (answer->error != 0) {
+    if (answer->error != 0)
         s_refused(self, answer);
-        return;
-    }
-    if (self->asked_to_align) {
+    else if (self->asked_to_align)
         s_align(self, answer);
-        return;
-    }
-    if (data.size != 0) s_take_data(self, answer, data);
-    if (data.size == 0 && answer->urgent && weft_log_dirty(partition->log)) weft_partition_dirty(partition, true);
-    s_take_marks(partition, answer);
+    else
+        s_take(self, answer, data);
     if (partition->disk_failed) weft_follow_update(partition); // it is nobody's pull any more
 }

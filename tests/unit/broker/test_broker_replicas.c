@@ -320,6 +320,30 @@ static void s_drop_some(struct crew *crew, weft_buf_t *header, weft_buf_t *data)
     weft_buf_clear(data);
 }
 
+static void s_move_once(struct crew *crew, weft_buf_t *header, weft_buf_t *data)
+{
+    (void) header;
+    if (data->size == 0 || crew->tampered++ != 0) return;
+    struct weft_batch batch;
+    assert_ok(weft_batch_read(weft_buf_slice(data), &batch));
+    batch.base_offset = INT64_MAX;
+    weft_batch_write_header(data->data, &batch);
+    weft_batch_seal(data->data, data->size);
+}
+
+static void test_replicas__a_batch_of_an_impossible_offset_is_refused(void **state)
+{
+    struct crew *crew = *state;
+    crew_topic(crew, CREW_TOPIC, 10, 1, 3, NULL, NULL);
+    crew->tamper = s_move_once;
+    assert_int_equal(crew_produce(crew, 1, &s_plain).header.error, WEFT_OK);
+    assert_true(crew->tampered > 1);
+    assert_int_equal(
+        crew_counter(crew, 2, WEFT_COUNT_FOLLOWED_REFUSED) + crew_counter(crew, 3, WEFT_COUNT_FOLLOWED_REFUSED), 1);
+    crew_assert_same(crew, 1, 2, 10, 0);
+    crew_assert_same(crew, 1, 3, 10, 0);
+}
+
 static void test_replicas__answers_that_get_lost_are_asked_for_in_a_new_session(void **state)
 {
     struct crew *crew = *state;
@@ -378,6 +402,7 @@ int main(void)
                                         s_teardown),
         cmocka_unit_test_setup_teardown(test_replicas__a_batch_changed_on_the_way_is_refused_and_fetched_again, s_three,
                                         s_teardown),
+        cmocka_unit_test_setup_teardown(test_replicas__a_batch_of_an_impossible_offset_is_refused, s_three, s_teardown),
         cmocka_unit_test_setup_teardown(test_replicas__answers_that_get_lost_are_asked_for_in_a_new_session, s_three,
                                         s_teardown),
         cmocka_unit_test_setup_teardown(test_replicas__a_leader_that_restarts_is_followed_at_its_new_door, s_three,

@@ -319,9 +319,9 @@ weft_err_t weft_producer_part_send(weft_producer_part_t *self, weft_topic_t *top
 
 void weft_producer_part_flush(weft_producer_part_t *self)
 {
+    // Without an open batch there is nothing to do at once: whoever waits for answers calls this again and again.
     for (size_t i = 0; i < self->active_count; i++)
-        if (self->active[i]->builder.count) weft_producer_close_batch(self, self->active[i]);
-    self->wants_turn = true;
+        if (self->active[i]->builder.count) weft_producer_close_batch(self, self->active[i]); // wants a turn
 }
 
 void weft_producer_part_give_up(weft_producer_part_t *self, weft_err_t error)

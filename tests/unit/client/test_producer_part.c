@@ -165,6 +165,21 @@ static void test_producer__linger_0_sends_when_the_window_allows(void **state)
     s_close(&self);
 }
 
+static void test_producer__a_flush_that_only_waits_asks_for_no_turn(void **state)
+{
+    struct fixture self;
+    s_open(&self, 1, NULL);
+    s_send(&self, 0, NULL, 1);
+    weft_producer_part_flush(self.part);
+    assert_true(weft_producer_part_wants_turn(self.part));
+    s_turn(&self);
+    weft_producer_part_flush(self.part); // the batch is under way: nothing to do until it is answered
+    assert_false(weft_producer_part_wants_turn(self.part));
+    peer_produced(&self.peer, peer_take(&self.peer, WEFT_API_PRODUCE), 0, false);
+    assert_int_equal(self.delivered, 1);
+    s_close(&self);
+}
+
 static void test_producer__keys_go_where_kafka_puts_them(void **state)
 {
     struct fixture self;
@@ -630,6 +645,7 @@ int main(void)
         cmocka_unit_test(test_producer__batches_by_linger_and_reports_offsets),
         cmocka_unit_test(test_producer__a_full_batch_leaves_at_once),
         cmocka_unit_test(test_producer__linger_0_sends_when_the_window_allows),
+        cmocka_unit_test(test_producer__a_flush_that_only_waits_asks_for_no_turn),
         cmocka_unit_test(test_producer__keys_go_where_kafka_puts_them),
         cmocka_unit_test(test_producer__without_key_it_sticks_until_the_batch_is_closed),
         cmocka_unit_test(test_producer__own_partitioner_decides_within_bounds),

@@ -181,7 +181,8 @@ void weft_replica_diverged(weft_replica_t *self, int32_t leader_epoch, int64_t l
 void weft_replica_truncated(weft_replica_t *self, int64_t log_end, int32_t last_epoch)
 {
     weft_assert(self->role != WEFT_ROLE_LEADER && !self->appending);
-    weft_assert(log_end >= self->log_start && log_end <= self->log_end && last_epoch <= self->last_epoch);
+    weft_assert(log_end >= 0 && log_end <= self->log_end && last_epoch <= self->last_epoch);
+    if (log_end < self->log_start) self->log_start = log_end; // in the midst of a batch, which went whole
     self->log_end = log_end;
     self->last_epoch = last_epoch;
     if (self->synced_end > log_end) self->synced_end = log_end;

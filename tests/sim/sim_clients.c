@@ -77,8 +77,8 @@ weft_err_t sim_admin_run(struct sim_clients *self, int64_t timeout_us)
     return weft_admin_part_error(self->admin);
 }
 
-weft_err_t sim_admin_offsets(struct sim_clients *self, int topic, int partition, bool durable, int64_t *start,
-                             int64_t *end)
+static weft_err_t s_offsets(struct sim_clients *self, int topic, int partition, bool durable, int64_t *start,
+                            int64_t *end)
 {
     const char *name = self->topics[topic].name;
     struct weft_call *call = sim_admin_begin(self, WEFT_TO_LEADER, name, partition);
@@ -97,6 +97,18 @@ weft_err_t sim_admin_offsets(struct sim_clients *self, int topic, int partition,
     *start = reply.log_start;
     *end = reply.offset;
     return WEFT_OK;
+}
+
+weft_err_t sim_admin_offsets(struct sim_clients *self, int topic, int partition, bool durable, int64_t *start,
+                             int64_t *end)
+{
+    weft_err_t err = WEFT_ERR_UNKNOWN_TOPIC;
+    for (int tries = 0; err == WEFT_ERR_UNKNOWN_TOPIC && tries < 10; tries++) {
+        if (tries > 0)
+            sim_run_until(self->sim, sim_now_us(self->sim) + 300000); // a node that has only just started told
+        err = s_offsets(self, topic, partition, durable, start, end);
+    }
+    return err;
 }
 
 weft_err_t sim_admin_touch(struct sim_clients *self, int64_t timeout_us)

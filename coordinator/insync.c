@@ -78,6 +78,29 @@ static weft_err_t s_member_check(const weft_coordinator_t *self, const struct we
     return WEFT_OK;
 }
 
+/*
+ * A leader counts whom it asked for, so one that is sick but keeps up would come with every question, and who lags behind
+ * stayed in for as long. It is left out, unless nothing else is asked.
+ */
+static void s_leave_out_sick(const weft_coordinator_t *self, struct weft_in_sync_ask *ask)
+{
+    const struct weft_cluster_topic *topic = weft_cluster_topic(self->cluster, ask->topic_id);
+    if (!topic || ask->partition >= topic->partition_count || ask->members_count > WEFT_REPLICAS_MAX) return;
+    const struct weft_cluster_partition *partition = &topic->partitions[ask->partition];
+    struct weft_in_sync_member kept[WEFT_REPLICAS_MAX];
+    size_t count = 0, same = 0;
+    for (size_t i = 0; i < ask->members_count; i++) {
+        const struct weft_cluster_broker *broker = weft_cluster_broker(self->cluster, ask->members[i].broker);
+        bool is_in = s_has(partition->isr, partition->isr_count, ask->members[i].broker);
+        if (broker && broker->sick && !is_in) continue;
+        same += is_in;
+        kept[count++] = ask->members[i];
+    }
+    if (same == count && count == partition->isr_count) return;
+    memcpy(ask->members, kept, count * sizeof *kept);
+    ask->members_count = count;
+}
+
 static weft_err_t s_check(const weft_coordinator_t *self, int32_t sender, const struct weft_in_sync_ask *ask)
 {
     const struct weft_cluster_topic *topic = weft_cluster_topic(self->cluster, ask->topic_id);
@@ -148,6 +171,7 @@ void weft_coordinator_in_sync_change(weft_coordinator_t *self, const struct weft
                                        .open = 1};
     weft_map_put_u64(self->in_sync_waits, number, wait);
     for (size_t i = 0; i < request.changes_count; i++) {
+        s_leave_out_sick(self, &request.changes[i]);
         wait->errors[i] = (int32_t) s_check(self, request.broker_id, &request.changes[i]);
         if (wait->errors[i]) continue;
         wait->open++;

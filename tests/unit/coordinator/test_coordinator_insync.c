@@ -71,6 +71,23 @@ static void test_coordinator_insync__nobody_dead_or_sick_comes_in(void **state)
     assert_int_equal(s_partition(self, "orders", led_by_1)->isr_count, 1);
 }
 
+static void test_coordinator_insync__a_sick_one_keeps_nobody_in(void **state)
+{
+    struct fixture *self = *state;
+    s_cluster(self, 3);
+    s_topic_on(self, "orders", 3, 3, NULL);
+    uint32_t led_by_1 = 0;
+    while (s_partition(self, "orders", led_by_1)->leader != 1) led_by_1++;
+    (void) s_beat(self, &(struct beat){.broker = 3, .start = 1, .disk_failed = true});
+    assert_true(s_broker(self, 3)->sick);
+    assert_int_equal(s_partition(self, "orders", led_by_1)->isr_count, 2);
+    struct wish wish = {.topic = "orders", .partition = led_by_1, .members = {1, 3}}; // 2 lags behind
+    assert_ok(s_wish(self, 1, 1, &wish));
+    assert_int_equal(s_partition(self, "orders", led_by_1)->isr_count, 1);
+    assert_true(s_in_sync(s_partition(self, "orders", led_by_1), 1));
+    assert_err(s_wish(self, 1, 1, &wish), WEFT_ERR_DISK_FAILED);
+}
+
 // Thousands of partitions at once: one request, one answer, and not one sync each.
 static void test_coordinator_insync__many_partitions_cost_one_round(void **state)
 {
@@ -172,6 +189,7 @@ int main(void)
         TEST(test_coordinator_insync__a_leader_takes_out_and_brings_back),
         TEST(test_coordinator_insync__what_is_old_is_refused_whole),
         TEST(test_coordinator_insync__nobody_dead_or_sick_comes_in),
+        TEST(test_coordinator_insync__a_sick_one_keeps_nobody_in),
         TEST(test_coordinator_insync__many_partitions_cost_one_round),
         TEST(test_coordinator_insync__a_change_that_races_a_fence_loses),
     };

@@ -35,7 +35,7 @@ struct weft_partition {
     weft_log_t *log; // OPEN, CLOSING
     weft_replica_t *replica;
     struct weft_wait_list fetches;
-    struct weft_wait_list deletes; // delete_records that wait for followers
+    struct weft_wait_list deletes;     // delete_records that wait for followers
     struct weft_lead_entry *followers; // that pull from here (lead.h)
     struct weft_pull *pull;            // from its leader (follow.h); NULL: it is not pulled
     int32_t reported_epoch;            // the last leader epoch in which a leader was told of this log; -1: none

@@ -57,7 +57,7 @@ static void test_cluster_lead__leadership_moves_to_a_live_in_sync_replica(void *
     assert_int_equal(partition->leader, 3);
     assert_int_equal(partition->leader_epoch, 1);
     s_assert_isr(partition, 1, 3, 0, 0);
-    assert_int_equal(partition->eligible, 1); // it left when the set fell below min_insync, which is 2
+    assert_int_equal(partition->eligible, 1);                 // it left when the set fell below min_insync, which is 2
     assert_int_equal(s_register(self, 1, 4, false), WEFT_OK); // unclean: what it had is in doubt
     assert_int_equal(partition->leader, 3);
     assert_int_equal(partition->eligible, 0);

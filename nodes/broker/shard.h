@@ -92,7 +92,7 @@ typedef struct weft_shard {
 #define WEFT_SHARD_WAIT_MS_MAX (10 * 60 * 1000)        // longest that anything is parked
 #define WEFT_SHARD_TICK_US 500000
 
-// ---- shard.c
+// ---- shard_answer.c
 
 // Sends the bytes in self->reply (and a frame, which is consumed); a reply that can't go is counted.
 void weft_shard_answer(weft_shard_t *self, const struct weft_asker *asker, weft_frame_t *data);

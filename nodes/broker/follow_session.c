@@ -13,6 +13,7 @@
 #define S_BLOCKED_US (10 * 1000) // the transport takes nothing: tried again then
 #define S_TOKENS_BYTES_MIN 65536 // less is not asked for
 #define S_PARTITION_BYTES (1 << 20)
+#define S_CATCH_UP_BYTES ((uint32_t) 1 << 20)
 
 // ---- the throttle
 
@@ -26,13 +27,14 @@ static void s_refill(weft_follow_t *self, int64_t now_us)
     if (self->tokens > most) self->tokens = most;
 }
 
-// How much a request of those that catch up may ask for; 0: *next_us tells when to come back.
+// How much a request of those that catch up may ask for; 0: *next_us tells when to come back. Less than the live ones:
+// what they ask for may have to be read from the leader's disk, and everything else of that shard waits meanwhile.
 static uint32_t s_allowance(weft_follow_t *self, int64_t now_us, int64_t *next_us)
 {
-    if (self->bytes_per_s == 0) return self->reply_bytes;
+    uint32_t most = self->reply_bytes < S_CATCH_UP_BYTES ? self->reply_bytes : S_CATCH_UP_BYTES;
+    if (self->bytes_per_s == 0) return most;
     if (now_us - self->tokens_us >= 1000) s_refill(self, now_us); // less would round the rest away
-    if (self->tokens >= S_TOKENS_BYTES_MIN)
-        return self->tokens < (int64_t) self->reply_bytes ? (uint32_t) self->tokens : self->reply_bytes;
+    if (self->tokens >= S_TOKENS_BYTES_MIN) return self->tokens < (int64_t) most ? (uint32_t) self->tokens : most;
     *next_us = now_us + 1000 + (S_TOKENS_BYTES_MIN - self->tokens) * 1000000 / self->bytes_per_s;
     return 0;
 }

@@ -15,6 +15,7 @@
 #define S_SESSIONS_MAX 1024
 #define S_IDLE_US (30 * 1000 * 1000) // a session without a request for so long is forgotten
 #define S_HEARD_US (1000 * 1000)     // one that asked so lately is there
+#define S_ERRORS_MAX 100000          // refusals of a session that wait to be told, beyond them it ends
 #define S_STALLS 2                   // the same data was sent so often and never taken: is it damaged?
 
 weft_lead_t *weft_lead_new(weft_shard_t *shard, uint64_t seed)
@@ -345,6 +346,11 @@ void weft_lead_replicate(weft_lead_t *self, const struct weft_asker *asker, weft
     weft_counter_add(shard->counters, WEFT_COUNT_REPLICATE_REQUESTS, 1);
     // It has more to say before there was anything to tell: the request before is answered with what is there.
     if (session->wait != NULL) weft_lead_answer(session, WEFT_LEAD_AT_ONCE);
+    if (session->error_count > S_ERRORS_MAX) { // what it is told is never all that it asked for: it asks for nonsense
+        s_free_session(session);
+        weft_shard_refuse(shard, asker, WEFT_ERR_SESSION_NOT_FOUND, NULL);
+        return;
+    }
     session->sequence = request.sequence;
     session->peer = asker->peer;
     session->max_bytes = request.max_bytes < WEFT_LEAD_BYTES_MAX ? request.max_bytes : WEFT_LEAD_BYTES_MAX;

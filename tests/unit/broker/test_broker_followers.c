@@ -382,6 +382,26 @@ static void test_followers__rubbish_is_refused_and_counted(void **state)
     assert_true(crew_counter(crew, 1, WEFT_COUNT_REPLICA_SESSIONS) == 0);
 }
 
+static void test_followers__who_asks_for_nonsense_only_is_not_remembered_for_ever(void **state)
+{
+    enum { COUNT = 10000 };
+    struct crew *crew = *state;
+    struct follower follower = {0};
+    struct weft_replicate_partition *named = weft_calloc(COUNT, sizeof *named);
+    for (uint32_t i = 0; i < COUNT; i++) named[i] = (struct weft_replicate_partition){.topic_id = crew_id(99)};
+    s_init(crew, &follower);
+    follower.request.partitions = named;
+    int requests = 0;
+    do {
+        follower.request.partitions_count = COUNT;
+        s_send(crew, &follower, 1);
+        s_take(crew, &follower);
+    } while (follower.reply.header.error == WEFT_OK && ++requests < 100);
+    assert_int_equal(follower.reply.header.error, WEFT_ERR_SESSION_NOT_FOUND);
+    assert_in_range(requests, 2, 40);
+    free(named);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -403,6 +423,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_followers__nothing_is_read_for_one_that_takes_nothing_off, s_setup,
                                         s_teardown),
         cmocka_unit_test_setup_teardown(test_followers__rubbish_is_refused_and_counted, s_setup, s_teardown),
+        cmocka_unit_test_setup_teardown(test_followers__who_asks_for_nonsense_only_is_not_remembered_for_ever, s_setup,
+                                        s_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

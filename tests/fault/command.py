@@ -30,7 +30,7 @@ import timings
 from runs import Run, Skipped
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-SMOKE = [("M1", 12), ("D1", 12), ("M5", 6), ("M9", 9), ("M10", 9), ("D4", 0), ("D5", 0), ("D6", 0)]
+SMOKE = [("M1", 8), ("D1", 8), ("M5", 6), ("M9", 9), ("M10", 9), ("D4", 0), ("D5", 0), ("D6", 0)]
 
 
 def by_number(name):

@@ -145,6 +145,7 @@ static struct weft_lead_session *s_new_session(weft_lead_t *self, const struct w
     struct weft_lead_session *session = weft_calloc(1, sizeof *session);
     session->lead = self;
     session->fresh = true;
+    session->number = ++self->begun;
     do session->id = weft_rand_next(&self->rand);
     while (session->id == 0 || weft_map_get_u64(self->sessions, session->id) != NULL);
     session->broker = request->broker_id;
@@ -277,13 +278,26 @@ static void s_count_stall(struct weft_lead_entry *entry, int64_t offset)
     weft_partition_suspect(entry->partition, offset);
 }
 
+static bool s_same_connection(const struct weft_peer *a, const struct weft_peer *b)
+{
+    return a->size == b->size && memcmp(a->bytes, b->bytes, a->size) == 0;
+}
+
+// What was said over a connection that is lost by now may be read behind what was said over the next one.
+static bool s_is_late(const struct weft_lead_session *session, const struct weft_lead_entry *entry)
+{
+    const struct weft_lead_session *holder = entry != NULL ? entry->session : session;
+    return holder->number > session->number && !s_same_connection(&holder->peer, &session->peer);
+}
+
 static void s_name(struct weft_lead_session *session, const struct weft_replicate_partition *named)
 {
     weft_err_t code;
     weft_partition_t *partition = s_partition(session->lead->shard, named->topic_id, named->partition, &code);
-    if (partition != NULL) code = s_check(partition, session, named);
+    struct weft_lead_entry *old = partition != NULL ? s_find(partition, session->broker) : NULL;
+    if (partition != NULL)
+        code = s_is_late(session, old) ? WEFT_ERR_SESSION_NOT_FOUND : s_check(partition, session, named);
     if (code != WEFT_OK) {
-        struct weft_lead_entry *old = partition != NULL ? s_find(partition, session->broker) : NULL;
         if (old != NULL && old->session == session) s_free_entry(old);
         bool anew = partition != NULL && code == WEFT_ERR_OFFSET_OUT_OF_RANGE;
         s_error(session, named->topic_id, named->partition, code,
@@ -373,8 +387,7 @@ static weft_err_t s_progress(weft_lead_t *self, const struct weft_asker *asker,
     struct weft_lead_entry *entry = s_find(partition, request->broker_id);
     bool asks = entry != NULL && entry->align && !weft_mutated("follower_reports_unaligned");
     bool known = entry != NULL && !asks && weft_id_equal(entry->session->incarnation, request->incarnation) &&
-                 entry->session->peer.size == asker->peer.size &&
-                 memcmp(entry->session->peer.bytes, asker->peer.bytes, asker->peer.size) == 0;
+                 s_same_connection(&entry->session->peer, &asker->peer);
     if (!known) return WEFT_ERR_SESSION_NOT_FOUND;
     const struct s_place place = {moved->leader_epoch, moved->log_start, moved->log_end, moved->synced_end};
     code = s_report(partition, entry->session, &place);

@@ -21,8 +21,8 @@ struct weft_lead_error {
 
 struct weft_lead_session {
     weft_lead_t *lead;
-    uint64_t id;
-    uint32_t sequence; // of its last request
+    uint64_t id, number; // number: in the order in which they were begun
+    uint32_t sequence;   // of its last request
     int32_t broker;
     weft_id_t incarnation;
     struct weft_peer peer;  // from which its last request came
@@ -55,6 +55,7 @@ struct weft_lead {
     weft_shard_t *shard;
     weft_rand_t rand;
     weft_map_t *sessions; // by id
+    uint64_t begun;       // sessions, ever
     weft_ring_t order;    // the longest unused first
     weft_ring_t woken;
     int64_t retry_us; // when those that had no room are tried again

@@ -33,6 +33,7 @@ struct follower {
     struct weft_replicate_partition named[64];
     struct weft_partition_ref forget[4];
     struct weft_replicate_reply reply;
+    uint8_t more; // of the number of its connection
 };
 
 static void s_init(struct crew *crew, struct follower *self)
@@ -63,7 +64,8 @@ static void s_send(struct crew *crew, struct follower *self, uint8_t door)
     weft_buf_clear(&crew->buf);
     weft_replicate_request_encode(&self->request, &crew->buf);
     leader->reply_count = 0;
-    weft_fake_world_request_at(leader->world, 0, door, S_PEER, weft_buf_slice(&crew->buf), WEFT_SLICE_NIL);
+    weft_fake_world_request_at(leader->world, 0, door, (uint8_t) (S_PEER + self->more), weft_buf_slice(&crew->buf),
+                               WEFT_SLICE_NIL);
     crew_settle(crew);
     self->request.sequence++;
     self->request.partitions_count = self->request.forget_count = 0;
@@ -341,6 +343,30 @@ static void test_followers__a_partition_goes_along_to_the_session_that_names_it_
     assert_int_equal(two.reply.partitions_count, 1);
 }
 
+static void test_followers__a_late_word_of_a_lost_connection_takes_nothing_along(void **state)
+{
+    struct crew *crew = *state;
+    struct follower lost = {0}, now = {.more = 1};
+    s_init(crew, &lost);
+    s_init(crew, &now);
+    s_name(&lost, 0, 10, 10);
+    s_send(crew, &lost, 1);
+    s_take(crew, &lost);
+    s_name(&now, 0, 10, 10);
+    s_send(crew, &now, 1);
+    s_take(crew, &now);
+    s_send(crew, &now, 1);
+    s_name(&lost, 0, 0, 0); // sent before, read after
+    s_send(crew, &lost, 1);
+    const struct crew_produce how = {.count = 1, .acks = "none"};
+    (void) crew_send(crew, 1, &how);
+    crew_settle(crew);
+    s_take(crew, &now);
+    assert_int_equal(now.reply.header.id, now.request.id);
+    assert_int_equal(now.reply.partitions_count, 1);
+    assert_true(now.reply.partitions[0].bytes > 0);
+}
+
 static void test_followers__nothing_is_read_for_one_that_takes_nothing_off(void **state)
 {
     struct crew *crew = *state;
@@ -420,6 +446,8 @@ int main(void)
                                         s_setup, s_teardown),
         cmocka_unit_test_setup_teardown(test_followers__a_partition_goes_along_to_the_session_that_names_it_last,
                                         s_setup, s_teardown),
+        cmocka_unit_test_setup_teardown(test_followers__a_late_word_of_a_lost_connection_takes_nothing_along, s_setup,
+                                        s_teardown),
         cmocka_unit_test_setup_teardown(test_followers__nothing_is_read_for_one_that_takes_nothing_off, s_setup,
                                         s_teardown),
         cmocka_unit_test_setup_teardown(test_followers__rubbish_is_refused_and_counted, s_setup, s_teardown),

@@ -11,18 +11,21 @@
 
 #include <stdlib.h>
 
+static void s_tell_configuration(struct weft_quorum_self *self, uint64_t index, const struct weft_quorum_record *record)
+{
+    struct raft_event event = {.type = RAFT_CONFIGURATION, .configuration = {.index = index}};
+    bool good = weft_quorum_configuration_decode(weft_slice(record->data, record->size), &event.configuration.conf);
+    weft_assert(good);                     // it was looked at when it came in
+    (void) weft_quorum_step(self, &event); // takes it over
+}
+
 static void s_take_configuration(struct weft_quorum_self *self, uint64_t index, const struct weft_quorum_record *record)
 {
-    struct raft_configuration decoded;
-    struct raft_event event = {.type = RAFT_CONFIGURATION, .configuration = {.index = index}};
-    weft_slice_t bytes = weft_slice(record->data, record->size);
-    bool good = weft_quorum_configuration_decode(bytes, &decoded) &&
-                weft_quorum_configuration_decode(bytes, &event.configuration.conf);
-    weft_assert(good); // it was looked at when it came in
     raft_configuration_close(&self->configuration);
-    self->configuration = decoded;
+    bool good = weft_quorum_configuration_decode(weft_slice(record->data, record->size), &self->configuration);
+    weft_assert(good);
     self->configuration_index = index;
-    (void) weft_quorum_step(self, &event); // takes its copy over
+    s_tell_configuration(self, index, record);
     weft_quorum_peers_follow(self);
     weft_quorum_change_applied(self, index);
 }
@@ -60,10 +63,14 @@ static void s_apply(struct weft_quorum_self *self)
 {
     if (self->raft) s_pass_barriers(self);
     while (!self->failed && self->raft && !self->raft->snapshot.installing &&
-           self->applied < raft_commit_index(self->raft)) {
-        const struct weft_quorum_record *record = weft_quorum_log_get(&self->log, self->applied + 1);
+           self->told < raft_commit_index(self->raft)) {
+        const struct weft_quorum_record *record = weft_quorum_log_get(&self->log, self->told + 1);
         if (!record) break; // a snapshot takes its place
-        s_apply_one(self, self->applied + 1, record);
+        self->told++;
+        if (self->told > self->applied)
+            s_apply_one(self, self->told, record);
+        else if (record->kind == RAFT_CHANGE) // applied before libraft was started again
+            s_tell_configuration(self, self->told, record);
     }
 }
 

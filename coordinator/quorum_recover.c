@@ -20,7 +20,7 @@ static weft_err_t s_read_vote(struct weft_quorum_self *self, bool fresh, struct 
 {
     char path[WEFT_QUORUM_PATH_BYTES_MAX + 32];
     weft_quorum_path(self, "vote", path);
-    weft_err_t err = weft_quorum_vote_read(self->disk, path, &self->vote, error);
+    weft_err_t err = weft_quorum_vote_open(self->disk, path, &self->vote, error);
     if (err == WEFT_ERR_NOT_FOUND && fresh) {
         self->vote = (struct weft_quorum_vote){.server = self->server};
         err = weft_quorum_vote_store(self->disk, path, &self->vote);

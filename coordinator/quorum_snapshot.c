@@ -334,12 +334,14 @@ static void s_installed(struct weft_quorum_self *self)
         weft_quorum_fail(self, err, "emptying the log for a snapshot failed");
         return;
     }
-    raft_configuration_close(&self->configuration);
-    self->configuration = self->making_configuration;
-    raft_configuration_init(&self->making_configuration);
-    self->configuration_index = self->snapshot.configuration_index;
-    self->applied = self->snapshot.index;
-    err = self->events.restore(self->context, self->snapshot.index, weft_frame_slice(&self->install_state));
+    self->told = self->snapshot.index;
+    if (self->snapshot.index > self->applied) { // else this state machine was further than its log is now
+        raft_configuration_close(&self->configuration);
+        weft_quorum_configuration_copy(&self->snapshot_configuration, &self->configuration);
+        self->configuration_index = self->snapshot.configuration_index;
+        self->applied = self->snapshot.index;
+        err = self->events.restore(self->context, self->snapshot.index, weft_frame_slice(&self->install_state));
+    }
     weft_frame_drop(&self->install_state);
     if (err) {
         weft_quorum_give_up(
@@ -352,7 +354,7 @@ static void s_installed(struct weft_quorum_self *self)
     event.persisted_snapshot.metadata.index = self->snapshot.index;
     event.persisted_snapshot.metadata.term = self->snapshot.term;
     event.persisted_snapshot.metadata.configuration_index = self->snapshot.configuration_index;
-    weft_quorum_configuration_copy(&self->configuration, &event.persisted_snapshot.metadata.configuration);
+    weft_quorum_configuration_copy(&self->snapshot_configuration, &event.persisted_snapshot.metadata.configuration);
     if (!weft_quorum_step(self, &event)) return;
     (void) weft_quorum_keep_vote(self, self->vote.term, self->vote.voted_for);
     weft_quorum_peers_follow(self);

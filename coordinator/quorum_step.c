@@ -357,6 +357,7 @@ bool weft_quorum_raft_start(struct weft_quorum_self *self)
     event.start.term = self->vote.term;
     event.start.voted_for = self->vote.voted_for;
     event.start.start_index = self->log.first;
+    self->told = self->snapshot.index;
     event.start.entries = s_stored(self, &event.start.n_entries);
     bool done = weft_quorum_step(self, &event);
     free(event.start.entries);

@@ -48,7 +48,15 @@ static bool s_decode(const uint8_t slot[S_SLOT_BYTES], struct weft_quorum_vote *
     return true;
 }
 
-weft_err_t weft_quorum_vote_read(const struct weft_disk *disk, const char *path, struct weft_quorum_vote *out,
+static weft_err_t s_replace(const struct weft_disk *disk, const char *path, const struct weft_quorum_vote *vote)
+{
+    uint8_t slots[2 * S_SLOT_BYTES];
+    s_encode(vote, slots);
+    memcpy(slots + S_SLOT_BYTES, slots, S_SLOT_BYTES);
+    return weft_disk_replace_file(disk, path, weft_slice(slots, sizeof slots));
+}
+
+weft_err_t weft_quorum_vote_open(const struct weft_disk *disk, const char *path, struct weft_quorum_vote *out,
                                  struct weft_error *error)
 {
     weft_buf_t bytes;
@@ -72,7 +80,9 @@ weft_err_t weft_quorum_vote_read(const struct weft_disk *disk, const char *path,
                               "else put back a copy of the whole data directory",
                               path);
     *out = good[0] && (!good[1] || slots[0].generation >= slots[1].generation) ? slots[0] : slots[1];
-    return WEFT_OK;
+    err = s_replace(disk, path, out);
+    if (err == WEFT_ERR_DISK_FULL && good[0] && good[1] && slots[0].generation == slots[1].generation) return WEFT_OK;
+    return err ? weft_error_set(error, err, "%s can't be written again: %s", path, weft_err_sentence(err)) : WEFT_OK;
 }
 
 static weft_err_t s_overwrite(weft_file_t *file, const uint8_t slot[S_SLOT_BYTES])
@@ -88,15 +98,17 @@ static weft_err_t s_overwrite(weft_file_t *file, const uint8_t slot[S_SLOT_BYTES
 
 weft_err_t weft_quorum_vote_store(const struct weft_disk *disk, const char *path, struct weft_quorum_vote *vote)
 {
-    uint8_t slots[2 * S_SLOT_BYTES];
+    uint8_t slot[S_SLOT_BYTES];
     vote->generation++;
-    s_encode(vote, slots);
-    memcpy(slots + S_SLOT_BYTES, slots, S_SLOT_BYTES);
+    s_encode(vote, slot);
     weft_file_t *file = NULL;
-    weft_err_t err = disk->ops->open(disk, path, WEFT_OPEN_WRITE, &file);
-    if (err == WEFT_ERR_NOT_FOUND) return weft_disk_replace_file(disk, path, weft_slice(slots, sizeof slots));
-    if (err) return err;
-    err = s_overwrite(file, slots);
-    disk->ops->close(&file);
+    weft_err_t err = vote->torn ? WEFT_ERR_NOT_FOUND : disk->ops->open(disk, path, WEFT_OPEN_WRITE, &file);
+    if (err == WEFT_ERR_NOT_FOUND) {
+        err = s_replace(disk, path, vote);
+    } else if (!err) {
+        err = s_overwrite(file, slot);
+        disk->ops->close(&file);
+    }
+    vote->torn = err != WEFT_OK;
     return err;
 }

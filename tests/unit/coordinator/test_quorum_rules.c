@@ -204,6 +204,16 @@ static void test_quorum_rules__a_log_that_is_gone_is_missed_by_the_vote(void **s
     s_rig_destroy(&rig);
 }
 
+static void s_blank(const struct weft_disk *disk, int64_t slot)
+{
+    static const uint8_t zeros[512] = {0};
+    weft_file_t *file = NULL;
+    weft_slice_t slice = weft_slice(zeros, sizeof zeros);
+    assert_ok(disk->ops->open(disk, "q/vote", WEFT_OPEN_WRITE, &file));
+    assert_ok(disk->ops->pwritev(file, &slice, 1, slot * 512));
+    disk->ops->close(&file);
+}
+
 static void test_quorum_rules__one_slot_of_the_vote_is_enough(void **state)
 {
     (void) state;
@@ -212,25 +222,18 @@ static void test_quorum_rules__one_slot_of_the_vote_is_enough(void **state)
     struct weft_quorum_vote vote = {.server = 7, .term = 3, .voted_for = 9, .committed = 11}, read;
     struct weft_error error;
     assert_ok(disk->ops->mkdir(disk, "q"));
-    assert_err(weft_quorum_vote_read(disk, "q/vote", &read, &error), WEFT_ERR_NOT_FOUND);
+    assert_err(weft_quorum_vote_open(disk, "q/vote", &read, &error), WEFT_ERR_NOT_FOUND);
     assert_ok(weft_quorum_vote_store(disk, "q/vote", &vote));
     vote.term = 4;
     assert_ok(weft_quorum_vote_store(disk, "q/vote", &vote));
     for (int64_t slot = 0; slot < 2; slot++) {
-        weft_file_t *file = NULL;
-        uint8_t bytes[1024], zeros[512] = {0};
-        size_t got = 0;
-        assert_ok(disk->ops->open(disk, "q/vote", WEFT_OPEN_WRITE, &file));
-        assert_ok(disk->ops->pread(file, bytes, sizeof bytes, 0, &got));
-        weft_slice_t slice = weft_slice(zeros, sizeof zeros), whole = weft_slice(bytes, sizeof bytes);
-        assert_ok(disk->ops->pwritev(file, &slice, 1, slot * 512));
-        assert_ok(weft_quorum_vote_read(disk, "q/vote", &read, &error));
+        s_blank(disk, slot);
+        assert_ok(weft_quorum_vote_open(disk, "q/vote", &read, &error)); // and is whole again
         assert_true(read.term == 4 && read.voted_for == 9 && read.committed == 11 && read.server == 7);
-        assert_ok(disk->ops->pwritev(file, &slice, 1, (1 - slot) * 512));
-        assert_err(weft_quorum_vote_read(disk, "q/vote", &read, &error), WEFT_ERR_DAMAGED);
-        assert_ok(disk->ops->pwritev(file, &whole, 1, 0));
-        disk->ops->close(&file);
     }
+    s_blank(disk, 0);
+    s_blank(disk, 1);
+    assert_err(weft_quorum_vote_open(disk, "q/vote", &read, &error), WEFT_ERR_DAMAGED);
     weft_crash_disk_destroy(&crash);
 }
 

@@ -144,6 +144,11 @@ static void test_placement__small_topics_go_to_the_emptiest_brokers(void **state
         s_create(cluster, topic, s_placed, 1, 1);
     }
     for (int32_t i = 0; i < 4; i++) assert_int_equal(weft_cluster_broker(cluster, i)->led_count, 10);
+    for (int32_t topic = 40; topic < 60; topic++) { // all store as many: who leads least is first
+        assert_ok(weft_placement(cluster, 1, 4, &rand, s_placed, NULL));
+        s_create(cluster, topic, s_placed, 1, 4);
+    }
+    for (int32_t i = 0; i < 4; i++) assert_int_equal(weft_cluster_broker(cluster, i)->led_count, 15);
     s_broker(cluster, 4, ""); // a new one is filled first
     assert_ok(weft_placement(cluster, 1, 1, &rand, s_placed, NULL));
     assert_int_equal(s_placed[0][0], 4);

@@ -231,20 +231,6 @@ void weft_quorum_flush(struct weft_quorum_self *self)
     }
 }
 
-void weft_quorum_sync(struct weft_quorum_self *self)
-{
-    if (self->sync_out || self->failed || !weft_log_dirty(self->log.log)) return;
-    struct weft_sync_request *request = weft_quorum_request_new(self->disk, self);
-    struct weft_sync_job *job = &request->jobs[0];
-    if (!weft_log_sync_begin(self->log.log, &job->sync)) {
-        weft_quorum_request_free(request);
-        return;
-    }
-    job->topic = weft_quorum_log_id();
-    self->sync_out = true;
-    weft_quorum_request_post(self, request);
-}
-
 // Rule 4: only what is still in memory with its term, and nothing while a snapshot is being installed.
 static void s_tell_persisted(struct weft_quorum_self *self)
 {
@@ -256,6 +242,21 @@ static void s_tell_persisted(struct weft_quorum_self *self)
     if (durable <= self->raft->last_stored) return;
     struct raft_event event = {.type = RAFT_PERSISTED_ENTRIES, .persisted_entries = {.index = durable}};
     (void) weft_quorum_step(self, &event);
+}
+
+void weft_quorum_sync(struct weft_quorum_self *self)
+{
+    if (weft_mutated("persisted_before_it_is_synced") && !self->failed) s_tell_persisted(self);
+    if (self->sync_out || self->failed || !weft_log_dirty(self->log.log)) return;
+    struct weft_sync_request *request = weft_quorum_request_new(self->disk, self);
+    struct weft_sync_job *job = &request->jobs[0];
+    if (!weft_log_sync_begin(self->log.log, &job->sync)) {
+        weft_quorum_request_free(request);
+        return;
+    }
+    job->topic = weft_quorum_log_id();
+    self->sync_out = true;
+    weft_quorum_request_post(self, request);
 }
 
 void weft_quorum_synced(struct weft_quorum_self *self, struct weft_log_sync *sync)

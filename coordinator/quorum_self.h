@@ -178,6 +178,8 @@ void weft_quorum_raft_end(struct weft_quorum_self *self);
 // A full disk kept the vote from being stored: nothing of what followed from it has left, so libraft is started again
 // with what is stored, a little later.
 void weft_quorum_raft_again(struct weft_quorum_self *self);
+// With the next turn it is started again, from what is stored now.
+void weft_quorum_raft_renew(struct weft_quorum_self *self);
 // False: it failed and the voter with it, or libraft refused the event.
 bool weft_quorum_step(struct weft_quorum_self *self, struct raft_event *event);
 bool weft_quorum_leads(const struct weft_quorum_self *self);

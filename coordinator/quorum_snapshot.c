@@ -283,6 +283,10 @@ static void s_taken(struct weft_quorum_self *self)
 {
     uint64_t index = self->making.index;
     s_is_now(self);
+    if (self->raft && self->told < index) { // started again since, from the one before
+        weft_quorum_raft_renew(self);
+        return;
+    }
     if (!self->raft || self->install_pending || self->raft->snapshot.installing)
         return; // the log that it is of is gone
     struct raft_event event = {.type = RAFT_SNAPSHOT};
@@ -348,6 +352,10 @@ static void s_installed(struct weft_quorum_self *self)
             self, err,
             "the leader sent a snapshot of another format than this build knows; start the same version "
             "on all coordinators");
+        return;
+    }
+    if (!self->raft || !self->raft->snapshot.installing) { // started again since, and knows of no installation
+        weft_quorum_raft_renew(self);
         return;
     }
     struct raft_event event = {.type = RAFT_PERSISTED_SNAPSHOT, .persisted_snapshot = {.last = true}};

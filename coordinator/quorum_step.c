@@ -293,6 +293,12 @@ void weft_quorum_raft_again(struct weft_quorum_self *self)
     self->raft_again_us = self->now_us + S_DISK_RETRY_US;
 }
 
+void weft_quorum_raft_renew(struct weft_quorum_self *self)
+{
+    weft_quorum_raft_end(self);
+    self->raft_again_us = self->now_us;
+}
+
 static struct raft_entry *s_stored(const struct weft_quorum_self *self, unsigned *count)
 {
     *count = (unsigned) self->log.count;

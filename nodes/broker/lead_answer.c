@@ -11,6 +11,7 @@
 #include <string.h>
 
 #define S_ANSWERS_MAX 4096     // partitions in one answer
+#define S_BEYOND 4             // this part of shard.bytes comes on top for followers
 #define S_RETRY_US (10 * 1000) // when there is no room for data: until it is looked for again
 
 // ---- gathering
@@ -132,11 +133,12 @@ static bool s_add_data(weft_lead_t *self, struct weft_lead_entry *entry, size_t 
     return true;
 }
 
-// Is there room with the peer and the shard for what may be read?
+// Is there room with the peer and the shard for what may be read? Part of it is the followers' alone: consumers that take
+// nothing off must not hold up acknowledgements (REPLICATION.md rule 8).
 static bool s_no_room(weft_lead_t *self, const struct weft_lead_session *session)
 {
     return weft_shard_peer_full(self->shard, &session->peer, session->max_bytes) ||
-           weft_shard_frames_full(self->shard, session->max_bytes);
+           weft_shard_frames_full(self->shard, session->max_bytes, self->shard->bytes_max / S_BEYOND);
 }
 
 // True: something ready is left.

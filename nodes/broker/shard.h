@@ -104,8 +104,9 @@ void weft_shard_refuse_moved(weft_shard_t *self, const struct weft_asker *asker,
 // A new leader that has not committed all it inherited tells no marks yet (rule 5).
 void weft_shard_refuse_unsettled(weft_shard_t *self, const struct weft_asker *asker);
 bool weft_shard_overloaded(const weft_shard_t *self);
-// Data frames of this shard that the transport still holds, with so many bytes more, are above shard.bytes.
-bool weft_shard_frames_full(weft_shard_t *self, size_t bytes_more);
+// Data frames of this shard that the transport still holds, with so many bytes more, are above shard.bytes by more than
+// bytes_beyond.
+bool weft_shard_frames_full(weft_shard_t *self, size_t bytes_more, size_t bytes_beyond);
 bool weft_shard_peer_full(weft_shard_t *self, const struct weft_peer *peer, size_t bytes_more);
 // Another member is in sync: what this one can't serve is about to be led there.
 bool weft_shard_others_may_lead(const weft_shard_t *self, const weft_partition_t *partition);

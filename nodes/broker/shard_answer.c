@@ -118,11 +118,11 @@ bool weft_shard_overloaded(const weft_shard_t *self)
 }
 
 // One reply always goes out: who asks for more than the budget would be sent away for ever.
-bool weft_shard_frames_full(weft_shard_t *self, size_t bytes_more)
+bool weft_shard_frames_full(weft_shard_t *self, size_t bytes_more, size_t bytes_beyond)
 {
     size_t out_bytes =
         weft_frame_pool_outside_bytes(self->small_frames) + weft_frame_pool_outside_bytes(self->large_frames);
-    return out_bytes > 0 && weft_waits_bytes(&self->waits) + out_bytes + bytes_more > self->bytes_max;
+    return out_bytes > 0 && weft_waits_bytes(&self->waits) + out_bytes + bytes_more > self->bytes_max + bytes_beyond;
 }
 
 // Likewise, and as the transport sees it.

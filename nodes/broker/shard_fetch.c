@@ -89,7 +89,7 @@ static void s_send_data(weft_partition_t *partition, const struct weft_asker *as
     weft_shard_t *self = partition->shard;
     size_t bytes_max = fetch->max_bytes < S_REPLY_BYTES_MAX ? fetch->max_bytes : S_REPLY_BYTES_MAX;
     size_t about = (uint64_t) have_bytes < bytes_max ? (size_t) have_bytes : bytes_max;
-    if (weft_shard_peer_full(self, &asker->peer, about) || weft_shard_frames_full(self, about)) {
+    if (weft_shard_peer_full(self, &asker->peer, about) || weft_shard_frames_full(self, about, 0)) {
         weft_shard_refuse(self, asker, WEFT_ERR_OVERLOADED,
                           "Too many replies wait to be taken; read them, then come back after retry_ms.");
         return;

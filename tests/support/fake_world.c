@@ -34,6 +34,7 @@ struct s_letter {
 struct s_sent {
     struct s_sent *next;
     struct weft_fake_sent sent;
+    weft_frame_t data; // not given back before it is taken, as by a socket
 };
 
 struct weft_fake_world {
@@ -105,7 +106,8 @@ static struct weft_fake_sent *s_keep(struct s_slot *slot, weft_slice_t header, w
     weft_buf_init(&one->sent.data);
     weft_buf_append(&one->sent.header, header.data, header.size);
     if (data != NULL && data->size != 0) weft_buf_append(&one->sent.data, data->data, data->size);
-    if (data != NULL) weft_frame_drop(data);
+    one->data = WEFT_FRAME_EMPTY;
+    if (data != NULL) weft_frame_move(&one->data, data);
     *self->sent_end = one;
     self->sent_end = &one->next;
     return &one->sent;
@@ -228,6 +230,7 @@ static void s_free_sent(struct s_sent **sent_p)
     if (*sent_p == NULL) return;
     weft_buf_fini(&(*sent_p)->sent.header);
     weft_buf_fini(&(*sent_p)->sent.data);
+    weft_frame_drop(&(*sent_p)->data);
     free(*sent_p);
     *sent_p = NULL;
 }

@@ -2,10 +2,10 @@
 // A leader and what followers claim: the test is the follower, at the door for other brokers.
 #include "crew.h"
 
-static int s_setup(void **state)
+static int s_setup_of(void **state, const char *const *pairs)
 {
     struct crew *crew = weft_alloc(sizeof *crew);
-    crew_begin(crew, 2, NULL);
+    crew_begin(crew, 2, pairs);
     *state = crew;
     crew_topic(crew, CREW_TOPIC, 10, 3, 2, NULL, NULL);
     crew_advance(crew, 100);
@@ -15,6 +15,17 @@ static int s_setup(void **state)
     const struct crew_produce how = {.count = 10, .acks = "leader"};
     assert_int_equal(crew_produce(crew, 1, &how).header.error, WEFT_OK);
     return 0;
+}
+
+static int s_setup(void **state)
+{
+    return s_setup_of(state, NULL);
+}
+
+static int s_small(void **state)
+{
+    static const char *const pairs[] = {"shard.bytes=4MiB", NULL};
+    return s_setup_of(state, pairs);
 }
 
 static int s_teardown(void **state)
@@ -386,6 +397,38 @@ static void test_followers__nothing_is_read_for_one_that_takes_nothing_off(void 
     assert_true(follower.reply.partitions[0].bytes > 0);
 }
 
+// Consumers that take nothing off use up what the shard may hold for them, not what acknowledgements wait for.
+static void test_followers__are_served_however_slow_consumers_are(void **state)
+{
+    struct crew *crew = *state;
+    struct follower follower = {0};
+    weft_fake_world_t *world = crew_broker(crew, 1)->world;
+    const struct crew_produce large = {.count = 1, .value_bytes = 900000, .acks = "leader"};
+    for (int i = 0; i < 4; i++) assert_int_equal(crew_produce(crew, 1, &large).header.error, WEFT_OK);
+    s_init(crew, &follower);
+    s_name(&follower, 0, 14, 14); // so the rest is committed
+    s_send(crew, &follower, 1);
+    s_take(crew, &follower);
+    struct weft_fetch_request fetch;
+    weft_fetch_request_init(&fetch);
+    fetch.id = 77;
+    fetch.topic = weft_slice_text(CREW_TOPIC);
+    fetch.max_bytes = 4000000;
+    weft_buf_clear(&crew->buf);
+    weft_fetch_request_encode(&fetch, &crew->buf);
+    uint64_t fetched = crew_counter(crew, 1, WEFT_COUNT_FETCH_BYTES);
+    uint64_t replicated = crew_counter(crew, 1, WEFT_COUNT_REPLICATE_BYTES);
+    weft_fake_world_request_at(world, 0, 0, CREW_CLIENT, weft_buf_slice(&crew->buf), WEFT_SLICE_NIL);
+    assert_true(crew_counter(crew, 1, WEFT_COUNT_FETCH_BYTES) > fetched + 3500000); // and it stays there
+    follower.request.id = crew->next_id++;
+    follower.request.max_bytes = 700000;
+    s_name(&follower, 0, 10, 10);
+    weft_buf_clear(&crew->buf);
+    weft_replicate_request_encode(&follower.request, &crew->buf);
+    weft_fake_world_request_at(world, 0, 1, S_PEER, weft_buf_slice(&crew->buf), WEFT_SLICE_NIL);
+    assert_true(crew_counter(crew, 1, WEFT_COUNT_REPLICATE_BYTES) > replicated);
+}
+
 static void test_followers__rubbish_is_refused_and_counted(void **state)
 {
     struct crew *crew = *state;
@@ -450,6 +493,7 @@ int main(void)
                                         s_teardown),
         cmocka_unit_test_setup_teardown(test_followers__nothing_is_read_for_one_that_takes_nothing_off, s_setup,
                                         s_teardown),
+        cmocka_unit_test_setup_teardown(test_followers__are_served_however_slow_consumers_are, s_small, s_teardown),
         cmocka_unit_test_setup_teardown(test_followers__rubbish_is_refused_and_counted, s_setup, s_teardown),
         cmocka_unit_test_setup_teardown(test_followers__who_asks_for_nonsense_only_is_not_remembered_for_ever, s_setup,
                                         s_teardown),

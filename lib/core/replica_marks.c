@@ -162,7 +162,7 @@ static weft_err_t s_check_reporter(const weft_replica_t *self, int32_t broker, w
 {
     weft_err_t err;
     bool stale = leader_epoch < self->assignment.leader_epoch && !weft_mutated("report_of_old_epoch_counts");
-    bool newer = leader_epoch > self->assignment.leader_epoch && !weft_mutated("no_fencing_of_old_leader");
+    bool newer = leader_epoch > self->assignment.leader_epoch;
     if (self->role != WEFT_ROLE_LEADER) return WEFT_ERR_NOT_LEADER;
     if (stale) return WEFT_ERR_STALE_EPOCH;
     if (newer) return WEFT_ERR_UNKNOWN_EPOCH;

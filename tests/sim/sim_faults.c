@@ -16,7 +16,9 @@
 static struct sim_node *s_some_node(struct sim_run *run)
 {
     const struct sim_settings *settings = &run->settings;
-    bool coordinator = sim_chance(run->sim, settings->coordinators > 1 ? 300000 : 150000);
+    uint32_t share = settings->coordinators > 1 ? 300000 : 150000;
+    if (run->manners & SIM_MANNER_COORDINATORS) share = 850000;
+    bool coordinator = sim_chance(run->sim, share);
     uint64_t index = coordinator ? sim_below(run->sim, settings->coordinators)
                                  : settings->coordinators + sim_below(run->sim, settings->brokers);
     return &run->nodes.nodes[index];

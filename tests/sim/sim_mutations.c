@@ -34,7 +34,14 @@ const char *const sim_mutations[] = {
     "torn_batch_taken",             // log: recovery does not look at checksums
     "durable_read_of_undurable",    // broker: read durable shows what is only committed (rule 18)
     "sessions_not_replayed",        // broker: after a start it knows the producers of the last snapshot only
-    "old_incarnation_joins",        // coordinator: a member that started again since joins an in-sync set (rule 1)
+    "vote_not_stored",              // quorum: a vote is forgotten by power loss (a second one in the same term)
+    "persisted_before_it_is_synced",   // quorum: entries count as stored before they are
+    "snapshot_of_what_is_not_durable", // quorum: a snapshot is taken of what the disk may lose
+    "entries_from_before_the_log",     // quorum: a log that ends before its snapshot goes on
+    "voters_within_a_message",         // quorum: a change of voters counts before it is stored
+    "office_lost_later",               // quorum: who no longer leads hears of it later
+    "isr_change_without_incarnations", // core: whoever an in-sync change names may have started again (rule 1)
+    "old_incarnation_joins",           // coordinator: a member that started again since joins an in-sync set (rule 1)
     "leader_elected_without_all_reports", // coordinator: the first of the frozen set that reports leads (rule 4)
     "no_grace_after_office",              // coordinator: who is not heard at once after taking office is fenced
     "doubt_is_refusal",                   // client: no answer is reported as surely not written

@@ -75,6 +75,10 @@ static void s_plan_manners(struct sim_run *run)
     };
     run->manners = mixes[0];
     if (run->replicas_max > 1) run->manners = mixes[sim_below(run->sim, sizeof mixes / sizeof mixes[0])];
+    if (run->settings.coordinators > 1 && sim_chance(run->sim, 200000)) {
+        run->manners = SIM_MANNER_COORDINATORS | SIM_MANNER_CRASHES | SIM_MANNER_CUTS | SIM_MANNER_SLOW;
+        run->fault_wait_us = 200000;
+    }
 }
 
 static void s_plan_topics(struct sim_run *run)

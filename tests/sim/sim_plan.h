@@ -53,8 +53,9 @@ enum sim_manner {
     SIM_MANNER_ZOMBIES = 8, // who leads is paused or cut off from all but clients, longer than sessions last
     SIM_MANNER_SLOW = 16,   // disks and links
     SIM_MANNER_CLOCKS = 32,
-    SIM_MANNER_DATA_LOSS = 64, // a machine comes back with an empty disk, or with a copy from before
-    SIM_MANNER_ROLLING = 128   // restarts of all nodes in turn
+    SIM_MANNER_DATA_LOSS = 64,    // a machine comes back with an empty disk, or with a copy from before
+    SIM_MANNER_ROLLING = 128,     // restarts of all nodes in turn
+    SIM_MANNER_COORDINATORS = 256 // most of it happens to coordinators
 };
 
 extern const struct sim_config sim_calm;

@@ -116,6 +116,7 @@ void sim_plan(struct sim_run *run)
     run->has_churn = sim_chance(run->sim, 250000);
     run->has_stranger = sim_chance(run->sim, 150000);
     run->has_operations = OPERATIONS && run->replicas_max > 1 && sim_chance(run->sim, 400000);
+    run->has_watch = run->replicas_max > 1 && sim_chance(run->sim, 300000);
     run->unclean = run->has_operations && sim_chance(run->sim, 100000);
     run->left_alone = !run->rots && sim_chance(run->sim, 200000);
     run->all_restart = !run->rots && sim_chance(run->sim, 250000);

@@ -9,6 +9,7 @@
 #include "sim_churn.h"
 #include "sim_clients.h"
 #include "sim_operations.h"
+#include "sim_watch.h"
 #include "sim_witness.h"
 
 #define SIM_SECOND INT64_C(1000000)
@@ -21,6 +22,7 @@ struct sim_run {
     struct sim_clients clients;
     struct sim_churn churn;
     struct sim_operations operations;
+    struct sim_watch watch;
     struct sim_config network;
     // The plan.
     struct sim_settings settings;
@@ -28,7 +30,7 @@ struct sim_run {
     int64_t faults_us;      // how long faults go on
     uint32_t fault_wait_us; // mean time between two
     bool disks_fail;
-    bool has_churn, has_stranger, has_operations;
+    bool has_churn, has_stranger, has_operations, has_watch;
     bool unclean;     // leaders are elected that may lack records
     bool rots;        // in the end a bit flips on a disk at rest
     bool left_alone;  // once it is calm all coordinators go, and the work goes on (I10)

@@ -50,6 +50,7 @@ static bool s_load(struct sim_run *run)
     if (run->has_operations) {
         sim_operations_start(&run->operations, &run->clients, run->witness, run->unclean);
     }
+    if (run->has_watch) sim_watch_start(&run->watch, &run->clients, run->witness);
     if (run->has_stranger) sim_stranger_start(&run->clients);
     sim_faults_start(run);
     sim_run_until_true(run->sim, run->faults_end_us, s_bad_or_over, run);

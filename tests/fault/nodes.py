@@ -51,7 +51,7 @@ def wait_until(condition, what, seconds=START_S, pace=0.02):
 
 def free_ports(count):
     for _ in range(1000):
-        ports = random.sample(range(12000, 30000), count)
+        ports = random.sample(range(30001, 32700), count)
         sockets = []
         try:
             for port in ports:

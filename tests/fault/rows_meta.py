@@ -229,12 +229,15 @@ def m7(run):
             elif kind == "short":
                 node.shim.short(nth, -1)
             elif kind == "hang":
-                node.shim.delay("sync", run.rng.randint(200, 5000))
+                hang_ms = run.rng.randint(200, 5000)
+                node.shim.delay("sync", hang_ms)
             else:
                 node.shim.fail(kind, errno.EIO, nth if kind == "sync" else 1, -1)
             meta.wait_acked(3, 20)  # the others go on
             run.pause(0.5, 1.5)
             node.shim.clear()
+            if kind == "hang":  # the one that hangs may yet give up: no second one meanwhile
+                run.pause(hang_ms / 1000)
             meta.wait_acked(3, 20)
             if not node.running() or kind == "sync":
                 node.power(run.rng)

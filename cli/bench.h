@@ -18,6 +18,7 @@ extern const struct cli_option bench_options[]; // of produce, consume and laten
 extern const struct cli_option bench_limit_options[];
 
 #define BENCH_BOOTSTRAP_BYTES 4096
+#define BENCH_KEPT_BYTES (INT64_C(256) << 20) // of what is produced: older files go, and their pages are used again
 
 struct bench {
     const struct cli_args *args;

@@ -14,8 +14,6 @@
 #include <unistd.h>
 #include <zmq.h>
 
-#define LIMIT_FILE_BYTES_MAX \
-    (INT64_C(256) << 20) // a new file is begun here, as a log begins a new segment; the old one goes
 #define LIMIT_HEADER_BYTES 80
 #define LIMIT_FETCH_BYTES (1 << 20)
 #define LIMIT_FETCH_FILE_BYTES (INT64_C(128) << 20)
@@ -34,7 +32,7 @@ struct limit_server {
     pthread_t thread;
 };
 
-// A log never writes over what it wrote: pages are always fresh.
+// A log never writes over what it wrote: a new file is begun, as a log begins a new segment; the old one goes.
 static void s_roll(struct limit_server *self)
 {
     close(self->file);
@@ -50,7 +48,7 @@ static void s_serve_produce(struct limit_server *self, zmq_msg_t *data)
     uint32_t crc;
     memcpy(&crc, zmq_msg_data(data), sizeof crc);
     if (weft_crc32c(0, (uint8_t *) zmq_msg_data(data) + 4, size - 4) != crc) self->bad++;
-    if (self->at + (int64_t) size > LIMIT_FILE_BYTES_MAX) {
+    if (self->at + (int64_t) size > BENCH_KEPT_BYTES) {
         if (self->overwrite)
             self->at = 0;
         else

@@ -274,7 +274,7 @@ static void s_producer_start(struct sim_producer *self)
     weft_options_t *options = weft_options_new(weft_options_producer, weft_options_producer_count, "producer");
     sim_clients_bootstrap(owner, options);
     const char *acks = PICK(sim, "all", "all", "all", "leader", "none");
-    bool durable = sim_chance(sim, 600000), idempotent = sim_chance(sim, 800000);
+    bool durable = sim_chance(sim, owner->lazy ? 0 : 600000), idempotent = sim_chance(sim, 800000);
     self->settings[0] = '\0';
     s_set(options, self->settings, sizeof self->settings, "acks", acks);
     s_set(options, self->settings, sizeof self->settings, "durable", durable ? "true" : "false");

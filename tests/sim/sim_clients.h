@@ -60,6 +60,7 @@ struct sim_clients {
     struct sim_consumer consumers[SIM_CONSUMERS_MAX];
     int consumer_count;
     bool calm; // no client dies any more, nobody deletes
+    bool lazy; // nobody asks for durability: what is committed may stand on no disk for seconds
     // admin
     sim_host_t admin_host;
     weft_admin_part_t *admin;

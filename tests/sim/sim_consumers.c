@@ -154,7 +154,8 @@ void sim_consumers_start(struct sim_clients *self)
         char name[24];
         snprintf(name, sizeof name, "consumer-%d", i + 1);
         int topic = (int) sim_below(self->sim, (uint64_t) self->stable_count);
-        sim_consumer_start(&self->consumers[i], self, name, topic, sim_chance(self->sim, 500000), false);
+        bool durable = sim_chance(self->sim, self->lazy ? 0 : 500000);
+        sim_consumer_start(&self->consumers[i], self, name, topic, durable, false);
     }
 }
 

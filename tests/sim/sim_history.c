@@ -305,7 +305,9 @@ static void s_learn(sim_history_t *self, const char *who, struct sim_record *rec
         if (promise > slot->promise) slot->promise = promise;
         return;
     }
-    if (slot->record != NULL && !s_excused(self, slot->record, slot->promise)) {
+    // What somebody asked to delete may be gone on the way: nothing holds it any more.
+    bool held = offset >= self->partitions[record->topic][record->partition].deleted_asked;
+    if (slot->record != NULL && held && !s_excused(self, slot->record, slot->promise)) {
         if (s_excused(self, record, promise)) return; // an answer or a fetch of before the loss that comes late
         char was[80], is[80];
         s_name(slot->record, was);
@@ -465,7 +467,7 @@ bool sim_history_may_diverge(const sim_history_t *self, int topic, int partition
 int64_t sim_history_committed_end(const sim_history_t *self, int topic, int partition)
 {
     const struct partition *at = &self->partitions[topic][partition];
-    for (size_t i = at->slot_count; i > 0; i--) {
+    for (size_t i = at->slot_count; i > (size_t) at->deleted_asked; i--) {
         const struct slot *slot = &at->slots[i - 1];
         if (slot->record == NULL || slot->promise < SIM_PROMISE_COMMITTED) continue;
         if (!s_excused(self, slot->record, slot->promise)) return (int64_t) i;
@@ -542,7 +544,8 @@ void sim_history_final_end(sim_history_t *self, int topic, int partition, int64_
         sim_history_violate(self, "I2: topic %d partition %d ends at %lld, its last record is at %lld", topic,
                             partition, (long long) log_end, (long long) at->final_next - 1);
     }
-    for (size_t offset = (size_t) at->final_start; offset < at->slot_count; offset++) {
+    int64_t held = at->deleted_asked > at->final_start ? at->deleted_asked : at->final_start;
+    for (size_t offset = (size_t) held; offset < at->slot_count; offset++) {
         const struct slot *slot = &at->slots[offset];
         if (slot->record == NULL || slot->final == slot->record || s_excused(self, slot->record, slot->promise)) {
             continue;

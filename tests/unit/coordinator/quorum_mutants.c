@@ -19,7 +19,7 @@ static const struct mutant {
 } s_mutants[] = {
     {"vote_not_stored", "*five*", "150", NULL},                           // rule 1
     {"snapshot_of_what_is_not_durable", "*three_voters_a*", "150", NULL}, // rule 3
-    {"persisted_before_it_is_synced", "*one_v*", "150", NULL},   // rule 4
+    {"persisted_before_it_is_synced", "*one_v*", "150", NULL},            // rule 4
     {"voters_within_a_message", "*amid*", "1", NULL},                     // rule 8
     {"entries_from_before_the_log", "*", "150", NULL},                    // rule 9
     {"office_lost_later", "*three_voters_a*", "150", NULL},

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 // One node over a host of its own (weft/node.h). The I/O threads follow its shards, up to the number of cores.
 #include "host.h"
+#include "net/process.h"
 
 #include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 struct weft_hosted_node {
     weft_host_t host;
@@ -23,17 +22,6 @@ const char *weft_health_name(enum weft_health health)
     }
 }
 
-static int s_io_threads(const struct weft_node_type *type, const weft_options_t *options)
-{
-    int64_t shards = 1;
-    for (size_t i = 0; i < type->option_count; i++) {
-        if (strcmp(type->options[i].name, "shards") == 0) shards = weft_options_int(options, "shards");
-    }
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    if (cores < 1) cores = 1;
-    return (int) (shards < cores ? shards : cores);
-}
-
 weft_err_t weft_node_start(const char *type_name, const char *const *settings, weft_hosted_node_t **out,
                            struct weft_error *error)
 {
@@ -43,7 +31,7 @@ weft_err_t weft_node_start(const char *type_name, const char *const *settings, w
     weft_err_t err = weft_node_type_options(type, settings, &options, error);
     if (err != WEFT_OK) return err;
     weft_hosted_node_t *self = weft_calloc(1, sizeof *self);
-    err = weft_host_init(&self->host, s_io_threads(type, options), error);
+    err = weft_host_init(&self->host, weft_process_io_threads(type, options), error);
     if (err != WEFT_OK) goto fail_options;
     err = weft_host_start(&self->host, type, options, &self->node, error);
     if (err != WEFT_OK) goto fail_host;

@@ -90,12 +90,23 @@ static int s_run(weft_runtime_t *runtime, const struct weft_node_type *type, con
     return served ? 0 : 1;
 }
 
+int weft_process_io_threads(const struct weft_node_type *type, const weft_options_t *options)
+{
+    int64_t shards = 1;
+    for (size_t i = 0; i < type->option_count; i++) {
+        if (strcmp(type->options[i].name, "shards") == 0) shards = weft_options_int(options, "shards");
+    }
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    if (cores < 1) cores = 1;
+    return (int) (shards < cores ? shards : cores);
+}
+
 int weft_process_run(const struct weft_node_type *type, const weft_options_t *options)
 {
     weft_process_begin();
     struct weft_error error = {0};
     weft_runtime_t *runtime = NULL;
-    struct weft_runtime_how how = {0};
+    struct weft_runtime_how how = {.io_threads = weft_process_io_threads(type, options)};
     if (weft_runtime_new(&how, &runtime, &error) != WEFT_OK) {
         fprintf(stderr, "weft %s: %s\n", type->name, error.text);
         return 1;

@@ -445,11 +445,21 @@ static void s_remember(struct weft_quorum_self *self, struct weft_quorum_peer *p
     if (from->term == raft_current_term(self->raft) && decided > peer->acked) peer->acked = decided;
 }
 
+// May one that we know under its id be another by now? Who catches up reads in the log who was there once; whoever leads,
+// or is to lead, since then has to be answered all the same.
+static bool s_may_follow_it(const struct weft_quorum_self *self, const struct weft_quorum_request *from)
+{
+    if (weft_quorum_leads(self) || from->term < raft_current_term(self->raft)) return false;
+    bool leads = from->kind == S_APPEND || from->kind == S_SNAPSHOT;
+    return leads || (from->kind == S_VOTE && !weft_quorum_has_leader(self));
+}
+
 // Somebody who was one of us, or will be as soon as we hear of it: it is told what we know.
-static void s_meet_stranger(struct weft_quorum_self *self, const struct weft_quorum_voter *stranger)
+static void s_meet_stranger(struct weft_quorum_self *self, const struct weft_quorum_request *from,
+                            const struct weft_quorum_voter *stranger)
 {
     struct weft_quorum_peer *peer = weft_quorum_peer_of_id(self, stranger->id);
-    if (peer && peer->member) return; // another has its place, and answers for it
+    if (peer && peer->member && !s_may_follow_it(self, from)) return; // another has its place, and answers for it
     if (!peer) peer = s_peer_make(self, stranger->id);
     if (!peer) return;
     s_peer_is(self, peer, stranger);
@@ -470,7 +480,10 @@ static void s_take(struct weft_quorum_self *self, const struct weft_quorum_reque
     struct weft_quorum_peer *peer = weft_quorum_peer_of_server(self, from->from);
     if (peer) s_remember(self, peer, from);
     const struct raft_configuration *now = weft_quorum_in_force(self);
-    if (now->n && !weft_quorum_server(now, from->from)) s_meet_stranger(self, &sender);
+    if (now->n && !weft_quorum_server(now, from->from))
+        s_meet_stranger(self, from, &sender);
+    else if (!peer)
+        weft_quorum_peers_follow(self); // another had its place meanwhile
     switch (from->kind) {
     case S_APPEND: s_take_append(self, from, &message, weft_frame_slice(data)); break;
     case S_VOTE: s_take_vote(self, from, &message); break;

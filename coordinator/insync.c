@@ -71,7 +71,6 @@ static weft_err_t s_member_check(const weft_coordinator_t *self, const struct we
 {
     if (!s_has(partition->replicas, partition->replica_count, member->broker)) return WEFT_ERR_INVALID_REQUEST;
     const struct weft_cluster_broker *broker = weft_cluster_broker(self->cluster, member->broker);
-    if (weft_mutated("no_fencing_of_old_leader")) return WEFT_OK;
     if (!broker || !broker->alive) return WEFT_ERR_STALE_EPOCH;
     if (!weft_id_equal(broker->incarnation, member->incarnation) && !weft_mutated("old_incarnation_joins"))
         return WEFT_ERR_STALE_EPOCH;
@@ -107,11 +106,10 @@ static weft_err_t s_check(const weft_coordinator_t *self, int32_t sender, const 
     const struct weft_cluster_topic *topic = weft_cluster_topic(self->cluster, ask->topic_id);
     if (!topic || ask->partition >= topic->partition_count) return WEFT_ERR_UNKNOWN_TOPIC;
     const struct weft_cluster_partition *partition = &topic->partitions[ask->partition];
-    bool fenced = !weft_mutated("no_fencing_of_old_leader");
     if (ask->leader_epoch > partition->leader_epoch) return WEFT_ERR_UNKNOWN_EPOCH;
-    if (fenced && (ask->leader_epoch < partition->leader_epoch || ask->partition_epoch != partition->partition_epoch))
+    if (ask->leader_epoch < partition->leader_epoch || ask->partition_epoch != partition->partition_epoch)
         return WEFT_ERR_STALE_EPOCH;
-    if (fenced && partition->leader != sender) return WEFT_ERR_NOT_LEADER;
+    if (partition->leader != sender) return WEFT_ERR_NOT_LEADER;
     if (ask->members_count == 0 || ask->members_count > partition->replica_count) return WEFT_ERR_INVALID_REQUEST;
     bool with_leader = false;
     for (size_t i = 0; i < ask->members_count; i++) {
@@ -142,12 +140,7 @@ static void s_propose(weft_coordinator_t *self, int32_t sender, const struct wef
     command.isr = isr;
     command.isr_count = ask->members_count;
     command.leader_epoch = ask->leader_epoch;
-    if (weft_mutated("no_fencing_of_old_leader")) {
-        const struct weft_cluster_topic *topic = weft_cluster_topic(self->cluster, ask->topic_id);
-        command.partition_epoch = topic->partitions[ask->partition].partition_epoch;
-        command.leader_epoch = -1;
-    }
-    if (!weft_mutated("old_incarnation_joins") && !weft_mutated("no_fencing_of_old_leader")) {
+    if (!weft_mutated("old_incarnation_joins")) {
         command.incarnations = incarnations;
         command.incarnations_count = ask->members_count;
     }
@@ -165,8 +158,7 @@ void weft_coordinator_in_sync_change(weft_coordinator_t *self, const struct weft
     struct weft_in_sync_change_request request;
     struct weft_error error;
     weft_err_t err = weft_in_sync_change_request_decode(&self->codec, header, &request, &error);
-    if (!err && !weft_mutated("no_fencing_of_old_leader"))
-        err = weft_coordinator_broker_check(self, request.broker_id, request.incarnation, &error);
+    if (!err) err = weft_coordinator_broker_check(self, request.broker_id, request.incarnation, &error);
     if (err) {
         weft_coordinator_refuse(self, asker, err, error.text);
         return;

@@ -21,7 +21,7 @@ static weft_err_t s_member_check(const weft_cluster_t *self, const struct weft_c
     if (!weft_partition_bit(partition, id) || weft_partition_has(it->isr, (uint8_t) i, id))
         return weft_error_set(error, WEFT_ERR_INVALID_REQUEST, "broker %d holds no replica, or is named twice", id);
     const struct weft_cluster_broker *broker = weft_cluster_broker_find(self, id);
-    if (weft_mutated("isr_change_without_incarnations") || weft_mutated("no_fencing_of_old_leader")) return WEFT_OK;
+    if (weft_mutated("isr_change_without_incarnations")) return WEFT_OK;
     if (!broker->alive)
         return weft_error_set(error, WEFT_ERR_INVALID_REQUEST, "broker %d is not alive: it can't be in sync", id);
     if (it->incarnations_count && !weft_id_equal(it->incarnations[i], broker->incarnation))
@@ -53,7 +53,6 @@ static weft_err_t s_change_check(const weft_cluster_t *self, const struct weft_c
             return weft_error_set(error, WEFT_ERR_INVALID_REQUEST, "broker %d is damaged: it can't be in sync",
                                   it->isr[i]);
     }
-    if (weft_mutated("no_fencing_of_old_leader")) return WEFT_OK;
     uint16_t kept = weft_partition_bits(partition, it->isr, it->isr_count);
     uint16_t whole = weft_partition_isr_bits(partition) | partition->eligible; // who has all that is committed
     int32_t leader = it->leader == -1 ? partition->leader : it->leader;

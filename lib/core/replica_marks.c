@@ -24,7 +24,7 @@ static bool s_lags(const weft_replica_t *self, const struct weft_replica_view *v
 static bool s_counts(const weft_replica_t *self, size_t index)
 {
     const struct weft_replica_view *view = &self->views[index];
-    if (weft_mutated("asked_out_does_not_count") && self->asked && s_lags(self, view, self->asked_ms)) return false;
+    if (weft_mutated("no_fencing_of_old_leader") && self->asked && s_lags(self, view, self->asked_ms)) return false;
     if (weft_mutated("joining_does_not_count")) return self->assignment.members[index].in_sync;
     return self->assignment.members[index].in_sync || view->asked_in || view->held;
 }

@@ -136,22 +136,22 @@ static void s_stop(struct sim_run *run)
     if (node->state == SIM_NODE_UP) sim_node_stop(node);
 }
 
-// The brokers of a partition go one after the other, the last one by power loss (rule 4, KIP-966); it comes back first or last.
+// The brokers of a partition go, at once or one after the other (rule 4, KIP-966). Mostly one of them only dies and keeps what it has written, while
+// the machines of all others lose power: what was committed is kept by that one.
 static void s_last_one(struct sim_run *run)
 {
     const struct weft_cluster_partition *partition = s_some_partition(run);
     if (partition == NULL) return;
     int64_t at_us = sim_now_us(run->sim);
-    bool first = sim_chance(run->sim, 500000), power = sim_chance(run->sim, 500000);
+    bool at_once = sim_chance(run->sim, 500000), spare = sim_chance(run->sim, 800000);
     uint64_t turn = sim_below(run->sim, partition->replica_count);
-    for (int i = 0; i < partition->replica_count; i++) {
-        int32_t broker = partition->replicas[(turn + (uint64_t) i) % partition->replica_count];
-        bool last = i == partition->replica_count - 1;
-        int64_t away_us = (int64_t) sim_below(run->sim, last ? 500000 : 3000000);
-        if (first && !last) away_us += 1500000;
-        bool loses = last || power || sim_chance(run->sim, 200000);
+    uint64_t spared = sim_below(run->sim, partition->replica_count);
+    for (uint64_t i = 0; i < partition->replica_count; i++) {
+        int32_t broker = partition->replicas[(turn + i) % partition->replica_count];
+        int64_t away_us = (int64_t) sim_below(run->sim, sim_chance(run->sim, 500000) ? 4000000 : 500000);
+        bool loses = !spare || i != spared;
         s_crash_at(run, at_us, sim_nodes_broker(&run->nodes, broker), loses, away_us);
-        at_us += (int64_t) sim_below(run->sim, sim_chance(run->sim, 500000) ? 100000 : 2000000);
+        at_us += (int64_t) sim_below(run->sim, at_once ? 100000 : 2000000);
     }
 }
 

@@ -390,7 +390,7 @@ void sim_history_acked(sim_history_t *self, struct sim_record *record, int64_t o
     record->offset = offset;
     record->acked_us = now_us;
     enum sim_promise promise = self->writers[record->producer].how.promise;
-    if (promise == SIM_PROMISE_NONE) return;
+    if (promise == SIM_PROMISE_NONE || offset < 0) return; // "written before, too long ago to tell where"
     char who[64];
     snprintf(who, sizeof who, "the answer to writer %u", record->producer);
     s_learn(self, who, record, offset, promise);
@@ -537,6 +537,26 @@ void sim_history_final_record(sim_history_t *self, int topic, const struct weft_
     }
 }
 
+// Acknowledged without an offset: it has to stand somewhere.
+static void s_final_somewhere(sim_history_t *self, int topic, int partition)
+{
+    const struct partition *at = &self->partitions[topic][partition];
+    if (at->retained || at->deleted_asked > 0 || self->fickle[topic]) return;
+    for (size_t i = 0; i < self->writer_count; i++) {
+        const struct lane *lane = &self->writers[i].lanes[topic][partition];
+        enum sim_promise promise = self->writers[i].how.promise;
+        for (size_t j = 0; j < lane->count && promise != SIM_PROMISE_NONE; j++) {
+            const struct sim_record *record = lane->records[j];
+            if (record->fate != SIM_ACKED || record->offset >= 0 || record->final_count > 0) continue;
+            if (s_excused(self, record, promise)) continue;
+            sim_history_violate(self,
+                                "I1: record %u of writer %u was acknowledged (%s) and stands nowhere in topic %d "
+                                "partition %d",
+                                record->sequence, record->producer, s_promise_name(promise), topic, partition);
+        }
+    }
+}
+
 void sim_history_final_end(sim_history_t *self, int topic, int partition, int64_t log_end)
 {
     struct partition *at = &self->partitions[topic][partition];
@@ -544,6 +564,7 @@ void sim_history_final_end(sim_history_t *self, int topic, int partition, int64_
         sim_history_violate(self, "I2: topic %d partition %d ends at %lld, its last record is at %lld", topic,
                             partition, (long long) log_end, (long long) at->final_next - 1);
     }
+    s_final_somewhere(self, topic, partition);
     int64_t held = at->deleted_asked > at->final_start ? at->deleted_asked : at->final_start;
     for (size_t offset = (size_t) held; offset < at->slot_count; offset++) {
         const struct slot *slot = &at->slots[offset];

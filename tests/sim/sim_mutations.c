@@ -16,11 +16,10 @@ const char *const sim_mutations[] = {
     "last_set_not_frozen",          // core: of the last in sync whoever is back first leads, unclean or not (rule 4)
     "eligible_while_committing",    // core: who left the in-sync set may lead though records are committed without it
     "truncate_by_watermark",        // core: a new follower cuts its log to what it knows as committed (KIP-101)
-    "no_fencing_of_old_leader",     // core: a leader believes followers that obey a newer one (rule 6)
     "report_of_old_epoch_counts",   // core: what a follower said in an earlier epoch counts (rule 7)
     "report_by_old_incarnation",    // core: what an earlier start of a follower said counts (rule 1)
     "joining_does_not_count",       // core: who was asked in holds no mark back until that is confirmed (rule 1)
-    "asked_out_does_not_count",     // core: who was asked out holds no mark back any more (rule 1)
+    "no_fencing_of_old_leader",     // core: a leader goes on without those whom it only asked out (rules 1, 6)
     "join_by_log_end",              // core: who has written all joins, whether or not it is synced (rule 3)
     "marks_below_min_insync",       // core: marks go on with fewer than min.insync (KIP-966)
     "unsettled_leader_answers",     // core: a new leader tells marks before it has committed what it inherited (rule 5)

@@ -98,7 +98,7 @@ static void s_plan_topics(struct sim_run *run)
         for (int p = 0; p < topic->partitions && topic->retained; p++) sim_history_retained(run->history, i, p);
     }
     clients->stable_count = clients->topic_count;
-    clients->lazy = run->replicas_max > 1 && sim_chance(sim, 300000);
+    clients->lazy = run->replicas_max > 1 && sim_chance(sim, run->manners & SIM_MANNER_LAST_ONE ? 600000 : 200000);
     clients->producer_count = 1 + (int) sim_below(sim, run->replicas_max > 1 ? 3 : 4);
     clients->consumer_count = 1 + (int) sim_below(sim, run->replicas_max > 1 ? 2 : 3);
     if (!run->has_churn) return;

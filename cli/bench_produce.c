@@ -140,7 +140,7 @@ static int64_t s_warm_up(const struct bench *bench)
 
 static int s_fill(struct bench *bench)
 {
-    weft_producer_t *producer = bench_producer(bench, "leader", false, 5);
+    weft_producer_t *producer = bench_producer(bench, "all", false, 5); // who reads sees what is committed
     if (!producer) return CLI_FAILED;
     struct produced result = {.latency = weft_histogram_new()};
     weft_producer_on_batch(producer, s_on_batch, &result);

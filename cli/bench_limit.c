@@ -36,9 +36,9 @@ struct limit_server {
 static void s_roll(struct limit_server *self)
 {
     close(self->file);
-    unlink(self->path);
     self->file = open(self->path, O_RDWR | O_CREAT | O_EXCL, 0600);
     if (self->file < 0) self->bad++;
+    unlink(self->path);
     self->at = self->file_bytes = 0;
 }
 

@@ -194,6 +194,8 @@ static void s_encode_registered(const struct weft_broker_register_request *reque
     command.version = request->version;
     command.replica_endpoints = request->replica_endpoints;
     command.replica_endpoints_count = request->replica_endpoints_count;
+    command.directory_id = request->directory_id;
+    command.data_lost = request->data_lost;
     weft_broker_registered_command_encode(&command, out);
 }
 
@@ -254,6 +256,10 @@ void weft_coordinator_broker_register(weft_coordinator_t *self, const struct wef
     const struct weft_cluster_broker *broker = weft_cluster_broker(self->cluster, request.broker_id);
     struct weft_broker_session *session = weft_coordinator_session(self, request.broker_id);
     bool same = broker && weft_id_equal(broker->incarnation, request.incarnation);
+    if (broker && !weft_id_is_zero(broker->directory) && !weft_id_equal(broker->directory, request.directory_id))
+        weft_trace(WEFT_TRACE_WARN, self->name,
+                   "broker %d comes with another data directory than before: it has nothing of what it held",
+                   broker->id);
     weft_buf_t command;
     weft_buf_init(&command);
     s_encode_registered(&request, &command);

@@ -34,7 +34,9 @@
  * a person may (unclean). Two exceptions, where a report could change nothing: a frozen set of one leads as soon as it
  * is back, and so does any replica of a partition that never had a leader, for it is empty. A member stays sure that
  * was only fenced, or that started again after a clean stop: it leads at once. A damaged one (partition_changed names
- * it) leaves without becoming eligible.
+ * it) leaves without becoming eligible. A broker that comes back with another data directory has nothing of what it
+ * held: it leaves every last set that has others in it, and is refused (DATA_MISSING) while it is all of one, but for a
+ * person's word.
  *
  * Operations: commands of clients carry a random id; one that was done is answered WEFT_OK and does nothing, so a
  * request may be repeated over a change of the coordinator. Refused ones are not remembered.
@@ -57,10 +59,11 @@
 struct weft_cluster_broker {
     int32_t id;
     weft_id_t incarnation;
-    bool alive;       // registered and not fenced
-    char *rack;       // "" if none
-    char *version;    // of its software, for people
-    char **endpoints; // one a shard
+    weft_id_t directory; // of its data directory: another one has nothing of what it held; zero: not told yet
+    bool alive;          // registered and not fenced
+    char *rack;          // "" if none
+    char *version;       // of its software, for people
+    char **endpoints;    // one a shard
     size_t shard_count;
     char **replica_endpoints; // one a shard: its door for other brokers
     bool draining;            // leads nothing (a person's wish, or it is about to stop)

@@ -23,16 +23,80 @@ static void s_doubt(struct weft_cluster_partition *partition, uint16_t bit)
     partition->unsure |= bit;
 }
 
-static void s_started_in(weft_cluster_t *self, struct weft_cluster_topic *topic, int32_t id, bool restarted, bool clean)
+// Its disk is another one: what it held is not there. The last set goes on without it, if there is anybody else in it.
+static void s_forget(struct weft_cluster_partition *partition, uint16_t bit)
+{
+    uint16_t isr = weft_partition_isr_bits(partition);
+    uint16_t rest = (uint16_t) ((isr | partition->eligible) & ~bit);
+    if (!((isr | partition->eligible) & bit) || !rest) return;
+    weft_partition_isr_set(partition, isr & ~bit ? (uint16_t) (isr & ~bit) : rest);
+    partition->eligible &= (uint16_t) ~(bit | weft_partition_isr_bits(partition));
+    partition->unsure &= (uint16_t) ~bit;
+}
+
+/** What a registration tells of a start. */
+struct s_start {
+    int32_t broker;
+    bool restarted, clean;
+    bool replaced; // its data directory is another one
+};
+
+static void s_started_in(weft_cluster_t *self, struct weft_cluster_topic *topic, const struct s_start *start)
 {
     for (uint32_t i = 0; i < topic->partition_count; i++) {
-        uint16_t bit = weft_partition_bit(&topic->partitions[i], id);
+        uint16_t bit = weft_partition_bit(&topic->partitions[i], start->broker);
         if (!bit) continue;
         struct weft_cluster_edit edit = weft_cluster_edit_begin(topic, i);
-        if (restarted) edit.restarted = id;
-        if (restarted && !clean) s_doubt(edit.partition, bit);
+        if (start->restarted) edit.restarted = start->broker;
+        if (start->replaced)
+            s_forget(edit.partition, bit);
+        else if (start->restarted && !start->clean)
+            s_doubt(edit.partition, bit);
         weft_cluster_edit_end(self, &edit);
     }
+}
+
+static bool s_replaced(const struct weft_cluster_broker *broker, const struct weft_broker_registered_command *it)
+{
+    return broker && !weft_id_is_zero(broker->directory) && !weft_id_is_zero(it->directory_id) &&
+           !weft_id_equal(broker->directory, it->directory_id);
+}
+
+// Partitions of which only this broker can have what was acknowledged; *name and *number: the first of them.
+static uint32_t s_alone(const weft_cluster_t *self, int32_t id, const char **name, uint32_t *number)
+{
+    uint32_t count = 0;
+    void *value;
+    for (size_t cursor = 0; weft_map_next(self->topics, &cursor, NULL, &value);) {
+        const struct weft_cluster_topic *topic = value;
+        for (uint32_t i = 0; i < topic->partition_count; i++) {
+            const struct weft_cluster_partition *partition = &topic->partitions[i];
+            uint16_t bit = weft_partition_bit(partition, id);
+            uint16_t last = weft_partition_isr_bits(partition) | partition->eligible;
+            bool never_led = partition->leader < 0 && partition->leader_epoch == 0;
+            if (!bit || last != bit || never_led) continue;
+            if (count++) continue;
+            *name = topic->name;
+            *number = i;
+        }
+    }
+    return count;
+}
+
+static weft_err_t s_missing_check(const weft_cluster_t *self, const struct weft_broker_registered_command *it,
+                                  struct weft_error *error)
+{
+    if (it->data_lost || !s_replaced(weft_cluster_broker_find(self, it->broker_id), it)) return WEFT_OK;
+    const char *name = "";
+    uint32_t number = 0, count = s_alone(self, it->broker_id, &name, &number);
+    if (!count) return WEFT_OK;
+    return weft_error_set(
+        error, WEFT_ERR_DATA_MISSING,
+        "broker %d came back with another data directory, and of %u partition%s (the first is "
+        "%.100s/%u) nobody else is known to have what was acknowledged; put the old directory back, or "
+        "elect another replica (weft cluster elect), or, if that data is lost for good, start it "
+        "with data.lost=true",
+        it->broker_id, count, count == 1 ? "" : "s", name, number);
 }
 
 static weft_err_t s_registered_check(const weft_cluster_t *self, const struct weft_broker_registered_command *it,
@@ -52,7 +116,7 @@ static weft_err_t s_registered_check(const weft_cluster_t *self, const struct we
     if (!weft_cluster_broker_find(self, it->broker_id) && weft_map_count(self->brokers) >= WEFT_CLUSTER_BROKERS_MAX)
         return weft_error_set(error, WEFT_ERR_INVALID_REQUEST, "the cluster has %d brokers, the most it can know",
                               WEFT_CLUSTER_BROKERS_MAX);
-    return WEFT_OK;
+    return s_missing_check(self, it, error);
 }
 
 weft_err_t weft_cluster_broker_registered(weft_cluster_t *self, weft_slice_t command, struct weft_error *error)
@@ -64,10 +128,14 @@ weft_err_t weft_cluster_broker_registered(weft_cluster_t *self, weft_slice_t com
     if (err) return err;
     struct weft_cluster_broker *broker = weft_cluster_broker_find(self, it.broker_id);
     if (!broker) broker = weft_cluster_broker_add(self, it.broker_id);
-    bool restarted = !weft_id_equal(broker->incarnation, it.incarnation);
+    const struct s_start start = {.broker = broker->id,
+                                  .restarted = !weft_id_equal(broker->incarnation, it.incarnation),
+                                  .clean = it.clean,
+                                  .replaced = s_replaced(broker, &it)};
     broker->incarnation = it.incarnation;
+    if (!weft_id_is_zero(it.directory_id)) broker->directory = it.directory_id;
     broker->alive = true;
-    if (restarted) {
+    if (start.restarted) {
         broker->sick = false; // of the start before
         if (broker->stopping) broker->draining = broker->stopping = false;
     }
@@ -76,7 +144,7 @@ weft_err_t weft_cluster_broker_registered(weft_cluster_t *self, weft_slice_t com
     weft_cluster_note(self, WEFT_CLUSTER_BROKER, (weft_id_t){{0}}, 0, broker->id);
     void *value;
     for (size_t cursor = 0; broker->stored_count && weft_map_next(self->topics, &cursor, NULL, &value);)
-        s_started_in(self, value, broker->id, restarted, it.clean);
+        s_started_in(self, value, &start);
     return WEFT_OK;
 }
 

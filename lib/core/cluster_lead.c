@@ -64,8 +64,7 @@ static int32_t s_broker_of(const struct weft_cluster_partition *partition, uint1
     return -1;
 }
 
-// The in-sync set becomes these: who stays keeps his place, who is new comes behind.
-static void s_isr_set(struct weft_cluster_partition *partition, uint16_t bits)
+void weft_partition_isr_set(struct weft_cluster_partition *partition, uint16_t bits)
 {
     int32_t isr[WEFT_REPLICAS_MAX] = {0};
     uint8_t count = 0;
@@ -130,7 +129,7 @@ static void s_settle(weft_cluster_t *self, const struct weft_cluster_topic *topi
     if (weft_mutated("eligible_while_committing")) committing = false;
     partition->eligible = committing ? 0 : out; // C7
     partition->unsure = 0;
-    s_isr_set(partition, in); // C3
+    weft_partition_isr_set(partition, in); // C3
     uint16_t leader = weft_partition_bit(partition, partition->leader) & in;
     uint16_t others = (uint16_t) (in & ~weft_partition_bit(partition, restarted));
     if (leader && partition->leader == restarted) leader = others & view.ready ? s_choose(&view, others) : leader;
@@ -186,14 +185,14 @@ void weft_cluster_partition_hold(weft_cluster_t *self, struct weft_cluster_parti
     for (size_t i = 0; i < count; i++) weft_cluster_broker_find(self, replicas[i])->stored_count++;
     partition->eligible = s_remap(&before, before.eligible, partition);
     partition->unsure = s_remap(&before, before.unsure, partition);
-    s_isr_set(partition, weft_partition_isr_bits(partition));
+    weft_partition_isr_set(partition, weft_partition_isr_bits(partition));
 }
 
 void weft_cluster_partition_begin(weft_cluster_t *self, const struct weft_cluster_topic *topic,
                                   struct weft_cluster_partition *partition, const int32_t *replicas, size_t count)
 {
     weft_cluster_partition_hold(self, partition, replicas, count);
-    s_isr_set(partition, (uint16_t) ((1u << count) - 1)); // all are empty, so all are equal
+    weft_partition_isr_set(partition, (uint16_t) ((1u << count) - 1)); // all are empty, so all are equal
     s_settle(self, topic, partition, -1);
 }
 

@@ -53,6 +53,7 @@ static void s_fill_broker(weft_arena_t *arena, const struct weft_cluster_broker 
     *out = (struct weft_snapshot_broker){.id = broker->id,
                                          .incarnation = broker->incarnation,
                                          .alive = broker->alive,
+                                         .directory_id = broker->directory,
                                          .draining = broker->draining,
                                          .stopping = broker->stopping,
                                          .leaving = broker->leaving,
@@ -172,6 +173,7 @@ static bool s_take_broker(weft_cluster_t *self, const struct weft_snapshot_broke
     struct weft_cluster_broker *broker = weft_cluster_broker_add(self, it->id);
     broker->incarnation = it->incarnation;
     broker->alive = it->alive;
+    broker->directory = it->directory_id;
     broker->draining = it->draining;
     broker->stopping = it->stopping;
     broker->leaving = it->leaving;

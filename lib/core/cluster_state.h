@@ -113,6 +113,8 @@ void weft_cluster_operation_add(weft_cluster_t *self, weft_id_t operation, uint6
 bool weft_partition_has(const int32_t *ids, uint8_t count, int32_t id);
 uint16_t weft_partition_bit(const struct weft_cluster_partition *partition, int32_t id); // 0: holds no replica
 uint16_t weft_partition_isr_bits(const struct weft_cluster_partition *partition);
+// The in-sync set becomes these: who stays keeps his place, who is new comes behind.
+void weft_partition_isr_set(struct weft_cluster_partition *partition, uint16_t bits);
 uint16_t weft_partition_bits(const struct weft_cluster_partition *partition, const int32_t *ids, size_t count);
 
 // ---- who leads, who is in sync (cluster_lead.c)

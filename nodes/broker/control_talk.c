@@ -43,6 +43,8 @@ static bool s_send_register(weft_control_t *self, size_t at, int64_t now_us)
     request.broker_id = broker->id;
     request.incarnation = self->incarnation;
     request.cluster_id = weft_identity_cluster_id(broker->identity);
+    request.directory_id = weft_identity_directory_id(broker->identity);
+    request.data_lost = weft_options_bool(broker->options, "data.lost");
     request.endpoints = endpoints;
     request.endpoints_count = broker->shard_count;
     request.replica_endpoints = replica_endpoints;
@@ -134,7 +136,8 @@ static void s_refused(weft_control_t *self, size_t at, const struct weft_reply_h
         weft_control_found(self, at, now_us);
         weft_control_new_incarnation(self);
         self->send_us = now_us;
-    } else if (asked && (code == WEFT_ERR_WRONG_CLUSTER || code == WEFT_ERR_BROKER_ID_IN_USE)) {
+    } else if (asked &&
+               (code == WEFT_ERR_WRONG_CLUSTER || code == WEFT_ERR_BROKER_ID_IN_USE || code == WEFT_ERR_DATA_MISSING)) {
         s_refused_for_good(self, at, reply, now_us);
     }
 }

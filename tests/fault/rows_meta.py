@@ -11,7 +11,7 @@ from metaload import MetaLoad
 from rows_data import damage, row
 from runs import Load, revive
 
-ELECTION_S = 1.0  # default of election.ms
+ELECTION_S = 0.6  # default of election.ms
 
 
 def both(run, cluster, **load):

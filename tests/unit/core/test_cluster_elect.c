@@ -395,6 +395,56 @@ static void test_cluster_elect__of_many_moves_the_stale_ones_are_left_out(void *
     assert_int_equal(s_apply(self), WEFT_ERR_STALE_EPOCH); // none fits
 }
 
+// ---- another data directory
+
+static weft_err_t s_register_with(struct fixture *self, int32_t id, uint8_t incarnation, uint8_t directory,
+                                  bool data_lost)
+{
+    struct weft_broker_registered_command it;
+    weft_broker_registered_command_init(&it);
+    weft_slice_t endpoint = weft_slice_text("inproc://a");
+    it.broker_id = id;
+    it.incarnation = s_id(incarnation);
+    it.endpoints = &endpoint;
+    it.endpoints_count = 1;
+    it.directory_id = s_id(directory);
+    it.data_lost = data_lost;
+    weft_broker_registered_command_encode(&it, &self->command);
+    return s_apply(self);
+}
+
+static void test_cluster_elect__an_empty_disk_leads_nothing_that_others_have(void **state)
+{
+    struct fixture *self = *state;
+    const struct weft_cluster_partition *partition = s_three(self);
+    for (int32_t i = 1; i <= 3; i++) assert_int_equal(s_register_with(self, i, (uint8_t) i, (uint8_t) i, false), 0);
+    for (int32_t i = 3; i >= 1; i--) assert_int_equal(s_fence(self, i, (uint8_t) i), WEFT_OK);
+    s_assert_sets(partition, -1, 1, 2, 0);
+    assert_int_equal(s_register_with(self, 1, 11, 21, false), WEFT_OK); // 1 alone was in sync, 2 is eligible
+    s_assert_sets(partition, -1, 2, 0, 0);
+    assert_int_equal(s_register_with(self, 2, 2, 2, false), WEFT_OK);
+    s_assert_sets(partition, 2, 2, 0, 0);
+}
+
+static void test_cluster_elect__an_empty_disk_of_the_only_holder_is_refused(void **state)
+{
+    struct fixture *self = *state;
+    const struct weft_cluster_partition *partition = s_three(self);
+    for (int32_t i = 1; i <= 3; i++) assert_int_equal(s_register_with(self, i, (uint8_t) i, (uint8_t) i, false), 0);
+    assert_int_equal(s_alter(self, 1, "1"), WEFT_OK); // so that nobody stays eligible
+    for (int32_t i = 3; i >= 1; i--) assert_int_equal(s_fence(self, i, (uint8_t) i), WEFT_OK);
+    s_assert_sets(partition, -1, 1, 0, 0);
+    assert_int_equal(s_register_with(self, 1, 11, 21, false), WEFT_ERR_DATA_MISSING);
+    assert_non_null(strstr(self->error.text, "t/0"));
+    assert_false(weft_cluster_broker(self->cluster, 1)->alive);
+    assert_int_equal(s_register_with(self, 1, 12, 1, false), WEFT_OK); // the old disk again
+    s_assert_sets(partition, 1, 1, 0, 0);
+    assert_int_equal(s_fence(self, 1, 12), WEFT_OK);
+    assert_int_equal(s_register_with(self, 1, 13, 22, true), WEFT_OK); // a person's word
+    s_assert_sets(partition, 1, 1, 0, 0);
+    assert_int_equal(partition->leader_epoch, 4);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -421,6 +471,8 @@ int main(void)
         TEST(test_cluster_elect__a_drain_for_one_start_ends_with_it_a_persons_does_not),
         TEST(test_cluster_elect__leaderships_move_to_in_sync_members_only),
         TEST(test_cluster_elect__of_many_moves_the_stale_ones_are_left_out),
+        TEST(test_cluster_elect__an_empty_disk_leads_nothing_that_others_have),
+        TEST(test_cluster_elect__an_empty_disk_of_the_only_holder_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 
-from harness import ROOT, run, up
+from harness import ROOT, clusters, run, up
 
 
 def listings():
@@ -35,6 +35,16 @@ def test_attach__every_listing_runs_and_agrees():
         assert "broker 1, Weft" in told and f"orders/0 led by broker 1 at {node.endpoint}" in told, told
         segments = sorted(pathlib.Path(node.directory, "data").rglob("*/0/*.log"))
         assert python(directory, "segment.py", *[s for s in segments if "broker" in str(s)]) == expected
+
+
+def test_attach__whoever_is_asked_the_leader_serves_and_the_end_ends():
+    with clusters() as cluster, tempfile.TemporaryDirectory() as directory:
+        cluster.up(2)
+        cluster.weft("topic", "create", "orders", "--partitions", 1, "--replicas", 1)
+        leader = cluster.partition("orders")["leader"]
+        other = next(broker["endpoint"] for broker in cluster.json("cluster", "brokers") if broker["id"] != leader)
+        assert python(directory, "producer.py", other, "orders") == "100 records from offset 0 on, durable\n"
+        assert python(directory, "consumer.py", other, "orders", 98, 9) == "98 customer-0 order 98\n99 customer-1 order 99\n"
 
 
 def test_attach__listings_are_short():

@@ -2,6 +2,7 @@
 // A consumer and a producer in an event loop of your own: both have a descriptor for poll(2), epoll or zmq_poll.
 #include <poll.h>
 #include <stdio.h>
+#include <time.h>
 #include <weft/weft.h>
 
 int main(void)
@@ -18,7 +19,8 @@ int main(void)
     if (!err) err = weft_producer_send(producer, orders, 0, weft_text("k"), weft_text("from the loop"), NULL);
 
     size_t count = 0;
-    for (int round = 0; !err && round < 200 && (!count || weft_producer_waiting_count(producer)); round++) {
+    const time_t end = time(NULL) + 10;
+    while (!err && time(NULL) < end && (!count || weft_producer_waiting_count(producer))) {
         struct pollfd fds[] = {{.fd = weft_consumer_fd(consumer), .events = POLLIN},
                                {.fd = weft_producer_fd(producer), .events = POLLIN}};
         poll(fds, 2, 50); // at the latest then: timers (lingering batches, retries) are not seen by the descriptors

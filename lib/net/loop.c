@@ -363,11 +363,13 @@ static int64_t s_wait_us(const weft_loop_t *self, int64_t timeout_us)
 }
 
 // Waits if nothing is there; in any case looks once at all descriptors, so that no socket starves behind a busy one.
-// A busy loop looks at most every S_POLL_EVERY_US: sockets that it uses are ready anyway. Returns whether it looked.
+// A busy loop looks at most every S_POLL_EVERY_US: sockets that it uses are ready anyway. But an idle loop inside
+// another one looks: weft_loop_fd said that there is something, and would go on saying so. Returns whether it looked.
 static bool s_wait(weft_loop_t *self, bool idle, int64_t timeout_us)
 {
     int64_t wait = idle ? s_wait_us(self, timeout_us) : 0;
-    if (wait == 0 && self->now_us - self->polled_us < S_POLL_EVERY_US) return false;
+    bool sent_here = idle && self->outer_fd >= 0;
+    if (wait == 0 && !sent_here && self->now_us - self->polled_us < S_POLL_EVERY_US) return false;
     if (wait == 0) {
         s_poll(self, 0);
         if (self->mail_readable) weft_mailbox_awake(self->mailbox, true);

@@ -224,6 +224,34 @@ static void test_loop__descriptor_is_readable_when_there_is_something_to_do(void
     s_server_stop(&server);
 }
 
+// Whoever looked a moment ago looks again when the descriptor says so, instead of turning until it is time to look.
+static void test_loop__a_run_that_the_descriptor_asked_for_is_not_in_vain(void **state)
+{
+    enum { ROUNDS = 100, RUNS_A_ROUND = 8 };
+    struct server server = {0};
+    s_server_start(&server, 0);
+    weft_net_t *net = net_new();
+    struct talker talker = {.part.ops = &talker_ops};
+    weft_loop_t *loop = loop_new(net, &talker.part, NULL, 0, NULL);
+    weft_loop_start(loop);
+    weft_link_t link;
+    assert_int_equal(talker.port.ops->link_open(talker.port.world, server.endpoint, &link), WEFT_OK);
+    struct pollfd item = {.fd = weft_loop_fd(loop), .events = POLLIN};
+    int runs = 0;
+    for (int asked = 0; talker.replies<ROUNDS; runs += asked> 0) {
+        if (talker.ups == 1 && (int) talker.replies == asked) {
+            assert_int_equal(talker.port.ops->send(talker.port.world, link, weft_slice_text("hello"), NULL), WEFT_OK);
+            asked++;
+        } else
+            assert_int_equal(poll(&item, 1, 10000), 1);
+        assert_int_equal(weft_loop_run(loop, 0), WEFT_OK);
+    }
+    assert_in_range(runs, ROUNDS, ROUNDS * RUNS_A_ROUND);
+    weft_loop_destroy(&loop);
+    weft_net_destroy(&net);
+    s_server_stop(&server);
+}
+
 static void test_loop__lets_nobody_in_above_its_limit_of_connections(void **state)
 {
     enum { MOST = 8 };
@@ -454,6 +482,7 @@ int main(void)
         cmocka_unit_test(test_loop__counts_replies_to_peers_that_left),
         cmocka_unit_test(test_loop__waits_as_long_as_asked_and_no_longer),
         cmocka_unit_test(test_loop__descriptor_is_readable_when_there_is_something_to_do),
+        cmocka_unit_test(test_loop__a_run_that_the_descriptor_asked_for_is_not_in_vain),
         cmocka_unit_test(test_loop__lets_nobody_in_above_its_limit_of_connections),
         cmocka_unit_test(test_loop__endpoint_in_use_is_said_in_a_sentence),
         cmocka_unit_test(test_loop__two_doors_each_answer_their_own_peers),

@@ -24,6 +24,8 @@ struct slot {
     struct sim_record *final; // what stands there in the end
 };
 
+static bool s_strict; // what a machine lost before a set was decided does not count for it
+
 struct set { // in sync or eligible, from a decision to the next one
     int64_t from_us;
     uint32_t members;
@@ -74,6 +76,11 @@ static struct lane *s_lane_of(const sim_history_t *self, size_t number) // of al
 {
     struct writer *writer = &self->writers[number / (SIM_TOPICS_MAX * SIM_PARTITIONS_MAX)];
     return &writer->lanes[number / SIM_PARTITIONS_MAX % SIM_TOPICS_MAX][number % SIM_PARTITIONS_MAX];
+}
+
+void sim_history_strict(bool on)
+{
+    s_strict = on;
 }
 
 sim_history_t *sim_history_new(void)
@@ -201,7 +208,8 @@ static bool s_all_lost(const struct partition *at, const struct losses *losses, 
         bool all = true;
         for (int broker = 0; broker <= SIM_BROKERS_MAX && all; broker++) {
             if ((set->members & UINT32_C(1) << broker) == 0) continue;
-            int64_t from_us = set->joined_us[broker] - JOINING_US;
+            bool joins = set->joined_us[broker] == set->from_us;
+            int64_t from_us = s_strict && !joins ? set->from_us : set->joined_us[broker] - JOINING_US;
             all = s_lost_between(&losses[broker], from_us > since_us ? from_us : since_us, to_us);
         }
         if (all) return true;

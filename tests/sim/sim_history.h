@@ -44,6 +44,9 @@ struct sim_history_stats {
 };
 
 sim_history_t *sim_history_new(void);
+// For all that are made: a set that shrank to members whose machines had lost power before it did excuses nothing. Not so by default: who dies at
+// once is missed one after the other, and the set that was in force when they died is not the one that is left.
+void sim_history_strict(bool on);
 void sim_history_destroy(sim_history_t **self_p);
 
 // The first thing that went wrong, NULL while nothing did.

@@ -114,19 +114,20 @@ static void s_loss(const weft_coordinator_t *self, const struct s_order *order, 
 {
     char frozen[WEFT_REPLICAS_MAX * 12];
     s_names(self, order, false, frozen, sizeof frozen);
+    const char *plural = strchr(frozen, ' ') ? "s" : "";
     const struct weft_told_by *by = s_told_by(self, order, leader);
     if (by && !by->damaged)
         snprintf(
             out, bytes,
             "broker %d holds partition %u of '%s' up to offset %lld (epoch %d): acknowledged records from there on, "
-            "and those of later epochs, that only brokers %s had are lost",
-            leader, order->number, order->topic->name, (long long) by->log_end, by->last_epoch, frozen);
+            "and those of later epochs, that only broker%s %s had are lost",
+            leader, order->number, order->topic->name, (long long) by->log_end, by->last_epoch, plural, frozen);
     else
         snprintf(
             out, bytes,
             "broker %d has not said what it holds of partition %u of '%s': every acknowledged record that it lacks "
-            "is lost, for only brokers %s are known to have had all",
-            leader, order->number, order->topic->name, frozen);
+            "is lost, for only broker%s %s%s known to have had all",
+            leader, order->number, order->topic->name, plural, frozen, *plural ? " are" : " is");
 }
 
 // ---- with a leader
@@ -159,6 +160,12 @@ static weft_err_t s_move_check(const weft_coordinator_t *self, const struct s_or
     const struct weft_cluster_broker *broker;
     weft_err_t err = weft_coordinator_find_broker(self, order->broker, &broker, error);
     if (err) return err;
+    if (!s_has(partition->replicas, partition->replica_count, broker->id))
+        return weft_error_set(
+            error, WEFT_ERR_NO_ELIGIBLE_LEADER,
+            "broker %d holds no replica of partition %u of '%s' (weft topic describe names those that "
+            "do)",
+            broker->id, order->number, name);
     if (!s_has(partition->isr, partition->isr_count, broker->id))
         return weft_error_set(
             error, WEFT_ERR_NO_ELIGIBLE_LEADER,

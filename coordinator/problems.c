@@ -55,7 +55,8 @@ static void s_wished(const struct weft_cluster_broker *broker, struct weft_probl
     if (!broker->draining || !broker->alive) return;
     if (broker->led_count)
         weft_coordinator_problem(problems,
-                                 "broker %d is drained but leads %u partition%s that no other replica can lead now",
+                                 "broker %d is drained but leads %u partition%s that no other replica can lead now: "
+                                 "they have one replica, or the others are not in sync, drained or sick",
                                  broker->id, broker->led_count, s_s(broker->led_count));
     else if (!broker->stopping)
         weft_coordinator_problem(problems, "broker %d is drained and leads nothing until that is undone", broker->id);
@@ -66,8 +67,9 @@ void weft_coordinator_broker_problems(const weft_coordinator_t *self, const stru
 {
     const struct weft_broker_session *session = weft_coordinator_session(self, broker->id);
     if (!broker->alive && broker->stored_count)
-        weft_coordinator_problem(problems, "broker %d is down and holds %u partition%s; start it again", broker->id,
-                                 broker->stored_count, s_s(broker->stored_count));
+        weft_coordinator_problem(problems,
+                                 "broker %d is down and holds %u partition%s; start it again, or see to its network",
+                                 broker->id, broker->stored_count, s_s(broker->stored_count));
     s_wished(broker, problems);
     if (!session) return;
     if (session->ahead)
@@ -203,10 +205,44 @@ static bool s_is_in_sync(const struct weft_cluster_partition *partition, int32_t
     return false;
 }
 
+/** Replicas that are not in sync though their brokers are up. */
+struct s_behind {
+    uint32_t count, first; // the first: a partition of `topic`
+    const struct weft_cluster_topic *topic;
+    int32_t brokers[S_SET_MAX]; // some of them
+    uint8_t broker_count;
+};
+
+static void s_behind_add(struct s_behind *self, const struct weft_cluster_topic *topic, uint32_t number, int32_t id)
+{
+    if (self->count++ == 0) {
+        self->topic = topic;
+        self->first = number;
+    }
+    for (uint8_t i = 0; i < self->broker_count; i++)
+        if (self->brokers[i] == id) return;
+    if (self->broker_count < S_SET_MAX) self->brokers[self->broker_count++] = id;
+}
+
+static void s_say_behind(struct s_behind *self, struct weft_problems *problems)
+{
+    if (!self->count) return;
+    char brokers[S_SET_MAX * 16];
+    qsort(self->brokers, self->broker_count, sizeof *self->brokers, s_compare_ids);
+    s_join(self->brokers, self->broker_count, brokers, sizeof brokers);
+    weft_coordinator_problem(problems,
+                             "%u replica%s on broker%s %s, up but not in sync (%s partition %u of '%s'), %s by "
+                             "%s; if that takes long, see to the network between the brokers",
+                             self->count, s_s(self->count), s_s(self->broker_count), brokers,
+                             self->count == 1 ? "of" : "the first of", self->first, self->topic->name,
+                             self->count == 1 ? "catches up" : "catch up", self->count == 1 ? "itself" : "themselves");
+}
+
 // Led, but by fewer than it should be: what brokers that are down explain is not told again.
 static void s_lacking(const weft_coordinator_t *self, struct weft_problems *problems)
 {
-    uint32_t few = 0, behind = 0;
+    uint32_t few = 0;
+    struct s_behind behind = {.count = 0};
     const struct weft_cluster_topic *topic;
     for (size_t cursor = 0; (topic = weft_cluster_next_topic(self->cluster, &cursor));) {
         for (uint32_t i = 0; i < topic->partition_count; i++) {
@@ -214,8 +250,9 @@ static void s_lacking(const weft_coordinator_t *self, struct weft_problems *prob
             if (partition->leader < 0) continue;
             few += partition->isr_count < weft_cluster_min_insync(topic, partition);
             for (uint8_t r = 0; r < partition->replica_count && !partition->moving; r++)
-                behind += weft_cluster_broker(self->cluster, partition->replicas[r])->alive &&
-                          !s_is_in_sync(partition, partition->replicas[r]);
+                if (weft_cluster_broker(self->cluster, partition->replicas[r])->alive &&
+                    !s_is_in_sync(partition, partition->replicas[r]))
+                    s_behind_add(&behind, topic, i, partition->replicas[r]);
         }
     }
     if (few)
@@ -224,10 +261,7 @@ static void s_lacking(const weft_coordinator_t *self, struct weft_problems *prob
             "%u partition%s fewer replicas in sync than min.insync: what is produced there with acks "
             "all waits until more are back",
             few, few == 1 ? " has" : "s have");
-    if (behind)
-        weft_coordinator_problem(problems,
-                                 "%u replica%s of brokers that are up %s not in sync; they catch up by themselves",
-                                 behind, s_s(behind), behind == 1 ? "is" : "are");
+    s_say_behind(&behind, problems);
 }
 
 static bool s_lags(const weft_coordinator_t *self, const struct weft_cluster_moving *moving, int32_t *down)

@@ -255,15 +255,30 @@ static void s_turn_promote(struct weft_quorum_self *self)
     }
 }
 
+static void s_out_of_time(struct weft_quorum_self *self)
+{
+    const struct weft_quorum_voter *voter = &self->change.voter;
+    const struct weft_quorum_peer *peer = weft_quorum_peer_of_id(self, voter->id);
+    char text[WEFT_ERROR_TEXT_BYTES_MAX];
+    if (self->change.step != WEFT_CHANGE_ASK)
+        snprintf(text, sizeof text, "the change was not finished in time; it goes on by itself when all are reachable");
+    else if (peer && peer->server)
+        snprintf(text, sizeof text,
+                 "the directory of coordinator %d at %s is not empty, a new one's must be; nothing was changed",
+                 voter->id, voter->endpoint);
+    else
+        snprintf(text, sizeof text,
+                 "coordinator %d at %s does not answer: start it first, with all coordinators in its setting "
+                 "'coordinators'; nothing was changed",
+                 voter->id, voter->endpoint);
+    weft_quorum_change_lost(self, self->change.index ? WEFT_ERR_TIMED_OUT : WEFT_ERR_VOTER_CHANGE_REFUSED, text);
+}
+
 void weft_quorum_members_turn(struct weft_quorum_self *self)
 {
     if (!weft_quorum_leads(self) || self->stopping) return;
     if (self->change.step != WEFT_CHANGE_NONE && self->now_us > self->change.until_us) {
-        weft_quorum_change_lost(
-            self, self->change.index ? WEFT_ERR_TIMED_OUT : WEFT_ERR_VOTER_CHANGE_REFUSED,
-            self->change.step == WEFT_CHANGE_ASK
-                ? "the new coordinator does not answer, or its directory is not empty; nothing was changed"
-                : "the change was not finished in time; it goes on by itself when all are reachable");
+        s_out_of_time(self);
         return;
     }
     if (self->change.step == WEFT_CHANGE_ASK) s_turn_ask(self);

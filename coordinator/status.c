@@ -159,9 +159,11 @@ static void s_fill_voters(const weft_coordinator_t *self, weft_arena_t *arena, s
             .behind = voter->behind};
         reached += voter->reachable;
         if (!voter->reachable)
-            weft_coordinator_problem(problems,
-                                     "coordinator %d at %s can't be reached; start it again, or see to its network",
-                                     voter->id, voter->endpoint);
+            weft_coordinator_problem(
+                problems,
+                "coordinator %d at %s can't be reached; start it again, or see to its network; if it "
+                "runs, its trace tells why it was refused",
+                voter->id, voter->endpoint);
     }
     if (count > 1 && reached < count && reached == count / 2 + 1)
         weft_coordinator_problem(

@@ -232,7 +232,8 @@ static void test_coordinator_brokers__status_says_what_is_wrong(void **state)
     DECODE(cluster_status, &reply);
     assert_int_equal(reply.leaderless, 12);
     assert_int_equal(reply.problems_count, 11); // broker down, none alive, eight named, four more
-    assert_slice(reply.problems[0], "broker 1 is down and holds 12 partitions; start it again");
+    assert_slice(reply.problems[0], "broker 1 is down and holds 12 partitions; start it again, or see to its "
+                                    "network");
     assert_slice(reply.problems[10], "4 more partitions have no leader");
 }
 

@@ -13,6 +13,9 @@ static void test_coordinator_insync__a_leader_takes_out_and_brings_back(void **s
     assert_ok(s_wish(self, leader, 1, &without));
     assert_int_equal(s_partition(self, "orders", 0)->isr_count, 2);
     assert_false(s_in_sync(s_partition(self, "orders", 0), slow));
+    char told[100];
+    snprintf(told, sizeof told, "1 replica on broker %d, up but not in sync (of partition 0 of 'orders')", slow);
+    assert_true(s_status_says(self, told));
     struct wish with = {.topic = "orders", .members = {leader, other, slow}};
     assert_ok(s_wish(self, leader, 1, &with));
     assert_int_equal(s_partition(self, "orders", 0)->isr_count, 3);

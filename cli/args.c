@@ -11,7 +11,7 @@
 
 #define CLI_BOOTSTRAP_DEFAULT "tcp://127.0.0.1:9650"
 
-const struct cli_option cli_option_bootstrap = {"--bootstrap", "ENDPOINT[,ENDPOINT]", NULL, false,
+const struct cli_option cli_option_bootstrap = {"--bootstrap", "ENDPOINT[,...]", NULL, false,
                                                 "Any nodes of the cluster (WEFT_BOOTSTRAP, or " CLI_BOOTSTRAP_DEFAULT
                                                 ")."};
 const struct cli_option cli_option_json = {"--json", NULL, NULL, false, "Print JSON for scripts."};

@@ -87,8 +87,9 @@ static int s_stuck(const struct cli_args *args, int32_t id, uint32_t count)
 {
     return cli_fail(
         args,
-        "broker %d still leads %u partition%s that no other replica can lead now: they have one replica, or "
-        "the others are not in sync; add replicas (weft cluster reassign) or wait for them",
+        "broker %d still leads %u partition%s that no other replica can lead now: they have one replica, or the others "
+        "are not in sync, or are on brokers that are drained or sick; add replicas (weft cluster reassign), wait for "
+        "them, or undo another drain",
         id, count, s_plural(count));
 }
 

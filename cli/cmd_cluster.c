@@ -5,6 +5,9 @@
 #include "connect.h"
 
 #include <inttypes.h>
+#include <string.h>
+
+#define COORDINATOR_ANSWERS "400ms" // one that is up answers within
 
 static const struct cli_option s_options[] = {{"--timeout", "DURATION", "10s", false, "How long to try."}, {0}};
 static const struct cli_option s_node_options[] = {
@@ -148,7 +151,8 @@ static void s_status_text(const weft_cluster_health_t *health)
     if (health->coordinator_count > 1) printf(", %zu of %zu coordinators", reachable, health->coordinator_count);
     printf("\n  %u topic%s, %u partition%s, %u without a leader", health->topics, health->topics == 1 ? "" : "s",
            health->partitions, health->partitions == 1 ? "" : "s", health->leaderless);
-    s_count(health->under_min_insync, "that take no acks all");
+    s_count(health->under_min_insync,
+            health->under_min_insync == 1 ? "that takes no acks all" : "that take no acks all");
     s_count(health->offline, "with a replica gone");
     s_count(health->under_replicated, "not fully in sync");
     s_count(health->moving, "being moved");
@@ -163,11 +167,29 @@ static void s_status_text(const weft_cluster_health_t *health)
         printf("%s%s%s\n", i == 0 ? "\nwhat is wrong, and what to do:\n" : "", "  - ", health->problems[i]);
 }
 
-// No coordinator is in office: what some broker knows. Says nothing if nobody answers at all.
-static void s_without_coordinator(weft_admin_t *admin)
+// Each coordinator that some node knows of, and whether it answers.
+static void s_ask_coordinators(const struct cli_args *args, const weft_metadata_t *metadata)
+{
+    weft_admin_t *admin = cli_admin_within(args, COORDINATOR_ANSWERS);
+    for (size_t i = 0; admin && i < metadata->coordinator_count; i++) {
+        weft_node_report_t *report = NULL;
+        weft_err_t err = weft_admin_node_status(admin, metadata->coordinators[i], &report);
+        printf("  coordinator at %s %s\n", metadata->coordinators[i], err ? "does not answer" : "answers");
+        weft_node_report_destroy(&report);
+    }
+    weft_admin_destroy(&admin);
+    puts("what to do:\n  - start the coordinators that are down, or see to their network; more than half of them must "
+         "reach each other");
+}
+
+// No coordinator is in office: what some node knows. Says nothing if nobody answers at all.
+static void s_without_coordinator(const struct cli_args *args)
 {
     weft_metadata_t *metadata = NULL;
-    if (weft_admin_metadata(admin, NULL, 0, true, &metadata) != WEFT_OK) return;
+    weft_admin_t *admin = cli_admin_quick(args);
+    weft_err_t err = admin ? weft_admin_metadata(admin, NULL, 0, true, &metadata) : WEFT_ERR_INTERNAL;
+    weft_admin_destroy(&admin);
+    if (err) return;
     size_t alive = 0, partitions = 0, leaderless = 0;
     for (size_t i = 0; i < metadata->broker_count; i++) alive += metadata->brokers[i].alive;
     for (size_t i = 0; i < metadata->topic_count; i++)
@@ -178,12 +200,7 @@ static void s_without_coordinator(weft_admin_t *admin)
            cli_id_text(metadata->cluster_id), alive, metadata->broker_count, metadata->broker_count == 1 ? "" : "s",
            metadata->topic_count, metadata->topic_count == 1 ? "" : "s", partitions, partitions == 1 ? "" : "s",
            leaderless);
-    for (size_t i = 0; i < metadata->coordinator_count; i++)
-        printf("%s%s%s", i ? ", " : "  coordinators: ", metadata->coordinators[i],
-               i + 1 == metadata->coordinator_count
-                   ? "\nwhat to do:\n  - start the coordinators that are down; more than "
-                     "half of them must reach each other\n"
-                   : "");
+    if (metadata->coordinator_count) s_ask_coordinators(args, metadata);
     fflush(stdout);
     weft_metadata_destroy(&metadata);
 }
@@ -198,8 +215,8 @@ static int s_health(const struct cli_args *args, bool whole)
     if (err != WEFT_OK) {
         char text[WEFT_ERROR_TEXT_BYTES_MAX];
         snprintf(text, sizeof text, "%s", weft_admin_error_text(admin));
-        weft_admin_on_wait(admin, 0, NULL, NULL);
-        if (whole && !cli_json(args)) s_without_coordinator(admin);
+        bool deaf = strstr(text, "no connection") == text; // then nobody would tell more
+        if (whole && !cli_json(args) && !deaf) s_without_coordinator(args);
         status = cli_fail(args, "%s", text);
     } else if (cli_json(args) && whole) {
         s_status_json(health);

@@ -154,6 +154,13 @@ static bool s_voter(const struct cli_args *args, bool add, int32_t *id, const ch
     return true;
 }
 
+static const char *s_even(uint32_t voters)
+{
+    static char text[100];
+    snprintf(text, sizeof text, ", which survive no more failures than %u: add one more, or remove one", voters - 1);
+    return text;
+}
+
 static int s_voters(const struct cli_args *args)
 {
     int count = args->argument_count;
@@ -176,7 +183,8 @@ static int s_voters(const struct cli_args *args)
         else if (cli_json(args))
             printf("{\"voters\": %u}\n", voters);
         else
-            printf("coordinator %d %s; there are %u now\n", id, add ? "votes" : "votes no more", voters);
+            printf("coordinator %d %s; there are %u now%s\n", id, add ? "votes" : "votes no more", voters,
+                   voters % 2 ? "" : s_even(voters));
     }
     weft_admin_destroy(&admin);
     return status;

@@ -304,6 +304,22 @@ static void s_print(const struct cli_args *args, const struct weft_moves *moves,
     if (moves->move_count && table) cli_moves_table(moves->moves, moves->move_count, NULL);
 }
 
+// What a person may not have meant, or would forget.
+static void s_remind(const struct cli_args *args, const struct answer *answer)
+{
+    size_t fewer = 0;
+    for (size_t i = 0; i < answer->move_count; i++)
+        fewer += answer->moves[i].to_count && answer->moves[i].to_count < answer->moves[i].from_count;
+    if (fewer && !cli_has(args, "--cancel"))
+        printf("mind: %zu partition%s %s fewer replicas than before\n", fewer, fewer == 1 ? "" : "s",
+               cli_has(args, "--dry-run") ? "would have"
+               : fewer == 1               ? "gets"
+                                          : "get");
+    const char *throttle = cli_get(args, "--throttle");
+    if (throttle && strcmp(throttle, "0") && !cli_has(args, "--dry-run"))
+        puts("the limit on copying stays in force afterwards: weft cluster alter --unset reassign.bytes ends it");
+}
+
 static int s_finish(const struct cli_args *args, weft_admin_t *admin, const struct answer *answer, bool tried,
                     const struct wishes *wishes)
 {
@@ -327,6 +343,7 @@ static int s_finish(const struct cli_args *args, weft_admin_t *admin, const stru
     }
     struct weft_moves all = {.moves = answer->moves, .move_count = count};
     s_print(args, &all, dry || answer->refused, sentence);
+    if (!cli_json(args) && !answer->refused) s_remind(args, answer);
     return answer->refused ? CLI_FAILED : CLI_DONE;
 }
 
@@ -459,10 +476,15 @@ static int s_balance(const struct cli_args *args)
     int status = err ? cli_admin_fail(args, admin, err) : CLI_DONE;
     if (!err && !dry && cli_has(args, "--wait") && moves->move_count) status = s_wait(args, admin, NULL);
     if (!err && status == CLI_DONE) {
-        char sentence[200];
-        snprintf(sentence, sizeof sentence, "%zu leadership%s and the replicas of %zu partition%s %s",
-                 moves->leader_count, moves->leader_count == 1 ? "" : "s", moves->move_count + moves->more,
-                 moves->move_count + moves->more == 1 ? "" : "s", dry ? "would move" : "move");
+        char leaders[60] = "", replicas[60] = "", sentence[200];
+        size_t led = moves->leader_count, stored = moves->move_count + moves->more;
+        if (led) snprintf(leaders, sizeof leaders, "%zu leadership%s", led, led == 1 ? "" : "s");
+        if (stored)
+            snprintf(replicas, sizeof replicas, "the replicas of %zu partition%s", stored, stored == 1 ? "" : "s");
+        snprintf(sentence, sizeof sentence, "%s%s%s %s", leaders, led && stored ? " and " : "", replicas,
+                 dry                       ? "would move"
+                 : led == 1 && stored == 0 ? "moves"
+                                           : "move");
         s_print(args, moves, dry, moves->leader_count + moves->move_count ? sentence : "all is even");
     }
     weft_moves_destroy(&moves);

@@ -73,6 +73,11 @@ weft_admin_t *cli_admin_new(const struct cli_args *args)
     return admin;
 }
 
+weft_admin_t *cli_admin_within(const struct cli_args *args, const char *timeout)
+{
+    return s_admin(args, timeout);
+}
+
 weft_admin_t *cli_admin_quick(const struct cli_args *args)
 {
     return s_admin(args, CLI_QUICK);

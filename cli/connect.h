@@ -25,6 +25,7 @@ const char *const *cli_settings_list(const struct cli_settings *self);
 weft_admin_t *cli_admin_new(const struct cli_args *args);
 // The same for questions whose answer is a detail: gives up after a second or two, and says nothing while it waits.
 weft_admin_t *cli_admin_quick(const struct cli_args *args);
+weft_admin_t *cli_admin_within(const struct cli_args *args, const char *timeout); // as quick, with a time of one's own
 // Prints the admin's last error as the verb's sentence; returns CLI_FAILED.
 int cli_admin_fail(const struct cli_args *args, weft_admin_t *admin, weft_err_t code);
 

@@ -31,8 +31,8 @@ static void s_option_line(FILE *stream, const struct cli_option *option)
 {
     char left[64];
     snprintf(left, sizeof left, "%s%s%s", option->name, option->value ? " " : "", option->value ? option->value : "");
-    fprintf(stream, "  %-30s ", left);
-    if (strlen(left) > 30) fprintf(stream, "\n  %-30s ", "");
+    fprintf(stream, strlen(left) > 30 ? "  %s\n  " : "  %-30s ", left);
+    if (strlen(left) > 30) fprintf(stream, "%-30s ", "");
     fputs(option->doc, stream);
     if (option->repeats) fputs(" May be repeated.", stream);
     if (option->initial) fprintf(stream, " [%s]", option->initial);

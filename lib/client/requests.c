@@ -437,9 +437,11 @@ static void s_why_over(const weft_requests_t *self, const struct weft_call *call
                        size_t bytes)
 {
     const char *where = call->to == WEFT_TO_LINK ? call->link->endpoint : self->view->bootstrap[0];
+    bool several = call->to != WEFT_TO_LINK && self->view->bootstrap_count > 1;
     if (!call->attempts && !call->last_text[0])
-        snprintf(text, bytes, "no connection to %s%s; is a node running there? (weft up starts one)", where,
-                 call->to != WEFT_TO_LINK && self->view->bootstrap_count > 1 ? " or another bootstrap endpoint" : "");
+        snprintf(text, bytes, "no connection to %s%s", where,
+                 several ? " or another bootstrap endpoint; are the nodes running, and is the network up?"
+                         : "; is a node running there? (weft up starts one)");
     else if (error == call->last_error && call->last_text[0])
         snprintf(text, bytes, "%s", call->last_text);
     else

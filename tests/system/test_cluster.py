@@ -3,6 +3,7 @@
 
 import json
 import os
+import time
 
 from harness import clusters, run, wait_until, weft
 
@@ -11,7 +12,7 @@ def test_cluster__nodes_are_killed_stopped_and_started_by_name():
     with clusters() as cluster:
         cluster.up(3, "--coordinators", 1)
         endpoints = cluster.endpoints
-        assert endpoints.count(",") == 2
+        assert endpoints.count(",") == 3, endpoints  # the coordinator is the last
         cluster.weft("topic", "create", "events", "--partitions", 6, "--replicas", 1)
         leaders = {p["leader"] for p in cluster.json("topic", "describe", "events")["partitions"]}
         assert leaders == {1, 2, 3}
@@ -34,6 +35,22 @@ def test_cluster__nodes_are_killed_stopped_and_started_by_name():
         assert sorted(out) == sorted(f"k{n}" for n in range(3000))
         cluster("term", "broker-1")
         cluster("kill", "broker-9", status=2)
+
+
+def test_cluster__status_tells_what_it_can_when_others_are_down():
+    with clusters() as cluster:
+        cluster.up(3)
+        cluster("kill", "broker-1", "broker-2", "broker-3")
+        wait_until(lambda: "0 of 3 brokers alive" in cluster.weft("cluster", "status").stdout, "that no broker is alive is told")
+        cluster("kill", "coordinator-1", "coordinator-2")
+        done = cluster.weft("cluster", "status", "--timeout", "1s", status=1)
+        assert done.stdout.count("does not answer") == 2 and done.stdout.count(" answers\n") == 1, done.stdout
+        cluster("kill", "coordinator-3")
+        endpoints = cluster.endpoints
+        begun = time.monotonic()
+        done = weft("cluster", "status", "--timeout", "4s", bootstrap=endpoints, status=1)
+        assert "weft up" not in done.stderr and "another bootstrap endpoint" in done.stderr, done.stderr
+        assert time.monotonic() - begun < 7.5  # not twice its time
 
 
 def test_cluster__nodes_are_cut_off_by_name():

@@ -240,13 +240,16 @@ static int64_t s_base(weft_partition_t *partition, int64_t offset)
 }
 
 // All that a follower may have in common with this log was deleted here: whether it is the same nobody can tell. (Of who
-// is in sync it is known: below the committed mark it has what everybody has.)
+// is in sync it is known: below the committed mark it has what everybody has.) Or this log ends below all that the
+// follower keeps: it was lost to a person's word, or to an old copy of a disk.
 static bool s_unjoined(const weft_partition_t *partition, const struct weft_lead_session *session,
                        const struct weft_replicate_partition *named)
 {
     int32_t found_epoch;
     int64_t end, start = weft_log_start(partition->log);
-    if (named->log_start >= start || weft_replica_counts(partition->replica, session->broker)) return false;
+    if (weft_replica_counts(partition->replica, session->broker)) return false;
+    if (named->log_start > weft_log_end(partition->log)) return true;
+    if (named->log_start >= start) return false;
     weft_log_epoch_end(partition->log, named->last_epoch, &found_epoch, &end);
     return end <= start;
 }

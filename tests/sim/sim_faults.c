@@ -386,6 +386,8 @@ static void s_lose_data(struct sim_run *run)
         return;
     }
     sim_trace(run->sim, node->name, "has a new disk");
+    node->new_disk = true; // refused while it alone had something, until somebody says that this is gone
+    node->word = sim_chance(run->sim, 300000);
     weft_crash_disk_wipe(node->disk);
 }
 
@@ -497,6 +499,7 @@ void sim_faults_heal(struct sim_run *run)
     sim_heal(run->sim);
     for (size_t i = 0; i < run->nodes.count; i++) sim_host_slow_disk(run->sim, run->nodes.nodes[i].host, 1);
     sim_run_until(run->sim, sim_now_us(run->sim) + 2 * SECOND); // the last bad disk works again
+    for (size_t i = 0; i < run->nodes.count; i++) run->nodes.nodes[i].word = run->nodes.nodes[i].new_disk;
     s_repair(run);
     sim_faults_revive(run);
 }

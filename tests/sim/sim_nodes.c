@@ -121,6 +121,7 @@ static weft_options_t *s_options(const struct sim_node *self)
         s_set(options, "shards", "%u", settings->shards);
         s_set(options, "retention.check.ms", "500ms");
         s_set(options, "rack", "%s", self->rack);
+        if (self->word) s_set(options, "data.lost", "true");
         s_set(options, "replica.lag.ms", "%u", settings->replica_lag_ms);
         s_set(options, "replica.wait.ms", "%u", settings->replica_wait_ms);
         s_set(options, "replica.bytes", "%u", settings->replica_bytes);

@@ -29,6 +29,8 @@ struct sim_node {
     size_t stopping; // part that is being stopped
     int64_t stop_deadline_us;
     bool restart_wanted; // a start is planned
+    bool new_disk;       // it came back with an empty one
+    bool word;           // a person says that what its old disk held is gone
     bool retired;        // it left the cluster for good, or has not joined it yet
     struct sim_nodes *owner;
     uint32_t starts;

@@ -297,7 +297,7 @@ static void s_wait(struct sim_operations *self)
 // Asks until it holds; whatever else is decided meanwhile.
 static void s_insist(struct sim_operations *self, bool (*ask)(struct sim_operations *self))
 {
-    for (int tries = 0; tries < 30; tries++) {
+    for (int tries = 0; tries < 60; tries++) { // a broker whose disk hung is taken for sick ten seconds longer
         uint32_t done = self->done;
         if (!ask(self)) return;
         s_submit(self, 5 * SECOND);

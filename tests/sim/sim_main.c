@@ -27,7 +27,8 @@
 
 struct options {
     uint64_t from, count;
-    bool single, trace, messages, verbose, hunt;
+    bool single, trace, messages, verbose;
+    bool hunt, often;   // for planted bugs; only for those that show often
     bool until_failure; // stop at the first seed that fails
     bool quiet;
     double minutes;
@@ -243,22 +244,24 @@ static void s_play(const struct options *options, struct totals *totals)
 // ---- the hunt for planted bugs
 
 #ifdef WEFT_MUTATIONS
-#define HUNT_SEEDS_MAX 1500 // every one is found within these
+#define HUNT_SEEDS_MAX 1500      // every one is found within these
+#define HUNT_OFTEN_SEEDS_MAX 200 // and those that show often within these
 
 static int s_hunt(const struct options *given)
 {
     int missed = 0;
-    for (const char *const *name = sim_mutations; *name != NULL; name++) {
+    for (const struct sim_mutation *mutation = sim_mutations; mutation->name != NULL; mutation++) {
+        if (given->often && !mutation->often) continue;
         struct options options = *given;
-        options.count = HUNT_SEEDS_MAX;
+        options.count = given->often ? HUNT_OFTEN_SEEDS_MAX : HUNT_SEEDS_MAX;
         options.until_failure = options.quiet = true;
         struct totals totals = {.seeds = 0};
-        sim_mutate(*name);
+        sim_mutate(mutation->name);
         double begun = s_now();
         s_play(&options, &totals);
         if (totals.failed == 0) missed++;
-        printf("%-26s %s after %" PRIu64 " seeds, %.1f s: %s\n", *name, totals.failed > 0 ? "found" : "NOT FOUND",
-               totals.seeds, s_now() - begun, totals.first_violation);
+        printf("%-26s %s after %" PRIu64 " seeds, %.1f s: %s\n", mutation->name,
+               totals.failed > 0 ? "found" : "NOT FOUND", totals.seeds, s_now() - begun, totals.first_violation);
         fflush(stdout);
     }
     return missed == 0 ? 0 : 1;
@@ -299,6 +302,8 @@ static bool s_parse(int argc, char **argv, struct options *options)
             options->verbose = true;
         else if (strcmp(argv[i], "--hunt") == 0)
             options->hunt = true;
+        else if (strcmp(argv[i], "--hunt-often") == 0)
+            options->hunt = options->often = true;
         else if (!has_value)
             return false;
         else if (strcmp(argv[i], "--seeds") == 0)

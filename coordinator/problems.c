@@ -45,7 +45,45 @@ static const char *s_s(uint64_t count)
 
 // ---- brokers
 
-static void s_wished(const struct weft_cluster_broker *broker, struct weft_problems *problems)
+// Why nobody else leads one partition that a drained broker leads still.
+enum s_why { S_ONE_REPLICA, S_NONE_IN_SYNC, S_OTHERS_DRAINED, S_MOVES, S_WHYS };
+
+static enum s_why s_why_led(const weft_coordinator_t *self, const struct weft_cluster_partition *partition)
+{
+    if (partition->replica_count == 1) return S_ONE_REPLICA;
+    enum s_why why = S_NONE_IN_SYNC;
+    for (uint8_t i = 0; i < partition->isr_count; i++) {
+        const struct weft_cluster_broker *broker = weft_cluster_broker(self->cluster, partition->isr[i]);
+        if (partition->isr[i] == partition->leader || !broker || !broker->alive) continue;
+        if (!broker->draining && !broker->sick) return S_MOVES;
+        why = S_OTHERS_DRAINED;
+    }
+    return why;
+}
+
+static void s_still_leads(const weft_coordinator_t *self, const struct weft_cluster_broker *broker,
+                          struct weft_problems *problems)
+{
+    static const char *const sentences[S_WHYS] = {"with no other replica", "with no other replica in sync",
+                                                  "whose other replicas in sync are on drained or sick brokers",
+                                                  "about to be led by another"};
+    uint32_t counts[S_WHYS] = {0};
+    const struct weft_cluster_topic *topic;
+    for (size_t cursor = 0; (topic = weft_cluster_next_topic(self->cluster, &cursor));)
+        for (uint32_t i = 0; i < topic->partition_count; i++)
+            if (topic->partitions[i].leader == broker->id) counts[s_why_led(self, &topic->partitions[i])]++;
+    char text[300] = "";
+    size_t used = 0;
+    for (int why = 0; why < S_WHYS; why++)
+        if (counts[why])
+            used += (size_t) snprintf(text + used, sizeof text - used, "%s%u %s", used ? ", " : "", counts[why],
+                                      sentences[why]);
+    weft_coordinator_problem(problems, "broker %d is drained but leads %u partition%s still: %s", broker->id,
+                             broker->led_count, s_s(broker->led_count), text);
+}
+
+static void s_wished(const weft_coordinator_t *self, const struct weft_cluster_broker *broker,
+                     struct weft_problems *problems)
 {
     if (broker->leaving && broker->stored_count)
         weft_coordinator_problem(problems, "broker %d is leaving: %u replica%s still to move", broker->id,
@@ -54,10 +92,7 @@ static void s_wished(const struct weft_cluster_broker *broker, struct weft_probl
         weft_coordinator_problem(problems, "broker %d is leaving and empty: stop it, and it is forgotten", broker->id);
     if (!broker->draining || !broker->alive) return;
     if (broker->led_count)
-        weft_coordinator_problem(problems,
-                                 "broker %d is drained but leads %u partition%s that no other replica can lead now: "
-                                 "they have one replica, or the others are not in sync, drained or sick",
-                                 broker->id, broker->led_count, s_s(broker->led_count));
+        s_still_leads(self, broker, problems);
     else if (!broker->stopping)
         weft_coordinator_problem(problems, "broker %d is drained and leads nothing until that is undone", broker->id);
 }
@@ -70,7 +105,7 @@ void weft_coordinator_broker_problems(const weft_coordinator_t *self, const stru
         weft_coordinator_problem(problems,
                                  "broker %d is down and holds %u partition%s; start it again, or see to its network",
                                  broker->id, broker->stored_count, s_s(broker->stored_count));
-    s_wished(broker, problems);
+    s_wished(self, broker, problems);
     if (!session) return;
     if (session->ahead)
         weft_coordinator_problem(problems,

@@ -5,45 +5,42 @@
 
 #include <string.h>
 
-#define OFTEN true
-#define SELDOM false
+const char *const sim_mutations_often[] = {
+    "ack_before_sync",           // core: durable as soon as written
+    "duplicate_does_not_wait",   // core: a retry is answered before the original would be (REPLICATION.md rule 15)
+    "duplicate_not_seen",        // core: a retry is written again
+    "gap_taken",                 // core: a batch whose predecessor was refused is written (rule 16)
+    "leads_on_in_the_old_epoch", // core: no new leader epoch at a new start (rule 2)
+    "election_ignores_the_in_sync_set", // core: any live replica leads when the last in sync are lost (rule 4)
+    "unclean_restart_stays_in_sync",    // core: who lost power stays in sync and eligible (rules 2, 4)
+    "eligible_while_committing",  // core: who left the in-sync set may lead though records are committed without it
+    "truncate_by_watermark",      // core: a new follower cuts its log to what it knows as committed (KIP-101)
+    "marks_below_min_insync",     // core: marks go on with fewer than min.insync (KIP-966)
+    "follower_reports_unaligned", // broker: a follower reports before it knows that its log is its leader's (rule 7)
+    "rolled_segment_not_synced",  // log: only the newest file of a group commit is synced
+    "directory_not_synced",       // log: a new segment's name is not made durable
+    "checkpoint_runs_ahead",      // log: the checkpoint records more than was synced (rule 9)
+    "torn_batch_taken",           // log: recovery does not look at checksums
+    "durable_read_of_undurable",  // broker: read durable shows what is only committed (rule 18)
+    "sessions_not_replayed",      // broker: after a start it knows the producers of the last snapshot only
+    "vote_not_stored",            // quorum: a vote is forgotten by power loss (a second one in the same term)
+    "doubt_is_refusal",           // client: no answer is reported as surely not written
+    "consumer_steps_over",        // client: now and then a record is left out
+    NULL,
+};
 
-const struct sim_mutation sim_mutations[] = {
-    {"ack_before_sync", OFTEN}, // core: durable as soon as written
-    {"duplicate_does_not_wait",
-     OFTEN},                       // core: a retry is answered before the original would be (REPLICATION.md rule 15)
-    {"duplicate_not_seen", OFTEN}, // core: a retry is written again
-    {"gap_taken", OFTEN},          // core: a batch whose predecessor was refused is written (rule 16)
-    {"leads_on_in_the_old_epoch", OFTEN},        // core: no new leader epoch at a new start (rule 2)
-    {"election_ignores_the_in_sync_set", OFTEN}, // core: any live replica leads when the last in sync are lost (rule 4)
-    {"unclean_restart_stays_in_sync", OFTEN},    // core: who lost power stays in sync and eligible (rules 2, 4)
-    {"last_set_not_frozen", SELDOM}, // core: of the last in sync whoever is back first leads, unclean or not (rule 4)
-    {"eligible_while_committing",
-     OFTEN},                          // core: who left the in-sync set may lead though records are committed without it
-    {"truncate_by_watermark", OFTEN}, // core: a new follower cuts its log to what it knows as committed (KIP-101)
-    {"report_by_old_incarnation", SELDOM}, // core: what an earlier start of a follower said counts (rule 1)
-    {"joining_does_not_count", SELDOM},    // core: who was asked in holds no mark back until that is confirmed (rule 1)
-    {"no_fencing_of_old_leader", SELDOM},  // core: a leader goes on without those whom it only asked out (rules 1, 6)
-    {"join_by_log_end", OFTEN},            // core: who has written all joins, whether or not it is synced (rule 3)
-    {"marks_below_min_insync", OFTEN},     // core: marks go on with fewer than min.insync (KIP-966)
-    {"unsettled_leader_answers",
-     SELDOM}, // core: a new leader tells marks before it has committed what it inherited (rule 5)
-    {"session_kept_over_truncation", SELDOM}, // broker: producers' sessions are not rolled back with the log (rule 15)
-    {"follower_reports_unaligned",
-     OFTEN}, // broker: a follower reports before it knows that its log is its leader's (rule 7)
-    {"rolled_segment_not_synced", OFTEN}, // log: only the newest file of a group commit is synced
-    {"directory_not_synced", OFTEN},      // log: a new segment's name is not made durable
-    {"checkpoint_runs_ahead", OFTEN},     // log: the checkpoint records more than was synced (rule 9)
-    {"failed_sync_forgotten", SELDOM},    // log: what a failed sync was to write counts as written (rule 11)
-    {"damage_cut_as_torn", SELDOM},       // log: what is damaged below the synced end is cut, without a word (rule 9)
-    {"torn_batch_taken", OFTEN},          // log: recovery does not look at checksums
-    {"durable_read_of_undurable", OFTEN}, // broker: read durable shows what is only committed (rule 18)
-    {"sessions_not_replayed", OFTEN},     // broker: after a start it knows the producers of the last snapshot only
-    {"vote_not_stored", OFTEN},           // quorum: a vote is forgotten by power loss (a second one in the same term)
-    {"office_lost_later", OFTEN},         // quorum: who no longer leads hears of it later
-    {"doubt_is_refusal", OFTEN},          // client: no answer is reported as surely not written
-    {"consumer_steps_over", OFTEN},       // client: now and then a record is left out
-    {NULL, false},
+const char *const sim_mutations_seldom[] = {
+    "last_set_not_frozen",          // core: of the last in sync whoever is back first leads, unclean or not (rule 4)
+    "report_by_old_incarnation",    // core: what an earlier start of a follower said counts (rule 1)
+    "joining_does_not_count",       // core: who was asked in holds no mark back until that is confirmed (rule 1)
+    "no_fencing_of_old_leader",     // core: a leader goes on without those whom it only asked out (rules 1, 6)
+    "join_by_log_end",              // core: who has written all joins, whether or not it is synced (rule 3)
+    "unsettled_leader_answers",     // core: a new leader tells marks before it has committed what it inherited (rule 5)
+    "session_kept_over_truncation", // broker: producers' sessions are not rolled back with the log (rule 15)
+    "failed_sync_forgotten",        // log: what a failed sync was to write counts as written (rule 11)
+    "damage_cut_as_torn",           // log: what is damaged below the synced end is cut, without a word (rule 9)
+    "office_lost_later",            // quorum: who no longer leads hears of it later
+    NULL,
 };
 
 // Planted in the code, and not shown by 1,500 seeds, for another rule stands behind each; unit tests and traces break them:

@@ -97,7 +97,7 @@ static void s_leave_out_sick(const weft_coordinator_t *self, struct weft_in_sync
         kept[count++] = ask->members[i];
     }
     if (same == count && count == partition->isr_count) return;
-    memcpy(ask->members, kept, count * sizeof *kept);
+    if (count > 0) memcpy(ask->members, kept, count * sizeof *kept); // nobody: no array either
     ask->members_count = count;
 }
 

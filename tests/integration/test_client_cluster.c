@@ -500,14 +500,14 @@ static void test_client__idle_time_does_not_count(void **state)
 {
     s_create("idle", 1);
     weft_admin_t *admin = NULL;
-    assert_ok(weft_admin_new((const char *[]){s_bootstrap, "request.timeout.ms=600", NULL}, &admin, NULL));
-    weft_producer_t *producer = s_producer("delivery.timeout.ms=600", "request.timeout.ms=500", NULL);
+    assert_ok(weft_admin_new((const char *[]){s_bootstrap, "request.timeout.ms=2500", NULL}, &admin, NULL));
+    weft_producer_t *producer = s_producer("delivery.timeout.ms=2500", "request.timeout.ms=2000", NULL);
     weft_topic_t *topic = s_topic(producer, "idle");
     assert_ok(weft_producer_send(producer, topic, 0, WEFT_SLICE_NIL, weft_text("1"), NULL));
     assert_ok(weft_producer_flush(producer, 10000));
     struct weft_partition_marks marks;
     assert_ok(weft_admin_partition_status(admin, "idle", 0, &marks));
-    usleep(900000); // allow-sleep: this is what is tested, longer than both timeouts
+    usleep(2800000); // allow-sleep: this is what is tested, longer than both timeouts
     assert_ok(weft_producer_send(producer, topic, 0, WEFT_SLICE_NIL, weft_text("2"), NULL));
     assert_ok(weft_admin_partition_status(admin, "idle", 0, &marks));
     assert_ok(weft_producer_flush(producer, 10000));

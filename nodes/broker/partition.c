@@ -321,7 +321,11 @@ void weft_partition_closed(weft_partition_t **self_p)
     if (self->log != NULL) weft_broker_found_keep(shard->broker, topic, number, weft_log_synced_end(self->log));
     weft_partition_destroy(self_p); // its files are closed before they go
     shard->closing_count--;
-    if (delete_data) weft_shard_remove_data(shard, topic, number);
+    weft_partition_t *older = s_closing(shard, topic, number); // its sync is still at work in the directory
+    if (older != NULL)
+        older->delete_data = older->delete_data || delete_data;
+    else if (delete_data)
+        weft_shard_remove_data(shard, topic, number);
     s_open_next(shard, topic, number);
 }
 

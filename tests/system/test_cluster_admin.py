@@ -185,7 +185,7 @@ def test_admin__coordinators_join_and_leave():
             assert cluster.weft("cluster", "voters", "remove", active).stdout == f"coordinator {active} votes no more; there are 3 now\n"
             wait_until(lambda: sorted(v["id"] for v in cluster.json("cluster", "voters")) == sorted({1, 2, 3, 4} - {active}), "the others are in office")
             cluster.weft("topic", "create", "after")
-            assert [topic["topic"] for topic in cluster.json("topic", "list")] == ["after", "before"]
+            wait_until(lambda: [topic["topic"] for topic in cluster.json("topic", "list")] == ["after", "before"], "every node knows both")
         finally:
             process.terminate()
             process.wait(30)

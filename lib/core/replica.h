@@ -114,7 +114,7 @@ enum weft_replica_verdict {
 };
 
 // Refusals (effects, but for acks none): NOT_LEADER, DISK_FAILED, those of the session's verdict, NOT_ENOUGH_REPLICAS
-// and OVERLOADED (acks all).
+// and OVERLOADED (acks all). DUPLICATE_SEQUENCE says that the batch was applied: with acks all it waits as an ack does.
 enum weft_replica_verdict weft_replica_produce(weft_replica_t *self, const struct weft_replica_produce *produce,
                                                int64_t *base_offset, int32_t *leader_epoch);
 // `batch` as stamped. Queues the waiter or the reply; with one replica the committed mark moves at once.

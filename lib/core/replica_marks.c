@@ -54,13 +54,19 @@ static void s_follower_marks(const weft_replica_t *self, int64_t *committed, int
     if (synced > *durable) *durable = synced;
 }
 
+enum weft_level weft_replica_level(const weft_replica_t *self, int64_t end_offset)
+{
+    if (end_offset <= self->durable) return WEFT_LEVEL_DURABLE;
+    return end_offset <= self->committed ? WEFT_LEVEL_COMMITTED : WEFT_LEVEL_LEADER;
+}
+
 static void s_answer(weft_replica_t *self, struct weft_waiters *waiters, int64_t mark)
 {
     struct weft_waiter waiter;
     while (weft_waiters_take(waiters, mark, &waiter)) {
         weft_assert(waiter.end_offset <= self->committed); // R4
-        bool durable = waiter.end_offset <= self->durable;
-        weft_replica_emit_reply(self, &waiter, WEFT_OK, durable ? WEFT_LEVEL_DURABLE : WEFT_LEVEL_COMMITTED);
+        enum weft_level level = weft_replica_level(self, waiter.end_offset);
+        weft_replica_emit_reply(self, &waiter, waiter.code, waiter.code == WEFT_OK ? level : WEFT_LEVEL_NONE);
     }
 }
 

@@ -4,7 +4,8 @@
  * verdict APPEND and the caller's word there is nothing else, so a failed write leaves nothing to undo.
  *
  * Who asked for acks all waits in the queue of its mark and is answered by weft_replica_advance, the duplicate of a
- * batch like the batch itself (rule 15).
+ * batch like the batch itself (rule 15). A duplicate too old to be remembered is answered with an error that says "it
+ * was written": no less of a promise, so it waits as well, until the mark reaches what is remembered.
  */
 #include "replica_self.h"
 
@@ -31,9 +32,9 @@ static bool s_crowded(const weft_replica_t *self)
 }
 
 static enum weft_replica_verdict s_duplicate(weft_replica_t *self, const struct weft_replica_produce *produce,
-                                             int64_t base_offset, int64_t end_offset)
+                                             weft_err_t code, int64_t base_offset, int64_t end_offset)
 {
-    struct weft_waiter waiter = {produce->token, base_offset, end_offset, true};
+    struct weft_waiter waiter = {produce->token, base_offset, end_offset, true, code};
     int64_t mark = produce->durable ? self->durable : self->committed;
     if (weft_mutated("duplicate_does_not_wait")) mark = end_offset;
     bool waits = produce->acks == WEFT_ACKS_ALL && end_offset > mark;
@@ -41,10 +42,8 @@ static enum weft_replica_verdict s_duplicate(weft_replica_t *self, const struct 
     if (waits) {
         s_wait(self, produce, &waiter);
     } else if (produce->acks != WEFT_ACKS_NONE) {
-        enum weft_level level = end_offset <= self->durable     ? WEFT_LEVEL_DURABLE
-                                : end_offset <= self->committed ? WEFT_LEVEL_COMMITTED
-                                                                : WEFT_LEVEL_LEADER;
-        weft_replica_emit_reply(self, &waiter, WEFT_OK, level);
+        enum weft_level level = code == WEFT_OK ? weft_replica_level(self, end_offset) : WEFT_LEVEL_NONE;
+        weft_replica_emit_reply(self, &waiter, code, level);
     }
     return WEFT_REPLICA_HANDLED;
 }
@@ -72,8 +71,10 @@ enum weft_replica_verdict weft_replica_produce(weft_replica_t *self, const struc
     int64_t original_base = -1, original_end = -1;
     enum weft_session_verdict verdict =
         weft_sessions_judge(self->sessions, produce->batch, &original_base, &original_end);
-    if (verdict == WEFT_SESSION_DUPLICATE) return s_duplicate(self, produce, original_base, original_end);
-    if (verdict != WEFT_SESSION_NEXT) return s_refuse(self, produce, s_verdict_error(verdict));
+    weft_err_t code = s_verdict_error(verdict);
+    if (verdict == WEFT_SESSION_DUPLICATE || verdict == WEFT_SESSION_OLD)
+        return s_duplicate(self, produce, code, original_base, original_end);
+    if (verdict != WEFT_SESSION_NEXT) return s_refuse(self, produce, code);
 
     if (produce->acks == WEFT_ACKS_ALL) {
         bool enough = self->insync_count >= self->assignment.min_insync;
@@ -100,7 +101,7 @@ void weft_replica_appended(weft_replica_t *self, const struct weft_replica_produ
     weft_assert(self->appending);
     self->appending = false;
     s_log_grew(self, batch);
-    struct weft_waiter waiter = {produce->token, batch->base_offset, self->log_end, false};
+    struct weft_waiter waiter = {produce->token, batch->base_offset, self->log_end, false, WEFT_OK};
     if (produce->acks == WEFT_ACKS_ALL) s_wait(self, produce, &waiter);
     if (produce->acks == WEFT_ACKS_LEADER) weft_replica_emit_reply(self, &waiter, WEFT_OK, WEFT_LEVEL_LEADER);
     weft_replica_advance(self);

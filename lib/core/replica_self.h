@@ -82,6 +82,7 @@ void weft_replica_fail_waiters(weft_replica_t *self, weft_err_t code);
 // replica_marks.c
 void weft_replica_views_reset(weft_replica_t *self, int64_t now_ms);
 void weft_replica_ask(weft_replica_t *self, int64_t now_ms); // for the in-sync set that the views stand for
+enum weft_level weft_replica_level(const weft_replica_t *self, int64_t end_offset); // that the marks give it
 void weft_replica_advance(weft_replica_t *self); // moves the marks as far as the rules allow; answers waiters
 
 #endif

@@ -252,10 +252,14 @@ static enum weft_session_verdict s_judge_past(const struct producer *producer, c
         *end_offset = entry->end_offset;
         return weft_mutated("duplicate_not_seen") ? WEFT_SESSION_NEXT : WEFT_SESSION_DUPLICATE;
     }
-    // OLD says "it was written": only what lies wholly before a full window can have been.
+    // OLD says "it was written": only what lies wholly before a full window can have been, and in the log it ends where
+    // the window begins, or below.
     uint32_t behind = s_distance(last_sequence, s_entry(producer, 0)->first_sequence);
     bool before_window = behind > 0 && behind <= SEQUENCE_MASK / 2;
-    if (before_window && producer->ring_count == WEFT_SESSION_WINDOW) return WEFT_SESSION_OLD;
+    if (before_window && producer->ring_count == WEFT_SESSION_WINDOW) {
+        *end_offset = s_entry(producer, 0)->base_offset;
+        return WEFT_SESSION_OLD;
+    }
     return weft_mutated("gap_taken") && behind > SEQUENCE_MASK / 2 ? WEFT_SESSION_NEXT : WEFT_SESSION_GAP;
 }
 

@@ -17,9 +17,9 @@ typedef struct weft_sessions weft_sessions_t;
 
 enum weft_session_verdict {
     WEFT_SESSION_NEXT,      // append it
-    WEFT_SESSION_DUPLICATE, // *base_offset tells where the original is
+    WEFT_SESSION_DUPLICATE, // *base_offset and *end_offset tell where the original is
     WEFT_SESSION_GAP,       // OUT_OF_ORDER_SEQUENCE: an earlier batch is missing
-    WEFT_SESSION_OLD,       // DUPLICATE_SEQUENCE: a duplicate too old to be remembered
+    WEFT_SESSION_OLD,       // DUPLICATE_SEQUENCE: a duplicate too old to be remembered; it ended below *end_offset
     WEFT_SESSION_FENCED,    // PRODUCER_FENCED: a newer epoch of this id has written
     WEFT_SESSION_UNKNOWN    // UNKNOWN_PRODUCER: not sequence 0 of an id that is not known here
 };
@@ -28,7 +28,7 @@ weft_sessions_t *weft_sessions_new(size_t count_max, int64_t expiry_ms); // beyo
 void weft_sessions_destroy(weft_sessions_t **self_p);
 void weft_sessions_clear(weft_sessions_t *self);
 
-// A batch without producer id is always NEXT.
+// A batch without producer id is always NEXT. The offsets are written only where the verdict says so.
 enum weft_session_verdict weft_sessions_judge(const weft_sessions_t *self, const struct weft_batch *batch,
                                               int64_t *base_offset, int64_t *end_offset);
 // After the batch was appended (or met in replay: then what it continues may be gone, and it begins anew).

@@ -10,11 +10,13 @@
 #define WEFT_CORE_WAITERS_H
 
 #include "../base/bytes.h"
+#include "../base/error.h"
 
 struct weft_waiter {
     uint64_t token;
     int64_t base_offset, end_offset;
     bool duplicate;
+    weft_err_t code; // the answer, once the mark has passed end_offset
 };
 
 struct weft_waiters {

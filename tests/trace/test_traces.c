@@ -5,7 +5,8 @@
  * A trace file (tests/trace/<name>.trace) is commands, each followed by indented lines: exactly what the replica did.
  *     A start [incarnation=N] [lose=yes]     opens replica A (broker 1; B is 2 ...) on its log; lose: unsynced batches are gone
  *     A assign epoch=E part=P leader=A [min=N] members=A1*,B1    a member is name and incarnation, * if in sync
- *     A produce token=T [acks=all] [durable=yes] [id=I] [epoch=N] [seq=S] [count=10] [fail=CODE]
+ *     A produce token=T [acks=all] [durable=yes] [id=I] [epoch=N] [seq=S] [count=10] [times=N] [fail=CODE]
+ *                                            times: so many batches on end, of whose effects only the log end is shown
  *     A sync [to=N] | A follow from=B [to=N] | A marks from=B | A align with=B | A tick now=MS | A trim to=N
  *     A report from=B [epoch=E] [log=N] [synced=N] [begin=N] [incarnation=N] [now=MS]   what B would say, unless told otherwise
  *     A reset to=N                                       its log is emptied and begins there
@@ -216,7 +217,7 @@ static void s_assign(struct play *play, struct toy *toy, int broker)
     s_refused(play, weft_replica_assign(toy->replica, &assignment, s_number(play, "now", 0)));
 }
 
-static void s_produce(struct play *play, struct toy *toy, int broker)
+static void s_produce_one(struct play *play, struct toy *toy, int32_t sequence)
 {
     const char *acks = s_text(play, "acks", "all");
     uint32_t count = (uint32_t) s_number(play, "count", 10);
@@ -225,7 +226,7 @@ static void s_produce(struct play *play, struct toy *toy, int broker)
                                .last_offset_delta = count - 1,
                                .producer_id = s_number(play, "id", -1),
                                .producer_epoch = (int16_t) s_number(play, "epoch", 0),
-                               .base_sequence = (int32_t) s_number(play, "seq", 0)};
+                               .base_sequence = sequence};
     struct weft_replica_produce produce = {
         .token = (uint64_t) s_number(play, "token", 0),
         .acks = strcmp(acks, "all") == 0      ? WEFT_ACKS_ALL
@@ -248,6 +249,17 @@ static void s_produce(struct play *play, struct toy *toy, int broker)
     assert_true(toy->batch_count < BATCHES_MAX);
     toy->log[toy->batch_count++] = batch;
     weft_replica_appended(toy->replica, &produce, &batch);
+}
+
+static void s_produce(struct play *play, struct toy *toy, int broker)
+{
+    int32_t sequence = (int32_t) s_number(play, "seq", 0), count = (int32_t) s_number(play, "count", 10);
+    int64_t times = s_number(play, "times", 1);
+    for (int64_t i = 0; i < times; i++, sequence += count) s_produce_one(play, toy, sequence);
+    if (times == 1) return;
+    s_effects(play, toy);
+    weft_buf_clear(&play->actual);
+    weft_buf_printf(&play->actual, "appended to %lld\n", (long long) s_end(toy));
 }
 
 static void s_sync(struct play *play, struct toy *toy, int broker)

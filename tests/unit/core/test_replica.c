@@ -137,6 +137,46 @@ static void test_replica__a_duplicate_waits_for_the_mark_of_its_level(void **sta
     weft_replica_destroy(&replica);
 }
 
+static void test_replica__an_old_duplicate_waits_for_the_mark_below_the_window(void **state)
+{
+    (void) state;
+    weft_replica_t *replica = s_leader(1, 1, 1);
+    for (int i = 0; i < WEFT_SESSION_WINDOW + 2; i++) { // two more than are remembered
+        s_produce_batch(replica, 1, WEFT_ACKS_NONE, true, s_batch(9, i * 10, 10));
+        s_expect_mark(replica, WEFT_REPLICA_COMMITTED, (i + 1) * 10);
+    }
+    assert_int_equal(s_produce_batch(replica, 2, WEFT_ACKS_ALL, true, s_batch(9, 0, 10)), WEFT_REPLICA_HANDLED);
+    s_expect_none(replica);
+    s_produce_batch(replica, 3, WEFT_ACKS_ALL, false, s_batch(9, 0, 10)); // committed is enough for this one
+    s_expect_reply(replica, 3, WEFT_ERR_DUPLICATE_SEQUENCE, -1, WEFT_LEVEL_NONE);
+    s_produce_batch(replica, 4, WEFT_ACKS_LEADER, true, s_batch(9, 0, 10)); // and for this one that it was written
+    s_expect_reply(replica, 4, WEFT_ERR_DUPLICATE_SEQUENCE, -1, WEFT_LEVEL_NONE);
+    s_synced(replica, 10); // it is durable, but where it ended is forgotten
+    s_expect_mark(replica, WEFT_REPLICA_DURABLE, 10);
+    s_expect_none(replica);
+    s_synced(replica, 20);
+    s_expect_mark(replica, WEFT_REPLICA_DURABLE, 20);
+    s_expect_reply(replica, 2, WEFT_ERR_DUPLICATE_SEQUENCE, -1, WEFT_LEVEL_NONE);
+    s_produce_batch(replica, 5, WEFT_ACKS_ALL, true, s_batch(9, 10, 10)); // from now on at once
+    s_expect_reply(replica, 5, WEFT_ERR_DUPLICATE_SEQUENCE, -1, WEFT_LEVEL_NONE);
+    weft_replica_destroy(&replica);
+}
+
+static void test_replica__an_old_duplicate_fails_with_the_leadership(void **state)
+{
+    (void) state;
+    weft_replica_t *replica = s_leader(2, 2, 1);
+    for (int i = 0; i <= WEFT_SESSION_WINDOW; i++)
+        s_produce_batch(replica, 1, WEFT_ACKS_NONE, true, s_batch(9, i * 10, 10));
+    s_produce_batch(replica, 2, WEFT_ACKS_ALL, true, s_batch(9, 0, 10));
+    s_produce_batch(replica, 3, WEFT_ACKS_ALL, false, s_batch(9, 0, 10));
+    s_expect_none(replica);
+    assert_int_equal(s_assign(replica, s_assignment(2, 6, 2, 2, 2, 1)), WEFT_OK);
+    s_expect_reply(replica, 3, WEFT_ERR_LEADER_CHANGED, -1, WEFT_LEVEL_NONE); // no word of what may be lost
+    s_expect_reply(replica, 2, WEFT_ERR_LEADER_CHANGED, -1, WEFT_LEVEL_NONE);
+    weft_replica_destroy(&replica);
+}
+
 static void test_replica__waiters_are_bounded(void **state)
 {
     (void) state;
@@ -334,6 +374,8 @@ int main(void)
         cmocka_unit_test(test_replica__a_failed_append_changes_nothing),
         cmocka_unit_test(test_replica__session_verdicts_become_errors),
         cmocka_unit_test(test_replica__a_duplicate_waits_for_the_mark_of_its_level),
+        cmocka_unit_test(test_replica__an_old_duplicate_waits_for_the_mark_below_the_window),
+        cmocka_unit_test(test_replica__an_old_duplicate_fails_with_the_leadership),
         cmocka_unit_test(test_replica__waiters_are_bounded),
         cmocka_unit_test(test_replica__marks_are_the_minimum_over_the_in_sync_set),
         cmocka_unit_test(test_replica__bad_reports_are_refused_and_change_nothing),

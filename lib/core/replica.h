@@ -125,7 +125,8 @@ void weft_replica_append_failed(weft_replica_t *self, const struct weft_replica_
 void weft_replica_synced(weft_replica_t *self, int64_t synced_end);
 // The disk is lost to us: waiters fail with DISK_FAILED (maybe_applied), produce is refused from now on.
 void weft_replica_disk_failed(weft_replica_t *self);
-// The log starts at log_start now (never above the committed mark).
+// The log starts at log_start now. Leader: never above the durable mark, so that what is gone was on all disks, and the
+// mark's promise (no offset below it is given anew) is kept. Follower: what its leader deleted, below the committed mark.
 void weft_replica_trimmed(weft_replica_t *self, int64_t log_start);
 // The log was cut to log_end, durably, its last batch is of last_epoch (-1: none), the sessions were reloaded. Never
 // while leading.

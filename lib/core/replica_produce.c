@@ -135,7 +135,7 @@ void weft_replica_disk_failed(weft_replica_t *self)
 
 void weft_replica_trimmed(weft_replica_t *self, int64_t log_start)
 {
-    weft_assert(log_start <= self->committed);
+    weft_assert(log_start <= self->committed && (self->role != WEFT_ROLE_LEADER || log_start <= self->durable));
     if (log_start <= self->log_start) return;
     self->log_start = log_start;
     // What was deleted on purpose is durably so: nobody waits for its sync any more.

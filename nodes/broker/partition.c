@@ -362,7 +362,7 @@ static void s_truncate(weft_partition_t *self, int64_t offset)
 
 static void s_wake(weft_partition_t *self)
 {
-    if (self->in_woken || self->fetches.count == 0) return;
+    if (self->in_woken || (self->fetches.count == 0 && self->deletes.count == 0)) return;
     weft_partition_list_push(&self->shard->woken, self);
     self->in_woken = true;
 }

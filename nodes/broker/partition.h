@@ -35,7 +35,7 @@ struct weft_partition {
     weft_log_t *log; // OPEN, CLOSING
     weft_replica_t *replica;
     struct weft_wait_list fetches;
-    struct weft_wait_list deletes;     // delete_records that wait for followers
+    struct weft_wait_list deletes;     // delete_records that wait for the durable mark or for followers
     struct weft_lead_entry *followers; // that pull from here (lead.h)
     struct weft_pull *pull;            // from its leader (follow.h); NULL: it is not pulled
     int32_t reported_epoch;            // the last leader epoch in which a leader was told of this log; -1: none
@@ -92,7 +92,7 @@ void weft_partition_suspect(weft_partition_t *self, int64_t offset);
 void weft_partition_damaged(weft_partition_t *self, int64_t offset, const char *place);
 // Snapshot of the sessions as they are after all records below `offset`; done already: nothing.
 void weft_partition_snapshot(weft_partition_t *self, int64_t offset);
-// The log starts at `offset` from now on. Errors as of weft_log_trim, and as there it may have moved all the same.
+// The log starts at `offset` from now on (leader: not above the durable mark). Errors as of weft_log_trim, and as there it may have moved all the same.
 WEFT_MUST_USE weft_err_t weft_partition_trim(weft_partition_t *self, int64_t offset);
 // Takes up where the log starts by now.
 void weft_partition_trimmed(weft_partition_t *self);

@@ -111,7 +111,7 @@ static void s_retain(weft_partition_t *partition)
     weft_shard_t *shard = partition->shard;
     size_t removed = 0;
     weft_err_t code = weft_log_retain(partition->log, weft_port_wall_ms(&shard->port),
-                                      weft_replica_committed(partition->replica), &removed);
+                                      weft_replica_durable(partition->replica), &removed);
     if (code != WEFT_OK) weft_partition_disk(partition, code, "retention");
     weft_counter_add(shard->counters, WEFT_COUNT_SEGMENTS_REMOVED, removed);
     if (removed != 0)

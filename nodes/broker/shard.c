@@ -203,7 +203,9 @@ static void s_wake(weft_shard_t *self)
     for (size_t i = 0; i < self->woken.count; i++) {
         weft_partition_t *partition = self->woken.items[i];
         partition->in_woken = false;
-        if (partition->state == WEFT_PARTITION_OPEN) weft_shard_fetch_wake(partition);
+        if (partition->state != WEFT_PARTITION_OPEN) continue;
+        weft_shard_delete_moved(partition);
+        weft_shard_fetch_wake(partition);
     }
     self->woken.count = 0;
 }

@@ -151,6 +151,8 @@ void weft_shard_fetch_wake(weft_partition_t *partition);
 void weft_shard_fetch_timed_out(weft_shard_t *self, struct weft_wait *wait);
 // Refuses all parked fetches and deletions of a partition with one code.
 void weft_shard_fetch_refuse_all(weft_partition_t *partition, weft_err_t code);
+// Does the deletions that waited for the durable mark, as far as it has come.
+void weft_shard_delete_moved(weft_partition_t *partition);
 // Answers the deletions of a partition that are done by now.
 void weft_shard_delete_wake(weft_partition_t *partition);
 void weft_shard_delete_timed_out(weft_shard_t *self, struct weft_wait *wait);

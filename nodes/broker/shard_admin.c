@@ -100,7 +100,18 @@ static void s_deleted(weft_partition_t *partition, const struct weft_asker *aske
     weft_shard_answer(self, asker, NULL);
 }
 
-// What only the leader deleted would be back with the next one: it is parked until the followers did.
+// Also where the log starts there already: an earlier attempt may not have made it durable.
+static weft_err_t s_delete(weft_partition_t *partition, int64_t before_offset)
+{
+    if (before_offset < weft_log_start(partition->log)) return WEFT_OK;
+    return weft_partition_trim(partition, before_offset);
+}
+
+/*
+ * What is not durable yet is not deleted yet: the offsets below the log's start are never given anew, and a power loss
+ * would bring a follower back that ends below it. And what only the leader deleted would be back with the next one: a
+ * request is parked until the followers did.
+ */
 static void s_park_delete(weft_partition_t *partition, const struct weft_asker *asker, int64_t before_offset,
                           uint32_t wait_ms)
 {
@@ -125,6 +136,21 @@ static void s_unpark_delete(struct weft_wait *wait)
     weft_waits_give(&partition->shard->waits, wait);
 }
 
+void weft_shard_delete_moved(weft_partition_t *partition)
+{
+    struct weft_wait *next;
+    for (struct weft_wait *wait = partition->deletes.head; wait != NULL; wait = next) {
+        next = wait->next;
+        bool deleted = wait->before_offset <= weft_log_start(partition->log);
+        if (deleted || wait->before_offset > weft_replica_durable(partition->replica)) continue;
+        weft_err_t code = s_delete(partition, wait->before_offset);
+        if (code == WEFT_OK) continue;
+        weft_shard_refuse(partition->shard, &wait->asker, code, NULL);
+        s_unpark_delete(wait);
+    }
+    weft_shard_delete_wake(partition);
+}
+
 void weft_shard_delete_wake(weft_partition_t *partition)
 {
     struct weft_wait *next;
@@ -139,8 +165,11 @@ void weft_shard_delete_wake(weft_partition_t *partition)
 
 void weft_shard_delete_timed_out(weft_shard_t *self, struct weft_wait *wait)
 {
-    weft_shard_refuse(self, &wait->asker, WEFT_ERR_TIMED_OUT,
-                      "The records are gone from the leader, but not yet from all in-sync replicas; ask again.");
+    bool durable = wait->before_offset <= weft_replica_durable(wait->partition->replica);
+    weft_shard_refuse(
+        self, &wait->asker, WEFT_ERR_TIMED_OUT,
+        durable ? "The records are gone from the leader, but not yet from all in-sync replicas; ask again."
+                : "The records are not durable yet on all in-sync replicas, and are not deleted before; ask again.");
     s_unpark_delete(wait);
 }
 
@@ -172,14 +201,13 @@ void weft_shard_delete_records(weft_shard_t *self, const struct weft_asker *aske
         weft_shard_refuse(self, asker, WEFT_ERR_OFFSET_OUT_OF_RANGE, self->error.text);
         return;
     }
-    // Also where the log starts there already: an earlier attempt may not have made it durable.
-    if (before >= weft_log_start(partition->log)) {
-        weft_err_t code = weft_partition_trim(partition, before);
-        if (code != WEFT_OK) {
-            weft_shard_refuse(self, asker, code, NULL);
-            return;
-        }
+    bool durable = before <= weft_replica_durable(partition->replica);
+    weft_err_t code = durable ? s_delete(partition, before) : WEFT_OK;
+    if (code != WEFT_OK) {
+        weft_shard_refuse(self, asker, code, NULL);
+        return;
     }
+    if (!durable) weft_partition_durable_asked(partition, request.timeout_ms);
     if (before <= weft_replica_deleted(partition->replica))
         s_deleted(partition, asker);
     else

@@ -212,7 +212,7 @@ static void s_diverge(struct world *world)
 
 static void s_trim(struct world *world)
 {
-    int64_t to = weft_replica_committed(world->replica) - s_byte(&world->input);
+    int64_t to = weft_replica_durable(world->replica) - s_byte(&world->input);
     if (to <= world->start) return;
     size_t gone = 0;
     while (gone < world->batch_count && weft_batch_next_offset(&world->log[gone]) <= to) gone++;

@@ -239,6 +239,37 @@ static void test_replicas__a_deletion_is_done_once_no_failover_brings_it_back(vo
     assert_int_equal(s_deleted(crew, 2).header.error, WEFT_ERR_NOT_LEADER);
 }
 
+static void test_replicas__nothing_is_deleted_before_it_is_durable(void **state)
+{
+    struct crew *crew = *state;
+    crew_topic(crew, CREW_TOPIC, 10, 1, 3, NULL, NULL);
+    assert_int_equal(crew_produce(crew, 1, &s_plain).header.error, WEFT_OK);
+    struct crew_broker *slow = crew_broker(crew, 3);
+    weft_part_id_t sync = ((struct weft_broker *) slow->node)->sync_id;
+    weft_fake_world_hold(slow->world, sync, true);
+    const struct crew_produce committed = {.count = 10, .not_durable = true};
+    assert_int_equal(crew_produce(crew, 1, &committed).offset, 10);
+    s_delete(crew, 1, 20); // committed; but after a power loss of all these offsets might be given again
+    crew_advance(crew, 500);
+    assert_int_equal(crew_broker(crew, 1)->reply_count, 0);
+    struct weft_partition_status_reply status = crew_status(crew, 1, 0);
+    assert_int_equal(status.high_watermark, 20);
+    assert_int_equal(status.durable, 10);
+    assert_int_equal(status.log_start, 0);
+    s_delete(crew, 1, 10); // what is durable goes at once
+    crew_advance(crew, 100);
+    assert_int_equal(s_deleted(crew, 1).log_start, 10);
+    crew_broker(crew, 1)->reply_count = 0;
+    crew_advance(crew, 600); // and the first one's time is up
+    assert_int_equal(s_deleted(crew, 1).header.error, WEFT_ERR_TIMED_OUT);
+    s_delete(crew, 1, -1);
+    crew_advance(crew, 100);
+    assert_int_equal(crew_broker(crew, 1)->reply_count, 0);
+    weft_fake_world_hold(slow->world, sync, false);
+    crew_advance(crew, 100); // far less than sync.ms: the deletion asked for the sync
+    assert_int_equal(s_deleted(crew, 1).log_start, 20);
+}
+
 static void test_replicas__a_follower_below_the_leader_s_start_begins_anew_there(void **state)
 {
     struct crew *crew = *state;
@@ -394,6 +425,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_replicas__leadership_moves_back_and_forth_under_writes, s_three,
                                         s_teardown),
         cmocka_unit_test_setup_teardown(test_replicas__many_partitions_are_served_in_turn, s_three, s_teardown),
+        cmocka_unit_test_setup_teardown(test_replicas__nothing_is_deleted_before_it_is_durable, s_three, s_teardown),
         cmocka_unit_test_setup_teardown(test_replicas__a_deletion_is_done_once_no_failover_brings_it_back, s_three,
                                         s_teardown),
         cmocka_unit_test_setup_teardown(test_replicas__a_follower_below_the_leader_s_start_begins_anew_there, s_three,

@@ -347,7 +347,7 @@ static void test_replica__a_lost_disk_ends_all_promises(void **state)
     weft_replica_destroy(&replica);
 }
 
-static void test_replica__trimming_moves_the_start_and_what_waits_below_it(void **state)
+static void test_replica__trimming_moves_the_start_and_no_mark(void **state)
 {
     (void) state;
     weft_replica_t *replica = s_leader(1, 1, 1);
@@ -355,12 +355,31 @@ static void test_replica__trimming_moves_the_start_and_what_waits_below_it(void 
     s_expect_mark(replica, WEFT_REPLICA_COMMITTED, 10);
     s_produce(replica, 2, WEFT_ACKS_ALL, true);
     s_expect_mark(replica, WEFT_REPLICA_COMMITTED, 20);
+    s_synced(replica, 10);
+    s_expect_mark(replica, WEFT_REPLICA_DURABLE, 10);
+    s_expect_reply(replica, 1, WEFT_OK, 0, WEFT_LEVEL_DURABLE);
+    weft_replica_trimmed(replica, 10);
+    weft_replica_check(replica);
+    s_expect_none(replica);
+    assert_int_equal(weft_replica_log_start(replica), 10);
+    assert_int_equal(weft_replica_durable(replica), 10);
+    weft_replica_destroy(&replica);
+}
+
+static void test_replica__what_a_follower_s_leader_deleted_is_durable(void **state)
+{
+    (void) state;
+    weft_replica_t *replica = s_new(100);
+    weft_replica_opened(replica, 0, 20, 0, 5);
+    assert_int_equal(s_assign(replica, s_assignment(2, 6, 1, 2, 2, 1)), WEFT_OK);
+    weft_replica_diverged(replica, 5, 20, 5, 20);
+    weft_replica_leader_marks(replica, 20, 15);
+    s_expect_mark(replica, WEFT_REPLICA_COMMITTED, 20);
+    s_expect_none(replica); // nothing of it is synced here
     weft_replica_trimmed(replica, 12);
     weft_replica_check(replica);
-    s_expect_mark(replica, WEFT_REPLICA_DURABLE, 12);
-    s_expect_reply(replica, 1, WEFT_OK, 0, WEFT_LEVEL_DURABLE);
-    s_expect_none(replica);
-    assert_int_equal(weft_replica_log_start(replica), 12);
+    s_expect_mark(replica, WEFT_REPLICA_DURABLE, 12); // the leader's mark was there before it deleted
+    assert_int_equal(weft_replica_synced_end(replica), 12);
     weft_replica_destroy(&replica);
 }
 
@@ -385,7 +404,8 @@ int main(void)
         cmocka_unit_test(test_replica__no_leadership_in_an_epoch_of_before_the_start),
         cmocka_unit_test(test_replica__is_settled_once_all_inherited_is_committed),
         cmocka_unit_test(test_replica__a_lost_disk_ends_all_promises),
-        cmocka_unit_test(test_replica__trimming_moves_the_start_and_what_waits_below_it),
+        cmocka_unit_test(test_replica__trimming_moves_the_start_and_no_mark),
+        cmocka_unit_test(test_replica__what_a_follower_s_leader_deleted_is_durable),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

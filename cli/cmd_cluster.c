@@ -70,6 +70,7 @@ static void s_broker_json(cli_json_t *json, const struct weft_broker_health *bro
     cli_json_int(json, "leads", broker->leads);
     cli_json_int(json, "replicas", broker->replicas);
     cli_json_int(json, "heartbeat_age_ms", broker->heartbeat_age_ms);
+    cli_json_bool(json, "heard", broker->heard);
     cli_json_text(json, "version", broker->version);
     cli_json_close(json, '}');
 }
@@ -109,6 +110,19 @@ static void s_status_json(const weft_cluster_health_t *health)
     cli_json_fini(&json);
 }
 
+// ">": not heard since the coordinator took office, so long ago.
+static void s_heard_cell(cli_table_t *table, const struct weft_broker_health *broker)
+{
+    static const struct {
+        uint32_t ms, below;
+        const char *unit;
+    } units[] = {{1, 10000, "ms"}, {1000, 120000, "s"}, {60000, 7200000, "min"}, {3600000, UINT32_MAX, "h"}};
+    size_t i = 0;
+    while (i < 3 && broker->heartbeat_age_ms >= units[i].below) i++;
+    cli_table_cell(table, "%s%u %s ago", broker->heard ? "" : "> ", broker->heartbeat_age_ms / units[i].ms,
+                   units[i].unit);
+}
+
 static void s_brokers_table(const weft_cluster_health_t *health)
 {
     static const char *const columns[] = {">BROKER", "STATE",     "ENDPOINT",    "RACK",   ">SHARDS",
@@ -123,7 +137,7 @@ static void s_brokers_table(const weft_cluster_health_t *health)
         cli_table_cell(table, "%u", broker->shards);
         cli_table_cell(table, "%u", broker->leads);
         cli_table_cell(table, "%u", broker->replicas);
-        cli_table_cell(table, broker->alive ? "%u ms ago" : "-", broker->heartbeat_age_ms);
+        s_heard_cell(table, broker);
         cli_table_cell(table, "%s", broker->version);
     }
     cli_table_print(table, stdout);

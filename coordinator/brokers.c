@@ -62,7 +62,26 @@ void weft_coordinator_sessions_drop(weft_coordinator_t *self)
         weft_map_remove_u64(self->sessions, (uint64_t) session->broker);
         s_session_free(session);
     }
+    for (size_t cursor = 0; weft_map_next(self->gone, &cursor, NULL, &value);) {
+        struct weft_gone *gone = value;
+        weft_map_remove_u64(self->gone, (uint64_t) gone->broker);
+        free(gone);
+    }
     weft_coordinator_told_clear(self);
+}
+
+// Its session ends: when it was last heard is kept for whoever asks, as long as it is registered and we are in office.
+static void s_keep_heard(weft_coordinator_t *self, int32_t id, const struct weft_broker_session *session)
+{
+    struct weft_gone *gone = weft_map_get_u64(self->gone, (uint64_t) id);
+    if (!weft_cluster_broker(self->cluster, id)) {
+        weft_map_remove_u64(self->gone, (uint64_t) id);
+        free(gone);
+    } else if (session && session->has_peer) {
+        if (!gone) gone = weft_calloc(1, sizeof *gone);
+        *gone = (struct weft_gone){.broker = id, .heard_us = session->heard_us};
+        weft_map_put_u64(self->gone, (uint64_t) id, gone);
+    }
 }
 
 // Called when the state says something new of a broker, and for all of them when office is taken.
@@ -72,6 +91,7 @@ void weft_coordinator_sessions_follow(weft_coordinator_t *self, int32_t id)
     struct weft_broker_session *session = weft_coordinator_session(self, id);
     self->changed_us = weft_port_now_us(&self->port);
     if (!broker || !broker->alive) {
+        s_keep_heard(self, id, session);
         if (!session) return;
         weft_trace(WEFT_TRACE_INFO, self->name, session->stopping ? "broker %d has left" : "broker %d is fenced", id);
         weft_counter_add(self->counters, WEFT_COUNT_FENCINGS, 1);
@@ -123,6 +143,7 @@ void weft_coordinator_took_office(weft_coordinator_t *self)
             weft_cluster_index(self->cluster); // unknown until it is heard
     }
     int64_t now_us = weft_port_now_us(&self->port);
+    self->since_us = now_us;
     self->grace_until_us = now_us + self->session_us;
     self->changed_us = now_us;
     if (weft_mutated("no_grace_after_office")) s_no_grace(self, now_us);

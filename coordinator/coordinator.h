@@ -85,6 +85,12 @@ struct weft_broker_session {
     struct weft_parked *parked; // a new incarnation that waits until this one is silent
 };
 
+/** A broker whose session ended while we are in office. */
+struct weft_gone {
+    int32_t broker;
+    int64_t heard_us; // last
+};
+
 /** A registration under the id of a broker that may still be alive. */
 struct weft_parked {
     struct weft_asker asker;
@@ -159,6 +165,7 @@ struct weft_coordinator {
     uint64_t partitions_proposed;
     weft_map_t *altering;                      // ids of topics with a topic_altered on its way
     weft_map_t *sessions;                      // broker id to struct weft_broker_session
+    weft_map_t *gone;                          // broker id to struct weft_gone
     weft_map_t *changing;                      // ids of brokers with a broker_changed or broker_removed on its way
     weft_map_t *in_sync_waits, *kept, *losses; // of proposals, by their `wait`: insync.c, moves.c, elect.c
     weft_map_t *told;                          // topic id and partition to struct weft_told
@@ -170,6 +177,7 @@ struct weft_coordinator {
     bool watching; // there were sessions at the last turn
     int64_t started_us, turned_us, scan_us;
     int64_t grace_until_us; // nobody is timed out before then
+    int64_t since_us;       // in office since then
     int64_t office_us;      // its command was lost to a full disk: when to propose it again; WEFT_TIME_NEVER
     struct weft_coordinator_reads reads, reads_next; // behind a barrier under way, behind the one after it
     uint64_t reads_token;

@@ -439,6 +439,7 @@ static void s_destroy(struct weft_part **self_p)
     weft_map_destroy(&self->proposals);
     weft_map_destroy(&self->altering);
     weft_map_destroy(&self->sessions);
+    weft_map_destroy(&self->gone);
     weft_map_destroy(&self->changing);
     weft_map_destroy(&self->told);
     weft_coordinator_in_sync_drop(self);
@@ -472,6 +473,7 @@ weft_coordinator_t *weft_coordinator_new(void)
     self->proposals = weft_map_new();
     self->altering = weft_map_new();
     self->sessions = weft_map_new();
+    self->gone = weft_map_new();
     self->changing = weft_map_new();
     self->told = weft_map_new();
     self->in_sync_waits = weft_map_new();

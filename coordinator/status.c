@@ -123,10 +123,21 @@ static const struct weft_cluster_broker **s_brokers(const weft_coordinator_t *se
     return brokers;
 }
 
+// How long ago it was heard; false: not since this coordinator took office, and so long is that ago.
+static bool s_heard(const weft_coordinator_t *self, int32_t broker, uint32_t *age_ms)
+{
+    const struct weft_broker_session *session = weft_map_get_u64(self->sessions, (uint64_t) broker);
+    const struct weft_gone *gone = weft_map_get_u64(self->gone, (uint64_t) broker);
+    bool heard = session ? session->has_peer : gone != NULL;
+    int64_t heard_us = !heard ? self->since_us : session ? session->heard_us : gone->heard_us;
+    int64_t age = (weft_port_now_us(&self->port) - heard_us) / 1000;
+    *age_ms = age < 0 ? 0 : age > UINT32_MAX ? UINT32_MAX : (uint32_t) age;
+    return heard;
+}
+
 static void s_fill_broker(const weft_coordinator_t *self, const struct weft_cluster_broker *broker,
                           struct weft_status_broker *out)
 {
-    const struct weft_broker_session *session = weft_map_get_u64(self->sessions, (uint64_t) broker->id);
     *out = (struct weft_status_broker){.id = broker->id,
                                        .alive = broker->alive,
                                        .endpoint = weft_slice_text(broker->endpoints[0]),
@@ -138,7 +149,7 @@ static void s_fill_broker(const weft_coordinator_t *self, const struct weft_clus
                                        .draining = broker->draining,
                                        .leaving = broker->leaving,
                                        .sick = broker->sick};
-    if (session) out->heartbeat_age_ms = (uint32_t) ((weft_port_now_us(&self->port) - session->heard_us) / 1000);
+    out->heard = s_heard(self, broker->id, &out->heartbeat_age_ms);
 }
 
 // The voters, and what is wrong with them.

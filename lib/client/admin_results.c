@@ -159,7 +159,8 @@ weft_cluster_health_t *weft_cluster_health_of(const struct weft_cluster_status_r
                                                  .shards = from->shards,
                                                  .leads = from->leads,
                                                  .replicas = from->replicas,
-                                                 .heartbeat_age_ms = from->heartbeat_age_ms};
+                                                 .heartbeat_age_ms = from->heartbeat_age_ms,
+                                                 .heard = from->heard};
     }
     struct weft_coordinator_health *coordinators =
         weft_arena_alloc(arena, (reply->coordinators_count + 1) * sizeof *coordinators);

@@ -181,7 +181,9 @@ struct weft_broker_health {
     bool leaving;  // its replicas are moved away for good
     bool sick;     // a disk or a thread of it is stuck or failed: leads nothing
     const char *endpoint, *rack, *version;
-    uint32_t shards, leads, replicas, heartbeat_age_ms;
+    uint32_t shards, leads, replicas;
+    uint32_t heartbeat_age_ms; // since it was last heard, also of one that is gone
+    bool heard;                // false: not by this coordinator, which took office so long ago
 };
 
 struct weft_coordinator_health {

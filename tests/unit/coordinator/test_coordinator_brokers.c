@@ -107,6 +107,44 @@ static void test_coordinator_brokers__after_taking_office_it_waits_one_session(v
     assert_false(s_metadata(self).brokers[0].alive);
 }
 
+static struct weft_status_broker s_broker_status(struct fixture *self)
+{
+    struct weft_cluster_status_request request;
+    struct weft_cluster_status_reply reply;
+    weft_cluster_status_request_init(&request);
+    request.id = ++self->id;
+    weft_cluster_status_request_encode(&request, &self->header);
+    assert_ok(s_ask(self, CLIENT));
+    DECODE(cluster_status, &reply);
+    assert_int_equal(reply.brokers_count, 1);
+    return reply.brokers[0];
+}
+
+static void test_coordinator_brokers__tells_when_one_that_is_gone_was_last_heard(void **state)
+{
+    struct fixture *self = *state;
+    s_start(self);
+    assert_ok(s_register(self, 1, 1));
+    weft_fake_world_advance(self->world, SECOND_US / 5);
+    assert_ok(s_heartbeat(self, 1, 1, 3));
+    weft_fake_world_advance(self->world, 3 * SECOND_US);
+    struct weft_status_broker broker = s_broker_status(self);
+    assert_true(!broker.alive && broker.heard);
+    assert_int_equal(broker.heartbeat_age_ms, 3000);
+    s_down(self);
+    weft_crash_disk_kill(self->disk);
+    s_start(self); // one in office anew knows only how long it has been that
+    weft_fake_world_advance(self->world, 4 * SECOND_US);
+    broker = s_broker_status(self);
+    assert_true(!broker.alive && !broker.heard);
+    assert_in_range(broker.heartbeat_age_ms, 3500, 4000);
+    assert_ok(s_register(self, 1, 2));
+    weft_fake_world_advance(self->world, SECOND_US / 2);
+    broker = s_broker_status(self);
+    assert_true(broker.alive && broker.heard);
+    assert_int_equal(broker.heartbeat_age_ms, 500);
+}
+
 static void test_coordinator_brokers__a_killed_broker_is_back_before_its_session_ends(void **state)
 {
     struct fixture *self = *state;
@@ -288,6 +326,7 @@ int main(void)
         TEST(test_coordinator_brokers__a_silent_broker_is_fenced_and_may_come_back),
         TEST(test_coordinator_brokers__its_own_pause_fences_nobody),
         TEST(test_coordinator_brokers__after_taking_office_it_waits_one_session),
+        TEST(test_coordinator_brokers__tells_when_one_that_is_gone_was_last_heard),
         TEST(test_coordinator_brokers__a_killed_broker_is_back_before_its_session_ends),
         TEST(test_coordinator_brokers__a_whole_cluster_that_starts_again_waits_for_nobody),
         TEST(test_coordinator_brokers__a_second_broker_of_the_same_id_is_refused),

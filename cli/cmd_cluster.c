@@ -5,9 +5,11 @@
 #include "connect.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define COORDINATOR_ANSWERS "400ms" // one that is up answers within
+#define COORDINATORS_SHOWN 16
 
 static const struct cli_option s_options[] = {{"--timeout", "DURATION", "10s", false, "How long to try."}, {0}};
 static const struct cli_option s_node_options[] = {
@@ -24,35 +26,66 @@ static const char *s_state(const struct weft_broker_health *broker)
                               : "alive";
 }
 
-void cli_coordinators_json(cli_json_t *json, const char *key, const weft_cluster_health_t *health)
+// What a coordinator says of itself that takes no part though it runs: its disk is another, or an old copy. NULL: it is
+// heard, or does not answer. To be freed.
+static char *s_says(const struct cli_args *args, const struct weft_coordinator_health *voter)
+{
+    if (voter->active || voter->reachable) return NULL;
+    weft_admin_t *admin = cli_admin_within(args, COORDINATOR_ANSWERS);
+    weft_node_report_t *report = NULL;
+    char *says = NULL;
+    if (admin && weft_admin_node_status(admin, voter->endpoint, &report) == WEFT_OK)
+        says = strdup(*report->message ? report->message : report->health);
+    weft_node_report_destroy(&report);
+    weft_admin_destroy(&admin);
+    return says;
+}
+
+void cli_coordinators_json(const struct cli_args *args, cli_json_t *json, const char *key,
+                           const weft_cluster_health_t *health)
 {
     cli_json_open(json, key, '[');
     for (size_t i = 0; i < health->coordinator_count; i++) {
         const struct weft_coordinator_health *voter = &health->coordinators[i];
+        char *says = s_says(args, voter);
         cli_json_open(json, NULL, '{');
         cli_json_int(json, "id", voter->id);
         cli_json_text(json, "endpoint", voter->endpoint);
         cli_json_bool(json, "active", voter->active);
         cli_json_bool(json, "reachable", voter->reachable || voter->active);
         cli_json_int(json, "behind", (int64_t) voter->behind);
+        cli_json_text(json, "says", says ? says : "");
         cli_json_close(json, '}');
+        free(says);
     }
     cli_json_close(json, ']');
 }
 
-void cli_coordinators_table(const weft_cluster_health_t *health)
+void cli_coordinators_table(const struct cli_args *args, const weft_cluster_health_t *health)
 {
     static const char *const columns[] = {">COORDINATOR", "STATE", "ENDPOINT", ">BEHIND"};
     cli_table_t *table = cli_table_new(columns, 4);
-    for (size_t i = 0; i < health->coordinator_count; i++) {
+    char *says[COORDINATORS_SHOWN];
+    size_t count = health->coordinator_count < COORDINATORS_SHOWN ? health->coordinator_count : COORDINATORS_SHOWN;
+    for (size_t i = 0; i < count; i++) {
         const struct weft_coordinator_health *voter = &health->coordinators[i];
         cli_table_cell(table, "%d", voter->id);
-        cli_table_cell(table, "%s", voter->active ? "active" : voter->reachable ? "reachable" : "unreachable");
+        says[i] = s_says(args, voter);
+        cli_table_cell(table, "%s",
+                       voter->active      ? "active"
+                       : voter->reachable ? "reachable"
+                       : says[i]          ? "takes no part"
+                                          : "unreachable");
         cli_table_cell(table, "%s", voter->endpoint);
         cli_table_cell(table, voter->active || !voter->reachable ? "-" : "%" PRIu64, voter->behind);
     }
     cli_table_print(table, stdout);
     cli_table_destroy(&table);
+    for (size_t i = 0; i < count; i++) {
+        if (says[i]) printf("coordinator %d takes no part: %s\n", health->coordinators[i].id, says[i]);
+        free(says[i]);
+    }
+    if (*health->voter_change) printf("%s\n", health->voter_change);
 }
 
 static void s_broker_json(cli_json_t *json, const struct weft_broker_health *broker)
@@ -82,7 +115,7 @@ static void s_brokers_json(cli_json_t *json, const char *key, const weft_cluster
     cli_json_close(json, ']');
 }
 
-static void s_status_json(const weft_cluster_health_t *health)
+static void s_status_json(const struct cli_args *args, const weft_cluster_health_t *health)
 {
     cli_json_t json;
     cli_json_init(&json);
@@ -100,7 +133,8 @@ static void s_status_json(const weft_cluster_health_t *health)
     cli_json_int(&json, "under_min_insync", health->under_min_insync);
     cli_json_int(&json, "moving", health->moving);
     cli_json_int(&json, "level", health->level);
-    cli_coordinators_json(&json, "coordinators", health);
+    cli_coordinators_json(args, &json, "coordinators", health);
+    cli_json_text(&json, "voter_change", health->voter_change);
     s_brokers_json(&json, "brokers", health);
     cli_json_open(&json, "problems", '[');
     for (size_t i = 0; i < health->problem_count; i++) cli_json_text(&json, NULL, health->problems[i]);
@@ -149,7 +183,7 @@ static void s_count(uint32_t count, const char *what)
     if (count) printf(", %u %s", count, what);
 }
 
-static void s_status_text(const weft_cluster_health_t *health)
+static void s_status_text(const struct cli_args *args, const weft_cluster_health_t *health)
 {
     bool colour = cli_colour(stdout), good = health->problem_count == 0;
     size_t alive = 0, reachable = 0;
@@ -173,7 +207,7 @@ static void s_status_text(const weft_cluster_health_t *health)
     printf("\n  coordinator %s, epoch %" PRIu64 ", state %" PRIu64 "\n\n", health->coordinator, health->epoch,
            health->version);
     if (health->coordinator_count > 1) {
-        cli_coordinators_table(health);
+        cli_coordinators_table(args, health);
         putchar('\n');
     }
     if (health->broker_count) s_brokers_table(health);
@@ -233,7 +267,7 @@ static int s_health(const struct cli_args *args, bool whole)
         if (whole && !cli_json(args) && !deaf) s_without_coordinator(args);
         status = cli_fail(args, "%s", text);
     } else if (cli_json(args) && whole) {
-        s_status_json(health);
+        s_status_json(args, health);
     } else if (cli_json(args)) {
         cli_json_t json;
         cli_json_init(&json);
@@ -241,7 +275,7 @@ static int s_health(const struct cli_args *args, bool whole)
         cli_json_print(&json, stdout);
         cli_json_fini(&json);
     } else if (whole) {
-        s_status_text(health);
+        s_status_text(args, health);
     } else {
         s_brokers_table(health);
     }

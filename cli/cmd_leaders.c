@@ -128,11 +128,12 @@ static int s_voters_list(const struct cli_args *args, weft_admin_t *admin)
     if (cli_json(args)) {
         cli_json_t json;
         cli_json_init(&json);
-        cli_coordinators_json(&json, NULL, health);
+        cli_coordinators_json(args, &json, NULL, health);
         cli_json_print(&json, stdout);
         cli_json_fini(&json);
-    } else
-        cli_coordinators_table(health);
+    } else {
+        cli_coordinators_table(args, health);
+    }
     weft_cluster_health_destroy(&health);
     return CLI_DONE;
 }

@@ -34,9 +34,11 @@ int cli_admin_fail(const struct cli_args *args, weft_admin_t *admin, weft_err_t 
 int cli_topic_partitions(const struct cli_args *args, const char *topic, uint32_t *partitions,
                          int64_t *record_bytes_max);
 
-// The coordinators of a cluster, as cluster status and cluster voters show them.
-void cli_coordinators_json(cli_json_t *json, const char *key, const weft_cluster_health_t *health);
-void cli_coordinators_table(const weft_cluster_health_t *health);
+// The coordinators of a cluster, as cluster status and cluster voters show them. One that the active one does not hear is
+// asked itself: it may run and be refused, and then says why.
+void cli_coordinators_json(const struct cli_args *args, cli_json_t *json, const char *key,
+                           const weft_cluster_health_t *health);
+void cli_coordinators_table(const struct cli_args *args, const weft_cluster_health_t *health);
 
 // "2026-11-22T10:00:00.123Z", in a static buffer; "-" for negative times.
 const char *cli_time_text(int64_t wall_ms);

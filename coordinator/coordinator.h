@@ -117,6 +117,8 @@ struct weft_told {
     struct weft_told_by by[WEFT_REPLICAS_MAX];
 };
 
+#define WEFT_VOTER_ASKERS_MAX 16 // who repeats a change of the voters while it is under way
+
 struct weft_broker_flags {
     bool draining, leaving, sick;
 };
@@ -136,6 +138,15 @@ struct weft_coordinator_read {
     struct weft_asker asker;
     weft_coordinator_read_fn *answer;
     weft_buf_t header;
+};
+/** A change of the voters under way, and who else asked for the very same one: all are answered when it is done. */
+struct weft_voter_waits {
+    uint64_t wait;   // of the first one's proposal; 0: none is under way
+    uint64_t waited; // the last number that was given
+    struct weft_quorum_voter voter;
+    bool remove;
+    struct weft_asker askers[WEFT_VOTER_ASKERS_MAX];
+    size_t asker_count;
 };
 struct weft_coordinator_reads {
     struct weft_coordinator_read *reads;
@@ -182,6 +193,7 @@ struct weft_coordinator {
     struct weft_coordinator_reads reads, reads_next; // behind a barrier under way, behind the one after it
     uint64_t reads_token;
     bool voters_moved, voters_several;
+    struct weft_voter_waits voter_waits;
     uint64_t digest_index; // the last entry at which the digest of the state was taken
     uint32_t digest;
 };

@@ -329,6 +329,11 @@ static const char *s_active(const weft_quorum_t *base, int32_t *id)
     return "";
 }
 
+static void s_changing(const weft_quorum_t *base, weft_buf_t *text)
+{
+    weft_quorum_change_text(s_const(base), text);
+}
+
 static size_t s_voters(const weft_quorum_t *base, struct weft_quorum_voter *out, size_t max)
 {
     const struct weft_quorum_self *self = s_const(base);
@@ -407,6 +412,7 @@ static const struct weft_quorum_ops s_ops = {.start = s_start,
                                              .link = s_link,
                                              .active = s_active,
                                              .voters = s_voters,
+                                             .changing = s_changing,
                                              .change = s_change,
                                              .turn = s_turn,
                                              .stop = s_stop,

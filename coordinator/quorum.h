@@ -75,6 +75,8 @@ struct weft_quorum_ops {
     // with a sentence: fewer than three voters, not all of them up, a change under way, unknown, known already.
     weft_err_t (*change)(weft_quorum_t *self, const struct weft_quorum_voter *voter, bool remove, uint64_t token,
                          struct weft_error *error);
+    // Appends what becomes of the voters right now, and what that waits for; nothing if nothing does. The leader knows.
+    void (*changing)(const weft_quorum_t *self, weft_buf_t *text);
     int64_t (*turn)(weft_quorum_t *self, int64_t now_us);
     void (*stop)(weft_quorum_t *self); // no more proposals; sync what there is
     bool (*stopped)(const weft_quorum_t *self);

@@ -204,6 +204,42 @@ bool weft_quorum_handing_over(const struct weft_quorum_self *self)
     return weft_quorum_leads(self) && raft_transferee(self->raft) != 0;
 }
 
+// ---- for who looks
+
+static void s_standby_text(const struct weft_quorum_self *self, const struct raft_server *server, weft_buf_t *text)
+{
+    struct weft_quorum_voter voter;
+    raft_index match = 0;
+    if (!weft_quorum_voter_of(server, &voter)) return;
+    weft_buf_printf(text, "coordinator %d at %s ", voter.id, voter.endpoint);
+    if (!weft_quorum_server_reachable(self, server->id) || raft_match_index(self->raft, server->id, &match) != 0) {
+        weft_buf_printf(text, "is to be added, and can't be reached");
+        return;
+    }
+    uint64_t last = weft_quorum_log_last(&self->log), behind = last > match ? last - match : 0;
+    weft_buf_printf(text, "is being added: it lacks %llu entr%s, then it gets its vote", (unsigned long long) behind,
+                    behind == 1 ? "y" : "ies");
+}
+
+void weft_quorum_change_text(const struct weft_quorum_self *self, weft_buf_t *text)
+{
+    if (!weft_quorum_leads(self)) return;
+    const struct raft_configuration *now = &self->raft->configuration;
+    const struct weft_quorum_voter *voter = &self->change.voter;
+    size_t size = text->size;
+    for (unsigned i = 0; i < now->n && text->size == size; i++)
+        if (now->servers[i].role != RAFT_VOTER) s_standby_text(self, &now->servers[i], text);
+    bool adds = !self->change.remove;
+    if (self->change.step == WEFT_CHANGE_NONE || (adds && text->size != size)) return;
+    const struct raft_server *down = s_unreachable(self, self->change.remove ? voter->server : 0);
+    weft_buf_printf(text, "%scoordinator %d is being %s", text->size == size ? "" : "; ", voter->id,
+                    adds ? "added" : "removed");
+    if (self->change.step == WEFT_CHANGE_ASK)
+        weft_buf_printf(text, ": it is asked at %s who it is", voter->endpoint);
+    else if (down)
+        weft_buf_printf(text, ": that waits for coordinator %s, which can't be reached", down->address);
+}
+
 // ---- steps
 
 static void s_turn_ask(struct weft_quorum_self *self)

@@ -245,6 +245,7 @@ void weft_quorum_request_free(void *request);
 weft_err_t weft_quorum_change(struct weft_quorum_self *self, const struct weft_quorum_voter *voter, bool remove,
                               uint64_t token, struct weft_error *error);
 void weft_quorum_members_turn(struct weft_quorum_self *self);
+void weft_quorum_change_text(const struct weft_quorum_self *self, weft_buf_t *text); // quorum.h, changing
 void weft_quorum_change_applied(struct weft_quorum_self *self, uint64_t index);
 void weft_quorum_change_lost(struct weft_quorum_self *self, weft_err_t code, const char *sentence);
 bool weft_quorum_hand_over(struct weft_quorum_self *self); // offers leadership; false: there is nobody

@@ -169,23 +169,33 @@ void weft_coordinator_level_turn(weft_coordinator_t *self)
 
 // ---- voters
 
-static void s_voter_settled(weft_coordinator_t *self, const struct weft_proposal *proposal,
-                            const struct weft_outcome *outcome)
+static void s_voter_answer(weft_coordinator_t *self, const struct weft_asker *asker, const struct weft_outcome *outcome)
 {
     if (outcome->err) {
-        weft_coordinator_refuse(self, &proposal->asker, outcome->err, outcome->sentence);
+        weft_coordinator_refuse(self, asker, outcome->err, outcome->sentence);
         return;
     }
     struct weft_quorum_voter voters[WEFT_QUORUM_VOTERS_MAX];
     struct weft_voter_change_reply reply;
     weft_voter_change_reply_init(&reply);
-    reply.header.id = proposal->asker.id;
+    reply.header.id = asker->id;
     reply.voters = (uint32_t) self->quorum->ops->voters(self->quorum, voters, WEFT_QUORUM_VOTERS_MAX);
     weft_buf_t header;
     weft_buf_init(&header);
     weft_voter_change_reply_encode(&reply, &header);
-    weft_coordinator_answer(self, &proposal->asker, &header);
+    weft_coordinator_answer(self, asker, &header);
     weft_buf_fini(&header);
+}
+
+static void s_voter_settled(weft_coordinator_t *self, const struct weft_proposal *proposal,
+                            const struct weft_outcome *outcome)
+{
+    struct weft_voter_waits *waits = &self->voter_waits;
+    s_voter_answer(self, &proposal->asker, outcome);
+    if (proposal->wait == 0 || proposal->wait != waits->wait) return; // refused beside the one under way
+    waits->wait = 0;
+    for (size_t i = 0; i < waits->asker_count; i++) s_voter_answer(self, &waits->askers[i], outcome);
+    waits->asker_count = 0;
 }
 
 static weft_err_t s_voter_check(const struct weft_voter_change_request *request, struct weft_error *error)
@@ -213,6 +223,29 @@ static bool s_is_so(const weft_coordinator_t *self, const struct weft_voter_chan
     return false; // removing one that is none is for the quorum to refuse
 }
 
+// A repeat of the change under way, whose answer may have been lost: it is answered with the first.
+static void s_voter_join(weft_coordinator_t *self, const struct weft_asker *asker)
+{
+    struct weft_voter_waits *waits = &self->voter_waits;
+    if (waits->asker_count == WEFT_VOTER_ASKERS_MAX)
+        weft_coordinator_come_back(self, asker);
+    else
+        waits->askers[waits->asker_count++] = *asker;
+}
+
+static void s_voter_propose(weft_coordinator_t *self, const struct weft_asker *asker,
+                            const struct weft_quorum_voter *voter, bool remove)
+{
+    struct weft_voter_waits *waits = &self->voter_waits;
+    struct weft_proposal proposal = {.settled = s_voter_settled, .asker = *asker};
+    if (waits->wait == 0) { // else it is for the quorum to refuse
+        waits->wait = proposal.wait = ++waits->waited;
+        waits->voter = *voter;
+        waits->remove = remove;
+    }
+    weft_coordinator_propose_voter(self, &proposal, voter, remove);
+}
+
 void weft_coordinator_voter_change(weft_coordinator_t *self, const struct weft_asker *asker, weft_slice_t header)
 {
     struct weft_voter_change_request request;
@@ -223,14 +256,19 @@ void weft_coordinator_voter_change(weft_coordinator_t *self, const struct weft_a
         weft_coordinator_refuse(self, asker, err, error.text);
         return;
     }
-    struct weft_proposal proposal = {.settled = s_voter_settled, .asker = *asker};
     if (s_is_so(self, &request)) {
         struct weft_outcome outcome = {.index = 0};
-        s_voter_settled(self, &proposal, &outcome);
+        s_voter_answer(self, asker, &outcome);
         return;
     }
+    const struct weft_voter_waits *waits = &self->voter_waits;
     struct weft_quorum_voter voter = {.id = request.coordinator_id};
     snprintf(voter.endpoint, sizeof voter.endpoint, "%.*s", (int) request.endpoint.size,
              request.endpoint.size ? (const char *) request.endpoint.data : "");
-    weft_coordinator_propose_voter(self, &proposal, &voter, request.remove);
+    bool same = waits->wait && waits->remove == request.remove && waits->voter.id == voter.id &&
+                (request.remove || strcmp(waits->voter.endpoint, voter.endpoint) == 0);
+    if (same)
+        s_voter_join(self, asker);
+    else
+        s_voter_propose(self, asker, &voter, request.remove);
 }

@@ -172,8 +172,8 @@ static void s_fill_voters(const weft_coordinator_t *self, weft_arena_t *arena, s
         if (!voter->reachable)
             weft_coordinator_problem(
                 problems,
-                "coordinator %d at %s can't be reached; start it again, or see to its network; if it "
-                "runs, its trace tells why it was refused",
+                "coordinator %d at %s can't be reached or takes no part; start it again, or see to its "
+                "network; if it runs, it says why (weft node status)",
                 voter->id, voter->endpoint);
     }
     if (count > 1 && reached < count && reached == count / 2 + 1)
@@ -202,6 +202,11 @@ static void s_fill_status(const weft_coordinator_t *self, weft_arena_t *arena, s
     else if (alive == 0)
         weft_coordinator_problem(problems, "no broker is alive; start them again");
     s_fill_voters(self, arena, problems, reply);
+    weft_buf_t changing;
+    weft_buf_init(&changing);
+    self->quorum->ops->changing(self->quorum, &changing);
+    reply->voter_change = weft_slice_text(weft_arena_text(arena, weft_buf_slice(&changing)));
+    weft_buf_fini(&changing);
     weft_coordinator_partition_problems(self, problems);
     weft_coordinator_problems_end(problems);
     reply->problems = problems->sentences;

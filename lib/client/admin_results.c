@@ -176,6 +176,7 @@ weft_cluster_health_t *weft_cluster_health_of(const struct weft_cluster_status_r
                                     .version = reply->version,
                                     .epoch = reply->epoch,
                                     .coordinator = weft_arena_text(arena, reply->coordinator),
+                                    .voter_change = weft_arena_text(arena, reply->voter_change),
                                     .topics = reply->topics,
                                     .partitions = reply->partitions,
                                     .leaderless = reply->leaderless,

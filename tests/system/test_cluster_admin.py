@@ -176,7 +176,13 @@ def test_admin__coordinators_join_and_leave():
         assert sorted(voters) == [1, 2, 3] and all(voter["reachable"] for voter in cluster.json("cluster", "voters")), voters
         refused(cluster, "voters", "remove", 9, words="no coordinator of that id")
         refused(cluster, "voters", "add", "2=tcp://127.0.0.1:1", words="already")
-        refused(cluster, "voters", "add", "9=tcp://127.0.0.1:1", words="coordinator 9 at tcp://127.0.0.1:1 does not answer")
+        ask = [WEFT, "cluster", "voters", "add", "9=tcp://127.0.0.1:1", "--bootstrap", cluster.endpoints]
+        twice = [subprocess.Popen(ask, stderr=subprocess.PIPE, text=True) for _ in range(2)]  # as after a lost answer: the second joins
+        wait_until(lambda: "coordinator 9 is being added: it is asked at tcp://127.0.0.1:1" in cluster.weft("cluster", "status").stdout, "the change is shown")
+        refused(cluster, "voters", "add", "8=tcp://127.0.0.1:1", words="another change")
+        for process in twice:
+            assert "coordinator 9 at tcp://127.0.0.1:1 does not answer" in process.communicate(timeout=60)[1]
+        assert cluster.json("cluster", "status")["voter_change"] == ""
         new = f"tcp://127.0.0.1:{free_ports(1)}"
         everyone = ",".join(f"{number}={endpoint}" for number, endpoint in {**voters, 4: new}.items())
         settings = {"id": 4, "listen": new, "data": cluster.directory / "coordinator-4", "coordinators": everyone}
@@ -193,6 +199,23 @@ def test_admin__coordinators_join_and_leave():
         finally:
             process.terminate()
             process.wait(30)
+
+
+def test_admin__a_coordinator_with_another_disk_says_so():
+    with clusters() as cluster:
+        cluster.up(3)
+        active = cluster.coordinator()
+        name = next(f"coordinator-{number}" for number in (1, 2, 3) if f"coordinator-{number}" != active)
+        cluster("kill", name)
+        wait_until(lambda: "unreachable" in cluster.weft("cluster", "status").stdout, "it is missed")
+        shutil.rmtree(cluster.directory / name)
+        cluster("start", name)
+
+        def says():
+            return next(one["says"] for one in cluster.json("cluster", "voters") if one["id"] == int(name[-1]))
+        wait_until(lambda: "with another data directory" in says(), "it is asked itself")
+        text = cluster.weft("cluster", "status").stdout
+        assert f"takes no part  " in text and f"coordinator {name[-1]} takes no part: the other coordinators know" in text, text
 
 
 def test_admin__what_can_not_be_is_refused_and_changes_nothing():

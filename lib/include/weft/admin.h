@@ -197,8 +197,9 @@ struct weft_coordinator_health {
 typedef struct weft_cluster_health {
     weft_id_t cluster_id;
     uint64_t version, epoch;
-    const char *coordinator; // endpoint of the active one
-    uint32_t level;          // feature level in force
+    const char *coordinator;  // endpoint of the active one
+    const char *voter_change; // what becomes of the coordinators right now; "": nothing
+    uint32_t level;           // feature level in force
     uint32_t topics, partitions, leaderless;
     uint32_t offline;          // partitions that lack at least one live replica
     uint32_t under_replicated; // partitions with fewer in sync than replicas

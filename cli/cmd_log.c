@@ -128,6 +128,13 @@ static bool s_on_batch(void *context, const struct weft_inspect_batch *found)
     return true;
 }
 
+// Among JSON lines it has no place.
+static void s_on_aside(void *context, const char *directory)
+{
+    struct dump *self = context;
+    if (!self->json) printf("%s is set aside: a damaged replica that was replaced; it is not looked at\n", directory);
+}
+
 static void s_on_problem(void *context, const struct weft_inspect_problem *problem)
 {
     struct dump *self = context;
@@ -142,13 +149,15 @@ static int s_dump(const struct cli_args *args)
         !cli_number(args, "--count", 0, INT64_MAX, &self.count_max))
         return CLI_USAGE;
     weft_buf_init(&self.scratch);
-    struct weft_inspect inspect = {.context = &self, .log = s_on_log, .batch = s_on_batch, .problem = s_on_problem};
+    struct weft_inspect inspect = {
+        .context = &self, .log = s_on_log, .batch = s_on_batch, .problem = s_on_problem, .aside = s_on_aside};
     struct weft_inspect_report report = {0};
     struct weft_error error;
     weft_err_t err = weft_inspect_run(weft_disk_posix(), args->arguments[0], &inspect, &report, &error);
     weft_buf_fini(&self.scratch);
     if (err != WEFT_OK) return cli_fail(args, "%s", error.text);
-    if (report.logs == 0 && report.segments == 0) return cli_fail(args, LOG_NONE, args->arguments[0]);
+    if (report.logs == 0 && report.segments == 0 && report.aside == 0)
+        return cli_fail(args, LOG_NONE, args->arguments[0]);
     return report.problems ? CLI_FAILED : CLI_DONE;
 }
 
@@ -165,6 +174,7 @@ static void s_verify_json(const struct weft_inspect_report *report, bool good)
     cli_json_int(&json, "bytes", report->bytes);
     cli_json_int(&json, "problems", report->problems);
     cli_json_int(&json, "tail_bytes", report->tail_bytes);
+    cli_json_int(&json, "set_aside", report->aside);
     cli_json_close(&json, '}');
     cli_json_print(&json, stdout);
     cli_json_fini(&json);
@@ -172,13 +182,14 @@ static void s_verify_json(const struct weft_inspect_report *report, bool good)
 
 static int s_verify(const struct cli_args *args)
 {
-    struct dump self = {.args = args};
-    struct weft_inspect inspect = {.context = &self, .problem = s_on_problem, .indexes = true};
+    struct dump self = {.args = args, .json = cli_json(args)};
+    struct weft_inspect inspect = {.context = &self, .problem = s_on_problem, .indexes = true, .aside = s_on_aside};
     struct weft_inspect_report report = {0};
     struct weft_error error;
     weft_err_t err = weft_inspect_run(weft_disk_posix(), args->arguments[0], &inspect, &report, &error);
     if (err != WEFT_OK) return cli_fail(args, "%s", error.text);
-    if (report.logs == 0 && report.segments == 0) return cli_fail(args, LOG_NONE, args->arguments[0]);
+    if (report.logs == 0 && report.segments == 0 && report.aside == 0)
+        return cli_fail(args, LOG_NONE, args->arguments[0]);
     bool good = report.problems == 0 && !(cli_has(args, "--strict") && report.tail_bytes > 0);
     if (cli_json(args)) {
         s_verify_json(&report, good);
@@ -196,7 +207,9 @@ static int s_verify(const struct cli_args *args)
 
 #define LOG_DOC \
     "PATH is a segment file, a partition's directory, or any directory above (a node's data). Takes no lock: beside " \
-    "a running node it shows the moment of reading."
+    "a running node it shows the moment of reading. Damaged replicas that were set aside (N.damaged) are only named; " \
+    "give " \
+    "the directory itself to look into one."
 const struct cli_verb cli_verb_log_dump = {
     "log dump",
     "PATH",

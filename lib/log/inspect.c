@@ -5,10 +5,12 @@
 #include "inspect.h"
 
 #include "checkpoint.h"
+#include "log.h"
 #include "segment.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define S_DEPTH_MAX 16
 
@@ -285,6 +287,31 @@ static weft_err_t s_partition(struct s_inspection *self, const char *directory, 
     return err;
 }
 
+// What weft_log_set_aside left: known to be damaged, and replaced.
+static bool s_is_aside(const char *name)
+{
+    size_t digits = strspn(name, "0123456789");
+    return digits > 0 && strcmp(name + digits, WEFT_LOG_ASIDE_SUFFIX) == 0;
+}
+
+static weft_err_t s_directory(struct s_inspection *self, const char *path, int depth);
+
+static weft_err_t s_below(struct s_inspection *self, const char *path, const char *name, int depth)
+{
+    weft_err_t err = WEFT_OK;
+    weft_buf_t below;
+    weft_buf_init(&below);
+    weft_buf_printf(&below, "%s/%s", path, name);
+    if (!s_is_aside(name)) {
+        err = s_directory(self, (const char *) below.data, depth);
+    } else {
+        self->report->aside++;
+        if (self->how->aside) self->how->aside(self->how->context, (const char *) below.data);
+    }
+    weft_buf_fini(&below);
+    return err;
+}
+
 static weft_err_t s_directory(struct s_inspection *self, const char *path, int depth)
 {
     struct s_listing listing = {0};
@@ -294,13 +321,8 @@ static weft_err_t s_directory(struct s_inspection *self, const char *path, int d
         err = s_read_error(self, err, path);
     else if (listing.base_count)
         err = s_partition(self, path, &listing);
-    for (size_t i = 0; i < listing.directory_count && !err && !self->report->stopped && depth < S_DEPTH_MAX; i++) {
-        weft_buf_t below;
-        weft_buf_init(&below);
-        weft_buf_printf(&below, "%s/%s", path, listing.directories[i]);
-        err = s_directory(self, (const char *) below.data, depth + 1);
-        weft_buf_fini(&below);
-    }
+    for (size_t i = 0; i < listing.directory_count && !err && !self->report->stopped && depth < S_DEPTH_MAX; i++)
+        err = s_below(self, path, listing.directories[i], depth + 1);
     s_listing_fini(&listing);
     return err;
 }

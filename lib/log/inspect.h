@@ -38,17 +38,20 @@ struct weft_inspect {
     bool (*batch)(void *context, const struct weft_inspect_batch *batch); // false: stop; may be NULL
     void (*problem)(void *context, const struct weft_inspect_problem *problem); // may be NULL
     bool indexes;                                                               // check them too
+    void (*aside)(void *context, const char *directory); // a damaged replica set aside, passed over; may be NULL
 };
 
 struct weft_inspect_report {
     int64_t logs, segments, batches, records, bytes;
     int64_t problems;   // all kinds but TAIL
     int64_t tail_bytes; // behind the last whole batches
+    int64_t aside;      // damaged replicas that were set aside (weft_log_set_aside) and are not looked at
     bool stopped;       // by the callback
 };
 
 /**
- * `path` is a segment file, a partition directory, or any directory above such. Problems are no error: they are told
+ * `path` is a segment file, a partition directory, or any directory above such; below it, what was set aside as damaged
+ * is only named. Problems are no error: they are told
  * and counted. Errors: NOT_FOUND, DISK_FAILED, INVALID_ARGUMENT (a file that is no segment), with a sentence.
  */
 WEFT_MUST_USE weft_err_t weft_inspect_run(const struct weft_disk *disk, const char *path,

@@ -114,6 +114,7 @@ WEFT_MUST_USE weft_err_t weft_log_trim(weft_log_t *self, int64_t offset);
  * as it was; half-way it breaks the log: open it again. OFFSET_OUT_OF_RANGE for no offset at all.
  */
 WEFT_MUST_USE weft_err_t weft_log_reset(weft_log_t *self, int64_t offset);
+#define WEFT_LOG_ASIDE_SUFFIX ".damaged"
 /**
  * Renames `directory` (of a log that is not open) to `directory`.damaged, durably, so that the replica can be built anew
  * and a person can still look at what was there. One set aside earlier goes. No directory: nothing to do, no error.

@@ -92,10 +92,10 @@ static weft_err_t s_set_aside_failed(struct weft_error *error, weft_err_t err, c
 weft_err_t weft_log_set_aside(const struct weft_disk *disk, const char *directory, struct weft_error *error)
 {
     char aside[WEFT_LOG_PATH_BYTES_MAX], parent[WEFT_LOG_PATH_BYTES_MAX];
-    snprintf(aside, sizeof aside, "%s.damaged", directory);
+    snprintf(aside, sizeof aside, "%s" WEFT_LOG_ASIDE_SUFFIX, directory);
     snprintf(parent, sizeof parent, "%s", directory);
     char *slash = strrchr(parent, '/');
-    if (strlen(directory) + sizeof ".damaged" > sizeof aside || slash == NULL || slash == parent)
+    if (strlen(directory) + sizeof WEFT_LOG_ASIDE_SUFFIX > sizeof aside || slash == NULL || slash == parent)
         return weft_error_set(error, WEFT_ERR_INVALID_ARGUMENT, "'%.80s' is no directory of a partition", directory);
     *slash = '\0';
     // One older is as useless as this one and would grow into a second copy of the data; this one stands until that is

@@ -224,7 +224,7 @@ void weft_shard_remove_data(weft_shard_t *shard, weft_id_t topic, uint32_t parti
     char *parent = weft_broker_directory(broker, topic, -1);
     weft_buf_t aside;
     weft_buf_init(&aside);
-    weft_buf_printf(&aside, "%s.damaged", directory);
+    weft_buf_printf(&aside, "%s" WEFT_LOG_ASIDE_SUFFIX, directory);
     char *damaged = weft_slice_dup(weft_buf_slice(&aside));
     s_remove_tree(shard, directory);
     s_remove_tree(shard, damaged);

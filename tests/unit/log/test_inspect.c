@@ -3,7 +3,7 @@
 #include "log_fixture.h"
 
 struct seen {
-    int64_t logs, batches, next, stop_after;
+    int64_t logs, batches, next, stop_after, asides;
     int problems[4];
     char sentence[512], damage[512];
 };
@@ -33,10 +33,16 @@ static void s_problem(void *context, const struct weft_inspect_problem *problem)
     if (problem->kind == WEFT_PROBLEM_DAMAGE) snprintf(self->damage, sizeof self->damage, "%s", problem->sentence);
 }
 
+static void s_aside(void *context, const char *directory)
+{
+    ((struct seen *) context)->asides++;
+    assert_string_equal(directory, FIXTURE_DIRECTORY ".damaged");
+}
+
 static struct weft_inspect_report s_run(struct fixture *self, const char *path, struct seen *seen)
 {
     struct weft_inspect_report report;
-    const struct weft_inspect how = {seen, s_log, s_batch, s_problem, true};
+    const struct weft_inspect how = {seen, s_log, s_batch, s_problem, true, s_aside};
     struct weft_crash_disk_stats before = weft_crash_disk_stats(self->crash);
     weft_err_t err = weft_inspect_run(self->disk, path, &how, &report, &self->error);
     if (err) fail_msg("%s", self->error.text);
@@ -120,11 +126,29 @@ static void test_inspect__names_damage_holes_bad_indexes_and_tails(void **state)
     assert_non_null(strstr(seen.damage, "offsets 10 to "));
 }
 
+static void test_inspect__what_was_set_aside_is_named_and_not_looked_at(void **state)
+{
+    struct fixture *self = *state;
+    struct seen seen = {0};
+    s_fill(self);
+    fixture_overwrite(self, "00000000000000000000.log", 100, "rot");
+    assert_ok(weft_log_set_aside(self->disk, FIXTURE_DIRECTORY, &self->error));
+    struct weft_inspect_report report = s_run(self, "data", &seen);
+    assert_int_equal(seen.asides, 1);
+    assert_int_equal(report.aside, 1);
+    assert_int_equal(report.logs, 0);
+    assert_int_equal(report.problems, 0);
+    const struct weft_inspect how = {.indexes = true}; // whoever names it wants to see it
+    assert_ok(weft_inspect_run(self->disk, FIXTURE_DIRECTORY ".damaged", &how, &report, &self->error));
+    assert_int_equal(report.problems, 1);
+    assert_true(report.batches > 50);
+}
+
 static void test_inspect__refuses_what_is_no_segment(void **state)
 {
     struct fixture *self = *state;
     struct weft_inspect_report report;
-    const struct weft_inspect how = {NULL, NULL, NULL, NULL, true};
+    const struct weft_inspect how = {.indexes = true};
     s_fill(self);
     assert_err(weft_inspect_run(self->disk, FIXTURE_DIRECTORY "/epochs", &how, &report, &self->error),
                WEFT_ERR_INVALID_ARGUMENT);
@@ -141,6 +165,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_inspect__reads_one_segment_and_stops_when_told, fixture_setup,
                                         fixture_teardown),
         cmocka_unit_test_setup_teardown(test_inspect__names_damage_holes_bad_indexes_and_tails, fixture_setup,
+                                        fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_inspect__what_was_set_aside_is_named_and_not_looked_at, fixture_setup,
                                         fixture_teardown),
         cmocka_unit_test_setup_teardown(test_inspect__refuses_what_is_no_segment, fixture_setup, fixture_teardown),
     };

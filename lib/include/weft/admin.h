@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 /**
- * Admin: topics, offsets and the state of a cluster. Every call blocks until answered or request.timeout.ms are over.
+ * Admin: topics, offsets, consumer groups and the state of a cluster. Every call blocks until answered or request.timeout.ms are over.
  *
  * An admin object belongs to one thread at a time. Each call finds the node that can answer by itself (the active
  * coordinator or the partition's leader), follows redirections, outlives the failover of either and retries what may be
@@ -320,6 +320,125 @@ WEFT_EXPORT_CHECKED weft_err_t weft_admin_alter_cluster(weft_admin_t *self, cons
  */
 WEFT_EXPORT_CHECKED weft_err_t weft_admin_change_voter(weft_admin_t *self, int32_t coordinator, const char *endpoint,
                                                        uint32_t *voters);
+
+// ---- consumer groups
+
+struct weft_group_entry {
+    const char *name;
+    const char *state;            // "empty", "assigning", "reconciling", "stable"; "none": only offsets, no membership
+    const char *assignor;         // "" where there is no membership
+    uint32_t members, partitions; // partitions with a committed offset
+    int64_t committed_ms;         // the last commit, Unix time; -1: none
+};
+
+typedef struct weft_group_list {
+    const struct weft_group_entry *groups; // by name
+    size_t count;
+    uint32_t
+        unanswered; // partitions of __offsets whose leader did not answer: groups that only have offsets there are missing
+    uint32_t asked; // of so many
+} weft_group_list_t;
+
+/**
+ * All groups: those the coordinator knows and those that only have committed offsets (of readers without membership).
+ */
+WEFT_EXPORT_CHECKED weft_err_t weft_admin_list_groups(weft_admin_t *self, weft_group_list_t **out);
+WEFT_EXPORT void weft_group_list_destroy(weft_group_list_t **self_p);
+
+struct weft_group_member_info {
+    weft_id_t id;
+    const char *instance, *client, *host, *rack; // "" where there is none
+    uint64_t epoch;
+    uint32_t heard_ms; // since its last heartbeat
+    uint32_t idle_ms;  // since its program last asked for records
+    uint32_t session_ms;
+    bool paused;               // a static member that is away
+    const char *const *topics; // names and globs
+    size_t topic_count;
+    uint32_t owns, target, releasing; // partitions: that it holds; is to hold; was asked to release
+};
+
+struct weft_group_left_info {
+    weft_id_t id;
+    const char *instance, *client, *host, *why;
+    uint64_t ago_ms;
+};
+
+struct weft_group_partition_info {
+    const char *topic; // "" if it was deleted
+    weft_id_t topic_id;
+    int32_t partition;
+    int32_t member;         // index in `members` of who holds it; -1: nobody
+    bool releasing;         // and was asked to release it
+    int64_t committed;      // next offset to be read, -1: none committed
+    int64_t log_start, end; // of the partition (committed records), -1: its leader did not tell
+    int64_t lag;            // end - committed, or the whole partition where nothing is committed; -1: not known
+    int64_t committed_ms;   // Unix time; -1: never
+    const char *metadata;   // "" if none
+    weft_err_t error;       // why end is not known
+};
+
+typedef struct weft_group_info {
+    const char *state;                            // as in weft_group_entry
+    const char *assignor;                         // "" where there is no membership
+    uint64_t epoch;                               // grows with every new target
+    int64_t empty_ms;                             // how long it has had no members; -1: it has some, or never had any
+    const struct weft_group_member_info *members; // in order of joining
+    size_t member_count;
+    const struct weft_group_left_info *left; // who left lately, newest first
+    size_t left_count;
+    const struct weft_group_partition_info *partitions; // owned or committed, by topic and number
+    size_t partition_count;
+} weft_group_info_t;
+
+/**
+ * A group: its members, and how far each partition is that somebody owns or that has a committed offset. Asks the leader
+ * of every such partition for its end. UNKNOWN_GROUP: neither members nor offsets.
+ */
+WEFT_EXPORT_CHECKED weft_err_t weft_admin_describe_group(weft_admin_t *self, const char *group,
+                                                         weft_group_info_t **out);
+WEFT_EXPORT void weft_group_info_destroy(weft_group_info_t **self_p);
+
+struct weft_group_committed {
+    const char *topic; // "" if it was deleted
+    weft_id_t topic_id;
+    int32_t partition;
+    int64_t offset; // next to be read
+    int32_t leader_epoch;
+    int64_t committed_ms;
+    const char *metadata; // "" if none
+};
+
+typedef struct weft_group_offsets {
+    const struct weft_group_committed *offsets; // by topic and number
+    size_t count;
+} weft_group_offsets_t;
+
+/** All that a group has committed; of a group that has not, or that nobody knows, nothing. */
+WEFT_EXPORT_CHECKED weft_err_t weft_admin_group_offsets(weft_admin_t *self, const char *group,
+                                                        weft_group_offsets_t **out);
+WEFT_EXPORT void weft_group_offsets_destroy(weft_group_offsets_t **self_p);
+
+/**
+ * A token to commit offsets of a group that has no members: outranks all given before, so that a member that was only
+ * out of reach can't take the change back. GROUP_NOT_EMPTY: the sentence says who is in it. UNKNOWN_GROUP: the coordinator
+ * does not know it (token 0 commits then).
+ */
+WEFT_EXPORT_CHECKED weft_err_t weft_admin_group_token(weft_admin_t *self, const char *group, uint64_t *token);
+
+/**
+ * Sets offsets of a group, in order. Durable when it returns WEFT_OK. The first error of any of them is returned, its
+ * sentence names the partition; *committed (may be NULL): how many were written. FENCED: the token is outranked.
+ */
+WEFT_EXPORT_CHECKED weft_err_t weft_admin_commit_group_offsets(weft_admin_t *self, const char *group, uint64_t token,
+                                                               const struct weft_group_offset *list, size_t count,
+                                                               size_t *committed);
+
+/**
+ * Forgets a group that has no members, and its offsets. *deleted (may be NULL): offsets that were there. GROUP_NOT_EMPTY:
+ * the sentence says who is in it. UNKNOWN_GROUP: there was neither group nor offset.
+ */
+WEFT_EXPORT_CHECKED weft_err_t weft_admin_delete_group(weft_admin_t *self, const char *group, uint32_t *deleted);
 
 // ---- single nodes
 

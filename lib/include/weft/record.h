@@ -61,6 +61,15 @@ struct weft_position {
     int64_t value;
 };
 
+/** What a group commits for a partition: where its next reader begins. */
+struct weft_group_offset {
+    const char *topic;
+    int32_t partition;
+    int64_t offset;       // next to be read
+    int32_t leader_epoch; // of the record before it, as weft_record_view tells; -1: not known
+    const char *metadata; // for the program, at most 4,096 bytes; NULL: none
+};
+
 /**
  * "earliest", "latest", an offset, or "@" with Unix seconds or ms (@1700000000, @1700000000000) or ISO time
  * (@2026-11-22T10:00:00Z; date alone, without seconds, a space for T, a zone +01:00 for Z; UTC without one).

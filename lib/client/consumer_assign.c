@@ -6,7 +6,7 @@
 #include "consumer_inner.h"
 
 #include "../base/assert.h"
-#include "glob.h"
+#include "../base/glob.h"
 
 #include <stdio.h>
 #include <stdlib.h>

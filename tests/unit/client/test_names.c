@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
-// Small pure things: partitioner, globs, positions, headers, endpoints, topic names, settings.
+// Small pure things: partitioner, positions, headers, endpoints, topic names, settings.
 #include "tests/support/test.h"
 
 #include "lib/client/cluster_view.h"
-#include "lib/client/glob.h"
 #include "lib/client/settings.h"
 
 #include <stdio.h>
@@ -27,35 +26,6 @@ static void test_partitioner__murmur2_is_kafkas(void **state)
         assert_int_equal((int32_t) weft_murmur2(weft_text(known[i].key)), known[i].hash);
     assert_int_equal(weft_partition_of_key(weft_text("foobar"), 10), (-790332482 & 0x7fffffff) % 10);
     assert_int_equal(weft_partition_of_key(weft_bytes("", 0), 1), 0);
-}
-
-static void test_glob__matches_whole_names(void **state)
-{
-    assert_true(weft_glob_match("*", ""));
-    assert_true(weft_glob_match("orders", "orders"));
-    assert_false(weft_glob_match("orders", "orders-eu"));
-    assert_true(weft_glob_match("orders*", "orders-eu"));
-    assert_true(weft_glob_match("*-eu", "orders-eu"));
-    assert_true(weft_glob_match("a*b*c", "aXbYbZc"));
-    assert_false(weft_glob_match("a*b*c", "aXbYbZ"));
-    assert_true(weft_glob_match("log.?", "log.a"));
-    assert_false(weft_glob_match("log.?", "log."));
-    assert_true(weft_glob_match("[a-c]x[!0-9]", "bxq"));
-    assert_false(weft_glob_match("[a-c]x[!0-9]", "bx7"));
-    assert_true(weft_glob_match("[]]", "]"));
-    assert_true(weft_glob_match("a[b", "a[b"));
-    assert_false(weft_glob_match("", "a"));
-}
-
-static void test_glob__takes_bounded_time(void **state)
-{
-    char pattern[250], name[250];
-    memset(pattern, 0, sizeof pattern);
-    for (size_t i = 0; i < 240; i += 2) memcpy(pattern + i, "*a", 2);
-    memset(name, 'a', sizeof name);
-    name[248] = 'b';
-    name[249] = 0;
-    assert_false(weft_glob_match(pattern, name)); // an engine that tries all ways would not come back
 }
 
 static void test_position__reads_what_people_write(void **state)
@@ -209,8 +179,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_partitioner__murmur2_is_kafkas),
-        cmocka_unit_test(test_glob__matches_whole_names),
-        cmocka_unit_test(test_glob__takes_bounded_time),
         cmocka_unit_test(test_position__reads_what_people_write),
         cmocka_unit_test(test_headers__come_back_as_they_were_added),
         cmocka_unit_test(test_headers__of_any_number_are_legal_records),

@@ -3,8 +3,8 @@
  * Glob: topic patterns, matched in bounded time and without allocation (no regular expressions: ZEROMQ.md tells of a 74
  * MiB regcomp).
  */
-#ifndef WEFT_CLIENT_GLOB_H
-#define WEFT_CLIENT_GLOB_H
+#ifndef WEFT_BASE_GLOB_H
+#define WEFT_BASE_GLOB_H
 
 #include <stdbool.h>
 

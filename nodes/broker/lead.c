@@ -12,7 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define S_SESSIONS_MAX 1024
+#define S_SESSIONS_MIN 1024          // as many there may always be,
+#define S_SESSIONS_A_SHARD 4         // and so many for each shard of the cluster: two, and what reconnects left behind
 #define S_IDLE_US (30 * 1000 * 1000) // a session without a request for so long is forgotten
 #define S_HEARD_US (1000 * 1000)     // one that asked so lately is there
 #define S_ERRORS_MAX 100000          // refusals of a session that wait to be told, beyond them it ends
@@ -129,6 +130,16 @@ void weft_lead_destroy(weft_lead_t **self_p)
     free(self);
 }
 
+// Bounded by what the cluster can need. Counted only once there are many.
+static size_t s_sessions_max(const weft_lead_t *self)
+{
+    size_t shards = 0;
+    const struct weft_cluster_broker *broker;
+    for (size_t cursor = 0; (broker = weft_cluster_next_broker(self->shard->cluster, &cursor)) != NULL;)
+        shards += broker->shard_count;
+    return shards * S_SESSIONS_A_SHARD > S_SESSIONS_MIN ? shards * S_SESSIONS_A_SHARD : S_SESSIONS_MIN;
+}
+
 // What earlier starts of that broker had is over. One is made room for, if need be, by the longest unused.
 static struct weft_lead_session *s_new_session(weft_lead_t *self, const struct weft_replicate_request *request)
 {
@@ -141,7 +152,8 @@ static struct weft_lead_session *s_new_session(weft_lead_t *self, const struct w
         if (old->broker == request->broker_id && !weft_id_equal(old->incarnation, request->incarnation))
             s_free_session(old);
     }
-    if (weft_map_count(self->sessions) >= S_SESSIONS_MAX) s_free_session(weft_ring_first(&self->order));
+    size_t count = weft_map_count(self->sessions);
+    if (count >= S_SESSIONS_MIN && count >= s_sessions_max(self)) s_free_session(weft_ring_first(&self->order));
     struct weft_lead_session *session = weft_calloc(1, sizeof *session);
     session->lead = self;
     session->fresh = true;

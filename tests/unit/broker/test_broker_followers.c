@@ -451,6 +451,39 @@ static void test_followers__rubbish_is_refused_and_counted(void **state)
     assert_true(crew_counter(crew, 1, WEFT_COUNT_REPLICA_SESSIONS) == 0);
 }
 
+// Brokers that are registered and never seen.
+static void s_register_many(struct crew *crew, int32_t count, size_t shards)
+{
+    weft_slice_t endpoints[WEFT_BROKER_SHARDS_MAX];
+    for (size_t i = 0; i < shards; i++) endpoints[i] = weft_slice_text("tcp://127.0.0.1:1");
+    for (int32_t i = 0; i < count; i++) {
+        struct weft_broker_registered_command command;
+        weft_broker_registered_command_init(&command);
+        command.broker_id = 100 + i;
+        command.incarnation = crew_id((uint8_t) (100 + i));
+        command.endpoints = endpoints;
+        command.endpoints_count = shards;
+        weft_buf_clear(&crew->buf);
+        weft_broker_registered_command_encode(&command, &crew->buf);
+        assert_ok(crew_commit(crew));
+    }
+    crew_settle(crew);
+}
+
+static void test_followers__a_large_cluster_may_have_more_sessions(void **state)
+{
+    struct crew *crew = *state;
+    size_t shards = crew->count;
+    s_register_many(crew, 10, 40);
+    shards += 10 * 40;
+    for (size_t i = 0; i < shards * 4 + 100; i++) {
+        struct follower follower = {0};
+        s_init(crew, &follower);
+        s_send(crew, &follower, 1);
+    }
+    assert_int_equal(crew_counter(crew, 1, WEFT_COUNT_REPLICA_SESSIONS), shards * 4);
+}
+
 static void test_followers__who_asks_for_nonsense_only_is_not_remembered_for_ever(void **state)
 {
     enum { COUNT = 10000 };
@@ -495,6 +528,7 @@ int main(void)
                                         s_teardown),
         cmocka_unit_test_setup_teardown(test_followers__are_served_however_slow_consumers_are, s_small, s_teardown),
         cmocka_unit_test_setup_teardown(test_followers__rubbish_is_refused_and_counted, s_setup, s_teardown),
+        cmocka_unit_test_setup_teardown(test_followers__a_large_cluster_may_have_more_sessions, s_setup, s_teardown),
         cmocka_unit_test_setup_teardown(test_followers__who_asks_for_nonsense_only_is_not_remembered_for_ever, s_setup,
                                         s_teardown),
     };

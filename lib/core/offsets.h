@@ -6,12 +6,16 @@
  * what it has appended and what is not yet durable: it judges by the newest (a fence counts from its append on), and
  * answers only what is durable (REPLICATION.md rules 5 and 19).
  *
- * Key of an entry: group, topic id, partition. A commit carries (token, n): lower than the entry's is refused, FENCED.
- * Token 0 is a consumer outside groups: taken while the entry's token is 0. Deleting a group leaves a fence of the whole
+ * Key of an entry: group, topic id, partition. A commit carries (token, n): lower than the entry's is refused, FENCED; an
+ * equal pair is taken (a retry, or somebody who counts no n). Token 0 is a consumer outside groups: taken while the
+ * entry's token is 0, whatever its n, for nobody counts it for all of them. Deleting a group leaves a fence of the whole
  * group behind (topic id zero): no token below it is taken, for offsets.retention.ms.
  *
+ * Memory: some 100 bytes an entry, its metadata beside it; a group or topic is named once.
+ *
  * Invariants (weft_offsets_check):
- *     O1  (token, n) of an entry never falls; a token is never below the group's fence
+ *     O1  (token, n) of an entry never falls while it exists, and no token below the group's fence is taken: by
+ *         weft_offsets_judge before each append
  *     O2  what is answered was appended below the durable mark
  */
 #ifndef WEFT_CORE_OFFSETS_H
@@ -54,15 +58,30 @@ void weft_offsets_apply(weft_offsets_t *self, int64_t offset, const struct weft_
 // All below is durable: it is what lookups answer.
 void weft_offsets_durable(weft_offsets_t *self, int64_t offset);
 
+// Forgets what was applied at `offset` and above: it could not be appended after all. Nothing of it may be durable.
+void weft_offsets_undo(weft_offsets_t *self, int64_t offset);
+
 // As durable; false: nothing is there. Slices are valid until the next change.
 bool weft_offsets_find(const weft_offsets_t *self, const struct weft_offset_key *key, struct weft_offset_value *out);
 // As appended last, durable or not; what a fence without an offset of its own keeps.
 bool weft_offsets_newest(const weft_offsets_t *self, const struct weft_offset_key *key, struct weft_offset_value *out);
+// Nothing of this key waits for the durable mark: newest and durable are the same.
+bool weft_offsets_settled(const weft_offsets_t *self, const struct weft_offset_key *key);
 typedef bool weft_offsets_each_fn(void *context, const struct weft_offset_key *key,
                                   const struct weft_offset_value *value); // false stops
-// Of one group, or of all (group nil), as durable; false if `each` stopped it.
+// Of one group, or of all (group nil), group by group, as durable; false if `each` stopped it.
 bool weft_offsets_each(const weft_offsets_t *self, weft_slice_t group, weft_offsets_each_fn *each, void *context);
-size_t weft_offsets_count(const weft_offsets_t *self);
+// The same, as appended last.
+bool weft_offsets_each_newest(const weft_offsets_t *self, weft_slice_t group, weft_offsets_each_fn *each,
+                              void *context);
+/**
+ * Walks all entries, as appended last, in portions that changes may come between: looks at `steps` places from *cursor
+ * (begin with 0) and returns the first entry there; *steps is what is left. False: none (*steps 0), or the end (*cursor
+ * SIZE_MAX).
+ */
+bool weft_offsets_next(const weft_offsets_t *self, size_t *cursor, size_t *steps, struct weft_offset_key *key,
+                       struct weft_offset_value *value);
+size_t weft_offsets_count(const weft_offsets_t *self); // of entries, also of those that are not durable yet
 
 // The records' bytes.
 void weft_offset_encode(const struct weft_offset_key *key, const struct weft_offset_value *value, weft_buf_t *key_out,

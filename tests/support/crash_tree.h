@@ -70,6 +70,8 @@ struct weft_crash_disk {
     uint32_t life; // handles of an earlier one are dead
 };
 
+// Makes a change of a name in the tree of what is kept.
+void weft_crash_change_apply(struct weft_crash_tree *kept, const struct weft_crash_change *change);
 void weft_crash_changes_clear(weft_crash_disk_t *self);
 
 #endif

@@ -58,6 +58,13 @@ static void s_dispatch(weft_shard_t *self, const struct weft_asker *asker, enum 
     case WEFT_API_CLUSTER_ALTER:
     case WEFT_API_VOTER_CHANGE:
     case WEFT_API_IN_SYNC_CHANGE:
+    case WEFT_API_GROUP_CHECK:
+    case WEFT_API_GROUP_DELETE:
+    case WEFT_API_GROUP_DESCRIBE:
+    case WEFT_API_GROUP_HEARTBEAT:
+    case WEFT_API_GROUP_LIST:
+    case WEFT_API_GROUP_TOKEN:
+    case WEFT_API_OFFSETS_BEGIN:
     case WEFT_API_PARTITION_REPORT: weft_shard_to_coordinator(self, asker); return;
     case WEFT_API_REPLICATE: // has a door of its own
     case WEFT_API_PROGRESS:
@@ -67,6 +74,10 @@ static void s_dispatch(weft_shard_t *self, const struct weft_asker *asker, enum 
     case WEFT_API_QUORUM:
     // Orders of a coordinator come over the control part's own links: from a peer they are nobody's.
     case WEFT_API_CLUSTER_UPDATE:
+    case WEFT_API_COMMIT:
+    case WEFT_API_COMMITTED:
+    case WEFT_API_OFFSETS_DELETE:
+    case WEFT_API_OFFSETS_LIST:
     case WEFT_API_UNKNOWN: break;
     }
     weft_shard_refuse(self, asker, WEFT_ERR_UNKNOWN_API, NULL);

@@ -253,9 +253,9 @@ static void s_produce_one(struct play *play, struct toy *toy, int32_t sequence)
 
 static void s_produce(struct play *play, struct toy *toy, int broker)
 {
-    int32_t sequence = (int32_t) s_number(play, "seq", 0), count = (int32_t) s_number(play, "count", 10);
+    int64_t sequence = s_number(play, "seq", 0), count = s_number(play, "count", 10);
     int64_t times = s_number(play, "times", 1);
-    for (int64_t i = 0; i < times; i++, sequence += count) s_produce_one(play, toy, sequence);
+    for (int64_t i = 0; i < times; i++) s_produce_one(play, toy, (int32_t) (sequence + i * count));
     if (times == 1) return;
     s_effects(play, toy);
     weft_buf_clear(&play->actual);

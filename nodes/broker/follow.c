@@ -328,7 +328,9 @@ static void s_take_answers(struct weft_follow_session *session, const struct wef
     for (size_t i = 0; i < reply->partitions_count; i++) {
         const struct weft_replicate_answer *answer = &reply->partitions[i];
         struct weft_pull *pull = s_find_pull(session, answer, reply->header.id);
-        if (pull != NULL) weft_pull_answer(pull, answer, weft_slice(data.data + at, answer->bytes));
+        if (pull != NULL)
+            weft_pull_answer(pull, answer,
+                             data.data == NULL ? WEFT_SLICE_NIL : weft_slice(data.data + at, answer->bytes));
         at += answer->bytes;
     }
 }

@@ -47,6 +47,10 @@ static void s_event(struct sim_consumer *self, const struct weft_consumer_event 
     case WEFT_EVENT_DIVERGED: s_jump(self, event, event->offset); break;
     case WEFT_EVENT_UNKNOWN_TOPIC: break; // a node that hasn't heard of it yet
     case WEFT_EVENT_REVOKED:
+    case WEFT_EVENT_LOST: // no group is in it
+    case WEFT_EVENT_COMMIT_FAILED:
+    case WEFT_EVENT_REFUSED:
+    case WEFT_EVENT_UNHEARD:
     case WEFT_EVENT_BAD_BATCH:
     case WEFT_EVENT_STOPPED:
         if (self->rotten > 0 && sim_history_only_on(owner->history, self->topic, event->partition, self->rotten)) {

@@ -6,6 +6,7 @@
 
 #include "assert.h"
 #include "disk_syncfs.h"
+#include "disk_unlink.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -175,7 +176,7 @@ static weft_err_t s_rename(const struct weft_disk *disk, const char *from, const
 
 static weft_err_t s_unlink(const struct weft_disk *disk, const char *path)
 {
-    return unlink(path) == 0 ? WEFT_OK : weft_err_of_errno(errno);
+    return weft_disk_unlink(path) == 0 ? WEFT_OK : weft_err_of_errno(errno);
 }
 
 static weft_err_t s_sync_directory(const struct weft_disk *disk, const char *path)

@@ -152,6 +152,7 @@ weft_err_t weft_log_trim(weft_log_t *self, int64_t offset)
 
     size_t gone = 0;
     while (gone + 1 < self->segment_count && self->segments[gone + 1].base_offset <= offset) {
+        weft_segment_close(&self->segments[gone]); // else its bytes go with our close later, and this thread waits
         // What can't be removed now is garbage to the next start.
         weft_err_t failed = weft_log_unlink(self, self->segments[gone].base_offset, ".log");
         if (!failed) failed = weft_log_unlink(self, self->segments[gone].base_offset, ".index");

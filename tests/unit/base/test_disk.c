@@ -234,6 +234,39 @@ static void test_disk__remove_tree_takes_all_of_it(void **state)
 
 // Whichever call fails: the old content is there, or the new one, whole; and no temporary file stays unless its removal
 // failed too.
+// Waits until the size is at most `most`; `file` was unlinked.
+static void s_await_size(weft_file_t *file, int64_t most)
+{
+    int64_t bytes = INT64_MAX;
+    for (int i = 0; bytes > most; i++) {
+        assert_true(i < 20000);
+        assert_ok(s_ops()->size(file, &bytes));
+        usleep(1000);
+    }
+}
+
+static void test_disk__a_large_file_goes_bit_by_bit_behind_its_name(void **state)
+{
+    const int64_t large = 40 << 20;
+    int64_t bytes;
+    weft_file_t *first = s_open("first", WEFT_OPEN_CREATE), *second = s_open("second", WEFT_OPEN_CREATE), *none;
+    assert_ok(s_ops()->truncate(first, large));
+    assert_ok(s_ops()->truncate(second, large));
+    char kept[WEFT_TEST_PATH_BYTES];
+    snprintf(kept, sizeof kept, "%s", weft_test_path(s_directory, "kept"));
+    assert_int_equal(link(weft_test_path(s_directory, "second"), kept), 0);
+    assert_ok(s_ops()->unlink(weft_disk_posix(), weft_test_path(s_directory, "second")));
+    assert_ok(s_ops()->unlink(weft_disk_posix(), weft_test_path(s_directory, "first")));
+    assert_err(s_ops()->open(weft_disk_posix(), weft_test_path(s_directory, "first"), WEFT_OPEN_READ, &none),
+               WEFT_ERR_NOT_FOUND);
+    s_await_size(first, 4 << 20); // the rest with the last close: ours
+    assert_ok(s_ops()->size(second, &bytes));
+    assert_int_equal(bytes, large); // it has another name
+    s_ops()->close(&first);
+    s_ops()->close(&second);
+    assert_err(s_ops()->unlink(weft_disk_posix(), weft_test_path(s_directory, "first")), WEFT_ERR_NOT_FOUND);
+}
+
 static void test_disk__replace_file_keeps_old_or_new_at_any_fault(void **state)
 {
     weft_fault_disk_t *fault_disk = weft_fault_disk_new(weft_disk_posix());
@@ -318,6 +351,7 @@ int main(void)
         s_test(test_disk__a_whole_file_system_syncs_from_any_directory_of_it),
         s_test(test_disk__read_file_refuses_beyond_its_limit),
         s_test(test_disk__remove_tree_takes_all_of_it),
+        s_test(test_disk__a_large_file_goes_bit_by_bit_behind_its_name),
         s_test(test_disk__replace_file_keeps_old_or_new_at_any_fault),
         s_test(test_disk__fault_disk_fails_what_it_was_told_to),
     };

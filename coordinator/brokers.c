@@ -118,7 +118,7 @@ void weft_coordinator_sessions_follow(weft_coordinator_t *self, int32_t id)
     if (weft_id_equal(session->incarnation, broker->incarnation)) return;
     session->incarnation = broker->incarnation;
     session->heard_us = weft_port_now_us(&self->port);
-    session->has_peer = session->fencing = session->stopping = false;
+    session->has_peer = session->fencing = session->stopping = session->proving = false;
     session->sent = 0;
     session->turn_ms = 0;
     session->well_us = 0;

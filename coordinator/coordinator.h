@@ -75,6 +75,7 @@ struct weft_broker_session {
     uint64_t sent; // cluster index that it was sent, or told that it has
     int64_t sent_us;
     bool fencing;  // a broker_fenced is proposed
+    bool proving;  // a broker_heard is
     bool stopping; // at its own wish: a clean stop
     bool moving;   // its leaderships are, because it stops
     int64_t stop_since_us;
@@ -296,6 +297,8 @@ struct weft_told *weft_coordinator_told(const weft_coordinator_t *self, weft_id_
 const struct weft_told_by *weft_coordinator_told_by(const weft_coordinator_t *self, const struct weft_told *told,
                                                     int32_t broker);
 // Whether a replica is in sync or eligible.
+bool weft_coordinator_had_all(const struct weft_cluster_partition *partition, uint8_t place);
+// The same, or a leaver: it has to report before anybody is elected.
 bool weft_coordinator_is_frozen(const struct weft_cluster_partition *partition, uint8_t place);
 void weft_coordinator_told_sweep(weft_coordinator_t *self, int64_t now_us);
 void weft_coordinator_told_clear(weft_coordinator_t *self);

@@ -110,13 +110,33 @@ static void s_names(const weft_coordinator_t *self, const struct s_order *order,
                                   ids[i]);
 }
 
+// All that had everything that is durable have said what they hold; only leavers are missing.
+static bool s_durable_is_safe(const weft_coordinator_t *self, const struct s_order *order,
+                              const struct weft_told_by *best)
+{
+    for (uint8_t i = 0; i < order->partition->replica_count; i++) {
+        if (!weft_coordinator_had_all(order->partition, i)) continue;
+        const struct weft_told_by *by = s_told_by(self, order, order->partition->replicas[i]);
+        if (!by || by->damaged || by->last_epoch > best->last_epoch ||
+            (by->last_epoch == best->last_epoch && by->log_end > best->log_end))
+            return false;
+    }
+    return order->partition->leader < 0;
+}
+
 static void s_loss(const weft_coordinator_t *self, const struct s_order *order, int32_t leader, char *out, size_t bytes)
 {
     char frozen[WEFT_REPLICAS_MAX * 12];
     s_names(self, order, false, frozen, sizeof frozen);
     const char *plural = strchr(frozen, ' ') ? "s" : "";
     const struct weft_told_by *by = s_told_by(self, order, leader);
-    if (by && !by->damaged)
+    if (by && !by->damaged && s_durable_is_safe(self, order, by))
+        snprintf(
+            out, bytes,
+            "broker %d holds partition %u of '%s' up to offset %lld (epoch %d): nothing durable is lost, but records "
+            "from there on that were acknowledged without being durable, and that only broker%s %s had, are",
+            leader, order->number, order->topic->name, (long long) by->log_end, by->last_epoch, plural, frozen);
+    else if (by && !by->damaged)
         snprintf(
             out, bytes,
             "broker %d holds partition %u of '%s' up to offset %lld (epoch %d): acknowledged records from there on, "

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 // Elections: a leader for partitions that lost all that could lead, and replicas that can't be served.
 //
-// A partition without a leader waits for its frozen last set: in-sync and eligible members (lib/core/cluster.h).
+// A partition without a leader waits for its frozen last set: in-sync and eligible members, and leavers
+// (lib/core/cluster.h).
 // Each of them, once it has recovered and synced, reports (epoch of its last batch, log end), over and over until
 // the state shows a consequence. Reports are remembered here in memory, each for one incarnation and one leader
 // epoch; when all of the frozen set have spoken, the highest leads, the preferred order deciding among equals
@@ -83,12 +84,17 @@ const struct weft_told_by *weft_coordinator_told_by(const weft_coordinator_t *se
     return NULL;
 }
 
-bool weft_coordinator_is_frozen(const struct weft_cluster_partition *partition, uint8_t place)
+bool weft_coordinator_had_all(const struct weft_cluster_partition *partition, uint8_t place)
 {
     if (partition->eligible & (1u << place)) return true;
     for (uint8_t i = 0; i < partition->isr_count; i++)
         if (partition->isr[i] == partition->replicas[place]) return true;
     return false;
+}
+
+bool weft_coordinator_is_frozen(const struct weft_cluster_partition *partition, uint8_t place)
+{
+    return (partition->leavers & (1u << place)) || weft_coordinator_had_all(partition, place);
 }
 
 // ---- consequences
@@ -163,7 +169,7 @@ static int32_t s_successor(const weft_coordinator_t *self, const struct weft_tol
 {
     int32_t found = -1;
     for (uint8_t i = 0; i < partition->replica_count; i++) {
-        if (!weft_coordinator_is_frozen(partition, i) || !s_is_whole(self, told, partition, i)) continue;
+        if (!weft_coordinator_had_all(partition, i) || !s_is_whole(self, told, partition, i)) continue;
         if (found < 0 || (!s_can_lead(self, found) && s_can_lead(self, partition->replicas[i])))
             found = partition->replicas[i];
     }

@@ -123,6 +123,37 @@ static void s_repair(weft_coordinator_t *self, struct weft_broker_session *sessi
     weft_counter_add(self->counters, WEFT_COUNT_UPDATES_REPEATED, 1);
 }
 
+static void s_proved(weft_coordinator_t *self, const struct weft_proposal *proposal, const struct weft_outcome *outcome)
+{
+    (void) outcome; // refused or lost: the next heartbeat sees to it
+    struct weft_broker_session *session = weft_coordinator_session(self, proposal->broker);
+    if (session) session->proving = false;
+}
+
+// It lives with a state that some partitions wait for, because somebody left their sets (lib/core/cluster_leavers.c).
+static void s_prove(weft_coordinator_t *self, struct weft_broker_session *session,
+                    const struct weft_cluster_broker *broker, uint64_t index)
+{
+    if (session->proving || broker->heard_index >= broker->wanted_index || index < broker->wanted_index ||
+        index > weft_cluster_index(self->cluster))
+        return;
+    struct weft_broker_heard_command heard;
+    weft_broker_heard_command_init(&heard);
+    heard.broker_id = broker->id;
+    heard.incarnation = session->incarnation;
+    heard.index = index;
+    struct weft_proposal proposal = {.command = WEFT_COMMAND_BROKER_HEARD,
+                                     .settled = s_proved,
+                                     .broker = broker->id,
+                                     .incarnation = heard.incarnation};
+    weft_buf_t command;
+    weft_buf_init(&command);
+    weft_broker_heard_command_encode(&heard, &command);
+    session->proving = true;
+    weft_coordinator_propose(self, &proposal, weft_buf_slice(&command));
+    weft_buf_fini(&command);
+}
+
 void weft_coordinator_broker_heartbeat(weft_coordinator_t *self, const struct weft_asker *asker, weft_slice_t header)
 {
     struct weft_broker_heartbeat_request request;
@@ -147,6 +178,7 @@ void weft_coordinator_broker_heartbeat(weft_coordinator_t *self, const struct we
     weft_coordinator_hear(self, session, asker);
     s_look_at_health(self, session, broker, &request);
     s_repair(self, session, request.index);
+    s_prove(self, session, broker, request.index);
     if (request.want_stop && weft_coordinator_stop_step(self, session)) {
         weft_coordinator_fence(self, session, asker); // answered when it is applied
     } else {

@@ -24,6 +24,8 @@
  *         leadership while another in-sync member could take it (what it leads yet is moved by weft_plan_leaders)
  *     C9  while replicas are moved, all of target and origin are replicas; once all of target are in sync under a leader
  *         they are the replicas, in the same step
+ *     C10 leavers are in neither set, and there are none under a leader once all of both sets were heard since the last
+ *         of them left
  *
  * Who may lead (REPLICATION.md rules 1, 2, 4; KIP-966). When a leader is lost the next is, in this order: an in-sync
  * member that is alive and sure; an eligible one that is alive and sure (it left the in-sync set when that fell below
@@ -37,6 +39,15 @@
  * it) leaves without becoming eligible. A broker that comes back with another data directory has nothing of what it
  * held: it leaves every last set that has others in it, and is refused (DATA_MISSING) while it is all of one, but for a
  * person's word.
+ *
+ * Leavers. Members that die within a session of each other are missed one after the other, and who is missed first may
+ * be the only one whose machine kept what was committed and not yet synced. So whoever leaves both sets, fenced,
+ * restarted uncleanly, sick or asked out, stays a candidate: he belongs to the frozen last set, and an in-sync member that
+ * restarted uncleanly beside him is unsure even if it is the only one in sync. He doesn't lead by himself, for others may
+ * have committed without him. He is forgotten once every in-sync and eligible member was heard (broker_heard) with a state
+ * of the index at which the last of them left, or a later one: each lived on then in the start that had all. The
+ * coordinator proposes that when a heartbeat shows it and somebody waits for it. Who is damaged, has another data
+ * directory, or gave up its replica is no leaver; an election ends them all.
  *
  * Operations: commands of clients carry a random id; one that was done is answered WEFT_OK and does nothing, so a
  * request may be repeated over a change of the coordinator. Refused ones are not remembered.
@@ -70,6 +81,8 @@ struct weft_cluster_broker {
     bool stopping;            // draining until its next start only
     bool leaving;             // its replicas are moved away for good
     bool sick;                // a shard or its disk is stuck or failed; until its next start, or undone
+    uint64_t heard_index;     // it was alive with the state of this index, as far as somebody asked
+    uint64_t wanted_index;    // some leavers are needed until it was heard at this index; derived, never too low
     uint32_t led_count;       // partitions led now
     uint32_t stored_count;    // partitions of which it holds a replica
 };
@@ -83,6 +96,8 @@ struct weft_cluster_partition {
     uint8_t replica_count, isr_count;
     uint16_t eligible;                  // bit i: replicas[i] left the in-sync set but has all that is committed
     uint16_t unsure;                    // bit i: replicas[i], in the in-sync set or eligible, restarted uncleanly since
+    uint16_t leavers;                   // bit i: replicas[i] left both sets, and who stayed may have lost it all since
+    uint64_t leavers_index;             // when the last of them left
     struct weft_cluster_moving *moving; // NULL: its replicas are not being moved
 };
 

@@ -214,6 +214,7 @@ static const struct s_applier {
     [WEFT_COMMAND_VOTERS_CHANGED] = {weft_cluster_voters_changed, 1},
     [WEFT_COMMAND_STATE_DIGEST] = {weft_cluster_state_digest, 1},
     [WEFT_COMMAND_LEVEL_RAISED] = {weft_cluster_level_raised, 1},
+    [WEFT_COMMAND_BROKER_HEARD] = {weft_cluster_broker_heard, 1},
 };
 
 static weft_err_t s_dispatch(weft_cluster_t *self, weft_slice_t command, struct weft_error *error)

@@ -17,18 +17,21 @@ static void s_doubt(struct weft_cluster_partition *partition, uint16_t bit)
 {
     uint16_t last = weft_partition_isr_bits(partition) | partition->eligible;
     bool never_led = partition->leader < 0 && partition->leader_epoch == 0;
-    if (!(last & bit) || last == bit || never_led) return;
+    if (!(last & bit) || (last | partition->leavers) == bit || never_led) return;
     if (weft_mutated("unclean_restart_stays_in_sync")) return;
     if (partition->leader < 0 && weft_mutated("last_set_not_frozen")) return;
     partition->unsure |= bit;
 }
 
-// Its disk is another one: what it held is not there. The last set goes on without it, if there is anybody else in it.
+// Its disk is another one: what it held is not there. The last set goes on without it, if there is anybody else in it; if
+// there are leavers only, which lack what was committed without them, the best of these leads: a person said so.
 static void s_forget(struct weft_cluster_partition *partition, uint16_t bit)
 {
     uint16_t isr = weft_partition_isr_bits(partition);
     uint16_t rest = (uint16_t) ((isr | partition->eligible) & ~bit);
-    if (!((isr | partition->eligible) & bit) || !rest) return;
+    if (!((isr | partition->eligible) & bit)) return;
+    if (!rest) partition->unsure |= rest = partition->leavers;
+    if (!rest) return;
     weft_partition_isr_set(partition, isr & ~bit ? (uint16_t) (isr & ~bit) : rest);
     partition->eligible &= (uint16_t) ~(bit | weft_partition_isr_bits(partition));
     partition->unsure &= (uint16_t) ~bit;
@@ -48,10 +51,12 @@ static void s_started_in(weft_cluster_t *self, struct weft_cluster_topic *topic,
         if (!bit) continue;
         struct weft_cluster_edit edit = weft_cluster_edit_begin(topic, i);
         if (start->restarted) edit.restarted = start->broker;
-        if (start->replaced)
+        if (start->replaced) {
+            edit.lost = bit;
             s_forget(edit.partition, bit);
-        else if (start->restarted && !start->clean)
+        } else if (start->restarted && !start->clean) {
             s_doubt(edit.partition, bit);
+        }
         weft_cluster_edit_end(self, &edit);
     }
 }

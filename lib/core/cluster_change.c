@@ -87,6 +87,7 @@ weft_err_t weft_cluster_partition_changed(weft_cluster_t *self, weft_slice_t com
     uint16_t after = weft_partition_bits(partition, it.isr, it.isr_count);
     uint16_t damaged = weft_partition_bits(partition, it.damaged, it.damaged_count);
     partition->eligible = (uint16_t) ((partition->eligible | before) & ~after & ~damaged); // C7 is held at the end
+    edit.lost = damaged;
     s_isr_replace(partition, it.isr, it.isr_count);
     if (it.leader >= 0) weft_cluster_partition_lead(self, partition, it.leader);
     edit.changed = true; // its asker waits for the next partition epoch
@@ -149,7 +150,7 @@ static weft_err_t s_election_check(const weft_cluster_t *self, const struct weft
     if (!broker->alive) return weft_error_set(error, WEFT_ERR_NO_ELIGIBLE_LEADER, "broker %d is not alive", it->leader);
     if (!weft_id_equal(broker->incarnation, it->incarnation))
         return weft_error_set(error, WEFT_ERR_STALE_EPOCH, "broker %d has started again meanwhile", it->leader);
-    if (!it->unclean && !(bit & (weft_partition_isr_bits(partition) | partition->eligible)))
+    if (!it->unclean && !(bit & (weft_partition_isr_bits(partition) | partition->eligible | partition->leavers)))
         return weft_error_set(error, WEFT_ERR_NO_ELIGIBLE_LEADER,
                               "broker %d is not among the last in sync of partition %u", it->leader, it->partition);
     return WEFT_OK;
@@ -171,6 +172,7 @@ weft_err_t weft_cluster_leader_elected(weft_cluster_t *self, weft_slice_t comman
     if (partition->leader < 0 || !in_sync) { // its log is the partition's from now on; the others catch up with it
         s_isr_replace(partition, &it.leader, 1);
         partition->eligible = partition->unsure = 0;
+        edit.lost = UINT16_MAX;
     }
     weft_cluster_partition_lead(self, partition, it.leader);
     weft_cluster_edit_end(self, &edit);

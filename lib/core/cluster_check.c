@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
-// What is true of every cluster state (cluster.h, C1 to C9), and what can be counted in one.
+// What is true of every cluster state (cluster.h, C1 to C10), and what can be counted in one.
 //
 // The check asserts: our own apply made the state. A snapshot comes from a disk or a peer, so decoding asks the very
 // same question of each partition and refuses.
@@ -90,6 +90,10 @@ bool weft_cluster_partition_is_right(const weft_cluster_t *self, const struct we
     uint32_t all = (1u << partition->replica_count) - 1;
     if (((partition->eligible | partition->unsure) & ~all) || (isr & partition->eligible)) return false; // C7
     if (partition->unsure & ~(isr | partition->eligible)) return false;
+    if ((partition->leavers & (isr | partition->eligible | ~all)) ||
+        (partition->leavers == 0) != (partition->leavers_index == 0) || partition->leavers_index > self->index ||
+        (partition->leavers && weft_cluster_leavers_over(self, partition)))
+        return false;                                                        // C10
     if (partition->leader < 0) return !((isr | partition->eligible) & sure); // C3
     if (partition->unsure || (isr & ~sure) || !(weft_partition_bit(partition, partition->leader) & isr))
         return false; // C3
@@ -146,6 +150,7 @@ void weft_cluster_check(const weft_cluster_t *self)
         weft_assert(broker->id >= 0 && !weft_id_is_zero(broker->incarnation));
         weft_assert(broker->shard_count >= 1 && broker->shard_count <= WEFT_BROKER_SHARDS_MAX);
         weft_assert(!broker->stopping || broker->draining);
+        weft_assert(broker->heard_index <= self->index);
         s_check_counts(self, broker);
     }
 }

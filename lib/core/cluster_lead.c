@@ -44,7 +44,7 @@ uint16_t weft_partition_isr_bits(const struct weft_cluster_partition *partition)
     return weft_partition_bits(partition, partition->isr, partition->isr_count);
 }
 
-static uint32_t s_count(uint16_t bits)
+uint32_t weft_partition_count(uint16_t bits)
 {
     uint32_t count = 0;
     for (; bits; bits &= (uint16_t) (bits - 1)) count++;
@@ -125,7 +125,7 @@ static void s_settle(weft_cluster_t *self, const struct weft_cluster_topic *topi
         return;
     }
     uint16_t out = (uint16_t) ((isr | partition->eligible) & ~in & ~partition->unsure);
-    bool committing = s_count(in) >= weft_cluster_min_insync(topic, partition);
+    bool committing = weft_partition_count(in) >= weft_cluster_min_insync(topic, partition);
     if (weft_mutated("eligible_while_committing")) committing = false;
     partition->eligible = committing ? 0 : out; // C7
     partition->unsure = 0;
@@ -164,8 +164,8 @@ void weft_cluster_partition_lead(weft_cluster_t *self, struct weft_cluster_parti
     partition->leader = leader;
 }
 
-static uint16_t s_remap(const struct weft_cluster_partition *from, uint16_t bits,
-                        const struct weft_cluster_partition *to)
+uint16_t weft_partition_remap(const struct weft_cluster_partition *from, uint16_t bits,
+                              const struct weft_cluster_partition *to)
 {
     uint16_t mapped = 0;
     for (; bits; bits &= (uint16_t) (bits - 1)) mapped |= weft_partition_bit(to, s_broker_of(from, s_first(bits)));
@@ -183,8 +183,9 @@ void weft_cluster_partition_hold(weft_cluster_t *self, struct weft_cluster_parti
     for (uint8_t i = 0; i < before.replica_count; i++)
         weft_cluster_broker_find(self, before.replicas[i])->stored_count--;
     for (size_t i = 0; i < count; i++) weft_cluster_broker_find(self, replicas[i])->stored_count++;
-    partition->eligible = s_remap(&before, before.eligible, partition);
-    partition->unsure = s_remap(&before, before.unsure, partition);
+    partition->eligible = weft_partition_remap(&before, before.eligible, partition);
+    partition->unsure = weft_partition_remap(&before, before.unsure, partition);
+    partition->leavers = weft_partition_remap(&before, before.leavers, partition);
     weft_partition_isr_set(partition, weft_partition_isr_bits(partition));
 }
 
@@ -246,6 +247,7 @@ void weft_cluster_edit_end(weft_cluster_t *self, struct weft_cluster_edit *edit)
     struct weft_cluster_partition *partition = edit->partition;
     s_settle(self, edit->topic, partition, edit->restarted);
     s_complete(self, edit->topic, partition);
+    weft_cluster_leavers_settle(self, edit);
     bool again = edit->restarted >= 0 && edit->before.leader == edit->restarted; // C5
     if ((partition->leader != edit->before.leader || again) && !weft_mutated("leads_on_in_the_old_epoch"))
         partition->leader_epoch = s_epoch_next(partition->leader_epoch);

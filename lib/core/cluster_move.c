@@ -71,7 +71,8 @@ static weft_err_t s_drop_check(const struct weft_cluster_partition *partition, c
 {
     uint16_t kept = weft_partition_bits(partition, replicas->ids, replicas->count);
     uint16_t isr = weft_partition_isr_bits(partition);
-    bool good = partition->leader >= 0 ? (isr & kept) != 0 : !((isr | partition->eligible) & ~kept); // rule 4
+    bool good = partition->leader >= 0 ? (isr & kept) != 0
+                                       : !((isr | partition->eligible | partition->leavers) & ~kept); // rule 4
     if (good) return WEFT_OK;
     return weft_error_set(
         error, WEFT_ERR_NO_ELIGIBLE_LEADER,

@@ -57,7 +57,8 @@ static void s_fill_broker(weft_arena_t *arena, const struct weft_cluster_broker 
                                          .draining = broker->draining,
                                          .stopping = broker->stopping,
                                          .leaving = broker->leaving,
-                                         .sick = broker->sick};
+                                         .sick = broker->sick,
+                                         .heard_index = broker->heard_index};
     out->rack = weft_slice_text(broker->rack);
     out->version = weft_slice_text(broker->version);
     out->endpoints_count = broker->shard_count;
@@ -82,6 +83,8 @@ static void s_fill_partition(weft_arena_t *arena, const struct weft_cluster_part
                                             .isr_count = partition->isr_count};
     if (partition->eligible) out->eligible = s_ids_of(arena, partition, partition->eligible, &out->eligible_count);
     if (partition->unsure) out->unsure = s_ids_of(arena, partition, partition->unsure, &out->unsure_count);
+    if (partition->leavers) out->leavers = s_ids_of(arena, partition, partition->leavers, &out->leavers_count);
+    out->leavers_index = partition->leavers_index;
     const struct weft_cluster_moving *moving = partition->moving;
     if (!moving) return;
     out->target = s_ids(arena, moving->target, moving->target_count);
@@ -165,7 +168,8 @@ static bool s_take_broker(weft_cluster_t *self, const struct weft_snapshot_broke
 {
     if (weft_cluster_broker_check(it->id, it->incarnation, it->endpoints, it->endpoints_count, NULL) != WEFT_OK)
         return false;
-    if (weft_cluster_broker_find(self, it->id) || (it->stopping && !it->draining)) return false;
+    if (weft_cluster_broker_find(self, it->id) || (it->stopping && !it->draining) || it->heard_index > self->index)
+        return false;
     if (it->replica_endpoints_count && (it->replica_endpoints_count != it->endpoints_count ||
                                         weft_cluster_broker_check(it->id, it->incarnation, it->replica_endpoints,
                                                                   it->replica_endpoints_count, NULL) != WEFT_OK))
@@ -178,6 +182,7 @@ static bool s_take_broker(weft_cluster_t *self, const struct weft_snapshot_broke
     broker->stopping = it->stopping;
     broker->leaving = it->leaving;
     broker->sick = it->sick;
+    broker->heard_index = it->heard_index;
     weft_cluster_broker_describe(broker, it->rack, it->version, it->endpoints, it->endpoints_count,
                                  it->replica_endpoints_count ? it->replica_endpoints : NULL);
     return true;
@@ -207,18 +212,21 @@ static bool s_take_partition(weft_cluster_t *self, const struct weft_cluster_top
     if (weft_cluster_replicas_check(self, it->replicas, it->replicas_count, NULL) != WEFT_OK) return false;
     weft_cluster_partition_hold(self, out, it->replicas, it->replicas_count);
     if (!s_all_hold(out, it->isr, it->isr_count) || !s_all_hold(out, it->eligible, it->eligible_count) ||
-        !s_all_hold(out, it->unsure, it->unsure_count) || !s_all_hold(out, it->target, it->target_count) ||
-        !s_all_hold(out, it->origin, it->origin_count) || it->leader < -1 ||
-        (it->leader >= 0 && !weft_partition_bit(out, it->leader)))
+        !s_all_hold(out, it->unsure, it->unsure_count) || !s_all_hold(out, it->leavers, it->leavers_count) ||
+        !s_all_hold(out, it->target, it->target_count) || !s_all_hold(out, it->origin, it->origin_count) ||
+        it->leader < -1 || (it->leader >= 0 && !weft_partition_bit(out, it->leader)))
         return false;
     weft_cluster_partition_lead(self, out, it->leader);
     if (it->isr_count) memcpy(out->isr, it->isr, it->isr_count * sizeof it->isr[0]);
     out->isr_count = (uint8_t) it->isr_count;
     out->eligible = weft_partition_bits(out, it->eligible, it->eligible_count);
     out->unsure = weft_partition_bits(out, it->unsure, it->unsure_count);
+    out->leavers = weft_partition_bits(out, it->leavers, it->leavers_count);
+    out->leavers_index = it->leavers_index;
     out->leader_epoch = it->leader_epoch;
     out->partition_epoch = it->partition_epoch;
     s_take_moving(it, out);
+    weft_cluster_leavers_want(self, out);
     return weft_cluster_partition_is_right(self, topic, out);
 }
 

@@ -6,7 +6,7 @@
  * cluster.c owns the objects and the lookups, cluster_apply.c the dispatch and the commands on topics,
  * cluster_settings.c those on the cluster itself, cluster_brokers.c those on brokers, cluster_change.c those on one
  * partition's leader and in-sync set, cluster_move.c those on its replicas; cluster_lead.c has the rules that all of
- * them end with, cluster_check.c the invariants, cluster_snapshot.c the bytes. Everything below `operation` is the
+ * them end with, cluster_leavers.c who is needed though he left, cluster_check.c the invariants, cluster_snapshot.c the bytes. Everything below `operation` is the
  * replicated state; counts and maps derive from it and are rebuilt with it.
  */
 #ifndef WEFT_CORE_CLUSTER_STATE_H
@@ -140,6 +140,7 @@ struct weft_cluster_edit {
     struct weft_cluster_partition *partition;
     struct weft_cluster_partition before;
     int32_t restarted; // a broker that has a new incarnation, -1: none
+    uint16_t lost;     // bits of `before`: who leaves the sets and is known to have nothing that counts
     bool changed;      // also if nothing below looks different
 };
 struct weft_cluster_edit weft_cluster_edit_begin(struct weft_cluster_topic *topic, uint32_t number);
@@ -152,10 +153,24 @@ WEFT_MUST_USE weft_err_t weft_cluster_edit_find(weft_cluster_t *self, weft_id_t 
                                                 int32_t partition_epoch, struct weft_cluster_edit *out,
                                                 struct weft_error *error);
 
+// ---- who left lately (cluster_leavers.c)
+
+// The members of a set among the replicas of `to`.
+uint16_t weft_partition_remap(const struct weft_cluster_partition *from, uint16_t bits,
+                              const struct weft_cluster_partition *to);
+uint32_t weft_partition_count(uint16_t bits);
+// Behind a change: who left becomes a leaver, and leavers that are not needed are forgotten.
+void weft_cluster_leavers_settle(weft_cluster_t *self, struct weft_cluster_edit *edit);
+// Whether all that stayed were heard since the last of the leavers left.
+bool weft_cluster_leavers_over(const weft_cluster_t *self, const struct weft_cluster_partition *partition);
+// Those that stayed are to be heard.
+void weft_cluster_leavers_want(weft_cluster_t *self, const struct weft_cluster_partition *partition);
+
 // ---- commands
 
 weft_err_t weft_cluster_broker_registered(weft_cluster_t *self, weft_slice_t command, struct weft_error *error);
 weft_err_t weft_cluster_broker_fenced(weft_cluster_t *self, weft_slice_t command, struct weft_error *error);
+weft_err_t weft_cluster_broker_heard(weft_cluster_t *self, weft_slice_t command, struct weft_error *error);
 weft_err_t weft_cluster_broker_changed(weft_cluster_t *self, weft_slice_t command, struct weft_error *error);
 weft_err_t weft_cluster_broker_removed(weft_cluster_t *self, weft_slice_t command, struct weft_error *error);
 weft_err_t weft_cluster_partition_changed(weft_cluster_t *self, weft_slice_t command, struct weft_error *error);

@@ -172,6 +172,47 @@ static void test_coordinator_elections__a_damaged_one_is_not_eligible_either(voi
     assert_int_equal(s_partition(self, "orders", 0)->isr_count, 2);
 }
 
+// ---- who left lately
+
+static void test_coordinator_elections__who_died_together_is_waited_for_together(void **state)
+{
+    struct fixture *self = *state;
+    struct weft_elect_leader_reply reply;
+    s_cluster(self, 3);
+    s_topic_on(self, "orders", 1, 3, "1");
+    int32_t ids[3];
+    memcpy(ids, s_partition(self, "orders", 0)->replicas, sizeof ids);
+    weft_fake_world_advance(self->world, 2 * SECOND_US);
+    s_drain(self);
+    for (int i = 0; i < 3; i++) assert_ok(s_join(self, ids[i], 2, false));
+    const struct weft_cluster_partition *partition = s_partition(self, "orders", 0);
+    assert_int_equal(partition->leader, -1);
+    assert_int_equal(partition->isr_count, 1); // who was missed last
+    int32_t last = partition->isr[0], other = last % 3 + 1, third = 6 - last - other;
+    assert_ok(s_say(self, "orders", 0, &(struct said){.broker = last, .start = 2, .last_epoch = 0, .log_end = 42}));
+    assert_ok(s_say(self, "orders", 0, &(struct said){.broker = other, .start = 2, .last_epoch = 0, .log_end = 40}));
+    assert_int_equal(s_partition(self, "orders", 0)->leader, -1);
+    assert_err(s_elect(self, -1, false, &reply), WEFT_ERR_NO_ELIGIBLE_LEADER);
+    assert_non_null(strstr(self->error.text, "nothing durable is lost"));
+    assert_ok(s_say(self, "orders", 0, &(struct said){.broker = third, .start = 2, .last_epoch = 0, .log_end = 50}));
+    assert_int_equal(s_partition(self, "orders", 0)->leader, third);
+}
+
+static void test_coordinator_elections__those_that_are_heard_need_nobody_who_left(void **state)
+{
+    struct fixture *self = *state;
+    s_cluster(self, 3);
+    s_topic_on(self, "orders", 1, 3, "1");
+    LOSE_ALL_BUT(self, 1, 2);
+    const struct weft_cluster_partition *partition = s_partition(self, "orders", 0);
+    assert_int_equal(partition->isr_count, 2);
+    assert_int_equal(partition->leavers, 0);
+    uint64_t heard = s_broker(self, 2)->heard_index;
+    assert_true(heard > 0 && heard >= s_broker(self, 2)->wanted_index);
+    PASS(self, SECOND_US, 1, 2);
+    assert_int_equal(s_broker(self, 2)->heard_index, heard); // told once, when somebody waits for it
+}
+
 // ---- a person
 
 static void test_coordinator_elections__a_person_moves_a_leader_within_the_in_sync_set(void **state)
@@ -219,6 +260,8 @@ int main(void)
         TEST(test_coordinator_elections__when_all_are_damaged_a_person_decides),
         TEST(test_coordinator_elections__a_damaged_follower_leaves_and_a_damaged_leader_too),
         TEST(test_coordinator_elections__a_damaged_one_is_not_eligible_either),
+        TEST(test_coordinator_elections__who_died_together_is_waited_for_together),
+        TEST(test_coordinator_elections__those_that_are_heard_need_nobody_who_left),
         TEST(test_coordinator_elections__a_person_moves_a_leader_within_the_in_sync_set),
         TEST(test_coordinator_elections__unclean_says_what_may_be_lost),
     };

@@ -97,6 +97,18 @@ static inline weft_err_t s_fence(struct fixture *self, int32_t id, uint8_t incar
     return s_apply(self);
 }
 
+// It was alive when it had the state of that index; 0: of now.
+static inline weft_err_t s_heard(struct fixture *self, int32_t id, uint8_t incarnation, uint64_t index)
+{
+    struct weft_broker_heard_command it;
+    weft_broker_heard_command_init(&it);
+    it.broker_id = id;
+    it.incarnation = s_id(incarnation);
+    it.index = index ? index : weft_cluster_index(self->cluster);
+    weft_broker_heard_command_encode(&it, &self->command);
+    return s_apply(self);
+}
+
 // Every partition on the same replicas.
 static inline weft_err_t s_create(struct fixture *self, const char *name, uint8_t id, uint32_t partitions,
                                   int32_t *replicas, size_t count)

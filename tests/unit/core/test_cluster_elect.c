@@ -144,7 +144,9 @@ static void test_cluster_elect__the_only_one_that_can_have_anything_leads_at_onc
     struct fixture *self = *state;
     const struct weft_cluster_partition *partition = s_three(self);
     assert_int_equal(s_alter(self, 1, "1"), WEFT_OK);
-    for (int32_t i = 3; i >= 1; i--) assert_int_equal(s_fence(self, i, (uint8_t) i), WEFT_OK);
+    for (int32_t i = 3; i >= 2; i--) assert_int_equal(s_fence(self, i, (uint8_t) i), WEFT_OK);
+    assert_int_equal(s_heard(self, 1, 1, 0), WEFT_OK); // so the others have nothing that it lacks
+    assert_int_equal(s_fence(self, 1, 1), WEFT_OK);
     s_assert_sets(partition, -1, 1, 0, 0);
     assert_int_equal(s_register(self, 1, 11, false), WEFT_OK);
     s_assert_sets(partition, 1, 1, 0, 0);
@@ -432,7 +434,9 @@ static void test_cluster_elect__an_empty_disk_of_the_only_holder_is_refused(void
     const struct weft_cluster_partition *partition = s_three(self);
     for (int32_t i = 1; i <= 3; i++) assert_int_equal(s_register_with(self, i, (uint8_t) i, (uint8_t) i, false), 0);
     assert_int_equal(s_alter(self, 1, "1"), WEFT_OK); // so that nobody stays eligible
-    for (int32_t i = 3; i >= 1; i--) assert_int_equal(s_fence(self, i, (uint8_t) i), WEFT_OK);
+    for (int32_t i = 3; i >= 2; i--) assert_int_equal(s_fence(self, i, (uint8_t) i), WEFT_OK);
+    assert_int_equal(s_heard(self, 1, 1, 0), WEFT_OK);
+    assert_int_equal(s_fence(self, 1, 1), WEFT_OK);
     s_assert_sets(partition, -1, 1, 0, 0);
     assert_int_equal(s_register_with(self, 1, 11, 21, false), WEFT_ERR_DATA_MISSING);
     assert_non_null(strstr(self->error.text, "t/0"));

@@ -61,6 +61,9 @@ static void test_cluster_lead__leadership_moves_to_a_live_in_sync_replica(void *
     assert_int_equal(s_register(self, 1, 4, false), WEFT_OK); // unclean: what it had is in doubt
     assert_int_equal(partition->leader, 3);
     assert_int_equal(partition->eligible, 0);
+    assert_int_equal(partition->leavers, 3);
+    assert_int_equal(s_heard(self, 3, 3, 0), WEFT_OK); // it had all when the others were gone
+    assert_int_equal(partition->leavers, 0);
     assert_int_equal(s_fence(self, 3, 3), WEFT_OK);
     assert_int_equal(partition->leader, -1); // alive, but not in sync: may not lead
     assert_int_equal(s_register(self, 2, 5, true), WEFT_OK);

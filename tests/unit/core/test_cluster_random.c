@@ -224,6 +224,16 @@ static void s_put_broker_changed(struct world *self)
     weft_broker_changed_command_encode(&it, &self->fixture->command);
 }
 
+static void s_put_heard(struct world *self)
+{
+    struct weft_broker_heard_command it;
+    weft_broker_heard_command_init(&it);
+    it.broker_id = s_any(self);
+    it.incarnation = s_id(self->incarnations[it.broker_id]);
+    it.index = weft_cluster_index(self->fixture->cluster) - s_below(self, 20);
+    if (weft_cluster_index(self->fixture->cluster) > 20) weft_broker_heard_command_encode(&it, &self->fixture->command);
+}
+
 static void s_put_removed(struct world *self)
 {
     struct weft_broker_removed_command it;
@@ -281,6 +291,8 @@ static void s_put(struct world *self)
     case 16: s_put_broker_changed(self); break;
     case 17: s_put_removed(self); break;
     case 18: s_put_cluster(self); break;
+    case 19:
+    case 20: s_put_heard(self); break;
     default: s_put_changed(self); break;
     }
 }
@@ -319,6 +331,14 @@ static uint32_t s_frozen(const struct weft_cluster_partition *it)
     return frozen;
 }
 
+static uint32_t s_leavers(const struct weft_cluster_partition *it)
+{
+    uint32_t leavers = 0;
+    for (uint8_t i = 0; i < it->replica_count; i++)
+        if (it->leavers & (1u << i)) leavers |= 1u << it->replicas[i];
+    return leavers;
+}
+
 static void s_compare(struct world *self, struct before before[TOPICS][PARTITIONS])
 {
     for (size_t t = 0; t < TOPICS; t++) {
@@ -334,7 +354,9 @@ static void s_compare(struct world *self, struct before before[TOPICS][PARTITION
             bool sets = s_frozen(is) != s_frozen(was) || is->isr_count != was->isr_count || is->unsure != was->unsure ||
                         is->replica_count != was->replica_count;
             if (!same || sets) assert_true(is->partition_epoch > was->partition_epoch);
-            if (was->leader < 0 && is->leader < 0) assert_int_equal(s_frozen(is), s_frozen(was)); // rule 4
+            if (was->leader >= 0 || is->leader >= 0) continue;
+            assert_int_equal(s_frozen(is), s_frozen(was)); // rule 4
+            assert_int_equal(s_leavers(is), s_leavers(was));
         }
     }
 }

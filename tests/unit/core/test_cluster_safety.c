@@ -7,7 +7,9 @@
 // while they live, stop cleanly, are killed, lose power and with it what they had not synced; replicas are moved,
 // min.insync changes, brokers drain and fall sick. After every step the leader of the newest epoch that acts must have
 //     - every record that was acknowledged as durable, whatever was lost;
-//     - every record that was acknowledged as committed, as long as fewer brokers stopped uncleanly than min_insync.
+//     - every record that was acknowledged as committed, as long as fewer brokers stopped uncleanly than min_insync;
+//     - with one broker whose machine keeps its power: every record that was committed with it, until it had left and all
+//       that stayed had heard so while they lived.
 // And when all brokers are back, the partition has a leader again.
 #include "cluster_fixture.h"
 
@@ -22,6 +24,7 @@ struct entry {
 
 // What a node knows of the partition at some index.
 struct view {
+    uint64_t index;
     int32_t leader, leader_epoch, partition_epoch;
     unsigned replicas, isr; // bits of broker ids
     uint32_t min_insync;
@@ -48,6 +51,10 @@ struct broker {
     int32_t led_epoch; // in which it leads, or led, and what it had when it began
     size_t inherited_end;
     size_t committed, durable; // what it acknowledged in this run
+    uint8_t beat_incarnation;  // its last heartbeat
+    uint64_t beat_index;
+    bool whole;          // lost nothing since it came to those that had all
+    uint64_t seen_index; // highest state that it took up while it was
 };
 
 struct ask {
@@ -73,6 +80,10 @@ struct world {
     uint64_t slow;        // of so many turns of a disk one syncs
     int32_t newest_epoch; // in which anybody led
     bool elected_any;
+    int32_t keeper;      // never loses power; NONE: nobody
+    bool kept[LOG_MAX];  // committed with it, so not to be lost
+    uint64_t left_index; // since when it and everybody else who left is gone from those that had all; 0: it is not
+    unsigned had_all;    // in sync or eligible, as bits of broker ids
 };
 
 static uint64_t s_below(struct world *self, uint64_t bound)
@@ -87,13 +98,53 @@ static const struct weft_cluster_partition *s_now(struct world *self)
     return s_partition(self->fixture, 1, 0);
 }
 
+static bool s_is_candidate(const struct weft_cluster_partition *it, int32_t id)
+{
+    for (uint8_t i = 0; i < it->isr_count; i++)
+        if (it->isr[i] == id) return true;
+    for (uint8_t i = 0; i < it->replica_count; i++)
+        if (it->replicas[i] == id && ((it->eligible | it->leavers) & (1u << i))) return true;
+    return false;
+}
+
+// The state as decided; what its own rule about leavers makes of it is not asked.
+static void s_follow_keeper(struct world *self, const struct weft_cluster_partition *it)
+{
+    unsigned had_all = 0, replicas = 0;
+    for (uint8_t i = 0; i < it->isr_count; i++) had_all |= 1u << it->isr[i];
+    for (uint8_t i = 0; i < it->replica_count; i++) {
+        replicas |= 1u << it->replicas[i];
+        if (it->eligible & (1u << i)) had_all |= 1u << it->replicas[i];
+    }
+    for (int32_t i = 0; i < BROKERS; i++)
+        if (had_all & ~self->had_all & 1u << i) self->brokers[i].whole = true;
+    bool stays = self->keeper >= 0 && (had_all & 1u << self->keeper);
+    if (stays)
+        self->left_index = 0;
+    else if (self->left_index == 0 || (self->had_all & ~had_all))
+        self->left_index = weft_cluster_index(self->fixture->cluster);
+    self->had_all = had_all;
+    if (self->keeper < 0 || !(replicas & 1u << self->keeper)) memset(self->kept, 0, sizeof self->kept); // moved away
+}
+
+// All that stayed lived on when the keeper had left: from now on they are the in-sync set, and all may die.
+static void s_release_keeper(struct world *self)
+{
+    if (self->left_index == 0 || s_now(self)->leader < 0) return;
+    for (int32_t i = 0; i < BROKERS; i++)
+        if ((self->had_all & 1u << i) && self->brokers[i].seen_index < self->left_index) return;
+    memset(self->kept, 0, sizeof self->kept);
+}
+
 static void s_remember(struct world *self)
 {
     const struct weft_cluster_topic *topic = weft_cluster_topic(self->fixture->cluster, s_id(1));
     const struct weft_cluster_partition *it = &topic->partitions[0];
     assert_true(self->history_count < HISTORY_MAX);
     struct view *view = &self->history[self->history_count++];
-    *view = (struct view){.leader = it->leader,
+    s_follow_keeper(self, it);
+    *view = (struct view){.index = weft_cluster_index(self->fixture->cluster),
+                          .leader = it->leader,
                           .leader_epoch = it->leader_epoch,
                           .partition_epoch = it->partition_epoch,
                           .min_insync = weft_cluster_min_insync(topic, it)};
@@ -122,6 +173,8 @@ static void s_know(struct world *self, int32_t id, size_t index)
 {
     struct broker *broker = &self->brokers[id];
     broker->view = index;
+    uint64_t seen = self->history[index].index;
+    if (broker->whole && seen > broker->seen_index) broker->seen_index = seen;
     if (!s_leads(self, id) || broker->led_epoch == s_view(self, id)->leader_epoch) return;
     broker->led_epoch = s_view(self, id)->leader_epoch;
     broker->inherited_end = broker->end;
@@ -173,7 +226,8 @@ static void s_crash(struct world *self, int32_t id, bool power)
     if (!broker->up) return;
     self->unclean_stops++;
     broker->up = broker->clean = false;
-    if (power) broker->end = broker->synced + s_below(self, broker->end - broker->synced + 1);
+    if (power && id != self->keeper) broker->whole = false;
+    if (power && id != self->keeper) broker->end = broker->synced + s_below(self, broker->end - broker->synced + 1);
 }
 
 // ---- replication
@@ -264,9 +318,10 @@ static void s_acknowledge(struct world *self, int32_t id)
             self->acknowledged_end = i + 1;
         }
         struct entry *told = &self->acknowledged[i];
-        if (told->epoch || gentle) assert_int_equal(told->value, self->brokers[id].log[i].value); // I6
+        if (told->epoch || gentle || self->kept[i]) assert_int_equal(told->value, self->brokers[id].log[i].value); // I6
         told->value = self->brokers[id].log[i].value;
         if (i < durable) told->epoch = 1;
+        if (self->keeper >= 0 && (s_counted(self, id) & 1u << self->keeper)) self->kept[i] = true;
     }
 }
 
@@ -335,15 +390,18 @@ static void s_elect_reported(struct world *self)
     int32_t best = NONE;
     for (uint8_t i = 0; i < partition->replica_count; i++) {
         int32_t id = partition->replicas[i];
-        bool frozen = (partition->eligible >> i) & 1;
-        for (uint8_t j = 0; j < partition->isr_count; j++) frozen = frozen || partition->isr[j] == id;
-        if (!frozen) continue;
+        if (!s_is_candidate(partition, id)) continue;
         const struct broker *broker = &self->brokers[id];
         if (!broker->up || !broker->registered || !weft_cluster_broker(self->fixture->cluster, id)->alive) return;
         const struct broker *so_far = best < 0 ? NULL : &self->brokers[best];
         int32_t epoch = broker->end ? broker->log[broker->end - 1].epoch : NONE;
         int32_t best_epoch = so_far && so_far->end ? so_far->log[so_far->end - 1].epoch : NONE;
         if (!so_far || epoch > best_epoch || (epoch == best_epoch && broker->end > so_far->end)) best = id;
+    }
+    for (size_t i = 0; i < self->acknowledged_end; i++) {
+        if (!self->kept[i]) continue;
+        assert_true(i < self->brokers[best].end);
+        assert_int_equal(self->brokers[best].log[i].value, self->acknowledged[i].value);
     }
     assert_int_equal(s_elect(self->fixture, 1, best, self->brokers[best].incarnation, false), WEFT_OK);
     s_remember(self);
@@ -366,6 +424,18 @@ static void s_order(struct world *self)
     s_remember(self);
 }
 
+// Heartbeats come late, also from those that are dead by then.
+static void s_beat(struct world *self, int32_t id)
+{
+    struct broker *broker = &self->brokers[id];
+    if (broker->up && broker->registered) {
+        broker->beat_incarnation = broker->incarnation;
+        broker->beat_index = s_view(self, id)->index;
+    }
+    if (s_below(self, 2) && broker->beat_index)
+        (void) s_heard(self->fixture, id, broker->beat_incarnation, broker->beat_index);
+}
+
 static void s_fence_one(struct world *self, int32_t id)
 {
     uint8_t incarnation = weft_cluster_broker(self->fixture->cluster, id)->incarnation.bytes[15];
@@ -377,6 +447,7 @@ static void s_fence_one(struct world *self, int32_t id)
 
 static void s_check_world(struct world *self)
 {
+    s_release_keeper(self);
     int32_t leader = NONE;
     for (int32_t i = 0; i < BROKERS; i++)
         if (s_leads(self, i) && (leader < 0 || s_view(self, i)->leader_epoch > s_view(self, leader)->leader_epoch))
@@ -386,7 +457,7 @@ static void s_check_world(struct world *self)
     const struct broker *broker = &self->brokers[leader];
     bool gentle = self->unclean_stops < self->lowest_min;
     for (size_t i = 0; i < self->acknowledged_end; i++) {
-        if (!self->acknowledged[i].epoch && !gentle) continue;
+        if (!self->acknowledged[i].epoch && !gentle && !self->kept[i]) continue;
         assert_true(i < broker->end);
         assert_int_equal(broker->log[i].value, self->acknowledged[i].value);
     }
@@ -415,7 +486,7 @@ static void s_step(struct world *self)
         s_check_world(self);
         return;
     }
-    switch (s_below(self, 24)) {
+    switch (s_below(self, 26)) {
     case 0: s_start(self, id); break;
     case 1:
     case 2: s_join(self, id); break;
@@ -435,6 +506,8 @@ static void s_step(struct world *self)
     case 14:
     case 15:
     case 16: s_acknowledge(self, id); break;
+    case 17:
+    case 18: s_beat(self, id); break;
     default: s_replicate(self, id); break;
     }
     s_check_world(self);
@@ -453,13 +526,17 @@ static void s_heal(struct world *self)
     s_check_world(self);
 }
 
-static void s_run(uint64_t seed, bool gentle, int steps, size_t *acknowledged, size_t *elected)
+enum mode { DURABLE, GENTLE, KEEPER };
+
+static void s_run(uint64_t seed, enum mode mode, int steps, size_t *acknowledged, size_t *elected)
 {
+    bool gentle = mode == GENTLE;
     struct world *self = weft_calloc(1, sizeof *self);
     s_setup((void **) &self->fixture);
     self->history = weft_calloc(HISTORY_MAX, sizeof *self->history);
     weft_rand_init(&self->rand, seed);
     self->lowest_min = 3;
+    self->keeper = mode == KEEPER ? (int32_t) s_below(self, BROKERS) : NONE;
     self->unclean_max = gentle ? 2 : UINT32_MAX;
     self->slow = 1 + s_below(self, 10);
     self->calm = 3 + s_below(self, s_below(self, 2) ? 20 : 120);
@@ -482,14 +559,14 @@ static void s_run(uint64_t seed, bool gentle, int steps, size_t *acknowledged, s
     free(self);
 }
 
-static void s_runs(bool gentle)
+static void s_runs(enum mode mode)
 {
     const char *wanted = getenv("WEFT_SAFETY_RUNS"), *first = getenv("WEFT_SAFETY_SEED");
     uint64_t runs = wanted ? strtoull(wanted, NULL, 10) : 1500, from = first ? strtoull(first, NULL, 10) : 1;
     size_t acknowledged = 0, elected = 0;
     for (uint64_t i = from; i < from + runs; i++) {
         if (first) print_message("seed %llu\n", (unsigned long long) i);
-        s_run(i, gentle, 1500, &acknowledged, &elected);
+        s_run(i, mode, 1500, &acknowledged, &elected);
     }
     print_message("%llu runs: %zu records acknowledged, %zu runs with an election by reports\n",
                   (unsigned long long) runs, acknowledged, elected);
@@ -499,13 +576,19 @@ static void s_runs(bool gentle)
 static void test_cluster_safety__what_was_durable_is_never_lost(void **state)
 {
     (void) state;
-    s_runs(false);
+    s_runs(DURABLE);
 }
 
 static void test_cluster_safety__what_was_committed_survives_all_but_one_of_the_in_sync(void **state)
 {
     (void) state;
-    s_runs(true);
+    s_runs(GENTLE);
+}
+
+static void test_cluster_safety__one_machine_that_keeps_its_power_is_enough(void **state)
+{
+    (void) state;
+    s_runs(KEEPER);
 }
 
 int main(void)
@@ -513,6 +596,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_cluster_safety__what_was_durable_is_never_lost),
         cmocka_unit_test(test_cluster_safety__what_was_committed_survives_all_but_one_of_the_in_sync),
+        cmocka_unit_test(test_cluster_safety__one_machine_that_keeps_its_power_is_enough),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,9 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LOSSES_MAX 64
-// A replica that the coordinators add to a set has been caught up with for a while: what its machine lost in between counts.
-#define JOINING_US INT64_C(10000000)
 #define HEAD_BYTES_MAX 96
 #define VALUE_BYTES_MAX 8192
 
@@ -24,23 +21,9 @@ struct slot {
     struct sim_record *final; // what stands there in the end
 };
 
-static bool s_strict; // what a machine lost before a set was decided does not count for it
-
-struct set { // in sync or eligible, from a decision to the next one
-    int64_t from_us;
-    uint32_t members;
-    int64_t joined_us[SIM_BROKERS_MAX + 1]; // of members
-};
-
-struct losses { // when a broker's machine lost what it had not synced, or everything
-    int64_t us[LOSSES_MAX];
-    size_t count;
-};
-
 struct partition {
-    struct set *sets;
-    size_t set_count;
-    uint32_t leaders; // all that ever were
+    struct sim_chain had_all, candidates; // in sync or eligible; and those with the leavers
+    uint32_t leaders;                     // all that ever were
     bool unclean, retained;
     struct slot *slots;
     size_t slot_count; // known offsets are below
@@ -66,7 +49,7 @@ struct sim_history {
     struct partition partitions[SIM_TOPICS_MAX][SIM_PARTITIONS_MAX];
     bool fickle[SIM_TOPICS_MAX];
     int64_t topic_deleted_us[SIM_TOPICS_MAX]; // last asked for; -1: never
-    struct losses power[SIM_BROKERS_MAX + 1], data[SIM_BROKERS_MAX + 1];
+    struct sim_losses power[SIM_BROKERS_MAX + 1], data[SIM_BROKERS_MAX + 1];
     struct writer *writers;
     size_t writer_count;
     struct sim_history_stats stats;
@@ -76,11 +59,6 @@ static struct lane *s_lane_of(const sim_history_t *self, size_t number) // of al
 {
     struct writer *writer = &self->writers[number / (SIM_TOPICS_MAX * SIM_PARTITIONS_MAX)];
     return &writer->lanes[number / SIM_PARTITIONS_MAX % SIM_TOPICS_MAX][number % SIM_PARTITIONS_MAX];
-}
-
-void sim_history_strict(bool on)
-{
-    s_strict = on;
 }
 
 sim_history_t *sim_history_new(void)
@@ -101,7 +79,8 @@ void sim_history_destroy(sim_history_t **self_p)
     for (int t = 0; t < SIM_TOPICS_MAX; t++) {
         for (int p = 0; p < SIM_PARTITIONS_MAX; p++) {
             free(self->partitions[t][p].slots);
-            free(self->partitions[t][p].sets);
+            sim_chain_fini(&self->partitions[t][p].had_all);
+            sim_chain_fini(&self->partitions[t][p].candidates);
         }
     }
     free(self);
@@ -134,25 +113,17 @@ void sim_history_retained(sim_history_t *self, int topic, int partition)
 }
 
 void sim_history_decided(sim_history_t *self, int topic, int partition, int64_t now_us, int32_t leader,
-                         uint32_t members)
+                         uint32_t had_all, uint32_t leavers)
 {
     struct partition *at = &self->partitions[topic][partition];
     if (leader >= 0) at->leaders |= UINT32_C(1) << leader;
-    const struct set *last = at->set_count > 0 ? &at->sets[at->set_count - 1] : NULL;
-    if (last != NULL && last->members == members) return;
-    struct set set = {.from_us = now_us, .members = members};
-    for (int i = 0; i <= SIM_BROKERS_MAX; i++) {
-        bool was = last != NULL && (last->members & UINT32_C(1) << i) != 0;
-        set.joined_us[i] = was ? last->joined_us[i] : now_us;
-    }
-    at->sets = weft_realloc(at->sets, (at->set_count + 1) * sizeof *at->sets);
-    at->sets[at->set_count++] = set;
+    sim_chain_add(&at->had_all, now_us, had_all);
+    sim_chain_add(&at->candidates, now_us, had_all | leavers);
 }
 
 bool sim_history_only_on(const sim_history_t *self, int topic, int partition, int32_t broker)
 {
-    const struct partition *at = &self->partitions[topic][partition];
-    return at->set_count > 0 && at->sets[at->set_count - 1].members == UINT32_C(1) << broker;
+    return sim_chain_now(&self->partitions[topic][partition].had_all) == UINT32_C(1) << broker;
 }
 
 void sim_history_unclean(sim_history_t *self, int topic, int partition)
@@ -171,50 +142,23 @@ void sim_history_topic_deleted(sim_history_t *self, int topic, int64_t asked_us)
     self->topic_deleted_us[topic] = asked_us;
 }
 
-static void s_lost(struct losses *losses, int64_t now_us)
-{
-    if (losses->count == LOSSES_MAX) // one slot stands for all later ones: never stricter than the truth
-        losses->us[LOSSES_MAX - 1] = now_us;
-    else
-        losses->us[losses->count++] = now_us;
-}
-
 void sim_history_power_lost(sim_history_t *self, int32_t broker, int64_t now_us)
 {
-    s_lost(&self->power[broker], now_us);
+    sim_losses_add(&self->power[broker], now_us);
 }
 
 void sim_history_data_lost(sim_history_t *self, int32_t broker, int64_t now_us)
 {
-    s_lost(&self->power[broker], now_us);
-    s_lost(&self->data[broker], now_us);
+    sim_losses_add(&self->power[broker], now_us);
+    sim_losses_add(&self->data[broker], now_us);
 }
 
-static bool s_lost_between(const struct losses *losses, int64_t from_us, int64_t to_us)
+// Is a record that was sent and, as far as anybody was told, committed by then, gone with the machines that had it?
+static bool s_all_lost(const struct partition *at, const struct sim_losses *losses, const struct sim_record *record)
 {
-    for (size_t i = 0; i < losses->count; i++) {
-        if (losses->us[i] >= from_us && losses->us[i] <= to_us) return true;
-    }
-    return false;
-}
-
-// Did every member of a set that was in force since then suffer such a loss since then, as a member?
-static bool s_all_lost(const struct partition *at, const struct losses *losses, int64_t since_us)
-{
-    for (size_t i = 0; i < at->set_count; i++) {
-        const struct set *set = &at->sets[i];
-        int64_t to_us = i + 1 < at->set_count ? at->sets[i + 1].from_us : INT64_MAX;
-        if (to_us < since_us) continue;
-        bool all = true;
-        for (int broker = 0; broker <= SIM_BROKERS_MAX && all; broker++) {
-            if ((set->members & UINT32_C(1) << broker) == 0) continue;
-            bool joins = set->joined_us[broker] == set->from_us;
-            int64_t from_us = s_strict && !joins ? set->from_us : set->joined_us[broker] - JOINING_US;
-            all = s_lost_between(&losses[broker], from_us > since_us ? from_us : since_us, to_us);
-        }
-        if (all) return true;
-    }
-    return false;
+    int64_t committed_us = record->committed_us > 0 ? record->committed_us : INT64_MAX;
+    return sim_chain_lost(&at->had_all, losses, record->sent_us, committed_us) ||
+           sim_chain_lost(&at->candidates, losses, record->sent_us, committed_us);
 }
 
 static bool s_leader_lost(const sim_history_t *self, const struct partition *at, int64_t since_us)
@@ -222,7 +166,7 @@ static bool s_leader_lost(const sim_history_t *self, const struct partition *at,
     if ((at->leaders & (at->leaders - 1)) != 0) return true; // more than one has led
     for (int broker = 0; broker <= SIM_BROKERS_MAX; broker++) {
         bool led = (at->leaders & UINT32_C(1) << broker) != 0;
-        if (led && s_lost_between(&self->power[broker], since_us, INT64_MAX)) return true;
+        if (led && sim_losses_between(&self->power[broker], since_us, INT64_MAX)) return true;
     }
     return false;
 }
@@ -288,9 +232,9 @@ static struct slot *s_slot(struct partition *partition, int64_t offset)
 static bool s_excused(const sim_history_t *self, const struct sim_record *record, enum sim_promise promise)
 {
     const struct partition *at = &self->partitions[record->topic][record->partition];
-    if (at->unclean || s_all_lost(at, self->data, record->sent_us)) return true;
+    if (at->unclean || s_all_lost(at, self->data, record)) return true;
     if (promise == SIM_PROMISE_DURABLE) return false;
-    if (s_all_lost(at, self->power, record->sent_us)) return true;
+    if (s_all_lost(at, self->power, record)) return true;
     return promise < SIM_PROMISE_COMMITTED && s_leader_lost(self, at, record->sent_us);
 }
 
@@ -301,13 +245,14 @@ static const char *s_promise_name(enum sim_promise promise)
 }
 
 static void s_learn(sim_history_t *self, const char *who, struct sim_record *record, int64_t offset,
-                    enum sim_promise promise)
+                    enum sim_promise promise, int64_t now_us)
 {
     if (self->fickle[record->topic]) return;
     if (offset < 0 || offset > 100000000) {
         sim_history_violate(self, "I2: %s names offset %lld", who, (long long) offset);
         return;
     }
+    if (promise >= SIM_PROMISE_COMMITTED && record->committed_us == 0) record->committed_us = now_us;
     struct slot *slot = s_slot(&self->partitions[record->topic][record->partition], offset);
     if (slot->record == record) {
         if (promise > slot->promise) slot->promise = promise;
@@ -401,7 +346,7 @@ void sim_history_acked(sim_history_t *self, struct sim_record *record, int64_t o
     if (promise == SIM_PROMISE_NONE || offset < 0) return; // "written before, too long ago to tell where"
     char who[64];
     snprintf(who, sizeof who, "the answer to writer %u", record->producer);
-    s_learn(self, who, record, offset, promise);
+    s_learn(self, who, record, offset, promise, now_us);
 }
 
 void sim_history_failed(sim_history_t *self, struct sim_record *record, bool maybe_applied)
@@ -434,7 +379,6 @@ uint64_t sim_history_unanswered(const sim_history_t *self, uint32_t producer)
 void sim_history_read(sim_history_t *self, const char *reader, int topic, const struct weft_record_view *view,
                       bool durable, int64_t now_us)
 {
-    (void) now_us;
     struct sim_record *record = s_record_of(self, topic, view->partition, view->value);
     if (record == NULL) {
         sim_history_violate(self, "I2: %s read %zu bytes at topic %d partition %d offset %lld that nobody sent", reader,
@@ -445,7 +389,7 @@ void sim_history_read(sim_history_t *self, const char *reader, int topic, const 
     bool known = (size_t) view->offset < partition->slot_count && partition->slots[view->offset].record == record;
     self->stats.read++;
     if (known) self->stats.read_again++;
-    s_learn(self, reader, record, view->offset, durable ? SIM_PROMISE_DURABLE : SIM_PROMISE_COMMITTED);
+    s_learn(self, reader, record, view->offset, durable ? SIM_PROMISE_DURABLE : SIM_PROMISE_COMMITTED, now_us);
 }
 
 void sim_history_delete(sim_history_t *self, int topic, int partition, int64_t before, bool done)
@@ -468,8 +412,16 @@ bool sim_history_may_skip(const sim_history_t *self, int topic, int partition, i
 
 bool sim_history_may_diverge(const sim_history_t *self, int topic, int partition, bool durable)
 {
-    const struct partition *at = &self->partitions[topic][partition];
-    return at->unclean || s_all_lost(at, durable ? self->data : self->power, 0);
+    if (self->partitions[topic][partition].unclean) return true;
+    for (size_t i = 0; i < self->writer_count; i++) {
+        const struct lane *lane = &self->writers[i].lanes[topic][partition];
+        for (size_t j = 0; j < lane->count; j++) {
+            const struct sim_record *record = lane->records[j];
+            if (record->committed_us == 0) continue;
+            if (s_excused(self, record, durable ? SIM_PROMISE_DURABLE : SIM_PROMISE_COMMITTED)) return true;
+        }
+    }
+    return false;
 }
 
 int64_t sim_history_committed_end(const sim_history_t *self, int topic, int partition)
@@ -494,7 +446,7 @@ void sim_history_final_begin(sim_history_t *self, int topic, int partition, int6
         sim_history_violate(self, "I1: topic %d partition %d begins at %lld, though nobody deleted above %lld", topic,
                             partition, (long long) log_start, (long long) at->deleted_asked);
     }
-    if (log_start < at->deleted_done && !at->unclean && !s_all_lost(at, self->data, 0)) {
+    if (log_start < at->deleted_done && !at->unclean && !sim_chain_lost(&at->had_all, self->data, 0, INT64_MAX)) {
         sim_history_violate(self, "topic %d partition %d begins at %lld, though all below %lld was deleted", topic,
                             partition, (long long) log_start, (long long) at->deleted_done);
     }

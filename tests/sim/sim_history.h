@@ -4,7 +4,8 @@
  *
  * For each partition it keeps the truth: which record stands at which offset, as first learnt from an answer or a read, and how firmly (DESIGN.md
  * section 5). *Durable* truth (an answer or a read at level durable) holds for ever. *Committed* truth holds until all machines of an in-sync set that
- * was in force lost power after the record was sent: one that keeps it is enough. What a *leader* alone acknowledged holds while nobody else leads and its
+ * was in force lost power after the record was sent: one that keeps it is enough. What they lost before somebody left the set does not count: those who
+ * die at once are missed one after the other, and the last of them is not all that is left (sim_sets.h). What a *leader* alone acknowledged holds while nobody else leads and its
  * machine keeps its power. A person's unclean election ends all promises for its partition.
  *
  * A record's value tells who it is and is filled from its name, so that any byte that is not its own shows.
@@ -13,12 +14,12 @@
 #define WEFT_TESTS_SIM_HISTORY_H
 
 #include "../../lib/base/bytes.h"
+#include "sim_sets.h"
 
 #include <weft/record.h>
 
 #define SIM_TOPICS_MAX 4
 #define SIM_PARTITIONS_MAX 4
-#define SIM_BROKERS_MAX 6
 
 enum sim_fate { SIM_SENT, SIM_ACKED, SIM_NOT_APPLIED, SIM_MAYBE_APPLIED };
 enum sim_promise { SIM_PROMISE_NONE, SIM_PROMISE_LEADER, SIM_PROMISE_COMMITTED, SIM_PROMISE_DURABLE };
@@ -28,8 +29,8 @@ struct sim_record {
     uint8_t topic, partition;
     enum sim_fate fate;
     uint32_t value_bytes;
-    int64_t sent_us, acked_us, offset;
-    uint32_t final_count; // times it stands in the final log
+    int64_t sent_us, acked_us, committed_us, offset; // committed_us: when somebody was first told; 0: never
+    uint32_t final_count;                            // times it stands in the final log
 };
 
 struct sim_writer { // what is known of a producer
@@ -44,9 +45,6 @@ struct sim_history_stats {
 };
 
 sim_history_t *sim_history_new(void);
-// For all that are made: a set that shrank to members whose machines had lost power before it did excuses nothing. Not so by default: who dies at
-// once is missed one after the other, and the set that was in force when they died is not the one that is left.
-void sim_history_strict(bool on);
 void sim_history_destroy(sim_history_t **self_p);
 
 // The first thing that went wrong, NULL while nothing did.
@@ -56,9 +54,10 @@ const struct sim_history_stats *sim_history_stats(const sim_history_t *self);
 
 // Whether retention may delete from it.
 void sim_history_retained(sim_history_t *self, int topic, int partition);
-// What was decided about a partition (brokers as bits): the leader (-1: none), and who has all that is committed: in sync, or eligible.
+// What was decided about a partition (brokers as bits): the leader (-1: none), who has all that is committed (in sync, or eligible), and who left
+// these lately and is still a candidate.
 void sim_history_decided(sim_history_t *self, int topic, int partition, int64_t now_us, int32_t leader,
-                         uint32_t members);
+                         uint32_t had_all, uint32_t leavers);
 // A person let a replica lead that may lack what was promised.
 void sim_history_unclean(sim_history_t *self, int topic, int partition);
 bool sim_history_only_on(const sim_history_t *self, int topic, int partition, int32_t broker); // in sync is nobody else

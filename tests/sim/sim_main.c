@@ -290,8 +290,7 @@ static int s_single(const struct options *options)
 static int s_usage(void)
 {
     fprintf(stderr, "usage: weft_sim [--seeds N] [--from S] [--seed N] [--trace | --messages] [--minutes M] [--jobs J] "
-                    "[--strict] [--list "
-                    "FILE] [--verbose]\n");
+                    "[--list FILE] [--verbose]\n");
     return 2;
 }
 
@@ -303,8 +302,6 @@ static bool s_parse(int argc, char **argv, struct options *options)
             options->trace = true;
         else if (strcmp(argv[i], "--messages") == 0)
             options->messages = true;
-        else if (strcmp(argv[i], "--strict") == 0)
-            sim_history_strict(true);
         else if (strcmp(argv[i], "--verbose") == 0)
             options->verbose = true;
         else if (strcmp(argv[i], "--hunt") == 0)

@@ -13,9 +13,10 @@ const char *const sim_mutations_often[] = {
     "leads_on_in_the_old_epoch", // core: no new leader epoch at a new start (rule 2)
     "election_ignores_the_in_sync_set", // core: any live replica leads when the last in sync are lost (rule 4)
     "unclean_restart_stays_in_sync",    // core: who lost power stays in sync and eligible (rules 2, 4)
-    "eligible_while_committing",  // core: who left the in-sync set may lead though records are committed without it
-    "truncate_by_watermark",      // core: a new follower cuts its log to what it knows as committed (KIP-101)
-    "marks_below_min_insync",     // core: marks go on with fewer than min.insync (KIP-966)
+    "eligible_while_committing", // core: who left the in-sync set may lead though records are committed without it
+    "leavers_not_needed",     // core: who was missed first is no candidate, whoever else lost power with him (rule 4)
+    "truncate_by_watermark",  // core: a new follower cuts its log to what it knows as committed (KIP-101)
+    "marks_below_min_insync", // core: marks go on with fewer than min.insync (KIP-966)
     "follower_reports_unaligned", // broker: a follower reports before it knows that its log is its leader's (rule 7)
     "rolled_segment_not_synced",  // log: only the newest file of a group commit is synced
     "directory_not_synced",       // log: a new segment's name is not made durable

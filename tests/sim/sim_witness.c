@@ -57,14 +57,20 @@ static int s_topic_of(const sim_witness_t *self, const char *name)
     return -1;
 }
 
-static uint32_t s_members(const struct weft_cluster_partition *partition)
+static uint32_t s_brokers(const struct weft_cluster_partition *partition, uint16_t bits)
 {
-    uint32_t members = 0;
-    for (int i = 0; i < partition->isr_count; i++) members |= UINT32_C(1) << partition->isr[i];
+    uint32_t brokers = 0;
     for (int i = 0; i < partition->replica_count; i++) {
-        if (partition->eligible & 1U << i) members |= UINT32_C(1) << partition->replicas[i];
+        if (bits & 1U << i) brokers |= UINT32_C(1) << partition->replicas[i];
     }
-    return members;
+    return brokers;
+}
+
+static uint32_t s_had_all(const struct weft_cluster_partition *partition)
+{
+    uint32_t brokers = s_brokers(partition, partition->eligible);
+    for (int i = 0; i < partition->isr_count; i++) brokers |= UINT32_C(1) << partition->isr[i];
+    return brokers;
 }
 
 static void s_trace(sim_witness_t *self, int topic, uint32_t p, const struct weft_cluster_partition *partition)
@@ -75,9 +81,9 @@ static void s_trace(sim_witness_t *self, int topic, uint32_t p, const struct wef
     for (int i = 0; i < partition->isr_count; i++)
         size += snprintf(text + size, sizeof text - (size_t) size, " %d", partition->isr[i]);
     for (int i = 0; i < partition->replica_count; i++) {
-        size += snprintf(text + size, sizeof text - (size_t) size, "%s%d%s%s", i == 0 ? " of " : " ",
+        size += snprintf(text + size, sizeof text - (size_t) size, "%s%d%s%s%s", i == 0 ? " of " : " ",
                          partition->replicas[i], partition->eligible & 1U << i ? "e" : "",
-                         partition->unsure & 1U << i ? "?" : "");
+                         partition->leavers & 1U << i ? "l" : "", partition->unsure & 1U << i ? "?" : "");
     }
     if (partition->moving != NULL) snprintf(text + size, sizeof text - (size_t) size, ", moving");
     if (strcmp(text, last) == 0) return;
@@ -94,7 +100,7 @@ static void s_tell(sim_witness_t *self)
         for (uint32_t p = 0; index >= 0 && p < topic->partition_count && p < SIM_PARTITIONS_MAX; p++) {
             const struct weft_cluster_partition *partition = &topic->partitions[p];
             sim_history_decided(self->history, index, (int) p, sim_now_us(self->sim), partition->leader,
-                                s_members(partition));
+                                s_had_all(partition), s_brokers(partition, partition->leavers));
             if (sim_is_traced(self->sim)) s_trace(self, index, p, partition);
         }
     }

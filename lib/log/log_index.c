@@ -8,8 +8,8 @@
 #include "../base/trace.h"
 
 // Adds an entry for `batch`, about to stand behind all that `segment` has noted, when one is due.
-static void s_gather(weft_buf_t *page, int64_t *since_bytes, int64_t interval_bytes, struct weft_segment *segment,
-                     const struct weft_batch *batch)
+void weft_index_gather(weft_buf_t *page, int64_t *since_bytes, int64_t interval_bytes, struct weft_segment *segment,
+                       const struct weft_batch *batch)
 {
     struct weft_index_entry entry = {batch->base_offset, segment->bytes, segment->max_timestamp_ms,
                                      batch->leader_epoch};
@@ -27,7 +27,7 @@ static void s_gather(weft_buf_t *page, int64_t *since_bytes, int64_t interval_by
 
 void weft_log_index_note(weft_log_t *self, struct weft_segment *segment, const struct weft_batch *batch)
 {
-    s_gather(&self->index_page, &self->index_since_bytes, self->config.index_interval_bytes, segment, batch);
+    weft_index_gather(&self->index_page, &self->index_since_bytes, self->config.index_interval_bytes, segment, batch);
     if (self->recovering || self->index_page.size < WEFT_LOG_PAGE_ENTRIES * WEFT_INDEX_ENTRY_BYTES) return;
     if (weft_log_index_flush(self, segment)) weft_buf_clear(&self->index_page); // a coarser index serves as well
 }
@@ -106,7 +106,7 @@ static weft_err_t s_rebuild(weft_log_t *self, struct weft_segment *segment)
     weft_segment_walk_init(&walk, segment->file, 0, segment->bytes);
     weft_err_t err;
     while (!(err = weft_segment_walk_next(&walk, &batch)))
-        s_gather(&page, &since, self->config.index_interval_bytes, &noted, &batch);
+        weft_index_gather(&page, &since, self->config.index_interval_bytes, &noted, &batch);
     if (err == WEFT_ERR_NOT_FOUND) err = weft_segment_open_index(segment, self->disk, self->directory);
     if (!err) err = s_rewrite(segment, weft_buf_slice(&page));
     if (!err && !segment->sealed) {

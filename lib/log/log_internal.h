@@ -67,6 +67,12 @@ struct weft_log {
 
     int64_t *snapshots; // offsets, ascending
     size_t snapshot_count, snapshot_capacity;
+
+    int64_t compacted;         // all below was compacted
+    int64_t tombstones_below;  // tombstones below may be gone
+    uint32_t shape_generation; // truncations, trims and resets: they make a compaction under way void
+    bool compacting;
+    bool leftovers; // a start found files of a compaction that came to nothing
 };
 
 static inline struct weft_segment *weft_log_active(weft_log_t *self)
@@ -92,6 +98,9 @@ void weft_log_forget_cursors(weft_log_t *self);
 
 // ---- log_index.c
 void weft_log_index_note(weft_log_t *self, struct weft_segment *segment, const struct weft_batch *batch);
+// The same for a segment and an index page that are nobody's yet: *since_bytes counts from the last entry.
+void weft_index_gather(weft_buf_t *page, int64_t *since_bytes, int64_t interval_bytes, struct weft_segment *segment,
+                       const struct weft_batch *batch);
 WEFT_MUST_USE weft_err_t weft_log_index_flush(weft_log_t *self, struct weft_segment *segment);
 WEFT_MUST_USE weft_err_t weft_log_index_seal(weft_log_t *self, struct weft_segment *segment);
 // The last entry that `want` allows; repairs the index when it is bad. segment->file is open after it.
@@ -111,9 +120,10 @@ bool weft_log_epochs_cut(weft_log_t *self, int64_t offset);        // memory onl
 int32_t weft_log_epoch_at(const weft_log_t *self, int64_t offset); // -1 if none
 WEFT_MUST_USE weft_err_t weft_log_epochs_store(weft_log_t *self);  // replaces the file, durably
 
-// ---- marks.c: files `start` and `cut`
+// ---- marks.c: files `start`, `cut` and `compacted`
 WEFT_MUST_USE weft_err_t weft_log_start_store(weft_log_t *self, int64_t offset); // sets start_offset
 WEFT_MUST_USE weft_err_t weft_log_cut_store(weft_log_t *self, int64_t to, int64_t from);
+WEFT_MUST_USE weft_err_t weft_log_compacted_store(weft_log_t *self, int64_t compacted, int64_t tombstones_below);
 WEFT_MUST_USE weft_err_t weft_log_mark_load(const struct weft_disk *disk, const char *directory, const char *name,
                                             int64_t values[2]);
 
@@ -128,6 +138,14 @@ WEFT_MUST_USE weft_err_t weft_log_sync_directories(const struct weft_disk *disk,
 void weft_log_snapshot_note(weft_log_t *self, int64_t offset);
 // Removes those above `offset`; *removed says whether there were any.
 WEFT_MUST_USE weft_err_t weft_log_snapshots_cut(weft_log_t *self, int64_t offset, bool *removed);
+
+// ---- compact_swap.c
+// Finishes a swap that a crash cut short.
+WEFT_MUST_USE weft_err_t weft_log_swap_finish(const struct weft_disk *disk, const char *directory,
+                                              struct weft_error *error);
+// Removes files of a run that never came to its swap. They are in nobody's way: a failure is none.
+void weft_log_remove_leftovers(weft_log_t *self);
+bool weft_log_is_leftover(const char *name);
 
 // ---- recover.c
 WEFT_MUST_USE weft_err_t weft_log_recover(weft_log_t *self, int64_t synced_end, struct weft_log_recovery *recovery,

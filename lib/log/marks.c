@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
-// Two small files of 24 bytes: `start` (delete-records and retention: the log begins there whatever files are left) and
-// `cut` (a truncation is under way, or was, and the checkpoint may still hold a synced end from before it). Both are
-// replaced durably before what they announce.
+// Small files of 24 bytes: `start` (delete-records and retention: the log begins there whatever files are left), `cut`
+// (a truncation is under way, or was, and the checkpoint may still hold a synced end from before it) and `compacted`
+// (up to where the log is compacted, and up to where tombstones are gone). The first two are replaced durably before
+// what they announce.
 #include "log_internal.h"
 
 #include "../base/crc32c.h"
@@ -50,6 +51,15 @@ weft_err_t weft_log_start_store(weft_log_t *self, int64_t offset)
 weft_err_t weft_log_cut_store(weft_log_t *self, int64_t to, int64_t from)
 {
     return s_store(self, "cut", to, from);
+}
+
+weft_err_t weft_log_compacted_store(weft_log_t *self, int64_t compacted, int64_t tombstones_below)
+{
+    weft_err_t err = s_store(self, "compacted", compacted, tombstones_below);
+    if (err) return err;
+    self->compacted = compacted;
+    self->tombstones_below = tombstones_below;
+    return WEFT_OK;
 }
 
 weft_err_t weft_log_mark_load(const struct weft_disk *disk, const char *directory, const char *name, int64_t values[2])

@@ -38,6 +38,7 @@ static void s_found(void *context, const char *name, bool is_directory)
     int64_t offset;
     if (is_directory) return;
     if (weft_log_name_parse(name, ".sessions", &offset)) weft_log_snapshot_note(self->log, offset);
+    if (weft_log_is_leftover(name)) self->log->leftovers = true;
     if (!weft_log_name_parse(name, ".log", &offset)) return;
     if (self->base_count == self->base_capacity) {
         self->base_capacity = self->base_capacity ? self->base_capacity * 2 : 8;
@@ -86,6 +87,12 @@ static weft_err_t s_marks(struct s_recovery *self)
         if (cut[0] < self->synced_end)
             self->synced_end = cut[0]; // what was recorded above may be from before the truncation
     }
+    int64_t compacted[2] = {0, 0};
+    err = weft_log_mark_load(log->disk, log->directory, "compacted", compacted);
+    if (err == WEFT_ERR_DAMAGED) return s_mark_damaged(self, "compacted");
+    if (err && err != WEFT_ERR_NOT_FOUND) return s_disk_error(self, err, "reading the compaction mark of");
+    log->compacted = compacted[0];
+    log->tombstones_below = compacted[1];
     err = weft_log_epochs_load(log, &self->epochs_good);
     return err ? s_disk_error(self, err, "reading the epochs of") : WEFT_OK;
 }
@@ -499,13 +506,18 @@ static weft_err_t s_write(struct s_recovery *self)
     if (!err) err = s_write_unsynced_again(self);
     if (!err && self->epochs_changed) err = weft_log_epochs_store(log);
     if (!err && (self->unlinked || log->cut_from)) err = log->disk->ops->sync_directory(log->disk, log->directory);
+    // What comes above the end is new, whatever stood there once.
+    if (!err && log->compacted > weft_log_end(log))
+        err = weft_log_compacted_store(log, weft_log_end(log), log->tombstones_below);
     if (!err) s_mark_unsynced(self);
+    if (!err && log->leftovers) weft_log_remove_leftovers(log);
     return err ? s_disk_error(self, err, "repairing the log in") : WEFT_OK;
 }
 
 static weft_err_t s_recover(struct s_recovery *self)
 {
-    weft_err_t err = s_list(self);
+    weft_err_t err = weft_log_swap_finish(self->log->disk, self->log->directory, self->error);
+    if (!err) err = s_list(self);
     if (!err) err = s_marks(self);
     if (!err) err = s_read(self);
     if (err) return err;

@@ -48,6 +48,7 @@ static void s_drop_segments(weft_log_t *self)
     self->index_since_bytes = 0;
     self->torn = false;
     self->sync_generation++; // syncs under way say nothing about this log
+    self->shape_generation++;
     weft_log_forget_cursors(self);
     for (size_t i = 0; i < WEFT_LOG_READERS; i++) self->readers[i] = -1;
 }
@@ -68,6 +69,7 @@ weft_err_t weft_log_reset(weft_log_t *self, int64_t offset)
     if (self->broken) return WEFT_ERR_DISK_FAILED;
     if (offset < 0 || offset > WEFT_LOG_OFFSET_MAX) return WEFT_ERR_OFFSET_OUT_OF_RANGE;
     weft_err_t err = s_mark_cut(self, offset);
+    if (!err && self->compacted) err = weft_log_compacted_store(self, 0, self->tombstones_below);
     if (!err) err = weft_log_truncate(self, self->start_offset);
     if (err) return err; // as it was, or broken by the truncation
     err = s_begin_at(self, offset);

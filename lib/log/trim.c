@@ -6,6 +6,7 @@
  * crash between any two steps leaves the log as before, as after, or (truncate) cut somewhere between, with the same
  * bytes below.
  */
+#include "compact.h"
 #include "log_internal.h"
 
 #include "../base/assert.h"
@@ -115,7 +116,11 @@ weft_err_t weft_log_truncate(weft_log_t *self, int64_t offset)
     if (!self->cut_from || cut.offset < self->cut_to) self->cut_to = cut.offset;
     // A synced end from before can be as high as the log's end is now.
     if (weft_log_end(self) > self->cut_from) self->cut_from = weft_log_end(self);
+    self->shape_generation++;
     if (cut.offset < self->start_offset) err = weft_log_start_store(self, cut.offset);
+    // What comes there is new. Lower than the log tells of it does no harm, if nothing is cut.
+    if (!err && cut.offset < self->compacted)
+        err = weft_log_compacted_store(self, cut.offset, self->tombstones_below);
     if (!err) err = weft_log_cut_store(self, self->cut_to, self->cut_from);
     if (err) return err; // nothing was cut
 
@@ -147,6 +152,7 @@ weft_err_t weft_log_trim(weft_log_t *self, int64_t offset)
     if (self->broken) return WEFT_ERR_DISK_FAILED;
     if (offset < self->start_offset || offset > weft_log_end(self)) return WEFT_ERR_OFFSET_OUT_OF_RANGE;
     if (offset == self->start_offset && !self->start_doubtful) return WEFT_OK;
+    self->shape_generation++;
     weft_err_t err = weft_log_start_store(self, offset);
     if (err) return err;
 
@@ -184,14 +190,8 @@ static bool s_too_old(weft_log_t *self, struct weft_segment *segment, int64_t no
 
 static weft_err_t s_roll_old(weft_log_t *self, int64_t now_ms)
 {
-    struct weft_segment *active = weft_log_active(self);
-    if (active->bytes == 0 || self->torn) return WEFT_OK;
-    int64_t first = active->first_timestamp_ms;
-    bool due = self->config.segment_ms >= 0 && now_ms > first &&
-               (uint64_t) now_ms - (uint64_t) first >= (uint64_t) self->config.segment_ms;
-    if (!due && !s_too_old(self, active, now_ms)) return WEFT_OK;
-    weft_err_t err = weft_segment_open(active, self->disk, self->directory);
-    return err ? err : weft_log_roll(self);
+    bool rolled;
+    return weft_log_roll_due(self, now_ms, s_too_old(self, weft_log_active(self), now_ms), &rolled);
 }
 
 weft_err_t weft_log_retain(weft_log_t *self, int64_t now_ms, int64_t limit, size_t *removed)

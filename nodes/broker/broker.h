@@ -15,6 +15,9 @@
  *     shard   -> control       REPORT       what a replica holds whose partition waits for a leader, or that it can't
  *                                           be served; likewise repeated by the shard until the state changes
  *
+ *     shard   -> control       GROUPS       does the coordinator know these consumer groups? Comes back, with or without
+ *                                           an answer
+ *
  * A shard has two doors (ROUTERs): one for clients, one for other brokers' replication, drained first, so that a backlog
  * of producers never delays replicas (REPLICATION.md rule 8). It opens links of its own to the replication doors of the
  * leaders that it follows.
@@ -36,7 +39,8 @@ enum {
     WEFT_MAIL_BROKER_JOINED = 0x4201, // body: struct weft_broker_joined
     WEFT_MAIL_BROKER_UPDATE = 0x4202, // body: weft_update_t (update.h), one reference
     WEFT_MAIL_BROKER_ASK = 0x4203,    // body: struct weft_broker_ask
-    WEFT_MAIL_BROKER_REPORT = 0x4204  // body: struct weft_broker_report
+    WEFT_MAIL_BROKER_REPORT = 0x4204, // body: struct weft_broker_report
+    WEFT_MAIL_BROKER_GROUPS = 0x4205  // body: struct weft_broker_groups (offsets.h), there and back
 };
 
 /** For in_sync_change: epochs and incarnations as the replica knew them when it decided. */

@@ -136,6 +136,8 @@ static int64_t s_turn(struct weft_part *part, int64_t now_us)
     if (self->parting) return s_parting_turn(self, now_us);
     int64_t seek_us = weft_control_seek_turn(self, now_us);
     int64_t asks_us = weft_control_asks_turn(self, now_us);
+    int64_t groups_us = weft_control_groups_turn(self, now_us);
+    if (groups_us < asks_us) asks_us = groups_us;
     return seek_us < asks_us ? seek_us : asks_us;
 }
 
@@ -150,6 +152,10 @@ static void s_message(struct weft_part *part, struct weft_message *message)
 static void s_mail(struct weft_part *part, struct weft_mail *mail)
 {
     weft_control_t *self = s_self(part);
+    if (mail->kind == WEFT_MAIL_BROKER_GROUPS) {
+        weft_control_groups_put(self, mail->body);
+        return;
+    }
     if (mail->kind == WEFT_MAIL_BROKER_ASK)
         (void) weft_asks_put(self->in_sync.asks, mail->body);
     else if (mail->kind == WEFT_MAIL_BROKER_REPORT)
@@ -195,6 +201,7 @@ static void s_destroy(struct weft_part **self_p)
     weft_cluster_destroy(&self->cluster);
     weft_asks_destroy(&self->in_sync.asks);
     weft_asks_destroy(&self->reports.asks);
+    weft_control_groups_fini(self);
     weft_codec_fini(&self->codec);
     weft_buf_fini(&self->buf);
     free(self);

@@ -16,6 +16,7 @@
 #include <weft_gen/messages.h>
 
 #define WEFT_CONTROL_COORDINATORS_MAX 16
+#define WEFT_CONTROL_GROUPS_MAX 64
 
 struct weft_control_coordinator {
     char endpoint[WEFT_ENDPOINT_BYTES_MAX];
@@ -65,6 +66,10 @@ struct weft_control {
     int64_t refused_us;         // since when registration is refused, 0: it is not
     int64_t heartbeat_us, session_us;
     struct weft_control_asks in_sync, reports;
+    struct weft_broker_groups *groups[WEFT_CONTROL_GROUPS_MAX]; // questions of ledgers; the first one is put
+    size_t group_count;
+    uint64_t groups_id; // of its request; 0: none is under way
+    int64_t groups_us;  // until when it may be answered
 
     bool stopping, left;
     int64_t stop_us;      // when it was asked to stop
@@ -109,5 +114,12 @@ void weft_control_told(weft_control_t *self, struct weft_message *message, int64
 int64_t weft_control_asks_turn(weft_control_t *self, int64_t now_us);
 void weft_control_asks_lost(weft_control_t *self,
                             weft_link_t link); // what flies there will not be answered; 0: anywhere
+
+// ---- offsets_check.c
+struct weft_broker_groups;                                                             // offsets.h
+void weft_control_groups_put(weft_control_t *self, struct weft_broker_groups *groups); // takes it
+int64_t weft_control_groups_turn(weft_control_t *self, int64_t now_us);
+bool weft_control_groups_answered(weft_control_t *self, uint64_t id, weft_slice_t header); // false: of something else
+void weft_control_groups_fini(weft_control_t *self);
 
 #endif

@@ -376,7 +376,8 @@ void weft_control_told(weft_control_t *self, struct weft_message *message, int64
         return; // to another incarnation
     if (reply.id == self->coordinators[at].register_id)
         s_on_registered(self, at, header, now_us);
-    else if (!s_asks_answered(self, &self->in_sync, at, &reply, now_us) &&
+    else if (!weft_control_groups_answered(self, reply.id, header) &&
+             !s_asks_answered(self, &self->in_sync, at, &reply, now_us) &&
              !s_asks_answered(self, &self->reports, at, &reply, now_us) && self->registered)
         s_on_heartbeat(self, at, header, now_us);
 }

@@ -62,6 +62,9 @@ const struct weft_counter_info weft_shard_counter_infos[WEFT_SHARD_COUNTERS] = {
                            "Times a follower's log was emptied, since its leader's began above its end."},
     [WEFT_COUNT_SET_ASIDE] = {"partitions_set_aside_count",
                               "Damaged partitions whose directory was set aside, to be built anew from the leader."},
+    [WEFT_COUNT_COMMITS] = {"commits_count", "Commits of consumer groups' offsets."},
+    [WEFT_COUNT_COMMITS_REFUSED] = {"commit_entries_refused_count",
+                                    "Partitions of a commit that were refused: fenced, or of no topic."},
 };
 
 const struct weft_counter_info weft_control_counter_infos[WEFT_CONTROL_COUNTERS] = {

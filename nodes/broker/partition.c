@@ -10,9 +10,11 @@
 
 #include "follow.h"
 #include "lead.h"
+#include "offsets.h"
 
 #include "../../lib/base/assert.h"
 #include "../../lib/base/mutate.h"
+#include "../../lib/core/offsets.h"
 #include <weft_gen/limits.h>
 
 #include <stdlib.h>
@@ -25,6 +27,7 @@ weft_partition_t *weft_partition_new(weft_shard_t *shard, const struct weft_shar
     self->topic = topic->id;
     self->number = number;
     self->settings = topic->settings;
+    self->keeps_offsets = strcmp(topic->name, WEFT_OFFSETS_TOPIC) == 0;
     self->damaged_at = self->reported_epoch = -1;
     self->directory = weft_broker_directory(shard->broker, topic->id, number);
     weft_buf_t name;
@@ -167,6 +170,7 @@ static void s_set_leads(weft_partition_t *self)
     self->leads = leads;
     weft_shard_gauge(self->shard, WEFT_COUNT_PARTITIONS_LED, leads ? 1 : -1);
     if (!leads) weft_shard_fetch_refuse_all(self, WEFT_ERR_NOT_LEADER);
+    weft_ledger_follow(self);
 }
 
 void weft_partition_assign(weft_partition_t *self, const struct weft_replica_assignment *assignment)
@@ -249,6 +253,7 @@ void weft_partition_destroy(weft_partition_t **self_p)
     weft_partition_unuse(self);
     weft_lead_end(self, WEFT_ERR_NOT_LEADER);
     weft_follow_end(self);
+    weft_ledger_destroy(&self->ledger);
     while (self->fetches.head != NULL) {
         struct weft_wait *wait = self->fetches.head;
         weft_wait_list_remove(&self->fetches, wait);
@@ -377,6 +382,7 @@ void weft_partition_effects(weft_partition_t *self)
         case WEFT_REPLICA_DURABLE:
             s_wake(self);
             weft_lead_moved(self);
+            weft_ledger_durable(self);
             break;
         case WEFT_REPLICA_TRUNCATE: s_truncate(self, effect.offset); break;
         case WEFT_REPLICA_ASK_ISR: weft_partition_ask(self, &effect.proposal); break;

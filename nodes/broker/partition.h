@@ -37,12 +37,14 @@ struct weft_partition {
     struct weft_wait_list fetches;
     struct weft_wait_list deletes;     // delete_records that wait for the durable mark or for followers
     struct weft_lead_entry *followers; // that pull from here (lead.h)
+    struct weft_ledger *ledger;        // of __offsets, while it is led here (offsets.h)
     struct weft_pull *pull;            // from its leader (follow.h); NULL: it is not pulled
     int32_t reported_epoch;            // the last leader epoch in which a leader was told of this log; -1: none
     uint32_t syncs_in_flight;
     bool in_unopened, in_dirty, in_woken, in_used;
     bool leads, disk_full, disk_failed, delete_data;
-    bool damaged; // there is a batch below the synced end that can't be read: not to be led here, if others can
+    bool keeps_offsets; // it is one of __offsets
+    bool damaged;       // there is a batch below the synced end that can't be read: not to be led here, if others can
     uint32_t damaged_count;                     // of its damaged batches, in the counter
     int64_t report_us;                          // when a report to the coordinator is due again
     int64_t damaged_at;                         // the last damaged batch met, as its reader named it; -1: none
@@ -80,6 +82,12 @@ void weft_shard_forget_found(weft_shard_t *shard, weft_id_t topic, uint32_t part
 void weft_partition_effects(weft_partition_t *self);
 // Somebody reads up to the durable mark: what is appended from now on is synced without delay, as if an ack waited.
 void weft_partition_durable_asked(weft_partition_t *self, uint32_t wait_ms);
+/**
+ * Appends a stamped batch that the replica's verdict for `produce` wants appended, and tells the replica how that went:
+ * effects follow. payload nil: `head` is the whole batch.
+ */
+void weft_partition_append(weft_partition_t *self, weft_slice_t head, weft_slice_t payload,
+                           const struct weft_batch *stamped, const struct weft_replica_produce *produce);
 // After an append: it wants the next group commit; urgent: somebody waits for it.
 void weft_partition_dirty(weft_partition_t *self, bool urgent);
 // A read, write or sync failed, or went well again (WEFT_OK): keeps the gauges and the notice.

@@ -5,6 +5,7 @@
 // snapshotted, then the sync part (stopped after the shards) marks the directory clean.
 #include "follow.h"
 #include "lead.h"
+#include "offsets.h"
 #include "partition.h"
 #include "update.h"
 
@@ -36,6 +37,10 @@ static void s_dispatch(weft_shard_t *self, const struct weft_asker *asker, enum 
     case WEFT_API_PRODUCE: weft_shard_produce(self, asker, header, data); return;
     case WEFT_API_FETCH: weft_shard_fetch(self, asker, header); return;
     case WEFT_API_LIST_OFFSETS: weft_shard_list_offsets(self, asker, header); return;
+    case WEFT_API_COMMIT: weft_shard_commit(self, asker, header); return;
+    case WEFT_API_COMMITTED: weft_shard_committed(self, asker, header); return;
+    case WEFT_API_OFFSETS_LIST: weft_shard_offsets_list(self, asker, header); return;
+    case WEFT_API_OFFSETS_DELETE: weft_shard_offsets_delete(self, asker, header); return;
     case WEFT_API_DELETE_RECORDS: weft_shard_delete_records(self, asker, header); return;
     case WEFT_API_PARTITION_STATUS: weft_shard_partition_status(self, asker, header); return;
     case WEFT_API_NODE_STATUS: weft_shard_node_status(self, asker, header); return;
@@ -74,10 +79,6 @@ static void s_dispatch(weft_shard_t *self, const struct weft_asker *asker, enum 
     case WEFT_API_QUORUM:
     // Orders of a coordinator come over the control part's own links: from a peer they are nobody's.
     case WEFT_API_CLUSTER_UPDATE:
-    case WEFT_API_COMMIT:
-    case WEFT_API_COMMITTED:
-    case WEFT_API_OFFSETS_DELETE:
-    case WEFT_API_OFFSETS_LIST:
     case WEFT_API_UNKNOWN: break;
     }
     weft_shard_refuse(self, asker, WEFT_ERR_UNKNOWN_API, NULL);
@@ -184,6 +185,7 @@ static void s_mail(struct weft_part *part, struct weft_mail *mail)
     switch (mail->kind) {
     case WEFT_MAIL_BROKER_JOINED: s_joined(self, ((const struct weft_broker_joined *) mail->body)->incarnation); break;
     case WEFT_MAIL_BROKER_UPDATE: s_update(self, mail->body); break;
+    case WEFT_MAIL_BROKER_GROUPS: weft_ledger_groups_told(self, mail->body); break;
     case WEFT_MAIL_SYNCED: weft_shard_synced(self, mail->body); return; // frees it
     default:
         weft_trace(WEFT_TRACE_WARN, self->name, "mail of kind %u is not for a shard", (unsigned) mail->kind);
@@ -204,6 +206,8 @@ static void s_time_out(weft_shard_t *self, int64_t now_us)
             weft_shard_fetch_timed_out(self, wait);
         else if (wait->kind == WEFT_WAIT_DELETE)
             weft_shard_delete_timed_out(self, wait);
+        else if (wait->kind == WEFT_WAIT_OFFSETS)
+            weft_ledger_timed_out(wait);
         else
             weft_lead_timed_out(self->lead, wait);
     }
@@ -259,12 +263,13 @@ static int64_t s_turn(struct weft_part *part, int64_t now_us)
     }
     if (self->sweep_at != SIZE_MAX && weft_shard_sweep(self, now_us)) again = true;
     s_wake(self);
+    int64_t ledgers_us = weft_ledgers_turn(self, now_us);
     int64_t sync_us = s_sync(self, now_us);
     int64_t lead_us = weft_lead_turn(self->lead, now_us), follow_us = weft_follow_turn(self->follow, now_us);
     atomic_store_explicit(&self->shared->turn_us, now_us, memory_order_relaxed);
     if (again) return now_us;
     int64_t next_us = s_min(now_us + WEFT_SHARD_TICK_US, weft_waits_next_us(&self->waits));
-    next_us = s_min(next_us, s_min(lead_us, follow_us));
+    next_us = s_min(s_min(next_us, ledgers_us), s_min(lead_us, follow_us));
     return s_min(next_us, s_min(sync_us, self->sweep_us));
 }
 
@@ -275,6 +280,7 @@ static void s_stop(struct weft_part *part)
     weft_shard_t *self = s_self(part);
     if (self->stopping) return;
     self->stopping = true;
+    weft_ledgers_stop(self);
     for (size_t i = 0; i < self->all.count; i++) weft_shard_fetch_refuse_all(self->all.items[i], WEFT_ERR_STOPPING);
 }
 
@@ -338,6 +344,7 @@ static void s_destroy(struct weft_part **self_p)
     free(self->unopened.items);
     free(self->dirty.items);
     free(self->woken.items);
+    free(self->ledgers.items);
     weft_cluster_destroy(&self->cluster);
     weft_waits_fini(&self->waits);
     weft_codec_fini(&self->codec);

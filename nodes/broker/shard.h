@@ -59,6 +59,8 @@ typedef struct weft_shard {
     bool found_checked;                  // data without a topic was looked for
     weft_map_t *topics, *topics_by_name; // struct weft_shard_topic, owned by `topics`
     struct weft_partition_list all, unopened, dirty, woken;
+    struct weft_partition_list ledgers;       // of __offsets, led here (offsets.h)
+    size_t ledger_bytes;                      // that wait there
     weft_partition_t *used_first, *used_last; // may hold descriptors, the longest unused first
     size_t used_count, used_max;
     weft_waits_t waits;
@@ -88,7 +90,7 @@ typedef struct weft_shard {
 
 #define WEFT_SHARD_SMALL_FRAME_BYTES 16384
 #define WEFT_SHARD_LARGE_FRAME_BYTES (1048576 + 65536) // a fetch of the default size
-#define WEFT_SHARD_RETRY_MS 50                         // told with OVERLOADED
+#define WEFT_SHARD_RETRY_MS 50                         // told with OVERLOADED and COORDINATOR_LOADING
 #define WEFT_SHARD_WAIT_MS_MAX (10 * 60 * 1000)        // longest that anything is parked
 #define WEFT_SHARD_TICK_US 500000
 

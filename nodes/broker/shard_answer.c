@@ -68,7 +68,7 @@ void weft_shard_refuse(weft_shard_t *self, const struct weft_asker *asker, weft_
     weft_reply_header_init(&header);
     header.error = (int) code < 0 ? WEFT_ERR_INTERNAL : code; // local codes never travel
     header.message = weft_slice_text(sentence);
-    if (code == WEFT_ERR_OVERLOADED) header.retry_ms = WEFT_SHARD_RETRY_MS;
+    if (code == WEFT_ERR_OVERLOADED || code == WEFT_ERR_COORDINATOR_LOADING) header.retry_ms = WEFT_SHARD_RETRY_MS;
     s_refuse_header(self, asker, &header);
 }
 
@@ -114,7 +114,7 @@ void weft_shard_to_coordinator(weft_shard_t *self, const struct weft_asker *aske
 
 bool weft_shard_overloaded(const weft_shard_t *self)
 {
-    return weft_waits_bytes(&self->waits) >= self->bytes_max;
+    return weft_waits_bytes(&self->waits) + self->ledger_bytes >= self->bytes_max;
 }
 
 // One reply always goes out: who asks for more than the budget would be sent away for ever.

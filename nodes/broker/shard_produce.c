@@ -8,6 +8,7 @@
 #include "partition.h"
 
 #include "lead.h"
+#include "offsets.h"
 
 #include "../../lib/base/assert.h"
 #include <weft_gen/limits.h>
@@ -123,6 +124,22 @@ static void s_count(weft_shard_t *self, const struct weft_batch *batch)
     weft_counter_add(self->counters, WEFT_COUNT_PRODUCE_BYTES, weft_batch_bytes(batch));
 }
 
+void weft_partition_append(weft_partition_t *self, weft_slice_t head, weft_slice_t payload,
+                           const struct weft_batch *stamped, const struct weft_replica_produce *produce)
+{
+    bool rolled = false;
+    weft_err_t code = weft_log_append(self->log, head, payload, stamped, &rolled);
+    if (code != WEFT_OK || self->disk_full) weft_partition_disk(self, code, "write");
+    if (code != WEFT_OK) {
+        weft_replica_append_failed(self->replica, produce, code);
+        return;
+    }
+    if (rolled) weft_partition_snapshot(self, stamped->base_offset); // the sessions are still those of all below
+    weft_replica_appended(self->replica, produce, stamped);
+    weft_lead_appended(self);
+    s_count(self->shard, stamped);
+}
+
 static void s_append(weft_partition_t *partition, struct s_incoming *in, const struct weft_replica_produce *produce,
                      int64_t base_offset, int32_t leader_epoch)
 {
@@ -132,17 +149,7 @@ static void s_append(weft_partition_t *partition, struct s_incoming *in, const s
         weft_batch_stamp_append_time(in->header, base_offset, leader_epoch, weft_port_wall_ms(&self->port), &stamped);
     else
         weft_batch_stamp(in->header, base_offset, leader_epoch, in->crc_state, &stamped);
-    bool rolled = false;
-    weft_err_t code = weft_log_append(partition->log, in->head, in->payload, &stamped, &rolled);
-    if (code != WEFT_OK || partition->disk_full) weft_partition_disk(partition, code, "write");
-    if (code != WEFT_OK) {
-        weft_replica_append_failed(partition->replica, produce, code);
-        return;
-    }
-    if (rolled) weft_partition_snapshot(partition, base_offset); // the sessions are still those of all below
-    weft_replica_appended(partition->replica, produce, &stamped);
-    weft_lead_appended(partition);
-    s_count(self, &stamped);
+    weft_partition_append(partition, in->head, in->payload, &stamped, produce);
 }
 
 // A request that still waits after its own effects gets its deadline here.
@@ -207,6 +214,12 @@ void weft_shard_produce(weft_shard_t *self, const struct weft_asker *asker, weft
     const struct weft_target target = {request.topic, request.topic_id, request.partition};
     weft_partition_t *partition = weft_shard_led_partition(self, asker, &target);
     if (partition == NULL) return;
+    if (partition->keeps_offsets) {
+        weft_counter_add(self->counters, WEFT_COUNT_PRODUCE_REFUSED, 1);
+        weft_shard_refuse(self, asker, WEFT_ERR_INVALID_REQUEST,
+                          "__offsets is written by its leaders alone: send `commit` for offsets of a group.");
+        return;
+    }
     struct s_incoming in;
     code = s_accept(partition, data, &in);
     if (code != WEFT_OK) {
@@ -236,6 +249,10 @@ void weft_shard_produce_done(weft_partition_t *partition, const struct weft_repl
     if (effect->duplicate) weft_counter_add(self->counters, WEFT_COUNT_PRODUCE_DUPLICATES, 1);
     struct weft_wait *wait = weft_waits_find(&self->waits, effect->token);
     if (wait == NULL) return; // acks none, or it timed out
+    if (wait->kind == WEFT_WAIT_OFFSETS) {
+        weft_ledger_done(wait, effect);
+        return;
+    }
     if (effect->code != WEFT_OK) {
         s_refuse(partition, &wait->asker, effect->code);
     } else {

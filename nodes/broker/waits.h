@@ -14,7 +14,14 @@
 
 struct weft_partition;
 
-enum weft_wait_kind { WEFT_WAIT_FREE, WEFT_WAIT_PRODUCE, WEFT_WAIT_FETCH, WEFT_WAIT_REPLICATE, WEFT_WAIT_DELETE };
+enum weft_wait_kind {
+    WEFT_WAIT_FREE,
+    WEFT_WAIT_PRODUCE,
+    WEFT_WAIT_FETCH,
+    WEFT_WAIT_REPLICATE,
+    WEFT_WAIT_DELETE,
+    WEFT_WAIT_OFFSETS
+};
 
 /** Who asked, and how to answer. */
 struct weft_asker {
@@ -38,7 +45,7 @@ struct weft_wait {
     struct weft_asker asker;
     struct weft_partition *partition;
     struct weft_wait *next, *previous; // in the partition's list
-    void *owner;                       // REPLICATE: the session
+    void *owner;                       // REPLICATE: the session; OFFSETS: the batch
     struct weft_wait_fetch fetch;
     int64_t before_offset; // DELETE
 };

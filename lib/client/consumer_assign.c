@@ -39,14 +39,16 @@ struct weft_cpartition *weft_consumer_find(const weft_consumer_part_t *self, con
     return self->partitions[at];
 }
 
-static void s_add(weft_consumer_part_t *self, struct weft_view_topic *topic, int32_t index, struct weft_position at)
+// How it begins is still to be said.
+static struct weft_cpartition *s_insert(weft_consumer_part_t *self, struct weft_view_topic *topic, int32_t index)
 {
     struct weft_cpartition *partition = weft_calloc(1, sizeof *partition);
     partition->part = self;
     partition->topic = topic;
     partition->index = index;
     partition->position = partition->end = partition->log_start = partition->end_at_start = -1;
-    partition->fetch_epoch = -1;
+    partition->fetch_epoch = partition->read_epoch = -1;
+    partition->commit = (struct weft_ccommit){.want = -1, .want_epoch = -1, .sent = -1, .done = -1};
     weft_buf_init(&partition->call.header);
     partition->call.to = WEFT_TO_LEADER;
     partition->call.topic = topic;
@@ -57,16 +59,62 @@ static void s_add(weft_consumer_part_t *self, struct weft_view_topic *topic, int
     memmove(&self->partitions[place + 1], &self->partitions[place], (self->partition_count - place) * sizeof(void *));
     self->partitions[place] = partition;
     self->partition_count++;
-    weft_consumer_move(self, partition, at);
+    return partition;
+}
+
+static void s_add(weft_consumer_part_t *self, struct weft_view_topic *topic, int32_t index, struct weft_position at)
+{
+    struct weft_cpartition *partition = s_insert(self, topic, index);
+    if (*self->offsets.group && at.from == WEFT_FROM_RESET) { // resumed where the group stands
+        partition->state = WEFT_CSTATE_FENCE;
+        partition->at = at;
+    } else
+        weft_consumer_move(self, partition, at);
 }
 
 static void s_remove(weft_consumer_part_t *self, size_t place)
 {
     struct weft_cpartition *partition = self->partitions[place];
     weft_consumer_forget(self, partition);
+    weft_consumer_offsets_forget(self, partition);
+    if (self->handed == partition) self->handed = NULL;
     self->partition_count--;
     memmove(&self->partitions[place], &self->partitions[place + 1], (self->partition_count - place) * sizeof(void *));
     free(partition);
+}
+
+// ---- what a group gives
+
+void weft_consumer_hush(struct weft_cpartition *partition)
+{
+    partition->quiet = partition->paused || partition->letting_go || partition->lost;
+}
+
+struct weft_cpartition *weft_consumer_own(weft_consumer_part_t *self, const struct weft_desk_owned *owned)
+{
+    struct weft_view_topic *topic = weft_view_topic(&self->view, owned->topic);
+    topic->wanted = true;
+    bool known = topic->state == WEFT_VIEW_KNOWN && (int64_t) owned->partition < topic->partition_count &&
+                 weft_id_equal(topic->id, owned->topic_id);
+    if (!known) weft_requests_refresh_now(&self->requests);
+    struct weft_cpartition *partition = s_insert(self, topic, (int32_t) owned->partition);
+    partition->owned = true;
+    partition->topic_id = owned->topic_id;
+    partition->token = owned->token;
+    partition->state = WEFT_CSTATE_FENCE;
+    partition->at = self->group.at;
+    return partition;
+}
+
+// The metadata of a topic is asked for as long as one of its partitions is owned.
+void weft_consumer_disown(weft_consumer_part_t *self, struct weft_cpartition *partition)
+{
+    struct weft_view_topic *topic = partition->topic;
+    size_t place = s_place(self, topic->name, partition->index);
+    s_remove(self, place);
+    bool left = (place < self->partition_count && self->partitions[place]->topic == topic) ||
+                (place && self->partitions[place - 1]->topic == topic);
+    if (!left) topic->wanted = false;
 }
 
 static void s_clear(weft_consumer_part_t *self)
@@ -146,6 +194,7 @@ static void s_take_away(weft_consumer_part_t *self)
 {
     for (size_t i = self->partition_count; i-- > 0;) {
         struct weft_cpartition *partition = self->partitions[i];
+        if (partition->owned) continue; // the group says when
         bool known = partition->topic->state == WEFT_VIEW_KNOWN;
         if (known && partition->index < partition->topic->partition_count) continue;
         if (!known && !weft_view_is_missing(&self->view, partition->topic)) {
@@ -211,6 +260,10 @@ static void s_replace(weft_consumer_part_t *self, struct weft_csubscription *sub
 
 weft_err_t weft_consumer_part_assign(weft_consumer_part_t *self, const struct weft_assignment *list, size_t count)
 {
+    if (self->group.subscribed)
+        return s_refuse(self, WEFT_ERR_INVALID_ARGUMENT,
+                        "a member of a group can't assign; the group gives it its partitions", self->offsets.group);
+    if (self->group.closing) return s_refuse(self, WEFT_ERR_LOCAL_CLOSED, "the consumer is closed", "");
     for (size_t i = 0; i < count; i++) {
         weft_err_t err = s_check_topic(self, list[i].topic);
         if (err) return err;
@@ -227,9 +280,32 @@ weft_err_t weft_consumer_part_assign(weft_consumer_part_t *self, const struct we
     return WEFT_OK;
 }
 
+// The member part does the rest; what it brings is told by the desk.
+static weft_err_t s_join(weft_consumer_part_t *self, const char *const *patterns, size_t count, struct weft_position at)
+{
+    if (!count || count > WEFT_DESK_PATTERNS_MAX)
+        return s_refuse(self, WEFT_ERR_INVALID_ARGUMENT, "a member subscribes to 1 to 256 patterns",
+                        self->offsets.group);
+    struct weft_cgroup *group = &self->group;
+    if (!group->subscribed) {
+        s_replace(self, NULL, 0);
+        self->unsettled = false;
+        self->requests.config.internal_topics = true; // __offsets
+    }
+    group->subscribed = true;
+    group->at = at;
+    group->refused.code = WEFT_OK;
+    group->told_refused = false;
+    group->unknown_seen = UINT64_MAX;
+    weft_desk_polled(group->desk, self->started ? weft_port_now_us(&self->port) : 0, !self->started);
+    weft_desk_subscribe(group->desk, patterns, count);
+    return WEFT_OK;
+}
+
 weft_err_t weft_consumer_part_subscribe(weft_consumer_part_t *self, const char *const *patterns, size_t count,
                                         struct weft_position at)
 {
+    if (self->group.closing) return s_refuse(self, WEFT_ERR_LOCAL_CLOSED, "the consumer is closed", "");
     if (at.from == WEFT_FROM_OFFSET && at.value < 0)
         return s_refuse(self, WEFT_ERR_INVALID_ARGUMENT, "the offset is negative", "");
     for (size_t i = 0; i < count; i++) {
@@ -237,6 +313,7 @@ weft_err_t weft_consumer_part_subscribe(weft_consumer_part_t *self, const char *
         weft_err_t err = s_check_topic(self, patterns[i]);
         if (err) return err;
     }
+    if (self->group.desk) return s_join(self, patterns, count, at);
     struct weft_csubscription *subscriptions = weft_calloc(count + 1, sizeof *subscriptions);
     for (size_t i = 0; i < count; i++)
         subscriptions[i] = (struct weft_csubscription){.pattern = weft_strdup(patterns[i]),
@@ -266,6 +343,7 @@ weft_err_t weft_consumer_part_pause(weft_consumer_part_t *self, const char *topi
         if (topic && strcmp(at->topic->name, topic)) continue;
         if (topic && partition != WEFT_PARTITION_ALL && at->index != partition) continue;
         at->paused = paused;
+        weft_consumer_hush(at);
         any = true;
     }
     return any ? WEFT_OK : s_refuse(self, WEFT_ERR_NOT_FOUND, "no such partition is assigned", topic);

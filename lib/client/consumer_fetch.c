@@ -48,14 +48,16 @@ static void s_read_from(struct weft_cpartition *partition, int64_t offset)
 {
     partition->state = WEFT_CSTATE_READ;
     partition->position = partition->fetch_offset = offset;
-    partition->fetch_epoch = -1;
+    partition->fetch_epoch = partition->read_epoch = -1;
     partition->caught_up = false;
 }
 
 void weft_consumer_begin_anew(weft_consumer_part_t *self, struct weft_cpartition *partition)
 {
+    if (partition->owned) return; // nothing of it is asked for any more; the group will take it back
     int64_t from = partition->position;
     const char *text = weft_err_sentence(WEFT_ERR_TOPIC_REPLACED);
+    partition->commit.done = -1;
     s_forget_ends(partition);
     if (self->reset == WEFT_CONSUMER_RESET_ERROR) {
         weft_consumer_stop_partition(self, partition, WEFT_EVENT_STOPPED, from, -1, WEFT_ERR_TOPIC_REPLACED, text);
@@ -68,6 +70,11 @@ void weft_consumer_begin_anew(weft_consumer_part_t *self, struct weft_cpartition
 
 void weft_consumer_move(weft_consumer_part_t *self, struct weft_cpartition *partition, struct weft_position at)
 {
+    if (partition->state == WEFT_CSTATE_FENCE) { // the fence comes first
+        partition->at = at;
+        partition->sought = true;
+        return;
+    }
     weft_consumer_forget(self, partition);
     partition->error = partition->unheard = WEFT_OK;
     partition->resetting = false;
@@ -89,6 +96,20 @@ void weft_consumer_move(weft_consumer_part_t *self, struct weft_cpartition *part
     }
     s_read_from(partition, at.value);
     weft_consumer_tell(self, WEFT_EVENT_ASSIGNED, partition->topic, partition->index, -1, at.value, WEFT_OK, "");
+}
+
+void weft_consumer_fenced(weft_consumer_part_t *self, struct weft_cpartition *partition, int64_t offset, int32_t epoch)
+{
+    partition->commit.done = offset;
+    partition->state = WEFT_CSTATE_RESOLVE;
+    if (partition->sought || offset < 0) {
+        if (offset < 0) self->offsets.auto_now = true; // where it begins is to be known should it end here
+        weft_consumer_move(self, partition, partition->at);
+        return;
+    }
+    s_read_from(partition, offset);
+    partition->fetch_epoch = partition->read_epoch = epoch; // if the log holds another record there, it says so
+    weft_consumer_tell(self, WEFT_EVENT_ASSIGNED, partition->topic, partition->index, -1, offset, WEFT_OK, "");
 }
 
 // The offset is gone: by the option `reset`, never in silence.
@@ -122,7 +143,10 @@ static void s_refused(weft_consumer_part_t *self, struct weft_cpartition *partit
     enum weft_err_class class = weft_err_class(error);
     partition->unheard = class == WEFT_CLASS_RETRY || class == WEFT_CLASS_REFRESH ? error : WEFT_OK;
     partition->caught_up = false; // a real fetch tells soon that it is heard again, a watch would not
-    if (error == WEFT_ERR_TOPIC_REPLACED) {
+    if (error == WEFT_ERR_TOPIC_REPLACED && partition->owned) {
+        weft_requests_refresh(&self->requests);
+        s_try_later(self, partition, 0); // until the group knows
+    } else if (error == WEFT_ERR_TOPIC_REPLACED) {
         weft_requests_refresh(&self->requests);
         s_reset(self, partition, error, text);
         if (partition->state != WEFT_CSTATE_STOPPED) s_try_later(self, partition, 0);
@@ -392,14 +416,15 @@ static bool s_has_room(const weft_consumer_part_t *self, const struct weft_cpart
 static int64_t s_partition_turn(weft_consumer_part_t *self, struct weft_cpartition *partition, int64_t now_us)
 {
     if (partition->state == WEFT_CSTATE_STOPPED || partition->call.state == WEFT_CALL_SENT) return WEFT_TIME_NEVER;
-    if (partition->topic->state != WEFT_VIEW_KNOWN) return WEFT_TIME_NEVER;
+    if (partition->topic->state != WEFT_VIEW_KNOWN || partition->state == WEFT_CSTATE_FENCE) return WEFT_TIME_NEVER;
+    if (partition->owned && !weft_id_equal(partition->topic->id, partition->topic_id)) return WEFT_TIME_NEVER;
     if (partition->retry_us > now_us) return partition->retry_us;
     weft_err_t err;
     if (partition->state == WEFT_CSTATE_RESOLVE) {
         if (partition->resetting && partition->chunk_count) return WEFT_TIME_NEVER; // first read what was good
         err = s_ask_offset(self, partition);
     } else {
-        if (partition->paused) return WEFT_TIME_NEVER;
+        if (partition->quiet) return WEFT_TIME_NEVER;
         bool many = self->partition_count * (size_t) self->fetch_bytes > self->buffer_bytes;
         bool watch = many && partition->caught_up;
         if (!watch && !s_has_room(self, partition)) return WEFT_TIME_NEVER;
@@ -415,7 +440,7 @@ int64_t weft_consumer_fetch_turn(weft_consumer_part_t *self, int64_t now_us)
     int64_t next_us = WEFT_TIME_NEVER;
     self->paused_bytes = 0;
     for (size_t i = 0; i < self->partition_count; i++)
-        if (self->partitions[i]->paused) self->paused_bytes += self->partitions[i]->queued_bytes;
+        if (self->partitions[i]->quiet) self->paused_bytes += self->partitions[i]->queued_bytes;
     for (size_t i = 0; i < self->partition_count; i++) {
         struct weft_cpartition *partition = self->partitions[(self->turn + i) % self->partition_count];
         int64_t at_us = s_partition_turn(self, partition, now_us);

@@ -29,6 +29,11 @@ static const struct weft_counter_info s_counter_infos[WEFT_CONSUMER_COUNTERS] = 
     [WEFT_CONSUMER_REROUTES] = {"reroutes_count",
                                 "Requests given up because their partition was led elsewhere by then."},
     [WEFT_CONSUMER_STRAY] = {"stray_replies_count", "Answers to nothing that waits."},
+    [WEFT_CONSUMER_COMMITS] = {"commits_count", "Offsets committed."},
+    [WEFT_CONSUMER_COMMITS_FAILED] = {"commits_failed_count", "Offsets refused, or not answered in time."},
+    [WEFT_CONSUMER_ASSIGNED] = {"assigned_count", "Partitions that the group gave."},
+    [WEFT_CONSUMER_REVOKED] = {"revoked_count", "Partitions that the group asked back."},
+    [WEFT_CONSUMER_LOST] = {"lost_count", "Partitions lost to the group."},
 };
 
 // ---- life-cycle
@@ -64,6 +69,11 @@ weft_err_t weft_consumer_part_new(const weft_options_t *options, weft_consumer_p
                                        .silence_us = weft_options_int(options, "silence.ms") * 1000,
                                        .metadata_us = weft_options_int(options, "metadata.ms") * 1000});
     weft_counters_init(&self->counters, s_counter_infos, WEFT_CONSUMER_COUNTERS);
+    weft_consumer_offsets_init(self, options);
+    self->group.exclusive = weft_options_bool(options, "exclusive") && *self->offsets.group;
+    self->group.is_static = *weft_options_text(options, "instance") != 0;
+    self->group.patience_us = weft_options_int(options, "release.ms") * 500;
+    if (self->group.patience_us > self->attempt_us) self->group.patience_us = self->attempt_us;
     *out = self;
     return WEFT_OK;
 }
@@ -88,6 +98,8 @@ static void s_destroy(struct weft_part **part_p)
     *part_p = NULL;
     if (!self) return;
     weft_consumer_assign_fini(self);
+    weft_consumer_group_fini(self);
+    weft_consumer_offsets_fini(self);
     weft_consumer_free_chunks(self);
     free(self->events);
     weft_requests_fini(&self->requests);
@@ -135,6 +147,13 @@ static int64_t s_turn(struct weft_part *part, int64_t now_us)
         s_begin_anew(self);
         weft_consumer_match(self);
     }
+    if (*self->offsets.group) {
+        weft_consumer_group_turn(self, now_us);
+        int64_t offsets_us = weft_consumer_offsets_turn(self, now_us);
+        if (offsets_us < next_us) next_us = offsets_us;
+        int64_t deadline_us = self->group.phase != WEFT_CPHASE_REST ? self->group.deadline_us : 0;
+        if (deadline_us > now_us && deadline_us < next_us) next_us = deadline_us;
+    }
     int64_t fetch_us = weft_consumer_fetch_turn(self, now_us);
     if (fetch_us < next_us) next_us = fetch_us;
     if (self->unsettled && now_us + UNSETTLED_US < next_us) next_us = now_us + UNSETTLED_US;
@@ -168,6 +187,12 @@ void weft_consumer_tell(weft_consumer_part_t *self, enum weft_consumer_event_typ
                         const struct weft_view_topic *topic, int32_t partition, int64_t from_offset, int64_t offset,
                         weft_err_t error, const char *text)
 {
+    weft_consumer_tell_name(self, type, topic->name, partition, from_offset, offset, error, text);
+}
+
+void weft_consumer_tell_name(weft_consumer_part_t *self, enum weft_consumer_event_type type, const char *topic,
+                             int32_t partition, int64_t from_offset, int64_t offset, weft_err_t error, const char *text)
+{
     self->event_serial++;
     if (self->event_count == WEFT_CONSUMER_EVENTS_MAX) {
         weft_counter_add(&self->counters, WEFT_CONSUMER_EVENTS_DROPPED, 1);
@@ -177,7 +202,7 @@ void weft_consumer_tell(weft_consumer_part_t *self, enum weft_consumer_event_typ
     struct weft_cevent *event =
         &self->events[(self->event_first + self->event_count++) % (WEFT_CONSUMER_EVENTS_MAX + 1)];
     *event = (struct weft_cevent){.type = type,
-                                  .topic = topic->name,
+                                  .topic = topic,
                                   .partition = partition,
                                   .from_offset = from_offset,
                                   .offset = offset,
@@ -212,9 +237,10 @@ bool weft_consumer_part_event(weft_consumer_part_t *self, struct weft_consumer_e
 bool weft_consumer_part_at_end(const weft_consumer_part_t *self)
 {
     if (self->first_look || self->unsettled) return false;
+    if (self->group.subscribed && !weft_consumer_group_settled(self)) return false;
     for (size_t i = 0; i < self->partition_count; i++) {
         const struct weft_cpartition *partition = self->partitions[i];
-        if (partition->state == WEFT_CSTATE_STOPPED) continue;
+        if (partition->state == WEFT_CSTATE_STOPPED || partition->lost) continue;
         if (partition->end_at_start < 0 || partition->position < partition->end_at_start) return false;
     }
     return true;
@@ -240,7 +266,7 @@ bool weft_consumer_part_position(const weft_consumer_part_t *self, size_t index,
 
 const struct weft_error *weft_consumer_part_fatal(const weft_consumer_part_t *self)
 {
-    return &self->view.fatal;
+    return self->view.fatal.code ? &self->view.fatal : &self->group.refused;
 }
 const weft_counters_t *weft_consumer_part_counters(const weft_consumer_part_t *self)
 {

@@ -46,11 +46,17 @@ WEFT_MUST_USE weft_err_t weft_consumer_part_seek(weft_consumer_part_t *self, con
 WEFT_MUST_USE weft_err_t weft_consumer_part_pause(weft_consumer_part_t *self, const char *topic, int32_t partition,
                                                   bool paused);
 
+// The program waits for records from now on, or does not any more: it is not idle meanwhile. Without threads nothing ever
+// waits: begin_poll alone says that it lives.
+void weft_consumer_part_waits(weft_consumer_part_t *self, bool waits);
+bool weft_consumer_part_in_callback(const weft_consumer_part_t *self);
 void weft_consumer_part_on_rebalance(weft_consumer_part_t *self, weft_rebalance_fn *fn, void *context);
 
 // Frees what was read in full, and makes what has arrived so far the content of this poll. False: there is none. Of a
 // group: also takes the next step of a rebalance, and commits when it is time to.
 bool weft_consumer_part_begin_poll(weft_consumer_part_t *self);
+// exclusive: no record may be handed out at that time.
+bool weft_consumer_part_lease_over(const weft_consumer_part_t *self, int64_t now_us);
 /**
  * The next record of this poll. *crossed (may be NULL) is set when a chunk was finished: a good moment to give the part
  * a turn.

@@ -65,7 +65,7 @@ void weft_consumer_free_chunks(weft_consumer_part_t *self)
 
 static bool s_readable(const weft_consumer_part_t *self, const struct weft_cchunk *chunk)
 {
-    return chunk->serial <= self->poll_serial && !chunk->partition->paused;
+    return chunk->serial <= self->poll_serial && !chunk->partition->quiet;
 }
 
 static struct weft_cchunk *s_next_chunk(const weft_consumer_part_t *self)
@@ -77,6 +77,11 @@ static struct weft_cchunk *s_next_chunk(const weft_consumer_part_t *self)
 
 bool weft_consumer_part_begin_poll(weft_consumer_part_t *self)
 {
+    self->handed = NULL; // done with
+    if (*self->offsets.group) {
+        weft_consumer_auto_commit(self, weft_port_now_us(&self->port));
+        weft_consumer_group_step(self);
+    }
     s_free_spent(self);
     // Inflated batches of the poll before go, but the one that is being read.
     bool keep = self->in_batch && self->in_scratch;
@@ -184,6 +189,7 @@ static void s_close_batch(weft_consumer_part_t *self, struct weft_cchunk *chunk,
     int64_t next = weft_batch_next_offset(&self->batch);
     if (weft_mutated("consumer_steps_over") && next % 64 == 0) next++;
     if (next > partition->position) partition->position = next; // the end of a batch may be a gap of compaction
+    partition->read_epoch = self->batch.leader_epoch;
     chunk->at += weft_batch_bytes(&self->batch);
 }
 
@@ -191,6 +197,10 @@ static void s_close_batch(weft_consumer_part_t *self, struct weft_cchunk *chunk,
 
 bool weft_consumer_part_next(weft_consumer_part_t *self, struct weft_record_view *record, bool *crossed)
 {
+    self->handed = NULL; // the one before is done with
+    if (__builtin_expect(self->group.exclusive, 0) &&
+        weft_consumer_part_lease_over(self, weft_port_now_us(&self->port)))
+        return false;
     for (;;) {
         struct weft_cchunk *chunk = self->reading;
         if (!chunk) {
@@ -198,7 +208,7 @@ bool weft_consumer_part_next(weft_consumer_part_t *self, struct weft_record_view
             if (!chunk) return false;
         }
         struct weft_cpartition *partition = chunk->partition;
-        if (__builtin_expect(partition->paused, 0)) {
+        if (__builtin_expect(partition->quiet, 0)) {
             self->reading = NULL;
             self->in_batch = false; // opened again after resume
             continue;
@@ -221,6 +231,9 @@ bool weft_consumer_part_next(weft_consumer_part_t *self, struct weft_record_view
         int64_t offset = self->batch.base_offset + found.offset_delta;
         if (__builtin_expect(offset < partition->position, 0)) continue;
         partition->position = offset + 1;
+        self->handed = partition;
+        self->handed_epoch = partition->read_epoch;
+        partition->read_epoch = self->batch.leader_epoch;
         record->topic = partition->topic->name;
         record->partition = partition->index;
         record->leader_epoch = self->batch.leader_epoch;

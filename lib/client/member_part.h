@@ -30,6 +30,9 @@
 
 typedef struct weft_member_part weft_member_part_t;
 
+// A name that a group may have: INVALID_GROUP, with a sentence.
+WEFT_MUST_USE weft_err_t weft_member_group_check(const char *group, struct weft_error *error);
+
 /**
  * options: scope consumer, borrowed for the call; `group` is set. host: where it runs, for people, "" if not known. Holds
  * the desk. The part is destroyed through its ops by the world that runs it. INVALID_GROUP, with a sentence.

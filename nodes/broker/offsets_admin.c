@@ -87,7 +87,11 @@ static void s_answer_deleted(weft_ledger_t *self, const struct weft_asker *asker
     reply.deleted = deleted;
     weft_buf_clear(&shard->reply);
     weft_offsets_delete_reply_encode(&reply, &shard->reply);
-    if (!weft_ledger_park(self, asker, weft_buf_slice(&shard->reply))) weft_shard_answer(shard, asker, NULL);
+    if (weft_ledger_park(self, asker, weft_buf_slice(&shard->reply))) return;
+    if (weft_replica_durable(self->partition->replica) == weft_log_end(self->partition->log))
+        weft_shard_answer(shard, asker, NULL);
+    else // who waited for its batch was told so long ago
+        weft_shard_refuse(shard, asker, WEFT_ERR_TIMED_OUT, NULL);
 }
 
 static weft_err_t s_fence(weft_ledger_t *self, const struct weft_offset_key *key, uint64_t token, bool *had_offset)

@@ -17,7 +17,7 @@
 
 #define S_STEPS_A_TURN 4096
 #define S_ANSWER_US (10 * 1000 * 1000) // without an answer for so long: later again
-#define S_REST_US_MAX (60 * 1000 * 1000)
+#define S_REST_US_MAX (10 * 1000 * 1000)
 #define S_RETENTION "offsets.retention.ms"
 
 static int64_t s_retention_ms(const weft_shard_t *shard)

@@ -192,6 +192,11 @@ void weft_shard_delete_records(weft_shard_t *self, const struct weft_asker *aske
         return;
     weft_partition_t *partition = s_settled(self, asker, request.topic, request.topic_id, request.partition);
     if (partition == NULL) return;
+    if (partition->keeps_offsets) {
+        weft_shard_refuse(self, asker, WEFT_ERR_INVALID_REQUEST,
+                          "Offsets of groups are deleted by `offsets_delete`, never by their place in the log.");
+        return;
+    }
     int64_t committed = weft_replica_committed(partition->replica);
     int64_t before = request.before_offset == -1 ? committed : request.before_offset;
     if (before < 0 || before > committed) {

@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 #include "sim_churn.h"
 
-#include "../../lib/base/assert.h"
-
-#include <weft_gen/config.h>
 #include <weft_gen/messages.h>
 
 #define SECOND INT64_C(1000000)
@@ -66,14 +63,7 @@ static void s_step(void *context)
 void sim_churn_start(struct sim_churn *self, struct sim_clients *clients, int topic)
 {
     *self = (struct sim_churn){.clients = clients, .topic = topic}; // it exists: the first step deletes it
-    weft_options_t *options = weft_options_new(weft_options_admin, weft_options_admin_count, "admin");
-    sim_clients_bootstrap(clients, options);
-    struct weft_error error;
-    weft_err_t err = weft_admin_part_new(options, &self->admin, &error);
-    weft_assert(err == WEFT_OK);
-    weft_options_destroy(&options);
-    self->host = sim_host_add(clients->sim, "churn", NULL);
-    self->admin_id = sim_clients_run_part(clients, self->host, "churn", weft_admin_part_base(self->admin));
+    self->admin = sim_clients_admin_run(clients, "churn", &self->host, &self->admin_id);
     sim_at(clients->sim, sim_now_us(clients->sim) + 300000, s_step, self);
 }
 

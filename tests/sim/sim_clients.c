@@ -35,15 +35,23 @@ weft_part_id_t sim_clients_run_part(struct sim_clients *self, sim_host_t host, c
 
 // ---- admin
 
-static void s_admin_start(struct sim_clients *self)
+weft_admin_part_t *sim_clients_admin_run(struct sim_clients *self, const char *name, sim_host_t *host,
+                                         weft_part_id_t *id)
 {
     weft_options_t *options = weft_options_new(weft_options_admin, weft_options_admin_count, "admin");
     sim_clients_bootstrap(self, options);
     struct weft_error error;
-    weft_assert(weft_admin_part_new(options, &self->admin, &error) == WEFT_OK);
+    weft_admin_part_t *admin = NULL;
+    weft_assert(weft_admin_part_new(options, &admin, &error) == WEFT_OK);
     weft_options_destroy(&options);
-    self->admin_host = sim_host_add(self->sim, "admin", NULL);
-    self->admin_id = sim_clients_run_part(self, self->admin_host, "admin", weft_admin_part_base(self->admin));
+    *host = sim_host_add(self->sim, name, NULL);
+    *id = sim_clients_run_part(self, *host, name, weft_admin_part_base(admin));
+    return admin;
+}
+
+static void s_admin_start(struct sim_clients *self)
+{
+    self->admin = sim_clients_admin_run(self, "admin", &self->admin_host, &self->admin_id);
     sim_run_until(self->sim, sim_now_us(self->sim) + 1000); // it has started
 }
 

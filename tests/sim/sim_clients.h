@@ -107,6 +107,10 @@ void sim_clients_bootstrap(const struct sim_clients *self, weft_options_t *optio
 weft_part_id_t sim_clients_run_part(struct sim_clients *self, sim_host_t host, const char *name,
                                     struct weft_part *part);
 
+// One more admin, on a host of its own.
+weft_admin_part_t *sim_clients_admin_run(struct sim_clients *self, const char *name, sim_host_t *host,
+                                         weft_part_id_t *id);
+
 void sim_admin_delete_some(struct sim_clients *self); // starts deleting a random prefix of a random partition
 
 #endif

@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 #include "sim_operations.h"
 
-#include "../../lib/base/assert.h"
-
-#include <weft_gen/config.h>
 #include <weft_gen/messages.h>
 
 #include <stdio.h>
@@ -270,14 +267,7 @@ void sim_operations_start(struct sim_operations *self, struct sim_clients *clien
                           bool unclean)
 {
     *self = (struct sim_operations){.clients = clients, .witness = witness, .unclean = unclean};
-    weft_options_t *options = weft_options_new(weft_options_admin, weft_options_admin_count, "admin");
-    sim_clients_bootstrap(clients, options);
-    struct weft_error error;
-    weft_err_t err = weft_admin_part_new(options, &self->admin, &error);
-    weft_assert(err == WEFT_OK);
-    weft_options_destroy(&options);
-    self->host = sim_host_add(clients->sim, "operations", NULL);
-    self->admin_id = sim_clients_run_part(clients, self->host, "operations", weft_admin_part_base(self->admin));
+    self->admin = sim_clients_admin_run(clients, "operations", &self->host, &self->admin_id);
     sim_at(clients->sim, sim_now_us(clients->sim) + 300000, s_step, self);
 }
 

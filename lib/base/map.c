@@ -13,7 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { S_KEY_INLINE_BYTES = 16, S_CAPACITY_FIRST = 8 };
+// An id and a number behind it still stand inline.
+enum { S_KEY_INLINE_BYTES = 24, S_CAPACITY_FIRST = 8 };
 
 struct s_entry {
     uint64_t hash;

@@ -23,12 +23,12 @@ struct weft_assign_topic {
     weft_id_t id;
     uint32_t partition_count;
     const uint32_t *rack_first; // per partition, position in `racks`, and one more for the end; NULL: no racks known
-    const uint32_t *racks;      // numbers of racks, as in the members, of the replicas
+    const uint32_t *racks;      // numbers of racks, as in the members, of the replicas; any other is passed over
 };
 
 struct weft_assign_member {
     weft_slice_t order;     // instance name or member id: unique, gives the order of members
-    uint32_t rack;          // UINT32_MAX: none
+    uint32_t rack;          // below member_count; UINT32_MAX: none
     const uint32_t *topics; // ascending positions in the topics that it reads
     size_t topic_count;
 };

@@ -238,6 +238,14 @@ size_t weft_sessions_count(const weft_sessions_t *self)
     return self->count;
 }
 
+bool weft_sessions_next(const weft_sessions_t *self, struct weft_session_place *place)
+{
+    const struct producer *producer = place->at ? ((const struct producer *) place->at)->newer : self->oldest;
+    if (producer == NULL) return false;
+    *place = (struct weft_session_place){producer->id, s_entry(producer, 0)->base_offset, producer};
+    return true;
+}
+
 // ---- judging and applying
 
 // Not the next batch: written before and remembered, written before and forgotten, or out of order.

@@ -38,6 +38,13 @@ void weft_sessions_apply(weft_sessions_t *self, const struct weft_batch *batch);
 // session in mid-stream. A session counts as active at its load.
 void weft_sessions_expire(weft_sessions_t *self, int64_t now_ms);
 size_t weft_sessions_count(const weft_sessions_t *self);
+/** A session, and where the oldest batch that it remembers begins: a replay of the batches from there on gives it again. */
+struct weft_session_place {
+    int64_t producer_id, from_offset;
+    const void *at; // NULL: before the first
+};
+// The next one, the longest idle first; false at the end. Nothing may be applied in between.
+bool weft_sessions_next(const weft_sessions_t *self, struct weft_session_place *place);
 
 void weft_sessions_encode(const weft_sessions_t *self, weft_buf_t *out); // msgpack; same state, same bytes
 // Replaces what is there; BAD_FRAME leaves it cleared.

@@ -86,6 +86,11 @@ WEFT_MUST_USE weft_err_t weft_log_compact_done(weft_log_t *self, weft_compact_t 
 // Without its log: files that it wrote stay until the directory is opened. Accepts NULL.
 void weft_compact_destroy(weft_compact_t **self_p);
 
+// Is it a gap: without records, producer or attributes?
+bool weft_compact_is_gap(const struct weft_batch *batch);
+// A gap's header, checksum included; also into *gap.
+void weft_compact_gap_write(uint8_t bytes[WEFT_BATCH_HEADER_BYTES], struct weft_batch *gap);
+
 int64_t weft_log_compacted(const weft_log_t *self);        // all below was compacted; 0: nothing yet
 int64_t weft_log_tombstones_below(const weft_log_t *self); // tombstones below may be gone; 0: none is
 // This log is filled from one in which tombstones below `offset` are gone. Durable when it returns; never falls.

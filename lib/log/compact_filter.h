@@ -48,10 +48,6 @@ WEFT_MUST_USE weft_err_t weft_compact_map_batch(struct weft_compact_map *map, we
                                                 const struct weft_batch *batch, int64_t from, weft_buf_t *scratch,
                                                 int64_t *full);
 
-/** A gap's header: no records, no producer; checksum included. */
-void weft_compact_gap_write(uint8_t bytes[WEFT_BATCH_HEADER_BYTES], struct weft_batch *gap);
-// Is it already what weft_compact_gap_write makes?
-bool weft_compact_is_gap(const struct weft_batch *batch);
 // A gap over the offsets of `batch`.
 struct weft_batch weft_compact_gap_of(const struct weft_batch *batch);
 

@@ -7,6 +7,7 @@
 #include "broker.h"
 #include "counters.h"
 
+#include "../../lib/log/compact_part.h"
 #include "../../lib/log/sync_part.h"
 #include <weft_gen/config.h>
 #include <weft_gen/limits.h>
@@ -336,6 +337,12 @@ static weft_err_t s_add_parts(struct weft_broker *self, const weft_world_t *worl
         code = s_add_shard(self, world, i, error);
         if (code != WEFT_OK) return code;
     }
+    snprintf(name, sizeof name, "broker-%d/compact", (int) self->id);
+    code = world->ops->add(world->self, &how,
+                           weft_compact_part_new(name, weft_options_int(self->options, "compact.bytes")),
+                           &self->compact_id, NULL, error);
+    if (code != WEFT_OK) return code;
+    self->base.parts[self->base.part_count++] = self->compact_id; // behind the shards: they take back what it runs
     // Nothing is served before the marker is gone for good.
     code = weft_checkpoint_take_clean(*checkpoint_p, &self->was_clean);
     if (code != WEFT_OK)

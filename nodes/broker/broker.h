@@ -117,7 +117,7 @@ struct weft_broker {
     bool was_clean;                  // the last stop of this data directory was
     struct weft_broker_found *found; // sorted by topic, partition
     size_t found_count;
-    weft_part_id_t control_id, sync_id;
+    weft_part_id_t control_id, compact_id, sync_id;
     struct weft_part *sync; // only for weft_sync_part_busy_us and _vouch
     int64_t started_ms;     // Unix time
     // The control part's alone once the world runs.

@@ -52,14 +52,40 @@ static weft_err_t s_append_run(weft_partition_t *partition, weft_slice_t bytes, 
     return WEFT_OK;
 }
 
+/*
+ * A gap that begins below our end: the leader has merged what stands for offsets that we have with what we don't. What
+ * we lack of it is a gap, too. *size bytes of the data are done with it; 0: it is no such batch.
+ */
+static weft_err_t s_append_gap(weft_partition_t *partition, weft_slice_t data, size_t *size)
+{
+    uint8_t bytes[WEFT_BATCH_HEADER_BYTES];
+    struct weft_batch batch;
+    int64_t end = weft_log_end(partition->log);
+    *size = 0;
+    if (weft_batch_verify(data, &batch) != WEFT_OK || !weft_compact_is_gap(&batch)) return WEFT_OK;
+    bool across = batch.base_offset >= 0 && batch.base_offset < end && batch.base_offset <= INT64_MAX / 2 &&
+                  weft_batch_next_offset(&batch) > end && batch.leader_epoch >= weft_log_last_epoch(partition->log) &&
+                  batch.leader_epoch <= weft_replica_leader_epoch(partition->replica);
+    if (!across) return WEFT_OK;
+    batch.last_offset_delta = (uint32_t) (weft_batch_next_offset(&batch) - end - 1);
+    batch.base_offset = end;
+    weft_compact_gap_write(bytes, &batch);
+    weft_err_t code = s_append_run(partition, weft_slice(bytes, sizeof bytes), &batch, 1);
+    if (code == WEFT_OK) *size = sizeof bytes;
+    return code;
+}
+
 // Appends all up to the first batch that can't be: *bad says whether that is the batch's fault, or our disk's.
 static weft_err_t s_append(weft_partition_t *partition, weft_slice_t data, bool *bad)
 {
     struct weft_batch batches[S_RUN_MAX];
+    size_t gap;
+    *bad = false;
+    weft_err_t code = s_append_gap(partition, data, &gap);
+    if (code != WEFT_OK) return code;
+    data = weft_slice(data.data + gap, data.size - gap);
     int64_t end = weft_log_end(partition->log);
     int32_t epoch = weft_log_last_epoch(partition->log);
-    weft_err_t code = WEFT_OK;
-    *bad = false;
     while (data.size != 0 && code == WEFT_OK) {
         size_t count = 0, skipped = 0, size = 0;
         while (count < S_RUN_MAX && skipped + size < data.size) {
@@ -170,21 +196,10 @@ static void s_align(struct weft_pull *self, const struct weft_replicate_answer *
 
 // ---- refusals
 
-// Our end lies below all that the leader keeps: there is nothing that our log could be continued by.
-static void s_begin_anew(struct weft_pull *self, int64_t offset)
+static void s_reset(struct weft_pull *self, int64_t offset, const char *why)
 {
     weft_partition_t *partition = self->partition;
     int64_t end = weft_log_end(partition->log);
-    // Who is in sync is never below its start. Our end may be above where it begins: by batches that were never
-    // committed, or because our empty log starts in the midst of a batch.
-    bool empty = end == weft_log_start(partition->log);
-    bool below = offset < weft_replica_committed(partition->replica) && !empty && !self->asked_to_align;
-    bool wrong = below || weft_replica_in_sync(partition->replica);
-    if (wrong) {
-        weft_replica_unalign(partition->replica);
-        weft_pull_wait(self, S_BAD_US);
-        return;
-    }
     weft_err_t code = weft_log_reset(partition->log, offset);
     if (code != WEFT_OK) {
         weft_partition_disk(partition, code, "reset");
@@ -194,13 +209,57 @@ static void s_begin_anew(struct weft_pull *self, int64_t offset)
     }
     weft_counter_add(partition->shard->counters, WEFT_COUNT_RESETS, 1);
     weft_trace(WEFT_TRACE_INFO, partition->shard->name,
-               "%s: its leader's log begins at offset %lld by now, its own ends at %lld: it begins anew there",
-               partition->name, (long long) offset, (long long) end);
+               "%s: its own log ends at offset %lld, and %s: it begins anew at %lld", partition->name, (long long) end,
+               why, (long long) offset);
     partition->snapshot_at = -1;
     weft_replica_reset(partition->replica, offset);
     weft_partition_effects(partition);
     if (weft_log_dirty(partition->log)) weft_partition_dirty(partition, false);
     weft_pull_due(self);
+}
+
+// Our end lies below all that the leader keeps: there is nothing that our log could be continued by.
+static void s_begin_anew(struct weft_pull *self, int64_t offset)
+{
+    weft_partition_t *partition = self->partition;
+    // Who is in sync is never below its start. Our end may be above where it begins: by batches that were never
+    // committed, or because our empty log starts in the midst of a batch.
+    bool empty = weft_log_end(partition->log) == weft_log_start(partition->log);
+    bool below = offset < weft_replica_committed(partition->replica) && !empty && !self->asked_to_align;
+    if (below || weft_replica_in_sync(partition->replica)) {
+        weft_replica_unalign(partition->replica);
+        weft_pull_wait(self, S_BAD_US);
+        return;
+    }
+    s_reset(self, offset, "its leader's log begins above by now");
+}
+
+/*
+ * Tombstones that we never saw are gone from the leader's log, and what they deleted may stand in ours: we begin anew
+ * where the leader begins (REPLICATION.md rule 13). An empty log has nothing that was deleted; it notes that it lacks
+ * the tombstones, for those who will follow us. True: what else was answered is for a log that we don't have any more.
+ */
+static bool s_missed_tombstones(struct weft_pull *self, const struct weft_replicate_answer *answer)
+{
+    weft_partition_t *partition = self->partition;
+    weft_log_t *log = partition->log;
+    if (answer->tombstones_below <= weft_log_tombstones_below(log) || weft_log_end(log) >= answer->tombstones_below)
+        return false;
+    if (weft_log_end(log) > weft_log_start(log)) {
+        if (weft_replica_in_sync(partition->replica)) { // can't be: who is in sync has all that is committed
+            weft_replica_unalign(partition->replica);
+            weft_pull_wait(self, S_BAD_US);
+            return true;
+        }
+        weft_replica_unalign(partition->replica); // what we know to be committed is below where we begin
+        s_reset(self, answer->log_start, "tombstones behind it are gone from its leader's");
+        return true;
+    }
+    weft_err_t code = weft_log_tombstones_adopt(log, answer->tombstones_below);
+    if (code == WEFT_OK) return false;
+    weft_partition_disk(partition, code, "noting tombstones");
+    weft_pull_wait(self, S_DISK_US);
+    return true;
 }
 
 static void s_refused(struct weft_pull *self, const struct weft_replicate_answer *answer)
@@ -221,6 +280,7 @@ static void s_refused(struct weft_pull *self, const struct weft_replicate_answer
 static void s_take(struct weft_pull *self, const struct weft_replicate_answer *answer, weft_slice_t data)
 {
     weft_partition_t *partition = self->partition;
+    if (s_missed_tombstones(self, answer)) return;
     if (data.size != 0) s_take_data(self, answer, data);
     if (data.size == 0 && answer->urgent && weft_log_dirty(partition->log)) weft_partition_dirty(partition, true);
     s_take_marks(partition, answer);

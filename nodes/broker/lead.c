@@ -473,6 +473,14 @@ void weft_lead_assigned(weft_partition_t *partition)
     }
 }
 
+int64_t weft_lead_lowest(const weft_partition_t *partition)
+{
+    int64_t lowest = INT64_MAX;
+    for (const struct weft_lead_entry *entry = partition->followers; entry != NULL; entry = entry->next)
+        if (entry->offset < lowest) lowest = entry->offset;
+    return lowest;
+}
+
 void weft_lead_end(weft_partition_t *partition, weft_err_t code)
 {
     while (partition->followers != NULL) s_drop_entry(partition->followers, code);

@@ -43,6 +43,9 @@ void weft_lead_assigned(weft_partition_t *partition);
 // It is gone, or not led any more.
 void weft_lead_end(weft_partition_t *partition, weft_err_t code);
 
+// The lowest offset that a follower at work has come to; INT64_MAX: there is none, or it is not led.
+int64_t weft_lead_lowest(const weft_partition_t *partition);
+
 // ---- time
 
 // Answers the requests that have something to tell by now. Returns when to be called again.

@@ -60,6 +60,7 @@ static struct weft_replicate_answer *s_add_marks(weft_lead_t *self, struct weft_
     answer->log_start = weft_log_start(partition->log);
     answer->log_end = weft_log_end(partition->log);
     answer->urgent = weft_partition_durable_wanted(partition);
+    answer->tombstones_below = weft_log_tombstones_below(partition->log);
     if (answer->urgent) entry->sent_lazily = -1;
     weft_ring_take(&entry->in_moved);
     return answer;

@@ -29,6 +29,7 @@ weft_partition_t *weft_partition_new(weft_shard_t *shard, const struct weft_shar
     self->settings = topic->settings;
     self->keeps_offsets = strcmp(topic->name, WEFT_OFFSETS_TOPIC) == 0;
     self->damaged_at = self->reported_epoch = -1;
+    self->tombstones_due_ms = INT64_MAX;
     self->directory = weft_broker_directory(shard->broker, topic->id, number);
     weft_buf_t name;
     weft_buf_init(&name);
@@ -302,7 +303,9 @@ void weft_partition_close(weft_partition_t **self_p, weft_err_t code, bool delet
     shard->closing_count++;
     self->disk_full = self->disk_failed = self->assigned = false;
     self->delete_data = delete_data;
-    if (self->syncs_in_flight == 0) weft_partition_closed(&self); // else weft_shard_synced ends it
+    weft_partition_compact_cancel(self);
+    // Else weft_shard_synced or weft_shard_compacted ends it.
+    if (self->syncs_in_flight == 0 && self->compaction == NULL) weft_partition_closed(&self);
 }
 
 // One that came back meanwhile waited for the directory.
@@ -322,7 +325,7 @@ void weft_partition_closed(weft_partition_t **self_p)
     const weft_id_t topic = self->topic;
     const uint32_t number = self->number;
     bool delete_data = self->delete_data;
-    weft_assert(self->state == WEFT_PARTITION_CLOSING && self->syncs_in_flight == 0);
+    weft_assert(self->state == WEFT_PARTITION_CLOSING && self->syncs_in_flight == 0 && self->compaction == NULL);
     if (self->log != NULL) weft_broker_found_keep(shard->broker, topic, number, weft_log_synced_end(self->log));
     weft_partition_destroy(self_p); // its files are closed before they go
     shard->closing_count--;

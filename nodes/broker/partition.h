@@ -2,8 +2,8 @@
 /**
  * Partition: one replica at home in a shard: its log, its pure core, the fetches parked on it.
  *
- * States: WAITING (known, log not opened yet) -> OPEN -> CLOSING (gone from the cluster; kept until the sync that is
- * under way comes back); REFUSED (damaged, or its disk failed at opening: clients get the error, others serve on). All
+ * States: WAITING (known, log not opened yet) -> OPEN -> CLOSING (gone from the cluster; kept until the sync and the
+ * compaction that are under way come back); REFUSED (damaged, or its disk failed at opening: clients get the error, others serve on). All
  * on the shard's thread.
  */
 #ifndef WEFT_BROKER_PARTITION_H
@@ -11,7 +11,10 @@
 
 #include "shard.h"
 
+#include "../../lib/log/compact.h"
 #include "../../lib/log/sync_part.h"
+
+struct weft_compact_request; // lib/log/compact_part.h
 
 enum weft_partition_state {
     WEFT_PARTITION_WAITING,
@@ -53,6 +56,10 @@ struct weft_partition {
     int64_t durable_until_us;                   // somebody looks at the durable mark until then
     weft_partition_t *used_before, *used_after; // among those that may hold descriptors; in_used
     int64_t retain_us;                          // when retention is due
+    weft_compact_t *compaction;                 // under way, at the compact part; NULL: none
+    int64_t compact_us;                         // when it is looked at again
+    int64_t compact_end, compact_end_us;        // its log's end when last looked at, and since when that is
+    int64_t tombstones_due_ms;                  // Unix time when tombstones may go; INT64_MAX: none is known
     int64_t retry_us;                           // REFUSED: when to try again
 };
 
@@ -128,6 +135,15 @@ void weft_partition_ask(weft_partition_t *self, const struct weft_replica_assign
  * (REPLICATION.md rule 9). Cheap where there is nothing to tell.
  */
 void weft_partition_report(weft_partition_t *self, int64_t now_us);
+
+// ---- partition_compact.c
+
+// From the sweep: closes the active segment and begins a run where that is due.
+void weft_partition_compact(weft_partition_t *self, int64_t now_us);
+// A run under way is to end soon; weft_shard_compacted follows.
+void weft_partition_compact_cancel(weft_partition_t *self);
+// A run is back.
+void weft_shard_compacted(weft_shard_t *shard, struct weft_compact_request *request);
 
 // ---- partition_sync.c
 

@@ -70,7 +70,7 @@ static bool s_may_rebuild(const weft_partition_t *self)
     bool damaged = self->state == WEFT_PARTITION_REFUSED ? self->refusal == WEFT_ERR_DAMAGED
                                                          : self->state == WEFT_PARTITION_OPEN && self->damaged;
     bool others_lead = assignment->leader >= 0 && assignment->leader != shard->broker->id;
-    return damaged && others_lead && !shard->stopping && self->syncs_in_flight == 0 &&
+    return damaged && others_lead && !shard->stopping && self->syncs_in_flight == 0 && self->compaction == NULL &&
            self->reported_epoch != assignment->leader_epoch && !s_in_sync(self) && !s_eligible(self) &&
            weft_shard_is_member(shard, assignment);
 }

@@ -70,7 +70,7 @@ static void s_job_done(weft_partition_t *partition, struct weft_sync_job *job)
     partition->syncs_in_flight--;
     weft_err_t code = weft_log_sync_done(partition->log, &job->sync);
     if (partition->state == WEFT_PARTITION_CLOSING) {
-        if (partition->syncs_in_flight == 0) weft_partition_closed(&partition);
+        if (partition->syncs_in_flight == 0 && partition->compaction == NULL) weft_partition_closed(&partition);
         return;
     }
     if (code == WEFT_OK) {
@@ -126,7 +126,8 @@ static void s_upkeep(weft_partition_t *partition, int64_t now_us)
     weft_replica_tick(partition->replica, now_us / 1000);
     if (partition->leads) weft_lead_tick(partition, now_us);
     weft_partition_effects(partition);
-    if (partition->leads && now_us >= partition->retain_us) { // followers follow it
+    weft_partition_compact(partition, now_us);
+    if (partition->leads && now_us >= partition->retain_us && partition->compaction == NULL) { // followers follow it
         partition->retain_us = now_us + shard->retention_us;
         s_retain(partition);
     }

@@ -10,6 +10,7 @@
 #include "update.h"
 
 #include "../../lib/base/assert.h"
+#include "../../lib/log/compact_part.h"
 #include "../../lib/core/cluster_view.h"
 #include <weft_gen/config.h>
 #include <weft_gen/limits.h>
@@ -187,6 +188,7 @@ static void s_mail(struct weft_part *part, struct weft_mail *mail)
     case WEFT_MAIL_BROKER_UPDATE: s_update(self, mail->body); break;
     case WEFT_MAIL_BROKER_GROUPS: weft_ledger_groups_told(self, mail->body); break;
     case WEFT_MAIL_SYNCED: weft_shard_synced(self, mail->body); return; // frees it
+    case WEFT_MAIL_COMPACTED: weft_shard_compacted(self, mail->body); return;
     default:
         weft_trace(WEFT_TRACE_WARN, self->name, "mail of kind %u is not for a shard", (unsigned) mail->kind);
         break;
@@ -280,6 +282,7 @@ static void s_stop(struct weft_part *part)
     weft_shard_t *self = s_self(part);
     if (self->stopping) return;
     self->stopping = true;
+    for (size_t i = 0; i < self->all.count; i++) weft_partition_compact_cancel(self->all.items[i]);
     weft_ledgers_stop(self);
     for (size_t i = 0; i < self->all.count; i++) weft_shard_fetch_refuse_all(self->all.items[i], WEFT_ERR_STOPPING);
 }
@@ -294,7 +297,7 @@ static void s_rest(weft_partition_t *partition)
 static bool s_stopped(struct weft_part *part)
 {
     weft_shard_t *self = s_self(part);
-    if (self->syncs_in_flight > 0) return false;
+    if (self->syncs_in_flight > 0 || self->compactions > 0) return false;
     // Nothing is appended any more. A snapshot is an open file until its sync: so many at a time.
     for (size_t i = self->used_max / 2; i > 0 && self->rest_at < self->all.count; i--)
         s_rest(self->all.items[self->rest_at++]);

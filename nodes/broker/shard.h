@@ -29,6 +29,10 @@ struct weft_topic_settings {
     struct weft_log_config log;
     uint32_t min_insync; // 0: half of the replicas, rounded up
     bool append_time;    // timestamp.type append
+    bool compacts;       // cleanup.policy compact or both: records need a key
+    bool deletes;        // delete or both
+    uint32_t dirty_percent;
+    int64_t compaction_lag_ms, delete_retention_ms;
 };
 
 struct weft_shard_topic {
@@ -69,6 +73,7 @@ typedef struct weft_shard {
     char throttle[64]; // cluster setting reassign.bytes, as text
     size_t fetches_parked, produces_waiting;
     size_t syncs_in_flight;
+    size_t compactions;   // at the compact part
     size_t closing_count; // partitions in `all` that wait for their last sync
     bool sync_urgent;     // somebody waits for the durable mark
     int64_t dirty_due_us; // when the dirty logs are synced at the latest

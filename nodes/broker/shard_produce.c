@@ -55,19 +55,34 @@ static void s_in_scratch(weft_shard_t *self, struct s_incoming *in)
     in->payload = WEFT_SLICE_NIL;
 }
 
+// Compaction could never take away what has no key (rule 14).
+static weft_err_t s_keys(weft_shard_t *self, weft_slice_t records)
+{
+    weft_record_iter_t iter;
+    struct weft_record record;
+    weft_record_iter_init(&iter, records);
+    while (weft_record_iter_next(&iter, &record, NULL))
+        if (record.key.data == NULL)
+            return weft_error_set(&self->error, WEFT_ERR_BAD_BATCH,
+                                  "record %lld: it has no key, which the records of a compacted topic need",
+                                  (long long) record.offset_delta);
+    return WEFT_OK;
+}
+
 // What is compressed is looked into as well: a batch that does not inflate, or not to what it says, would stop every
 // consumer behind it, and a topic's largest record would bind only those who don't compress.
 static weft_err_t s_look_inside(weft_shard_t *self, const struct weft_topic_settings *settings, weft_slice_t bytes,
                                 const struct weft_batch *batch)
 {
-    if (weft_batch_codec(batch) == WEFT_CODEC_NONE) return WEFT_OK;
-    weft_slice_t records;
+    weft_slice_t records = weft_slice(bytes.data + WEFT_BATCH_HEADER_BYTES, batch->payload_bytes);
+    if (weft_batch_codec(batch) == WEFT_CODEC_NONE) return settings->compacts ? s_keys(self, records) : WEFT_OK;
     weft_err_t code = weft_batch_payload(bytes, batch, &self->scratch, &records);
     if (code != WEFT_OK)
         code = weft_error_set(&self->error, code, "batch: its payload does not inflate to raw_bytes, which is %u",
                               (unsigned) batch->raw_bytes);
     else
         code = weft_batch_check_records(records, batch->count, settings->limits.record_bytes_max, &self->error);
+    if (code == WEFT_OK && settings->compacts) code = s_keys(self, records);
     weft_buf_clear(&self->scratch);
     if (self->scratch.capacity > S_SCRATCH_BYTES_MAX) weft_buf_fini(&self->scratch);
     return code;
@@ -87,7 +102,10 @@ static weft_err_t s_accept(weft_partition_t *partition, weft_frame_t *data, stru
                                                      &self->scratch, &self->error);
         if (code != WEFT_OK) return code;
         s_in_scratch(self, in);
-        return weft_batch_accept(in->head, &settings->limits, &in->batch, &in->crc_state, &self->error);
+        code = weft_batch_accept(in->head, &settings->limits, &in->batch, &in->crc_state, &self->error);
+        bool keyed = code == WEFT_OK && settings->compacts;
+        return keyed ? s_keys(self, weft_slice(in->head.data + WEFT_BATCH_HEADER_BYTES, in->batch.payload_bytes))
+                     : code;
     }
     weft_err_t code = weft_batch_accept(bytes, &settings->limits, &in->batch, &in->crc_state, &self->error);
     if (code != WEFT_OK) return code;

@@ -28,10 +28,12 @@ static weft_options_t *s_options(const weft_shard_t *self, const struct weft_clu
     return options;
 }
 
+enum { S_POLICY_DELETE, S_POLICY_COMPACT, S_POLICY_BOTH }; // as the choices of cleanup.policy stand in the schema
+
 static struct weft_topic_settings s_settings(const weft_shard_t *self, const struct weft_cluster_topic *topic)
 {
     weft_options_t *options = s_options(self, topic);
-    const struct weft_topic_settings settings = {
+    struct weft_topic_settings settings = {
         .limits = {.batch_bytes_max = (uint32_t) weft_options_int(options, "max.batch.bytes"),
                    .record_bytes_max = (uint32_t) weft_options_int(options, "max.record.bytes"),
                    .raw_bytes_max = WEFT_RAW_BYTES_MAX},
@@ -42,8 +44,14 @@ static struct weft_topic_settings s_settings(const weft_shard_t *self, const str
                 .index_interval_bytes = (uint32_t) weft_options_int(self->broker->options, "index.interval.bytes")},
         .min_insync = (uint32_t) weft_options_int(options, "min.insync"),
         .append_time = weft_options_int(options, "timestamp.type") == 1,
+        .compacts = weft_options_int(options, "cleanup.policy") != S_POLICY_DELETE,
+        .deletes = weft_options_int(options, "cleanup.policy") != S_POLICY_COMPACT,
+        .dirty_percent = (uint32_t) weft_options_int(options, "compact.dirty.percent"),
+        .compaction_lag_ms = weft_options_int(options, "min.compaction.lag.ms"),
+        .delete_retention_ms = weft_options_int(options, "delete.retention.ms"),
     };
     weft_options_destroy(&options);
+    if (!settings.deletes) settings.log.retention_ms = settings.log.retention_bytes = -1;
     return settings;
 }
 

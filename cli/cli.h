@@ -154,7 +154,7 @@ extern const struct cli_verb cli_verb_cluster_drain, cli_verb_cluster_remove, cl
     cli_verb_cluster_balance, cli_verb_cluster_elect, cli_verb_cluster_alter, cli_verb_cluster_voters;
 extern const struct cli_verb cli_verb_log_dump, cli_verb_log_verify;
 extern const struct cli_verb cli_verb_bench_limit, cli_verb_bench_produce, cli_verb_bench_consume,
-    cli_verb_bench_latency;
+    cli_verb_bench_latency, cli_verb_bench_commit;
 extern const struct cli_verb cli_verb_help, cli_verb_manual, cli_verb_completion, cli_verb_version;
 
 #endif

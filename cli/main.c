@@ -35,6 +35,7 @@ const struct cli_verb *const cli_verbs[] = {
     &cli_verb_bench_produce,
     &cli_verb_bench_consume,
     &cli_verb_bench_latency,
+    &cli_verb_bench_commit,
     &cli_verb_help,
     &cli_verb_manual,
     &cli_verb_completion,

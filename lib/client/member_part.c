@@ -236,7 +236,7 @@ static void s_heard(weft_member_part_t *self, const struct weft_group_heartbeat_
         self->seen = self->revision = 0;
     }
     self->epoch = reply->epoch;
-    self->told_link = self->call.link;
+    self->told_link = self->view.coordinator = self->call.link;
     self->full = false;
     self->tries = 0;
     self->subscription = self->sent_subscription;

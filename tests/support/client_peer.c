@@ -26,6 +26,7 @@ void peer_init(struct peer *self, struct weft_part *part, const char *topic, uin
 
 static void s_call_fini(struct peer_call *call)
 {
+    weft_buf_fini(&call->header);
     weft_buf_fini(&call->data);
 }
 
@@ -46,7 +47,33 @@ static void s_answer(struct peer *self, const char *endpoint, weft_buf_t *header
     peer_pump(self);
 }
 
-static void s_metadata(struct peer *self, const char *endpoint, uint64_t id)
+static bool s_asks_for_offsets(struct peer *self, weft_slice_t bytes)
+{
+    struct weft_metadata_request request;
+    struct weft_error error;
+    assert_ok(weft_metadata_request_decode(&self->codec, bytes, &request, &error));
+    for (size_t i = 0; i < request.topics_count; i++)
+        if (weft_slice_is_text(request.topics[i], "__offsets")) return true;
+    return false;
+}
+
+// `partitions` has room for all.
+static struct weft_metadata_topic s_offsets_topic(struct peer *self, struct weft_metadata_partition *partitions)
+{
+    struct weft_metadata_topic topic = {.name = weft_text("__offsets"), .partitions = partitions};
+    topic.id.bytes[0] = 9;
+    if (!self->offsets_partitions) topic.error = WEFT_ERR_UNKNOWN_TOPIC;
+    topic.partitions_count = self->offsets_partitions;
+    memset(partitions, 0, PEER_PARTITIONS_MAX * sizeof *partitions);
+    for (uint32_t i = 0; i < self->offsets_partitions; i++)
+        partitions[i] = (struct weft_metadata_partition){.partition = i,
+                                                         .leader = self->offsets_leader ? 1 : -1,
+                                                         .epoch = self->epoch,
+                                                         .endpoint = weft_text(self->offsets_leader)};
+    return topic;
+}
+
+static void s_metadata(struct peer *self, const char *endpoint, uint64_t id, weft_slice_t bytes)
 {
     struct weft_metadata_partition partitions[PEER_PARTITIONS_MAX];
     memset(partitions, 0, sizeof partitions);
@@ -56,6 +83,10 @@ static void s_metadata(struct peer *self, const char *endpoint, uint64_t id)
         partitions[i].epoch = self->epoch;
         partitions[i].endpoint = weft_text(self->leaders[i] ? self->leaders[i] : "");
     }
+    struct weft_metadata_partition offsets_partitions[PEER_PARTITIONS_MAX];
+    bool offsets = s_asks_for_offsets(self, bytes);
+    struct weft_metadata_topic topics[2];
+    if (offsets) topics[1] = s_offsets_topic(self, offsets_partitions);
     struct weft_metadata_topic topic = {
         .id = self->topic_id, .partitions = partitions, .partitions_count = self->partitions};
     topic.name = weft_text(self->topic ? self->topic : "missing");
@@ -68,8 +99,9 @@ static void s_metadata(struct peer *self, const char *endpoint, uint64_t id)
     reply.header.id = id;
     reply.version = self->version;
     reply.cluster_id.bytes[0] = 1;
-    reply.topics = &topic;
-    reply.topics_count = 1;
+    topics[0] = topic;
+    reply.topics = topics;
+    reply.topics_count = offsets ? 2 : 1;
     weft_slice_t coordinator = weft_text(self->coordinator);
     reply.coordinators = &coordinator;
     reply.coordinators_count = self->coordinator ? 1 : 0;
@@ -87,8 +119,10 @@ static void s_keep(struct peer *self, const struct weft_fake_sent *sent, const s
     struct peer_call *call = &self->calls[self->call_count++];
     *call = (struct peer_call){.api = header->api, .id = header->id};
     snprintf(call->endpoint, sizeof call->endpoint, "%s", sent->endpoint);
+    weft_buf_init(&call->header);
     weft_buf_init(&call->data);
     weft_slice_t bytes = weft_buf_slice(&sent->header);
+    weft_buf_append(&call->header, bytes.data, bytes.size);
     struct weft_error error;
     if (header->api == WEFT_API_PRODUCE) {
         struct weft_produce_request request;
@@ -124,7 +158,7 @@ void peer_pump(struct peer *self)
             if (self->silent)
                 self->metadata_left++;
             else
-                s_metadata(self, sent->endpoint, header.id);
+                s_metadata(self, sent->endpoint, header.id, weft_buf_slice(&sent->header));
         } else
             s_keep(self, sent, &header);
     }
@@ -144,6 +178,11 @@ const struct peer_call *peer_take(struct peer *self, enum weft_api api)
 }
 
 // ---- answers
+
+void peer_answer(struct peer *self, const struct peer_call *call, weft_buf_t *header)
+{
+    s_answer(self, call->endpoint, header, WEFT_SLICE_NIL);
+}
 
 void peer_refuse(struct peer *self, const struct peer_call *call, weft_err_t error, const char *endpoint,
                  uint32_t retry_ms)

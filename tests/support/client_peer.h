@@ -22,6 +22,7 @@ struct peer_call {
     char endpoint[WEFT_ENDPOINT_BYTES_MAX]; // where it was sent to
     uint32_t partition;                     // produce, fetch, list_offsets, partition_status
     struct weft_batch batch;                // produce: its header
+    weft_buf_t header;                      // as it was sent, to be decoded
     weft_buf_t data;                        // produce: its bytes
     struct weft_fetch_request fetch;        // fetch; no slices
     char at[16];                            // list_offsets
@@ -37,6 +38,8 @@ struct peer {
     uint32_t partitions;
     const char *leaders[PEER_PARTITIONS_MAX]; // endpoints, NULL: no leader
     int32_t epoch;
+    uint32_t offsets_partitions; // of __offsets, told when asked for; 0: it does not exist
+    const char *offsets_leader;  // of all of them
     uint64_t version;
     const char *coordinator;
     uint32_t metadata_count;                     // answered so far
@@ -55,6 +58,8 @@ void peer_pump(struct peer *self);
 // too.
 const struct peer_call *peer_take(struct peer *self, enum weft_api api);
 
+// Answers with an encoded reply, which is freed.
+void peer_answer(struct peer *self, const struct peer_call *call, weft_buf_t *header);
 void peer_refuse(struct peer *self, const struct peer_call *call, weft_err_t error, const char *endpoint,
                  uint32_t retry_ms);
 void peer_produced(struct peer *self, const struct peer_call *call, int64_t offset, bool duplicate);

@@ -379,8 +379,10 @@ static void s_commit_refused(weft_consumer_part_t *self, struct weft_cpartition 
     s_failed(self, partition, offset, error, text);
 }
 
-static void s_commit_taken(weft_consumer_part_t *self, const struct weft_commit_reply *reply)
+// True: some are to be tried again.
+static bool s_commit_taken(weft_consumer_part_t *self, const struct weft_commit_reply *reply)
 {
+    bool again = false;
     struct weft_coffsets_call *commit = &s_of(self)->commit;
     for (size_t i = 0; i < reply->refused_count; i++) {
         const struct weft_refused_entry *refused = &reply->refused[i];
@@ -389,6 +391,7 @@ static void s_commit_taken(weft_consumer_part_t *self, const struct weft_commit_
         snprintf(text, sizeof text, "%.*s", (int) refused->message.size, (const char *) refused->message.data);
         weft_err_t error = weft_err_of_number(refused->error);
         s_commit_refused(self, commit->list[refused->index], error, *text ? text : weft_err_sentence(error));
+        again = again || commit->list[refused->index]->commit.want >= 0;
         commit->list[refused->index] = NULL;
     }
     for (size_t i = 0; i < commit->count; i++) {
@@ -398,6 +401,7 @@ static void s_commit_taken(weft_consumer_part_t *self, const struct weft_commit_
         s_unsend(partition);
         weft_counter_add(&self->counters, WEFT_CONSUMER_COMMITS, 1);
     }
+    return again;
 }
 
 static void s_commit_answered(struct weft_call *call, weft_err_t error, const char *text,
@@ -413,8 +417,9 @@ static void s_commit_answered(struct weft_call *call, weft_err_t error, const ch
         text = why.text;
     }
     if (!error) {
-        s_commit_taken(self, &reply);
         commit->tries = 0;
+        commit->retry_us = 0;
+        if (s_commit_taken(self, &reply)) s_try_later(self, commit, WEFT_ERR_OVERLOADED, 0);
     } else if (s_is_passing(error)) {
         for (size_t i = 0; i < commit->count; i++)
             if (commit->list[i]) s_want_again(offsets, commit->list[i]);
@@ -423,8 +428,6 @@ static void s_commit_answered(struct weft_call *call, weft_err_t error, const ch
         for (size_t i = 0; i < commit->count; i++)
             if (commit->list[i]) s_commit_refused(self, commit->list[i], error, text);
     commit->count = 0;
-    if (!error && offsets->want_count) // an entry that may be taken later; newer ones wait as long
-        s_try_later(self, commit, WEFT_OK, 0);
     s_end_round(self);
 }
 

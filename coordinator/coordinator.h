@@ -14,12 +14,14 @@
  *     leaders.c     leaderships that move            elect.c      elections that a person orders
  *     moves.c       replicas that move               decommission.c  brokers that leave for good
  *     settings.c    cluster_alter, voter_change      status.c, problems.c  what all that looks like
+ *     groups*.c     consumer groups (groups.h)
  */
 #ifndef WEFT_COORDINATOR_COORDINATOR_H
 #define WEFT_COORDINATOR_COORDINATOR_H
 
 #include "../lib/core/cluster.h"
 #include "../lib/core/cluster_view.h"
+#include "../lib/core/groups.h"
 #include "../lib/wire/node.h"
 #include "counters.h"
 #include "feed.h"
@@ -183,7 +185,8 @@ struct weft_coordinator {
     weft_map_t *told;                          // topic id and partition to struct weft_told
     int64_t told_sweep_us;
     int64_t changed_us, tick_us; // a broker came or went; when leaders.c looks again
-    bool balancing, wave_proposed, settings_changing;
+    bool balancing, wave_proposed, settings_changing, level_raising;
+    int64_t level_us; // not raised before
     uint64_t balanced_index, waved_index; // nothing was to do at that index
     bool in_office, stopping;
     bool watching; // there were sessions at the last turn
@@ -193,6 +196,9 @@ struct weft_coordinator {
     int64_t office_us;      // its command was lost to a full disk: when to propose it again; WEFT_TIME_NEVER
     struct weft_coordinator_reads reads, reads_next; // behind a barrier under way, behind the one after it
     uint64_t reads_token;
+    int64_t reads_asked_us, proved_us; // when the barrier under way was asked for; in office then, as one showed
+    weft_groups_t *groups;
+    struct weft_group_rooms *rooms; // groups.h
     bool voters_moved, voters_several;
     struct weft_voter_waits voter_waits;
     uint64_t digest_index; // the last entry at which the digest of the state was taken
@@ -226,6 +232,7 @@ void weft_coordinator_come_back(weft_coordinator_t *self, const struct weft_aske
 void weft_coordinator_metadata(weft_coordinator_t *self, const struct weft_asker *asker, weft_slice_t header);
 void weft_coordinator_topic_describe(weft_coordinator_t *self, const struct weft_asker *asker, weft_slice_t header);
 void weft_coordinator_not_led_here(weft_coordinator_t *self, const struct weft_asker *asker, weft_slice_t header);
+void weft_coordinator_offsets_not_here(weft_coordinator_t *self, const struct weft_asker *asker, weft_slice_t header);
 // NOT_COORDINATOR with where the one in office is, or COORDINATOR_UNAVAILABLE.
 void weft_coordinator_redirect(weft_coordinator_t *self, const struct weft_asker *asker);
 // Answers once a barrier is through; the header is copied.
@@ -247,6 +254,10 @@ void weft_coordinator_topic_delete(weft_coordinator_t *self, const struct weft_a
 void weft_coordinator_topic_alter(weft_coordinator_t *self, const struct weft_asker *asker, weft_slice_t header);
 void weft_coordinator_topic_add_partitions(weft_coordinator_t *self, const struct weft_asker *asker,
                                            weft_slice_t header);
+// Places and proposes a topic of our own; `like` has name, partitions, replicas and configuration.
+WEFT_MUST_USE weft_err_t weft_coordinator_topic_make(weft_coordinator_t *self,
+                                                     const struct weft_topic_create_request *like,
+                                                     const struct weft_proposal *proposal, struct weft_error *error);
 // A topic command was applied.
 void weft_coordinator_topic_done(weft_coordinator_t *self, const struct weft_proposal *proposal, uint64_t index);
 
@@ -346,8 +357,33 @@ void weft_coordinator_voter_change(weft_coordinator_t *self, const struct weft_a
 // The throttle of moves. False: another change of settings is under way.
 bool weft_coordinator_throttle(weft_coordinator_t *self, int64_t bytes_per_second);
 int64_t weft_coordinator_throttle_now(const weft_coordinator_t *self);
-// Gives up once the cluster's feature level is above what this software knows (REPLICATION.md rule 24).
+// Raises the cluster's feature level once all coordinators know a higher one, and gives up once it is above what this
+// software knows (REPLICATION.md rule 24).
 void weft_coordinator_level_turn(weft_coordinator_t *self);
+
+// ---- groups*.c
+
+void weft_coordinator_group_heartbeat(weft_coordinator_t *self, const struct weft_asker *asker, weft_slice_t header);
+void weft_coordinator_group_list(weft_coordinator_t *self, const struct weft_asker *asker, weft_slice_t header);
+void weft_coordinator_group_describe(weft_coordinator_t *self, const struct weft_asker *asker, weft_slice_t header);
+void weft_coordinator_group_check(weft_coordinator_t *self, const struct weft_asker *asker, weft_slice_t header);
+void weft_coordinator_group_token(weft_coordinator_t *self, const struct weft_asker *asker, weft_slice_t header);
+void weft_coordinator_group_delete(weft_coordinator_t *self, const struct weft_asker *asker, weft_slice_t header);
+void weft_coordinator_offsets_begin(weft_coordinator_t *self, const struct weft_asker *asker, weft_slice_t header);
+void weft_coordinator_groups_new(weft_coordinator_t *self);
+void weft_coordinator_groups_destroy(weft_coordinator_t *self);
+// Events of the state: a group, for weft_groups_apply; a topic; settings.
+void weft_coordinator_group_changed(void *context, const struct weft_group *group,
+                                    const struct weft_group_member *member);
+void weft_coordinator_groups_topic_changed(weft_coordinator_t *self, const struct weft_cluster_change *change);
+void weft_coordinator_groups_settings(weft_coordinator_t *self);
+void weft_coordinator_groups_took_office(weft_coordinator_t *self);
+void weft_coordinator_groups_lost_office(weft_coordinator_t *self);
+void weft_coordinator_groups_stop(weft_coordinator_t *self); // what is parked is answered
+// Before the quorum's turn: what is due is proposed. Returns when to come again.
+int64_t weft_coordinator_groups_turn(weft_coordinator_t *self, int64_t now_us);
+// After it: who has another assignment is answered. True: another turn is wanted at once.
+bool weft_coordinator_groups_push(weft_coordinator_t *self);
 
 // ---- problems.c
 

@@ -30,4 +30,11 @@ const struct weft_counter_info weft_counter_infos_coordinator[WEFT_COUNTERS_COOR
     [WEFT_COUNT_BROKERS_ALIVE] = {"brokers_alive_count", "Brokers alive, now."},
     [WEFT_COUNT_PARTITIONS] = {"partitions_count", "Partitions of all topics, now."},
     [WEFT_COUNT_LEADERLESS] = {"partitions_leaderless_count", "Partitions without a leader, now."},
+    [WEFT_COUNT_GROUPS] = {"groups_count", "Consumer groups, now."},
+    [WEFT_COUNT_GROUP_MEMBERS] = {"group_members_count",
+                                  "Members of all groups, as the coordinator in office has them, now."},
+    [WEFT_COUNT_GROUP_HEARTBEATS] = {"group_heartbeats_count", "Heartbeats of members, joins and leaves included."},
+    [WEFT_COUNT_GROUP_TIMEOUTS] =
+        {"group_timeouts_count", "Members that were silent for their session, paused for it, or late with a release."},
+    [WEFT_COUNT_GROUP_PLANS] = {"group_plans_count", "New targets of groups that were proposed."},
 };

@@ -11,6 +11,7 @@
 #include "../lib/base/assert.h"
 #include "../lib/base/trace.h"
 #include "../lib/log/sync_part.h"
+#include "../lib/wire/walk.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -46,9 +47,10 @@ void weft_coordinator_refuse(weft_coordinator_t *self, const struct weft_asker *
 
 static void s_done(weft_coordinator_t *self, const struct weft_proposal *proposal, uint64_t index)
 {
-    if (proposal->command == WEFT_COMMAND_TOOK_OFFICE)
+    if (proposal->command == WEFT_COMMAND_TOOK_OFFICE) {
         weft_coordinator_took_office(self);
-    else if (proposal->command == WEFT_COMMAND_BROKER_REGISTERED || proposal->command == WEFT_COMMAND_BROKER_FENCED)
+        weft_coordinator_groups_took_office(self);
+    } else if (proposal->command == WEFT_COMMAND_BROKER_REGISTERED || proposal->command == WEFT_COMMAND_BROKER_FENCED)
         weft_coordinator_broker_done(self, proposal);
     else if (proposal->asked)
         weft_coordinator_topic_done(self, proposal, index);
@@ -121,7 +123,26 @@ static struct weft_proposal *s_take(weft_coordinator_t *self, uint64_t token)
 static void s_on_change(void *context, const struct weft_cluster_change *change)
 {
     weft_coordinator_t *self = context;
-    if (change->type == WEFT_CLUSTER_BROKER && self->in_office) weft_coordinator_sessions_follow(self, change->broker);
+    if (!self->in_office) return;
+    switch (change->type) {
+    case WEFT_CLUSTER_BROKER: weft_coordinator_sessions_follow(self, change->broker); break;
+    case WEFT_CLUSTER_TOPIC_ADDED:
+    case WEFT_CLUSTER_TOPIC_CHANGED:
+    case WEFT_CLUSTER_TOPIC_REMOVED: weft_coordinator_groups_topic_changed(self, change); break;
+    case WEFT_CLUSTER_SETTINGS: weft_coordinator_groups_settings(self); break;
+    case WEFT_CLUSTER_PARTITION: break;
+    }
+}
+
+// Commands of groups are for coordinators only: brokers find a gap in the indexes.
+static weft_err_t s_apply(weft_coordinator_t *self, uint64_t index, weft_slice_t command, struct weft_error *error)
+{
+    if (weft_groups_command(command))
+        return weft_groups_apply(self->groups, self->cluster, index, command, weft_coordinator_group_changed, self,
+                                 error);
+    weft_err_t err = weft_cluster_apply(self->cluster, index, command, s_on_change, self, error);
+    weft_coordinator_feed_add(self->feed, index, command);
+    return err;
 }
 
 static void s_on_apply(void *context, uint64_t index, weft_slice_t command, uint64_t token)
@@ -131,8 +152,7 @@ static void s_on_apply(void *context, uint64_t index, weft_slice_t command, uint
     weft_err_t err = WEFT_OK;
     if (weft_coordinator_read_applied(self, token)) return;
     if (command.size) { // else an entry of the quorum's own
-        err = weft_cluster_apply(self->cluster, index, command, s_on_change, self, &error);
-        weft_coordinator_feed_add(self->feed, index, command);
+        err = s_apply(self, index, command, &error);
         weft_counter_add(self->counters, WEFT_COUNT_APPLIED, 1);
         if (err) weft_counter_add(self->counters, WEFT_COUNT_APPLY_REFUSED, 1);
         weft_coordinator_joined(self);
@@ -192,6 +212,7 @@ static void s_on_leader(void *context, bool leads)
     weft_coordinator_office_set(self, false);
     self->voters_moved = true;
     weft_coordinator_sessions_drop(self);
+    weft_coordinator_groups_lost_office(self);
     const char *failure = self->quorum->ops->failure(self->quorum);
     if (failure) weft_coordinator_health_set(self, WEFT_HEALTH_FAILED, failure);
     if (leads) s_propose_office(self);
@@ -207,14 +228,41 @@ static void s_snapshot(void *context, weft_buf_t *out)
 {
     weft_coordinator_t *self = context;
     weft_cluster_encode(self->cluster, out);
+    weft_groups_encode(self->groups, out);
+}
+
+// The snapshot is two maps back to back; one of an older version has no second.
+static weft_err_t s_split(weft_slice_t snapshot, weft_slice_t *cluster, weft_slice_t *groups)
+{
+    weft_walk_t walk;
+    struct weft_value value;
+    weft_err_t err = weft_walk_init(&walk, snapshot, &weft_guard_record, NULL);
+    if (!err) err = weft_walk_next(&walk, &value);
+    if (!err) err = weft_walk_skip_content(&walk, &value, 1);
+    if (err) return err;
+    size_t size = (size_t) (walk.at - snapshot.data);
+    *cluster = weft_slice(snapshot.data, size);
+    *groups = weft_slice(snapshot.data + size, snapshot.size - size);
+    return WEFT_OK;
 }
 
 static weft_err_t s_restore(void *context, uint64_t index, weft_slice_t snapshot)
 {
     weft_coordinator_t *self = context;
-    weft_err_t err = weft_cluster_decode(self->cluster, snapshot);
+    weft_slice_t cluster, groups;
+    weft_groups_t *fresh = weft_groups_new();
+    weft_err_t err = s_split(snapshot, &cluster, &groups);
+    if (!err && groups.size) err = weft_groups_decode(fresh, groups);
+    if (!err) err = weft_cluster_decode(self->cluster, cluster);
+    if (!err) {
+        weft_groups_t *old = self->groups;
+        self->groups = fresh;
+        fresh = old;
+    }
+    weft_groups_destroy(&fresh);
     // The last entries before it may have been the quorum's own.
-    if (!err && weft_cluster_index(self->cluster) > index) err = WEFT_ERR_DAMAGED;
+    if (!err && (weft_cluster_index(self->cluster) > index || weft_groups_index(self->groups) > index))
+        err = WEFT_ERR_DAMAGED;
     if (err) return err;
     weft_coordinator_feed_reset(self->feed, weft_cluster_index(self->cluster));
     weft_coordinator_joined(self);
@@ -281,6 +329,17 @@ static const struct s_handler s_handlers[WEFT_API_COUNT] = {
     [WEFT_API_BALANCE] = {weft_coordinator_balance, S_CHANGES},
     [WEFT_API_CLUSTER_ALTER] = {weft_coordinator_cluster_alter, S_CHANGES},
     [WEFT_API_VOTER_CHANGE] = {weft_coordinator_voter_change, S_CHANGES},
+    [WEFT_API_GROUP_HEARTBEAT] = {weft_coordinator_group_heartbeat, S_CHANGES},
+    [WEFT_API_GROUP_LIST] = {weft_coordinator_group_list, S_READ},
+    [WEFT_API_GROUP_DESCRIBE] = {weft_coordinator_group_describe, S_READ},
+    [WEFT_API_GROUP_CHECK] = {weft_coordinator_group_check, S_READ},
+    [WEFT_API_GROUP_TOKEN] = {weft_coordinator_group_token, S_CHANGES},
+    [WEFT_API_GROUP_DELETE] = {weft_coordinator_group_delete, S_CHANGES},
+    [WEFT_API_OFFSETS_BEGIN] = {weft_coordinator_offsets_begin, S_CHANGES},
+    [WEFT_API_COMMIT] = {weft_coordinator_offsets_not_here, S_ANY},
+    [WEFT_API_COMMITTED] = {weft_coordinator_offsets_not_here, S_ANY},
+    [WEFT_API_OFFSETS_LIST] = {weft_coordinator_offsets_not_here, S_ANY},
+    [WEFT_API_OFFSETS_DELETE] = {weft_coordinator_offsets_not_here, S_ANY},
 };
 
 // Who is not in office says who is, as far as it knows.
@@ -392,6 +451,8 @@ static int64_t s_turn(struct weft_part *part, int64_t now_us)
     size_t sessions = weft_map_count(self->sessions);
     if (now_us >= self->office_us && self->quorum->ops->leads(self->quorum)) s_propose_office(self);
     if (self->office_us < next_brokers) next_brokers = self->office_us;
+    int64_t next_groups = weft_coordinator_groups_turn(self, now_us);
+    if (next_groups < next_brokers) next_brokers = next_groups;
     bool in_office = self->in_office;
     weft_coordinator_level_turn(self);
     weft_coordinator_voters_turn(self);
@@ -399,6 +460,7 @@ static int64_t s_turn(struct weft_part *part, int64_t now_us)
     int64_t next_quorum = self->quorum->ops->turn(self->quorum, now_us);
     if (weft_coordinator_reads_turn(self)) next_quorum = now_us; // asked while others were answered
     weft_coordinator_brokers_push(self, now_us);
+    if (weft_coordinator_groups_push(self)) next_quorum = now_us;
     s_gauges(self);
     s_health(self);
     if (self->in_office != in_office || weft_map_count(self->sessions) != sessions) return now_us; // sessions began
@@ -410,6 +472,7 @@ static void s_stop(struct weft_part *part)
     weft_coordinator_t *self = s_self(part);
     self->stopping = true;
     weft_coordinator_health_set(self, WEFT_HEALTH_STOPPING, "the coordinator is stopping");
+    weft_coordinator_groups_stop(self);
     self->quorum->ops->stop(self->quorum);
 }
 
@@ -446,6 +509,7 @@ static void s_destroy(struct weft_part **self_p)
     weft_coordinator_kept_drop(self);
     weft_coordinator_losses_drop(self);
     weft_coordinator_reads_drop(self);
+    weft_coordinator_groups_destroy(self);
     weft_coordinator_feed_destroy(&self->feed);
     weft_cluster_destroy(&self->cluster);
     weft_codec_fini(&self->codec);
@@ -480,6 +544,7 @@ weft_coordinator_t *weft_coordinator_new(void)
     self->kept = weft_map_new();
     self->losses = weft_map_new();
     self->office_us = WEFT_TIME_NEVER;
+    weft_coordinator_groups_new(self);
     return self;
 }
 

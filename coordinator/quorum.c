@@ -8,6 +8,7 @@
 
 #include "../lib/base/assert.h"
 #include "../lib/base/trace.h"
+#include "../lib/core/cluster.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -334,6 +335,14 @@ static void s_changing(const weft_quorum_t *base, weft_buf_t *text)
     weft_quorum_change_text(s_const(base), text);
 }
 
+static uint32_t s_level(const struct weft_quorum_self *self, uint64_t server)
+{
+    if (server == self->server) return WEFT_CLUSTER_LEVEL_MAX;
+    for (size_t i = 0; i < self->peer_count; i++)
+        if (self->peers[i].server == server) return self->peers[i].level;
+    return 0;
+}
+
 static size_t s_voters(const weft_quorum_t *base, struct weft_quorum_voter *out, size_t max)
 {
     const struct weft_quorum_self *self = s_const(base);
@@ -348,6 +357,7 @@ static size_t s_voters(const weft_quorum_t *base, struct weft_quorum_voter *out,
         count++;
         voter->leads = voter->id == active;
         voter->reachable = leads && weft_quorum_server_reachable(self, server->id);
+        voter->level = s_level(self, voter->server);
         if (voter->server == self->server) memcpy(voter->endpoint, self->endpoint, sizeof voter->endpoint);
         raft_index match = 0;
         if (leads && voter->server != self->server && raft_match_index(self->raft, server->id, &match) == 0)

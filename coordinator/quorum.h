@@ -44,6 +44,7 @@ struct weft_quorum_voter {
     char endpoint[WEFT_ENDPOINT_BYTES_MAX];
     bool leads, reachable;
     uint64_t behind; // entries that are decided and that it lacks
+    uint32_t level;  // feature level that its software knows; 0: not heard yet
 };
 
 struct weft_quorum_ops {

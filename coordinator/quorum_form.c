@@ -314,10 +314,14 @@ void weft_quorum_hello_taken(struct weft_quorum_self *self, const struct weft_qu
             peer->server = from->from;
             peer->term = peer->acked = 0;
             peer->empty = false;
+            peer->level = 0;
         }
         if (from->to == self->server) peer->empty = from->index == 0 && weft_id_is_zero(from->cluster_id);
     }
-    if (peer->server == from->from) peer->heard_us = self->now_us;
+    if (peer->server == from->from) {
+        peer->heard_us = self->now_us;
+        peer->level = from->level;
+    }
     bool ours = weft_id_is_zero(self->log.cluster) || weft_id_is_zero(from->cluster_id) ||
                 weft_id_equal(from->cluster_id, self->log.cluster);
     if (ours && from->flags & (S_ID_TAKEN | S_NO_VOTER)) s_hear_refusal(self, from);

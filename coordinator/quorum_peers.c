@@ -9,6 +9,7 @@
 #include "../lib/base/assert.h"
 #include "../lib/base/mutate.h"
 #include "../lib/base/trace.h"
+#include "../lib/core/cluster.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -67,6 +68,7 @@ static void s_peer_is(struct weft_quorum_self *self, struct weft_quorum_peer *pe
         peer->heard_us = 0;
         peer->term = peer->acked = 0;
         peer->empty = false;
+        peer->level = 0;
     }
     if (peer->listed || !as->endpoint[0] || strcmp(peer->endpoint, as->endpoint) == 0) return;
     if (peer->link) self->port.ops->link_close(self->port.world, peer->link);
@@ -160,6 +162,7 @@ void weft_quorum_send(struct weft_quorum_self *self, struct weft_quorum_peer *pe
     request->from_id = self->id;
     request->to = peer->server;
     request->endpoint = weft_slice_text(self->endpoint);
+    request->level = WEFT_CLUSTER_LEVEL_MAX;
     weft_buf_t header;
     weft_buf_init(&header);
     weft_quorum_request_encode(request, &header);
@@ -437,6 +440,7 @@ static void s_remember(struct weft_quorum_self *self, struct weft_quorum_peer *p
                        const struct weft_quorum_request *from)
 {
     peer->heard_us = self->now_us;
+    peer->level = from->level;
     bool pre_vote =
         (from->kind == S_VOTE && from->flags & S_VOTE_PRE) || (from->kind == S_VOTED && from->flags & S_VOTED_PRE);
     if (!pre_vote && from->term > peer->term) peer->term = from->term;

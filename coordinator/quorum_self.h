@@ -49,6 +49,7 @@ struct weft_quorum_peer {
     int64_t offered_us;
     uint64_t term;  // highest that a message of `server` carried
     uint64_t acked; // highest committed entry that it acknowledged to us
+    uint32_t level; // feature level that it told last; 0: not heard yet
 };
 
 enum weft_snapshot_step { WEFT_SNAPSHOT_IDLE, WEFT_SNAPSHOT_WRITING, WEFT_SNAPSHOT_RENAMED };

@@ -4,7 +4,9 @@
 #include "coordinator.h"
 
 #include "../lib/base/assert.h"
+#include "../lib/base/crc32c.h"
 #include "../lib/base/trace.h"
+#include "../lib/core/offsets.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -76,6 +78,7 @@ bool weft_coordinator_reads_turn(weft_coordinator_t *self)
     self->reads = self->reads_next;
     self->reads_next = (struct weft_coordinator_reads){.reads = NULL};
     self->reads_token = ++self->token;
+    self->reads_asked_us = weft_port_now_us(&self->port);
     self->quorum->ops->barrier(self->quorum, self->reads_token);
     return true;
 }
@@ -85,6 +88,7 @@ bool weft_coordinator_read_applied(weft_coordinator_t *self, uint64_t token)
     if (token == 0 || token != self->reads_token || self->reads.count == 0) return false;
     struct weft_coordinator_reads reads = self->reads;
     self->reads = (struct weft_coordinator_reads){.reads = NULL};
+    self->proved_us = self->reads_asked_us;
     for (size_t i = 0; i < reads.count; i++)
         reads.reads[i].answer(self, &reads.reads[i].asker, weft_buf_slice(&reads.reads[i].header));
     s_reads_fini(&reads);
@@ -109,6 +113,15 @@ void weft_coordinator_reads_drop(weft_coordinator_t *self)
 
 // ---- the state that all share
 
+// Before groups there are none, and others may run a version that doesn't know them.
+static uint32_t s_digest(const weft_coordinator_t *self)
+{
+    uint32_t digest = weft_cluster_digest(self->cluster);
+    if (weft_cluster_level(self->cluster) < 2) return digest;
+    uint32_t groups = weft_groups_digest(self->groups);
+    return weft_crc32c(digest, &groups, sizeof groups);
+}
+
 // Every so many entries whoever is in office says what its state was; one that finds another in itself must not go on.
 void weft_coordinator_digest(weft_coordinator_t *self, uint64_t index, weft_slice_t command)
 {
@@ -128,7 +141,7 @@ void weft_coordinator_digest(weft_coordinator_t *self, uint64_t index, weft_slic
     }
     if (index % S_DIGEST_ENTRIES || index <= self->digest_index || !self->voters_several) return;
     self->digest_index = index;
-    self->digest = weft_cluster_digest(self->cluster);
+    self->digest = s_digest(self);
     if (!self->in_office || self->stopping) return;
     weft_buf_t out;
     weft_buf_init(&out);
@@ -204,6 +217,32 @@ void weft_coordinator_topic_describe(weft_coordinator_t *self, const struct weft
     weft_cluster_topic_describe_encode(self->cluster, &request, &reply);
     weft_coordinator_answer(self, asker, &reply);
     weft_buf_fini(&reply);
+}
+
+// Requests for what a group committed: the leader of its partition of __offsets has it.
+void weft_coordinator_offsets_not_here(weft_coordinator_t *self, const struct weft_asker *asker, weft_slice_t header)
+{
+    struct weft_group_describe_request request; // whatever else they hold, only the group counts here
+    struct weft_error error;
+    weft_err_t err = weft_group_describe_request_decode(&self->codec, header, &request, &error);
+    const struct weft_cluster_topic *topic =
+        weft_cluster_topic_by_name(self->cluster, weft_slice_text(WEFT_OFFSETS_TOPIC));
+    if (!err && !topic)
+        err = weft_error_set(&error, WEFT_ERR_UNKNOWN_TOPIC,
+                             "nothing was committed yet: the topic %s is made by the first consumer group, or by "
+                             "offsets_begin",
+                             WEFT_OFFSETS_TOPIC);
+    if (err) {
+        weft_coordinator_refuse(self, asker, err, error.text);
+        return;
+    }
+    weft_buf_t reply;
+    weft_buf_init(&reply);
+    weft_cluster_not_leader_encode(self->cluster, topic, weft_offsets_partition(request.group, topic->partition_count),
+                                   asker->id, &reply);
+    weft_coordinator_answer(self, asker, &reply);
+    weft_buf_fini(&reply);
+    weft_counter_add(self->counters, WEFT_COUNT_REFUSED_REQUESTS, 1);
 }
 
 // Requests for a partition: whatever else they hold, only the names count here.

@@ -7,6 +7,7 @@
 
 #include "../lib/base/assert.h"
 #include "../lib/base/options.h"
+#include "../lib/base/trace.h"
 
 #include <weft_gen/config.h>
 #include <weft_gen/limits.h>
@@ -15,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { S_CONFIG_MAX = 64 };
+enum { S_CONFIG_MAX = 64, S_LEVEL_AGAIN_US = 200000 };
 
 static const char s_throttle_key[] = "reassign.bytes";
 
@@ -155,9 +156,49 @@ bool weft_coordinator_throttle(weft_coordinator_t *self, int64_t bytes_per_secon
 
 // ---- feature level
 
+static void s_level_raised(weft_coordinator_t *self, const struct weft_proposal *proposal,
+                           const struct weft_outcome *outcome)
+{
+    (void) proposal;
+    self->level_raising = false;
+    if (outcome->err) self->level_us = weft_port_now_us(&self->port) + S_LEVEL_AGAIN_US;
+    if (!outcome->err)
+        weft_trace(WEFT_TRACE_INFO, self->name, "the cluster is at feature level %u now",
+                   weft_cluster_level(self->cluster));
+}
+
+// What all coordinators know: one that runs an older version would be thrown out.
+static uint32_t s_level_of_all(const weft_coordinator_t *self)
+{
+    struct weft_quorum_voter voters[WEFT_QUORUM_VOTERS_MAX];
+    size_t count = self->quorum->ops->voters(self->quorum, voters, WEFT_QUORUM_VOTERS_MAX);
+    uint32_t level = WEFT_CLUSTER_LEVEL_MAX;
+    for (size_t i = 0; i < count; i++)
+        if (voters[i].level < level) level = voters[i].level;
+    return level;
+}
+
+static void s_raise_level(weft_coordinator_t *self)
+{
+    if (!self->in_office || self->stopping || self->level_raising) return;
+    if (weft_port_now_us(&self->port) < self->level_us) return;
+    struct weft_level_raised_command command;
+    weft_level_raised_command_init(&command);
+    command.level = s_level_of_all(self);
+    if (command.level <= weft_cluster_level(self->cluster)) return;
+    weft_buf_t bytes;
+    weft_buf_init(&bytes);
+    weft_level_raised_command_encode(&command, &bytes);
+    struct weft_proposal proposal = {.command = WEFT_COMMAND_LEVEL_RAISED, .settled = s_level_raised};
+    self->level_raising = true;
+    weft_coordinator_propose(self, &proposal, weft_buf_slice(&bytes));
+    weft_buf_fini(&bytes);
+}
+
 void weft_coordinator_level_turn(weft_coordinator_t *self)
 {
     uint32_t level = weft_cluster_level(self->cluster);
+    if (level < WEFT_CLUSTER_LEVEL_MAX) s_raise_level(self);
     if (level <= WEFT_CLUSTER_LEVEL_MAX || self->quorum->ops->failure(self->quorum)) return;
     char sentence[WEFT_ERROR_TEXT_BYTES_MAX];
     snprintf(sentence, sizeof sentence,

@@ -216,6 +216,35 @@ void weft_coordinator_topic_create(weft_coordinator_t *self, const struct weft_a
     free(memory);
 }
 
+weft_err_t weft_coordinator_topic_make(weft_coordinator_t *self, const struct weft_topic_create_request *like,
+                                       const struct weft_proposal *proposal, struct weft_error *error)
+{
+    struct weft_placement *placement = NULL;
+    void *memory = NULL;
+    weft_err_t err = s_room_check(self, like->partitions, error);
+    if (!err) err = s_place(self, like->partitions, like->replicas, &placement, &memory, error);
+    if (err) return err;
+    struct weft_topic_created_command command;
+    weft_topic_created_command_init(&command);
+    command.topic_id = weft_rand_id(&self->rand);
+    command.topic = like->topic;
+    command.placement = placement;
+    command.placement_count = like->partitions;
+    command.config = like->config;
+    command.config_count = like->config_count;
+    weft_buf_t bytes;
+    weft_buf_init(&bytes);
+    weft_topic_created_command_encode(&command, &bytes);
+    struct weft_proposal made = *proposal;
+    made.command = WEFT_COMMAND_TOPIC_CREATED;
+    made.topic = command.topic_id;
+    made.partitions = like->partitions;
+    weft_coordinator_propose(self, &made, weft_buf_slice(&bytes));
+    weft_buf_fini(&bytes);
+    free(memory);
+    return WEFT_OK;
+}
+
 // ---- delete
 
 static weft_err_t s_find_own(const weft_coordinator_t *self, weft_slice_t name, weft_id_t id,

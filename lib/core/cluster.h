@@ -60,7 +60,7 @@
 
 #define WEFT_TOPIC_NAME_BYTES_MAX 249 // as Kafka: [a-zA-Z0-9._-], not "." or ".."
 #define WEFT_REPLICAS_MAX 16
-#define WEFT_CLUSTER_LEVEL_MAX 1 // the newest feature level that this software knows
+#define WEFT_CLUSTER_LEVEL_MAX 2 // the newest feature level that this software knows
 // Limits of the state, held by apply, so that a snapshot always fits what schemas/records allows and a frame
 // carries.
 #define WEFT_CLUSTER_BROKERS_MAX 10000

@@ -12,13 +12,13 @@ static void test_coordinator__first_start_formats_the_cluster(void **state)
     assert_false(weft_id_is_zero(first.cluster_id));
     assert_int_equal(first.coordinator_id, 1);
     assert_true(weft_slice_is_text(first.coordinators[0], "tcp://127.0.0.1:9651"));
-    assert_int_equal(first.version, 3); // the voters, cluster_format, took_office
+    assert_int_equal(first.version, 4); // the voters, cluster_format, took_office, level_raised
     s_down(self);
     weft_crash_disk_kill(self->disk);
     s_start(self);
     struct weft_metadata_reply again = s_metadata(self);
     assert_true(weft_id_equal(first.cluster_id, again.cluster_id));
-    assert_int_equal(again.version, 4); // a new term of office: the epoch grows with every start
+    assert_int_equal(again.version, 5); // a new term of office: the epoch grows with every start
 }
 
 static void test_coordinator__answers_loading_until_it_took_office(void **state)

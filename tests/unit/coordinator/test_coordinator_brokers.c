@@ -29,7 +29,7 @@ static void test_coordinator_brokers__a_broker_follows_by_pushes(void **state)
     s_send(self, 1);
     assert_int_equal(s_follow(self, 1, copy), 1); // a snapshot
     uint64_t index = weft_cluster_index(copy);
-    assert_int_equal(index, 4);
+    assert_int_equal(index, 5);
     s_create_topic_request(self, "orders", 2, NULL, NULL);
     s_send(self, ADMIN);
     assert_int_equal(s_follow(self, 1, copy), 1); // at once, without a heartbeat
@@ -315,7 +315,7 @@ static void test_coordinator_brokers__a_broker_that_knows_more_is_a_problem(void
     assert_ok(s_ask(self, CLIENT));
     DECODE(cluster_status, &reply);
     assert_int_equal(reply.problems_count, 1);
-    assert_slice(reply.problems[0], "broker 1 knows of 500 changes, this coordinator of 4: its data directory is an "
+    assert_slice(reply.problems[0], "broker 1 knows of 500 changes, this coordinator of 5: its data directory is an "
                                     "old copy; put back the newest one");
 }
 

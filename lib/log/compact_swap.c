@@ -246,7 +246,7 @@ weft_err_t weft_log_swap_finish(const struct weft_disk *disk, const char *direct
 bool weft_log_is_leftover(const char *name)
 {
     int64_t offset;
-    return weft_log_name_parse(name, WEFT_COMPACT_LOG, &offset) ||
+    return strcmp(name, "swap.tmp") == 0 || weft_log_name_parse(name, WEFT_COMPACT_LOG, &offset) ||
            weft_log_name_parse(name, WEFT_COMPACT_INDEX, &offset);
 }
 

@@ -179,6 +179,7 @@ static weft_err_t s_joined(weft_groups_t *self, weft_slice_t command, struct wef
     group->empty_since_ms = -1;
     self->changed = group;
     weft_group_touch(self, member); // it has to be told, even if there is nothing for it
+    weft_group_target_ask(self, member);
     weft_groups_settle(self, group);
     return WEFT_OK;
 }

@@ -156,6 +156,12 @@ static void s_drop(weft_groups_t *self, struct weft_group_member *member)
     member->hold_count = kept;
 }
 
+void weft_group_target_ask(weft_groups_t *self, const struct weft_group_member *member)
+{
+    for (size_t i = 0; i < member->target_count; i++)
+        weft_group_freed(self, member->target[i].topic, member->target[i].partition); // if it is
+}
+
 void weft_group_target_set(weft_groups_t *self, struct weft_group_member *member, struct weft_group_target **target_p,
                            size_t count)
 {
@@ -163,11 +169,10 @@ void weft_group_target_set(weft_groups_t *self, struct weft_group_member *member
     member->target = *target_p;
     member->target_count = count;
     *target_p = NULL;
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count; i++)
         weft_group_place_make(self, member->group, member->target[i].topic, member->target[i].partition)->wanted =
             member;
-        weft_group_freed(self, member->target[i].topic, member->target[i].partition); // if it is
-    }
+    weft_group_target_ask(self, member);
     s_drop(self, member);
 }
 

@@ -128,6 +128,8 @@ void weft_group_holds_free(weft_groups_t *self, struct weft_group_member *member
 void weft_group_target_clear(weft_groups_t *self, struct weft_group_member *member);
 // `to` is to hold what `from` was.
 void weft_group_target_pass(struct weft_group_member *from, struct weft_group_member *to);
+// What it is to hold and nobody holds is given to it: it was paused, or is new there.
+void weft_group_target_ask(weft_groups_t *self, const struct weft_group_member *member);
 // Takes `target` (sorted, consumed) and drops what is held and is not in it.
 void weft_group_target_set(weft_groups_t *self, struct weft_group_member *member, struct weft_group_target **target_p,
                            size_t count);

@@ -2,8 +2,6 @@
 // weft consume: records of topics to standard output, as values, by a format, or as JSON lines.
 #include "connect.h"
 
-#include <ctype.h>
-#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +9,8 @@
 #define CONSUME_OUT_BYTES (1 << 18)
 #define CONSUME_SILENT_US 5000000 // then it is said what can't be read
 #define CONSUME_WATCH_US 500000
+#define CONSUME_COMMIT_EVERY_US 1000000
+#define CONSUME_COMMIT_MS 5000
 
 static const struct cli_option s_options[] = {
     {"--from", "earliest|latest|OFFSET|@TIME", NULL, false,
@@ -23,6 +23,11 @@ static const struct cli_option s_options[] = {
     {"--format", "FMT", NULL, false,
      "%t topic, %p partition, %o offset, %k key, %v value, %h headers, %T timestamp in ms, %K and %S sizes of key and "
      "value; \\n \\t \\0 \\xHH. [%v\\n]"},
+    {"--group", "G", NULL, false,
+     "As a member of this consumer group: partitions are shared with its other members, what was printed is committed, "
+     "and "
+     "the group goes on there. --from is for what it has no offset of. With --partition: its offsets, no membership."},
+    {"--show-rebalance", NULL, NULL, false, "With --group: tell on stderr which partitions come and go."},
     {"--read", "committed|durable", "committed", false, "Read committed records, or only what is synced to disk."},
     {"--set", "KEY=VALUE", NULL, true, "A setting of the consumer (docs/CONFIG.md, scope consumer)."},
     {0}};
@@ -43,6 +48,8 @@ struct consume {
     weft_consumer_t *consumer;
     weft_slice_t format; // nil: value and newline
     bool json;
+    const char *group; // NULL: none
+    int64_t commit_us; // when what was printed is committed next
     int64_t count_max, count, bytes;
     weft_err_t fatal;
     int64_t from_offset; // asked for, -1: none
@@ -170,12 +177,24 @@ static bool s_outside(struct consume *self, const struct weft_consumer_event *ev
     return true;
 }
 
+static void s_tell_rebalance(const struct consume *self, const struct weft_consumer_event *event)
+{
+    const char *what = event->type == WEFT_EVENT_ASSIGNED ? "assigned" : "revoked";
+    if (event->offset >= 0)
+        cli_fail(self->args, "%s %s/%d at offset %" PRId64, what, event->topic, event->partition, event->offset);
+    else
+        cli_fail(self->args, "%s %s/%d", what, event->topic, event->partition);
+}
+
 // Says what happened; what ends the run is remembered.
 static void s_events(struct consume *self)
 {
     struct weft_consumer_event event;
     while (weft_consumer_event(self->consumer, &event)) {
-        if (event.type == WEFT_EVENT_ASSIGNED) continue;
+        if (event.type == WEFT_EVENT_ASSIGNED || (self->group && event.type == WEFT_EVENT_REVOKED)) {
+            if (cli_has(self->args, "--show-rebalance")) s_tell_rebalance(self, &event);
+            continue;
+        }
         bool moved = event.type == WEFT_EVENT_RESET && event.offset >= 0;
         if (moved && event.error == WEFT_ERR_OFFSET_OUT_OF_RANGE && self->from_offset >= 0 &&
             event.from_offset == self->from_offset && s_outside(self, &event))
@@ -210,8 +229,8 @@ static void s_find_silent(struct consume *self)
         watch->why = at.unheard;
         snprintf(watch->first, sizeof watch->first, "%s/%d", at.topic, at.partition);
     }
-    if (all > 0) return;
-    watch->count = 1; // no topic that matches is there, or no node tells
+    if (all > 0 || self->group) return; // a member may have nothing to read
+    watch->count = 1;                   // no topic that matches is there, or no node tells
     watch->why = WEFT_ERR_UNKNOWN_TOPIC;
     snprintf(watch->first, sizeof watch->first, "%s", self->args->arguments[0]);
 }
@@ -273,6 +292,43 @@ static int s_at_end(struct consume *self)
                     self->args->argument_count > 1 ? " or the other patterns" : "");
 }
 
+// ---- as a member of a group: what was printed and taken is committed, nothing else
+
+static bool s_flushed(void)
+{
+    return fflush(stdout) == 0 && !ferror(stdout) && !cli_reader_left();
+}
+
+static void s_rebalanced(void *context, const struct weft_rebalance *rebalance)
+{
+    struct consume *self = context;
+    if (rebalance->type != WEFT_EVENT_REVOKED || !s_flushed()) return;
+    if (weft_consumer_commit(self->consumer, CONSUME_COMMIT_MS) != WEFT_OK)
+        cli_fail(self->args, "%s", weft_consumer_error_text(self->consumer));
+}
+
+// What fails is told by an event, and tried again with the next.
+static void s_commit_sometimes(struct consume *self)
+{
+    int64_t now = cli_now_us();
+    if (!self->group || now < self->commit_us) return;
+    self->commit_us = now + CONSUME_COMMIT_EVERY_US;
+    (void) !weft_consumer_commit_async(self->consumer);
+}
+
+// The end: the last commit, and the group knows at once.
+static int s_leave(struct consume *self, int status)
+{
+    if (!self->group) return status;
+    weft_err_t err = s_flushed() ? weft_consumer_commit(self->consumer, CONSUME_COMMIT_MS) : WEFT_OK;
+    if (err != WEFT_OK) {
+        cli_fail(self->args, "the last records were not committed: %s", weft_consumer_error_text(self->consumer));
+        if (status == CLI_DONE) status = CLI_FAILED;
+    }
+    (void) !weft_consumer_close(self->consumer, CONSUME_COMMIT_MS);
+    return status;
+}
+
 static int s_loop(struct consume *self)
 {
     bool exit_at_end = cli_has(self->args, "--exit-at-end");
@@ -294,7 +350,8 @@ static int s_loop(struct consume *self)
         if (self->count == self->count_max) return CLI_DONE;
         if (exit_at_end && weft_consumer_at_end(self->consumer)) return s_at_end(self);
         if (self->fatal != WEFT_OK) return CLI_FAILED;
-        if (fflush(stdout) != 0 || ferror(stdout) || cli_reader_left()) return CLI_READER_LEFT;
+        if (!s_flushed()) return CLI_READER_LEFT;
+        s_commit_sometimes(self);
         s_watch_silence(self);
     }
     return CLI_INTERRUPTED;
@@ -332,33 +389,13 @@ static weft_err_t s_assign(struct consume *self, struct weft_position at)
     return weft_consumer_assign(self->consumer, list, count);
 }
 
-// "@-90s": so long ago; everything else as the library reads it.
-static bool s_position(const char *text, struct weft_position *at)
-{
-    if (strncmp(text, "@-", 2) != 0) return weft_position_parse(text, at) == WEFT_OK;
-    static const struct {
-        const char *name;
-        int64_t ms;
-    } units[] = {{"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000}};
-    char *end;
-    errno = 0;
-    long long number = strtoll(text + 2, &end, 10);
-    if (end == text + 2 || !isdigit((unsigned char) text[2]) || errno != 0) return false;
-    for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
-        if (strcmp(end, units[i].name) != 0 || number > cli_wall_ms() / units[i].ms) continue;
-        *at = (struct weft_position){.from = WEFT_FROM_TIME, .value = cli_wall_ms() - number * units[i].ms};
-        return true;
-    }
-    return false;
-}
-
 static int s_open(struct consume *self)
 {
     const struct cli_args *args = self->args;
     const char *from = cli_get(args, "--from");
     if (!from) from = cli_has(args, "--exit-at-end") || cli_has(args, "--count") ? "earliest" : "latest";
     struct weft_position at;
-    if (!s_position(from, &at))
+    if (!cli_position(from, &at))
         return cli_usage(args,
                          "--from is '%s'; it takes earliest, latest, an offset or @TIME (@2026-01-31T12:00, "
                          "@2026-01-31T12:00:00+01:00, @1700000000, @-1h)",
@@ -379,12 +416,15 @@ static int s_open(struct consume *self)
     cli_settings_add(&settings, "client=weft consume");
     cli_settings_add(&settings, "read=%s", cli_get(args, "--read"));
     cli_settings_add(&settings, "reset=%s", strcmp(from, "latest") == 0 ? "latest" : "earliest");
+    if (self->group) cli_settings_add(&settings, "group=%s", self->group);
+    if (self->group) cli_settings_add(&settings, "auto.commit.ms=0"); // s_commit_sometimes
     const char *pair;
     for (int i = 0; (pair = cli_get_nth(args, "--set", i)); i++) cli_settings_add(&settings, "%s", pair);
     struct weft_error error;
     if (weft_consumer_new(cli_settings_list(&settings), &self->consumer, &error) != WEFT_OK)
         status = cli_usage(args, "%s", error.text);
     cli_settings_fini(&settings);
+    if (status == CLI_DONE && self->group) weft_consumer_on_rebalance(self->consumer, s_rebalanced, self);
     if (status == CLI_DONE && s_assign(self, at) != WEFT_OK)
         status = cli_fail(args, "%s", weft_consumer_error_text(self->consumer));
     return status;
@@ -392,7 +432,10 @@ static int s_open(struct consume *self)
 
 static int s_consume(const struct cli_args *args)
 {
-    struct consume self = {.args = args, .json = cli_json(args), .count_max = -1, .from_offset = -1};
+    struct consume self = {
+        .args = args, .json = cli_json(args), .group = cli_get(args, "--group"), .count_max = -1, .from_offset = -1};
+    if (self.group && !*self.group) return cli_usage(args, "--group is empty; it takes a name");
+    if (!self.group && cli_has(args, "--show-rebalance")) return cli_usage(args, "--show-rebalance goes with --group");
     if (!cli_number(args, "--count", 0, INT64_MAX, &self.count_max)) return CLI_USAGE;
     if (cli_get(args, "--format")) self.format = cli_unescape(cli_get(args, "--format"));
     if (s_check_format(args, self.format) != CLI_DONE) {
@@ -404,7 +447,7 @@ static int s_consume(const struct cli_args *args)
     int status = s_open(&self);
     if (status == CLI_DONE) {
         cli_catch_signals();
-        status = s_loop(&self);
+        status = s_leave(&self, s_loop(&self));
     }
     weft_consumer_destroy(&self.consumer);
     free((void *) (uintptr_t) self.format.data);
@@ -421,9 +464,13 @@ const struct cli_verb cli_verb_consume = {
     "for more. Goes on until interrupted, unless --count or --exit-at-end ends it. "
     "--json prints JSON Lines: one object a record; a key or value that is no UTF-8 comes as key_base64 or "
     "value_base64, such a header's value as {\"base64\": ...}. "
-    "What the consumer had to do beyond reading (an offset that was gone, a topic deleted) is said on stderr.",
+    "With --group a record is committed once it was written out, so each is printed at least once, whoever of the "
+    "group "
+    "prints it. What the consumer had to do beyond reading (an offset that was gone, a topic deleted) is said on "
+    "stderr.",
     "  weft consume orders --from earliest --exit-at-end\n  weft consume 'log.*' --format '%t/%p %o %k: %v\\n'\n  weft "
-    "consume orders --from @2026-01-31T12:00:00Z --count 10 --json",
+    "consume orders --from @2026-01-31T12:00:00Z --count 10 --json\n  weft consume orders --group "
+    "billing --from earliest",
     s_options,
     true,
     true,

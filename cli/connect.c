@@ -6,6 +6,8 @@
 
 #include <weft_gen/config.h>
 
+#include <ctype.h>
+#include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -137,4 +139,23 @@ const char *cli_id_text(weft_id_t id)
     static char text[WEFT_ID_TEXT_BYTES];
     weft_id_text(id, text);
     return text;
+}
+
+bool cli_position(const char *text, struct weft_position *at)
+{
+    if (strncmp(text, "@-", 2) != 0) return weft_position_parse(text, at) == WEFT_OK;
+    static const struct {
+        const char *name;
+        int64_t ms;
+    } units[] = {{"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000}};
+    char *end;
+    errno = 0;
+    long long number = strtoll(text + 2, &end, 10);
+    if (end == text + 2 || !isdigit((unsigned char) text[2]) || errno != 0) return false;
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
+        if (strcmp(end, units[i].name) != 0 || number > cli_wall_ms() / units[i].ms) continue;
+        *at = (struct weft_position){.from = WEFT_FROM_TIME, .value = cli_wall_ms() - number * units[i].ms};
+        return true;
+    }
+    return false;
 }

@@ -40,6 +40,9 @@ void cli_coordinators_json(const struct cli_args *args, cli_json_t *json, const 
                            const weft_cluster_health_t *health);
 void cli_coordinators_table(const struct cli_args *args, const weft_cluster_health_t *health);
 
+// As weft_position_parse, and "@-90s" (ms, s, m, h, d): so long ago. False: it is none of these.
+bool cli_position(const char *text, struct weft_position *at);
+
 // "2026-11-22T10:00:00.123Z", in a static buffer; "-" for negative times.
 const char *cli_time_text(int64_t wall_ms);
 const char *cli_id_text(weft_id_t id); // static buffer

@@ -45,6 +45,7 @@ static weft_err_t s_append_run(weft_partition_t *partition, weft_slice_t bytes, 
         }
         weft_counter_add(shard->counters, WEFT_COUNT_FOLLOWED_BATCHES, taken);
         weft_counter_add(shard->counters, WEFT_COUNT_FOLLOWED_BYTES, size);
+        shard->written_bytes += size;
         bytes = weft_slice(bytes.data + size, bytes.size - size);
         batches += taken;
         count -= taken;

@@ -411,6 +411,7 @@ void weft_partition_dirty(weft_partition_t *self, bool urgent)
 {
     weft_shard_t *shard = self->shard;
     bool watched = weft_port_now_us(&shard->port) < self->durable_until_us;
+    if ((urgent || watched) && !shard->sync_urgent) shard->urgent_us = weft_port_now_us(&shard->port);
     if (urgent || watched) shard->sync_urgent = true;
     if (self->in_dirty) return;
     // A follower that nobody waits for is in sync only as long as it is synced now and then (rule 3).

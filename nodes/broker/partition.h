@@ -149,6 +149,8 @@ void weft_shard_compacted(weft_shard_t *shard, struct weft_compact_request *requ
 
 // Posts one group commit for all dirty logs of the shard. False: nothing was dirty.
 bool weft_shard_sync_post(weft_shard_t *shard);
+// Until when a sync that somebody waits for may wait for more to be written; 0: not at all.
+int64_t weft_shard_gathers_until(const weft_shard_t *shard);
 // The data of a deleted topic's partition is gone: the checkpoint forgets it.
 void weft_shard_sync_forget(weft_shard_t *shard, weft_id_t topic, uint32_t partition);
 void weft_shard_synced(weft_shard_t *shard, struct weft_sync_request *request);

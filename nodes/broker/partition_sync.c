@@ -3,6 +3,9 @@
 // appended meanwhile makes the next one. So a durable ack waits for at most two syncs, and the busier the shard the
 // more batches share one. Logs that nobody waits for go along, or by themselves after sync.ms, so that the
 // durable mark moves and the checkpoint follows.
+//
+// Where syncs carry much, the next one waits until there is half of that, for at most as long as the last one took. Else
+// the first batch behind a pause goes alone, and all that come behind it wait for it: a third of the syncs were such.
 #include "partition.h"
 
 #include "follow.h"
@@ -13,6 +16,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define S_GATHER_BYTES_MIN (128 * 1024) // half of less takes as long as all of it
+#define S_GATHER_US_MAX 1000
 #define S_SWEEP_COUNT 64             // partitions looked at in one turn
 #define S_IDLE_US (30 * 1000 * 1000) // a log unused for so long holds no file descriptor
 
@@ -47,6 +52,24 @@ static void s_begin_jobs(weft_shard_t *shard, struct weft_sync_request *request)
     if (shard->dirty.count == 0) shard->sync_urgent = false;
 }
 
+static void s_note_posted(weft_shard_t *shard)
+{
+    uint64_t bytes = shard->written_bytes - shard->synced_bytes;
+    // Up fast, down slowly: what comes behind a pause is little at first.
+    uint64_t kept = bytes > shard->sync_bytes ? 1 : 3;
+    shard->sync_bytes = (bytes + kept * shard->sync_bytes) / (kept + 1);
+    shard->synced_bytes = shard->written_bytes;
+    shard->sync_posted_us = weft_port_now_us(&shard->port);
+}
+
+int64_t weft_shard_gathers_until(const weft_shard_t *shard)
+{
+    uint64_t bytes = shard->written_bytes - shard->synced_bytes;
+    bool enough = bytes == 0 || shard->sync_bytes < S_GATHER_BYTES_MIN || bytes >= shard->sync_bytes / 2;
+    if (!shard->sync_urgent || enough) return 0;
+    return shard->urgent_us + (shard->sync_took_us < S_GATHER_US_MAX ? shard->sync_took_us : S_GATHER_US_MAX);
+}
+
 bool weft_shard_sync_post(weft_shard_t *shard)
 {
     size_t dirty = shard->dirty.count;
@@ -59,6 +82,7 @@ bool weft_shard_sync_post(weft_shard_t *shard)
     }
     weft_counter_add(shard->counters, WEFT_COUNT_SYNC_ROUNDS, 1);
     weft_counter_add(shard->counters, WEFT_COUNT_SYNC_FILES, request->job_count);
+    s_note_posted(shard);
     shard->syncs_in_flight++;
     const struct weft_mail mail = {.kind = WEFT_MAIL_SYNC, .body = request, .body_free = s_request_free};
     shard->port.ops->post(shard->port.world, shard->broker->sync_id, &mail);
@@ -89,6 +113,7 @@ void weft_shard_synced(weft_shard_t *shard, struct weft_sync_request *request)
 {
     weft_assert(shard->syncs_in_flight > 0);
     shard->syncs_in_flight--;
+    shard->sync_took_us = weft_port_now_us(&shard->port) - shard->sync_posted_us;
     for (size_t i = 0; i < request->job_count; i++)
         if (request->jobs[i].owner != NULL) s_job_done(request->jobs[i].owner, &request->jobs[i]);
     s_request_free(request);

@@ -232,11 +232,13 @@ static int64_t s_min(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-// Group commit: at once when somebody waits and none is under way, else after sync.ms.
+// Group commit: soon when somebody waits and none is under way, else after sync.ms.
 static int64_t s_sync(weft_shard_t *self, int64_t now_us)
 {
     if (self->dirty.count == 0 || self->syncs_in_flight > 0) return WEFT_TIME_NEVER;
     if (!self->sync_urgent && !self->stopping && now_us < self->dirty_due_us) return self->dirty_due_us;
+    int64_t until_us = self->stopping ? 0 : weft_shard_gathers_until(self);
+    if (now_us < until_us) return until_us;
     weft_shard_sync_post(self);
     return WEFT_TIME_NEVER;
 }

@@ -73,10 +73,14 @@ typedef struct weft_shard {
     char throttle[64]; // cluster setting reassign.bytes, as text
     size_t fetches_parked, produces_waiting;
     size_t syncs_in_flight;
-    size_t compactions;   // at the compact part
-    size_t closing_count; // partitions in `all` that wait for their last sync
-    bool sync_urgent;     // somebody waits for the durable mark
-    int64_t dirty_due_us; // when the dirty logs are synced at the latest
+    size_t compactions;                   // at the compact part
+    size_t closing_count;                 // partitions in `all` that wait for their last sync
+    bool sync_urgent;                     // somebody waits for the durable mark
+    int64_t dirty_due_us;                 // when the dirty logs are synced at the latest
+    uint64_t written_bytes, synced_bytes; // appended so far, and by when the last sync was posted
+    uint64_t sync_bytes;                  // what one usually carries
+    int64_t sync_posted_us, sync_took_us; // the last one
+    int64_t urgent_us;                    // since when sync_urgent
     int64_t started_us;
     int64_t sweep_us; // when next
     size_t sweep_at;  // position in `all`; SIZE_MAX: no sweep under way

@@ -140,6 +140,7 @@ static void s_count(weft_shard_t *self, const struct weft_batch *batch)
     weft_counter_add(self->counters, WEFT_COUNT_PRODUCE_BATCHES, 1);
     weft_counter_add(self->counters, WEFT_COUNT_PRODUCE_RECORDS, batch->count);
     weft_counter_add(self->counters, WEFT_COUNT_PRODUCE_BYTES, weft_batch_bytes(batch));
+    self->written_bytes += weft_batch_bytes(batch);
 }
 
 void weft_partition_append(weft_partition_t *self, weft_slice_t head, weft_slice_t payload,

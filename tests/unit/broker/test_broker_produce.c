@@ -97,6 +97,44 @@ static void test_produce__one_group_commit_serves_all_that_waited(void **state)
     weft_buf_fini(&batch);
 }
 
+// Nine batches in one sync that takes 5 ms.
+static void s_large_sync(struct rig *rig, weft_slice_t batch)
+{
+    weft_part_id_t sync = rig->node->parts[rig->node->part_count - 1];
+    weft_fake_world_hold(rig->world, sync, true);
+    for (int i = 0; i < 9; i++) rig_send_produce(rig, i < 8 ? &s_leader : &s_all, batch);
+    for (int i = 0; i < 8; i++) assert_slice(rig_take_produced(rig).level, "leader");
+    weft_fake_world_advance(rig->world, 5000);
+    assert_null(weft_fake_world_take_reply(rig->world));
+    weft_fake_world_hold(rig->world, sync, false);
+    assert_slice(rig_take_produced(rig).level, "durable");
+}
+
+static void test_produce__behind_a_large_sync_the_next_waits_for_half_of_it_or_a_millisecond(void **state)
+{
+    struct rig *rig = *state;
+    weft_buf_t batch;
+    weft_buf_init(&batch);
+    rig_batch(&batch, 2000, -1, 0);
+    s_large_sync(rig, weft_buf_slice(&batch));
+    uint64_t before = rig_counter(rig, WEFT_COUNT_SYNC_ROUNDS);
+    rig_send_produce(rig, &s_all, weft_buf_slice(&batch));
+    rig_send_produce(rig, &s_all, weft_buf_slice(&batch));
+    assert_null(weft_fake_world_take_reply(rig->world));
+    rig_send_produce(rig, &s_all, weft_buf_slice(&batch));
+    for (int i = 0; i < 3; i++) assert_slice(rig_take_produced(rig).level, "durable");
+    assert_int_equal(rig_counter(rig, WEFT_COUNT_SYNC_ROUNDS), before + 1);
+
+    s_large_sync(rig, weft_buf_slice(&batch));
+    rig_send_produce(rig, &s_all, weft_buf_slice(&batch));
+    assert_null(weft_fake_world_take_reply(rig->world));
+    weft_fake_world_advance(rig->world, 900);
+    assert_null(weft_fake_world_take_reply(rig->world));
+    weft_fake_world_advance(rig->world, 200);
+    assert_slice(rig_take_produced(rig).level, "durable");
+    weft_buf_fini(&batch);
+}
+
 static void test_produce__shared_frame_is_not_patched(void **state)
 {
     struct rig *rig = *state;
@@ -293,6 +331,7 @@ int main(void)
         TEST(test_produce__what_nobody_waits_for_is_synced_all_the_same),
         TEST(test_produce__durable_reader_does_not_wait_for_sync_ms),
         TEST(test_produce__one_group_commit_serves_all_that_waited),
+        TEST(test_produce__behind_a_large_sync_the_next_waits_for_half_of_it_or_a_millisecond),
         TEST(test_produce__shared_frame_is_not_patched),
         TEST(test_produce__bare_records_become_a_batch),
         TEST(test_produce__acks_none_is_silent_but_a_req_is_answered),

@@ -82,10 +82,20 @@ struct weft_compact_hash weft_compact_hash(const struct weft_compact_map *self, 
 
 // ---- table
 
+static size_t s_slot(const struct weft_compact_map *self, struct weft_compact_hash hash)
+{
+    return (size_t) (((unsigned __int128) hash.low * self->capacity) >> 64);
+}
+
+void weft_compact_map_touch(const struct weft_compact_map *self, struct weft_compact_hash hash)
+{
+    if (self->capacity) __builtin_prefetch(&self->entries[s_slot(self, hash)], 1);
+}
+
 // The key's entry, or the free one in which it belongs. The table is never full.
 static struct weft_compact_entry *s_find(const struct weft_compact_map *self, struct weft_compact_hash hash)
 {
-    size_t at = (size_t) (((unsigned __int128) hash.low * self->capacity) >> 64);
+    size_t at = s_slot(self, hash);
     for (;;) {
         struct weft_compact_entry *entry = &self->entries[at];
         if (entry->next == 0 || (entry->low == hash.low && entry->high == hash.high)) return entry;

@@ -25,6 +25,8 @@ struct weft_compact_map {
 void weft_compact_map_init(struct weft_compact_map *self, size_t bytes_max, uint64_t seed);
 void weft_compact_map_fini(struct weft_compact_map *self);
 struct weft_compact_hash weft_compact_hash(const struct weft_compact_map *self, weft_slice_t key);
+// The key is about to be put or asked for: brings its place from memory, which takes longer than all else.
+void weft_compact_map_touch(const struct weft_compact_map *self, struct weft_compact_hash hash);
 // Notes that the key stands at `offset`, which is above all before. False: it is new and there is no room.
 bool weft_compact_map_put(struct weft_compact_map *self, struct weft_compact_hash hash, int64_t offset);
 int64_t weft_compact_map_get(const struct weft_compact_map *self, struct weft_compact_hash hash); // -1: not there

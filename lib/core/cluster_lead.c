@@ -249,6 +249,11 @@ void weft_cluster_edit_end(weft_cluster_t *self, struct weft_cluster_edit *edit)
     s_complete(self, edit->topic, partition);
     weft_cluster_leavers_settle(self, edit);
     bool again = edit->restarted >= 0 && edit->before.leader == edit->restarted; // C5
+    // Who gives up its replica deletes it, but may hear of that late, when it is a replica again: what it reported of the
+    // old one must not count for the new one.
+    uint16_t all = (uint16_t) ((1u << edit->before.replica_count) - 1);
+    uint16_t kept = weft_partition_remap(&edit->before, all, partition);
+    again = again || weft_partition_count(kept) < edit->before.replica_count;
     if ((partition->leader != edit->before.leader || again) && !weft_mutated("leads_on_in_the_old_epoch"))
         partition->leader_epoch = s_epoch_next(partition->leader_epoch);
     if (!edit->changed && !s_differs(partition, &edit->before)) return;

@@ -238,7 +238,9 @@ const struct cli_verb cli_verb_cluster_remove = {
     1,
     "Decommission: move all replicas away from a broker, then forget it.",
     "Data moves first, leadership second; nothing is lost nor unavailable meanwhile. Once it stores nothing it is "
-    "forgotten as soon as it is stopped; a dead one, once nothing is stored only there. weft cluster alter --set "
+    "forgotten as soon as it is stopped; a dead one, once nothing is stored only there. Its data directory is refused "
+    "from "
+    "then on, unless it is started with rejoin=true; an empty one is a new broker. weft cluster alter --set "
     "reassign.bytes=50MiB bounds the copying.",
     "  weft cluster remove 3 --dry-run\n  weft cluster remove 3 --wait",
     s_remove_options,

@@ -217,6 +217,7 @@ static void s_encode_registered(const struct weft_broker_register_request *reque
     command.replica_endpoints_count = request->replica_endpoints_count;
     command.directory_id = request->directory_id;
     command.data_lost = request->data_lost;
+    command.rejoin = request->rejoin;
     weft_broker_registered_command_encode(&command, out);
 }
 

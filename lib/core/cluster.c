@@ -22,6 +22,7 @@ weft_cluster_t *weft_cluster_new(void)
     self->topics = weft_map_new();
     self->names = weft_map_new();
     self->deleted = weft_map_new();
+    self->removed = weft_map_new();
     self->operations = weft_map_new();
     self->level = 1;
     return self;
@@ -68,6 +69,7 @@ void weft_cluster_destroy(weft_cluster_t **self_p)
     weft_map_destroy(&self->topics);
     weft_map_destroy(&self->names);
     weft_map_destroy(&self->deleted);
+    weft_map_destroy(&self->removed);
     weft_codec_fini(self->codec);
     free(self->codec);
     free(self->changes);
@@ -198,18 +200,29 @@ void weft_cluster_topic_configure(struct weft_cluster_topic *topic, const struct
     weft_cluster_texts_set(&topic->config_keys, &topic->config_values, &topic->config_count, entries, count);
 }
 
-void weft_cluster_deleted_add(weft_cluster_t *self, weft_id_t id)
+// Into a set of ids that forgets the oldest beyond `max`.
+static void s_ids_add(weft_cluster_t *self, weft_map_t *ids, weft_id_t id, size_t max)
 {
-    if (weft_map_count(self->deleted) >= WEFT_CLUSTER_DELETED_MAX) {
+    if (weft_map_count(ids) >= max) {
         size_t cursor = 0;
         weft_slice_t oldest;
         void *value;
-        if (weft_map_next(self->deleted, &cursor, &oldest, &value)) {
+        if (weft_map_next(ids, &cursor, &oldest, &value)) {
             weft_id_t oldest_id = weft_id_of_slice(oldest);
-            weft_map_remove(self->deleted, weft_id_slice(&oldest_id));
+            weft_map_remove(ids, weft_id_slice(&oldest_id));
         }
     }
-    weft_map_put(self->deleted, weft_id_slice(&id), self);
+    weft_map_put(ids, weft_id_slice(&id), self);
+}
+
+void weft_cluster_deleted_add(weft_cluster_t *self, weft_id_t id)
+{
+    s_ids_add(self, self->deleted, id, WEFT_CLUSTER_DELETED_MAX);
+}
+
+void weft_cluster_removed_add(weft_cluster_t *self, weft_id_t directory)
+{
+    s_ids_add(self, self->removed, directory, WEFT_CLUSTER_REMOVED_MAX);
 }
 
 void weft_cluster_note(weft_cluster_t *self, enum weft_cluster_change_type type, weft_id_t topic, uint32_t partition,
@@ -274,6 +287,11 @@ uint64_t weft_cluster_partition_count(const weft_cluster_t *self)
 bool weft_cluster_topic_was_deleted(const weft_cluster_t *self, weft_id_t id)
 {
     return weft_map_get(self->deleted, weft_id_slice(&id)) != NULL;
+}
+
+bool weft_cluster_was_removed(const weft_cluster_t *self, weft_id_t directory)
+{
+    return weft_map_get(self->removed, weft_id_slice(&directory)) != NULL;
 }
 
 const struct weft_cluster_broker *weft_cluster_next_broker(const weft_cluster_t *self, size_t *cursor)

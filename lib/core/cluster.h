@@ -17,7 +17,8 @@
  *     C3  a leader is in the in-sync set, all of which is alive and sure while there is a leader; an in-sync set is never
  *         empty; without a leader no in-sync or eligible member is alive and sure
  *     C4  leader epochs and partition epochs only grow
- *     C5  a new incarnation of a broker starts a new leader epoch for all it led (REPLICATION.md rule 2)
+ *     C5  a new incarnation of a broker starts a new leader epoch for all it led (REPLICATION.md rule 2); so does a replica
+ *         that is given up, for the partition
  *     C6  ids of deleted topics never come back
  *     C7  eligible members are in no in-sync set, and there are none while a leader has min_insync members in sync
  *     C8  a sick broker leads nothing and is in no in-sync set while another member is well; a draining one is given no
@@ -49,6 +50,10 @@
  * coordinator proposes that when a heartbeat shows it and somebody waits for it. Who is damaged, has another data
  * directory, or gave up its replica is no leaver; an election ends them all.
  *
+ * Removed brokers. A broker that is removed may only have been cut off, and would register anew once it is back, a broker
+ * that nobody wants. So its data directory is remembered, and refused (BROKER_REMOVED) until a person says otherwise; an
+ * empty directory is a new broker, whatever its number.
+ *
  * Operations: commands of clients carry a random id; one that was done is answered WEFT_OK and does nothing, so a
  * request may be repeated over a change of the coordinator. Refused ones are not remembered.
  */
@@ -65,6 +70,7 @@
 // carries.
 #define WEFT_CLUSTER_BROKERS_MAX 10000
 #define WEFT_CLUSTER_TOPICS_MAX 60000
+#define WEFT_CLUSTER_REMOVED_MAX 10000  // data directories of removed brokers remembered; the same
 #define WEFT_CLUSTER_DELETED_MAX 100000 // ids of deleted topics remembered; the oldest is forgotten first
 
 struct weft_cluster_broker {
@@ -173,6 +179,7 @@ const struct weft_cluster_topic *weft_cluster_topic_by_name(const weft_cluster_t
 size_t weft_cluster_topic_count(const weft_cluster_t *self);
 uint64_t weft_cluster_partition_count(const weft_cluster_t *self); // of all topics
 bool weft_cluster_topic_was_deleted(const weft_cluster_t *self, weft_id_t id);
+bool weft_cluster_was_removed(const weft_cluster_t *self, weft_id_t directory); // the broker with this data directory
 // What acks all needs in sync: the topic's min.insync, or half of the replicas rounded up; at least 1, at most all. While
 // replicas are moved those before the move count.
 uint32_t weft_cluster_min_insync(const struct weft_cluster_topic *topic,

@@ -121,6 +121,12 @@ static weft_err_t s_registered_check(const weft_cluster_t *self, const struct we
     if (!weft_cluster_broker_find(self, it->broker_id) && weft_map_count(self->brokers) >= WEFT_CLUSTER_BROKERS_MAX)
         return weft_error_set(error, WEFT_ERR_INVALID_REQUEST, "the cluster has %d brokers, the most it can know",
                               WEFT_CLUSTER_BROKERS_MAX);
+    if (weft_cluster_was_removed(self, it->directory_id) && !it->rejoin)
+        return weft_error_set(
+            error, WEFT_ERR_BROKER_REMOVED,
+            "the broker with this data directory was removed from the cluster; to have a new broker %d, "
+            "start it with an empty data directory; to have the old one back, with rejoin=true",
+            it->broker_id);
     return s_missing_check(self, it, error);
 }
 
@@ -139,6 +145,7 @@ weft_err_t weft_cluster_broker_registered(weft_cluster_t *self, weft_slice_t com
                                   .replaced = s_replaced(broker, &it)};
     broker->incarnation = it.incarnation;
     if (!weft_id_is_zero(it.directory_id)) broker->directory = it.directory_id;
+    (void) weft_map_remove(self->removed, weft_id_slice(&it.directory_id));
     broker->alive = true;
     if (start.restarted) {
         broker->sick = false; // of the start before
@@ -228,6 +235,7 @@ weft_err_t weft_cluster_broker_removed(weft_cluster_t *self, weft_slice_t comman
         return weft_error_set(error, WEFT_ERR_INVALID_REQUEST, "broker %d is alive and was not asked to leave",
                               broker->id);
     int32_t id = broker->id;
+    if (!weft_id_is_zero(broker->directory)) weft_cluster_removed_add(self, broker->directory);
     weft_cluster_broker_drop(self, broker);
     weft_cluster_note(self, WEFT_CLUSTER_BROKER, (weft_id_t){{0}}, 0, id);
     return WEFT_OK;

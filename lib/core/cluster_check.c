@@ -142,6 +142,7 @@ void weft_cluster_check(const weft_cluster_t *self)
     weft_assert(partitions == self->partition_count);
     weft_assert(weft_map_count(self->names) == weft_map_count(self->topics)); // C1
     weft_assert(weft_map_count(self->deleted) <= WEFT_CLUSTER_DELETED_MAX);
+    weft_assert(weft_map_count(self->removed) <= WEFT_CLUSTER_REMOVED_MAX);
     weft_assert(weft_map_count(self->operations) <= WEFT_CLUSTER_OPERATIONS_MAX);
     weft_assert(self->epoch <= self->index && self->level >= 1);
     weft_assert(self->voter_count <= WEFT_CLUSTER_VOTERS_MAX);

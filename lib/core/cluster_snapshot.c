@@ -47,6 +47,14 @@ static struct weft_config_entry *s_entries(weft_arena_t *arena, char *const *key
     return entries;
 }
 
+static weft_id_t *s_id_list(weft_arena_t *arena, const weft_map_t *set, size_t *count)
+{
+    weft_id_t *ids = weft_arena_alloc(arena, weft_map_count(set) * sizeof *ids + 1);
+    weft_slice_t key;
+    for (size_t cursor = 0; weft_map_next(set, &cursor, &key, NULL);) ids[(*count)++] = weft_id_of_slice(key);
+    return ids;
+}
+
 static void s_fill_broker(weft_arena_t *arena, const struct weft_cluster_broker *broker,
                           struct weft_snapshot_broker *out)
 {
@@ -143,10 +151,8 @@ void weft_cluster_encode(const weft_cluster_t *self, weft_buf_t *out)
     const struct weft_cluster_topic *topic;
     for (size_t cursor = 0; (topic = weft_cluster_next_topic(self, &cursor));)
         s_fill_topic(&arena, topic, &it.topics[it.topics_count++]);
-    it.deleted = weft_arena_alloc(&arena, weft_map_count(self->deleted) * sizeof *it.deleted + 1);
-    weft_slice_t key;
-    for (size_t cursor = 0; weft_map_next(self->deleted, &cursor, &key, NULL);)
-        it.deleted[it.deleted_count++] = weft_id_of_slice(key);
+    it.deleted = s_id_list(&arena, self->deleted, &it.deleted_count);
+    it.removed = s_id_list(&arena, self->removed, &it.removed_count);
     s_fill_settings(&arena, self, &it);
     weft_cluster_snapshot_record_encode(&it, out);
     weft_arena_fini(&arena);
@@ -271,7 +277,8 @@ static bool s_take_settings(weft_cluster_t *self, const struct weft_cluster_snap
 static bool s_take(weft_cluster_t *self, const struct weft_cluster_snapshot_record *it)
 {
     if (it->brokers_count > WEFT_CLUSTER_BROKERS_MAX || it->topics_count > WEFT_CLUSTER_TOPICS_MAX ||
-        it->deleted_count > WEFT_CLUSTER_DELETED_MAX || it->epoch > it->index)
+        it->deleted_count > WEFT_CLUSTER_DELETED_MAX || it->removed_count > WEFT_CLUSTER_REMOVED_MAX ||
+        it->epoch > it->index)
         return false;
     self->index = it->index;
     self->epoch = it->epoch;
@@ -283,6 +290,10 @@ static bool s_take(weft_cluster_t *self, const struct weft_cluster_snapshot_reco
     for (size_t i = 0; i < it->deleted_count; i++) {
         if (weft_id_is_zero(it->deleted[i]) || weft_cluster_topic_was_deleted(self, it->deleted[i])) return false;
         weft_cluster_deleted_add(self, it->deleted[i]);
+    }
+    for (size_t i = 0; i < it->removed_count; i++) {
+        if (weft_id_is_zero(it->removed[i]) || weft_cluster_was_removed(self, it->removed[i])) return false;
+        weft_cluster_removed_add(self, it->removed[i]);
     }
     for (size_t i = 0; i < it->brokers_count; i++)
         if (!s_take_broker(self, &it->brokers[i])) return false;

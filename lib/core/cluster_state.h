@@ -44,6 +44,7 @@ struct weft_cluster {
     weft_map_t *topics;  // id to struct weft_cluster_topic, in order of creation; owns them
     weft_map_t *names;   // name to the same
     weft_map_t *deleted; // ids of deleted topics, oldest first; the values say nothing
+    weft_map_t *removed; // data directories of removed brokers, likewise
     struct weft_cluster_settings settings;
     struct weft_cluster_voter *voters;
     size_t voter_count;
@@ -76,6 +77,7 @@ void weft_cluster_topic_configure(struct weft_cluster_topic *topic, const struct
 void weft_cluster_texts_set(char ***keys, char ***values, size_t *count, const struct weft_config_entry *entries,
                             size_t entry_count);
 void weft_cluster_deleted_add(weft_cluster_t *self, weft_id_t id);
+void weft_cluster_removed_add(weft_cluster_t *self, weft_id_t directory);
 void weft_cluster_note(weft_cluster_t *self, enum weft_cluster_change_type type, weft_id_t topic, uint32_t partition,
                        int32_t broker);
 

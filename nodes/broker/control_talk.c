@@ -45,6 +45,7 @@ static bool s_send_register(weft_control_t *self, size_t at, int64_t now_us)
     request.cluster_id = weft_identity_cluster_id(broker->identity);
     request.directory_id = weft_identity_directory_id(broker->identity);
     request.data_lost = weft_options_bool(broker->options, "data.lost");
+    request.rejoin = weft_options_bool(broker->options, "rejoin");
     request.endpoints = endpoints;
     request.endpoints_count = broker->shard_count;
     request.replica_endpoints = replica_endpoints;
@@ -136,8 +137,8 @@ static void s_refused(weft_control_t *self, size_t at, const struct weft_reply_h
         weft_control_found(self, at, now_us);
         weft_control_new_incarnation(self);
         self->send_us = now_us;
-    } else if (asked &&
-               (code == WEFT_ERR_WRONG_CLUSTER || code == WEFT_ERR_BROKER_ID_IN_USE || code == WEFT_ERR_DATA_MISSING)) {
+    } else if (asked && (code == WEFT_ERR_WRONG_CLUSTER || code == WEFT_ERR_BROKER_ID_IN_USE ||
+                         code == WEFT_ERR_DATA_MISSING || code == WEFT_ERR_BROKER_REMOVED)) {
         s_refused_for_good(self, at, reply, now_us);
     }
 }

@@ -10,6 +10,72 @@
 
 // ---- brokers
 
+static weft_err_t s_come(struct fixture *self, uint8_t incarnation, uint8_t directory, bool rejoin)
+{
+    struct weft_broker_registered_command it;
+    weft_broker_registered_command_init(&it);
+    weft_slice_t endpoint = weft_slice_text("inproc://a");
+    it.broker_id = 3;
+    it.incarnation = s_id(incarnation);
+    it.endpoints = &endpoint;
+    it.endpoints_count = 1;
+    it.directory_id = s_id(directory);
+    it.rejoin = rejoin;
+    weft_broker_registered_command_encode(&it, &self->command);
+    return s_apply(self);
+}
+
+static void s_go(struct fixture *self, uint8_t incarnation)
+{
+    assert_int_equal(s_fence(self, 3, incarnation), WEFT_OK);
+    assert_int_equal(s_remove(self, 3), WEFT_OK);
+}
+
+static void test_cluster_admin__a_removed_broker_does_not_come_back_by_itself(void **state)
+{
+    struct fixture *self = *state;
+    assert_int_equal(s_come(self, 1, 1, false), WEFT_OK);
+    s_go(self, 1);
+    weft_buf_t snapshot;
+    weft_buf_init(&snapshot);
+    weft_cluster_encode(self->cluster, &snapshot);
+    assert_int_equal(weft_cluster_decode(self->cluster, weft_buf_slice(&snapshot)), WEFT_OK);
+    weft_buf_fini(&snapshot);
+    assert_int_equal(s_come(self, 1, 1, false), WEFT_ERR_BROKER_REMOVED); // it was only cut off
+    assert_int_equal(s_come(self, 2, 1, false), WEFT_ERR_BROKER_REMOVED);
+    assert_non_null(strstr(self->error.text, "rejoin=true"));
+    assert_null(weft_cluster_broker(self->cluster, 3));
+    assert_int_equal(s_come(self, 3, 2, false), WEFT_OK); // another machine under the number
+    s_go(self, 3);
+    assert_int_equal(s_come(self, 4, 1, true), WEFT_OK); // a person's word, which holds
+    assert_int_equal(s_come(self, 5, 1, false), WEFT_OK);
+    assert_true(weft_cluster_was_removed(self->cluster, s_id(2)));
+    s_go(self, 5);
+    assert_int_equal(s_come(self, 6, 1, false), WEFT_ERR_BROKER_REMOVED);
+}
+
+static void test_cluster_admin__removed_ones_are_remembered_up_to_a_number(void **state)
+{
+    struct fixture *self = *state;
+    for (uint32_t i = 1; i <= WEFT_CLUSTER_REMOVED_MAX + 1; i++) {
+        struct weft_broker_registered_command it;
+        weft_broker_registered_command_init(&it);
+        weft_slice_t endpoint = weft_slice_text("inproc://a");
+        it.broker_id = 3;
+        it.incarnation = s_id(1);
+        it.endpoints = &endpoint;
+        it.endpoints_count = 1;
+        memcpy(it.directory_id.bytes, &i, sizeof i);
+        weft_broker_registered_command_encode(&it, &self->command);
+        assert_int_equal(s_apply(self), WEFT_OK);
+        s_go(self, 1);
+    }
+    weft_id_t first = {{1}}, second = {{2}};
+    assert_false(weft_cluster_was_removed(self->cluster, first));
+    assert_true(weft_cluster_was_removed(self->cluster, second));
+    weft_cluster_check(self->cluster);
+}
+
 static void test_cluster_admin__a_broker_is_removed_once_it_is_empty_and_gone(void **state)
 {
     struct fixture *self = *state;
@@ -341,6 +407,8 @@ static void test_cluster_admin__a_refusal_says_who_is_waited_for(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(test_cluster_admin__a_removed_broker_does_not_come_back_by_itself),
+        TEST(test_cluster_admin__removed_ones_are_remembered_up_to_a_number),
         TEST(test_cluster_admin__a_broker_is_removed_once_it_is_empty_and_gone),
         TEST(test_cluster_admin__replica_endpoints_are_one_a_shard_or_the_same),
         TEST(test_cluster_admin__an_operation_is_done_once),

@@ -370,7 +370,7 @@ static bool s_dispensable(struct sim_run *run, int32_t broker)
 static void s_lose_data(struct sim_run *run)
 {
     struct sim_node *node = s_some_node(run);
-    if (!node->is_broker || node->state == SIM_NODE_DOWN || run->data_lost) return;
+    if (!node->is_broker || node->state == SIM_NODE_DOWN || node->removed || run->data_lost) return;
     if (run->save == NULL) {
         run->saved = node;
         run->save = weft_crash_disk_save(node->disk);

@@ -87,10 +87,15 @@ static int64_t s_max(int64_t a, int64_t b)
     return a > b ? a : b;
 }
 
-// May it be held against this machine what it lacks?
+// May it be held against this machine what it lacks? Having lost power it must have registered since, in this very start:
+// what was sent before may be applied late.
 static bool s_counts(const struct sim_node *node, const sim_witness_t *witness)
 {
-    return !node->retired && node->power_lost_us < sim_witness_joined_us(witness, node->id);
+    if (node->retired || node->removed) return false;
+    if (node->power_lost_us < 0) return true;
+    char sentence[WEFT_ERROR_TEXT_BYTES_MAX];
+    return node->power_lost_us < sim_witness_joined_us(witness, node->id) && node->state == SIM_NODE_UP &&
+           node->type->health(node->node, sentence, sizeof sentence) == WEFT_HEALTH_SERVING;
 }
 
 static void s_compare_partition(struct sim_nodes *nodes, const struct sim_clients *clients,

@@ -275,7 +275,8 @@ void sim_nodes_supervise(struct sim_nodes *self)
 bool sim_nodes_all_up(const struct sim_nodes *self)
 {
     for (size_t i = 0; i < self->count; i++) {
-        if (!self->nodes[i].retired && self->nodes[i].state != SIM_NODE_UP) return false;
+        const struct sim_node *node = &self->nodes[i];
+        if (!node->retired && !node->removed && node->state != SIM_NODE_UP) return false;
     }
     return true;
 }

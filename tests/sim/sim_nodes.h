@@ -32,6 +32,7 @@ struct sim_node {
     bool new_disk;       // it came back with an empty one
     bool word;           // a person says that what its old disk held is gone
     bool retired;        // it left the cluster for good, or has not joined it yet
+    bool removed;        // it was forgotten; who starts it all the same gets a broker that is refused
     struct sim_nodes *owner;
     uint32_t starts;
     int64_t power_lost_us;                   // last time; -1: never

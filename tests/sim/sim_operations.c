@@ -209,6 +209,17 @@ static void s_submit(struct sim_operations *self, int64_t timeout_us)
     sim_part_poke(s_sim(self), self->host, self->admin_id);
 }
 
+// It is forgotten, and stopped, if that has not been done; now and then somebody starts it again.
+static void s_forgotten(struct sim_operations *self)
+{
+    struct sim_node *node = sim_nodes_broker(self->clients->nodes, self->leaving);
+    sim_trace(s_sim(self), node->name, "is forgotten");
+    if (!node->retired) sim_node_kill(node);
+    self->removed = node->removed = true;
+    node->retired = !sim_chance(s_sim(self), 500000);
+    if (!node->retired) sim_node_start_after(node, SECOND);
+}
+
 // All its replicas are elsewhere: its process is stopped, and then it is forgotten.
 static void s_gone(struct sim_operations *self)
 {
@@ -219,8 +230,7 @@ static void s_gone(struct sim_operations *self)
     struct sim_node *node = sim_nodes_broker(self->clients->nodes, self->leaving);
     if (!node->retired) sim_node_kill(node);
     node->retired = true;
-    self->removed = reply.removed;
-    if (self->removed) sim_trace(s_sim(self), node->name, "is forgotten");
+    if (reply.removed) s_forgotten(self);
 }
 
 static void s_ended(struct sim_operations *self)
@@ -239,7 +249,7 @@ static void s_ended(struct sim_operations *self)
     if (adds) self->partitions = 0;
     if (decommission && err == WEFT_OK) s_gone(self);
     if (decommission && err == WEFT_ERR_UNKNOWN_BROKER) { // forgotten, and the answer was lost
-        self->removed = true;
+        s_forgotten(self);
         self->done++;
     }
 }
@@ -333,4 +343,11 @@ void sim_operations_settle(struct sim_operations *self)
     if (self->leaving != 0 && !self->removed) {
         sim_history_violate(self->clients->history, "O9: the decommission of broker %d does not end", self->leaving);
     }
+    if (!self->removed) return;
+    if (weft_cluster_broker(sim_witness_cluster(self->witness), self->leaving) != NULL) {
+        sim_history_violate(self->clients->history, "broker %d was removed, and is back", self->leaving);
+    }
+    struct sim_node *node = sim_nodes_broker(self->clients->nodes, self->leaving);
+    if (!node->retired) sim_node_kill(node);
+    node->retired = true;
 }

@@ -9,7 +9,9 @@
 #include "lead.h"
 
 #include "../../lib/base/assert.h"
+#include "../../lib/base/mutate.h"
 #include "../../lib/core/cluster_view.h"
+#include "../../lib/core/groups.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -195,6 +197,8 @@ static int64_t s_turn(weft_ledger_t *self, int64_t now_us, bool *may_load)
     }
     if (!s_settle(self, now_us)) return self->nudge_us;
     if (self->partition->shard->stopping) return WEFT_TIME_NEVER;
+    bool idle = self->open == NULL && !self->partition->in_used;
+    if (idle && !weft_shard_make_room(self->partition->shard)) return now_us + S_NUDGE_US;
     bool more = weft_ledger_delete_on(self);
     int64_t next_us = weft_ledger_expire(self, now_us);
     (void) !weft_ledger_flush(self);
@@ -230,7 +234,8 @@ static weft_ledger_t *s_ready(weft_shard_t *shard, const struct weft_asker *aske
                           "The new leader of the group's partition of __offsets still reads it; try again shortly.");
         return NULL;
     }
-    if (!s_settle(self, weft_port_now_us(&shard->port)) || !weft_replica_settled(partition->replica)) {
+    bool settled = s_settle(self, weft_port_now_us(&shard->port)) && weft_replica_settled(partition->replica);
+    if (!settled && !weft_mutated("unsettled_ledger_answers")) {
         weft_shard_refuse(
             shard, asker, WEFT_ERR_COORDINATOR_LOADING,
             "The new leader of the group's partition of __offsets waits until all that it inherited is on "
@@ -263,6 +268,10 @@ weft_ledger_t *weft_ledger_of_number(weft_shard_t *shard, const struct weft_aske
 
 weft_ledger_t *weft_ledger_of_group(weft_shard_t *shard, const struct weft_asker *asker, weft_slice_t group)
 {
+    if (weft_group_name_check(group, &shard->error) != WEFT_OK) {
+        weft_shard_refuse(shard, asker, WEFT_ERR_INVALID_GROUP, shard->error.text);
+        return NULL;
+    }
     const struct weft_shard_topic *topic = s_topic(shard, asker);
     if (topic == NULL) return NULL;
     return s_ledger(shard, asker, weft_offsets_partition(group, topic->partition_count));

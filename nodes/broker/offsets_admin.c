@@ -166,9 +166,9 @@ void weft_shard_offsets_delete(weft_shard_t *self, const struct weft_asker *aske
         weft_shard_refuse(self, asker, code, self->error.text);
         return;
     }
-    if (request.token == 0 || request.group.size == 0) {
-        weft_shard_refuse(self, asker, request.token == 0 ? WEFT_ERR_INVALID_REQUEST : WEFT_ERR_INVALID_GROUP,
-                          request.token == 0 ? "token is 0; one of group_delete or group_token is wanted." : NULL);
+    if (request.token == 0) {
+        weft_shard_refuse(self, asker, WEFT_ERR_INVALID_REQUEST,
+                          "token is 0; one of group_delete or group_token is wanted.");
         return;
     }
     weft_ledger_t *ledger = weft_ledger_of_group(self, asker, request.group);

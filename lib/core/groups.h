@@ -47,10 +47,11 @@
 #define WEFT_GROUPS_MAX 100000            // in a cluster
 #define WEFT_GROUPS_MEMBERS_MAX 200000    // in a cluster
 #define WEFT_GROUPS_PLACES_MAX 4000000    // partitions held or targeted, in all groups together
-#define WEFT_GROUPS_BYTES_MAX (96u << 20) // of names, subscriptions and what members say of themselves
+#define WEFT_GROUPS_BYTES_MAX (64u << 20) // of names, subscriptions and what members say of themselves
 #define WEFT_GROUP_GLOBS_MAX 256          // different ones in a group
 #define WEFT_GROUP_TOPICS_MAX 256         // of a subscription
-#define WEFT_GROUP_MEMBERS_DEFAULT 10000  // of a group, unless the setting group.members says otherwise
+#define WEFT_GROUP_MEMBERS_MAX 100000     // of a group, whatever the setting group.members says
+#define WEFT_GROUP_MEMBERS_DEFAULT 10000  // unless that says otherwise
 
 struct weft_group_held {
     weft_id_t topic;

@@ -56,7 +56,17 @@ static size_t s_members_max(const weft_cluster_t *cluster)
         if (*text < '0' || *text > '9' || value > WEFT_GROUPS_MEMBERS_MAX) return WEFT_GROUP_MEMBERS_DEFAULT;
         value = value * 10 + (size_t) (*text - '0');
     }
-    return value;
+    return value < WEFT_GROUP_MEMBERS_MAX ? value : WEFT_GROUP_MEMBERS_MAX;
+}
+
+static weft_err_t s_bytes_check(const weft_groups_t *self, size_t bytes, const struct weft_group_joined_command *it,
+                                struct weft_error *error)
+{
+    bytes += weft_group_subscription_bytes(it->topics, it->topics_count);
+    if (self->bytes + bytes <= WEFT_GROUPS_BYTES_MAX) return WEFT_OK;
+    return weft_error_set(error, WEFT_ERR_GROUP_FULL,
+                          "the groups of the cluster hold %zu bytes, %u are the most they may", self->bytes,
+                          WEFT_GROUPS_BYTES_MAX);
 }
 
 static weft_err_t s_room_check(const weft_groups_t *self, const struct weft_group *group, bool newcomer,
@@ -73,10 +83,8 @@ static weft_err_t s_room_check(const weft_groups_t *self, const struct weft_grou
     if (!group && weft_groups_count(self) >= WEFT_GROUPS_MAX)
         return weft_error_set(error, WEFT_ERR_GROUP_FULL, "the cluster has %d groups, the most it may",
                               WEFT_GROUPS_MAX);
-    if (self->bytes + it->group.size + weft_group_profile_bytes(&profile, it->instance) > WEFT_GROUPS_BYTES_MAX)
-        return weft_error_set(error, WEFT_ERR_GROUP_FULL, "the groups of the cluster hold %u bytes, the most they may",
-                              WEFT_GROUPS_BYTES_MAX);
-    return weft_group_subscription_check(self, group, it->topics, it->topics_count, error);
+    weft_err_t err = s_bytes_check(self, it->group.size + weft_group_profile_bytes(&profile, it->instance), it, error);
+    return err ? err : weft_group_subscription_check(group, it->topics, it->topics_count, error);
 }
 
 static weft_err_t s_keeps(weft_groups_t *self, struct weft_group *group, const struct weft_group_joined_command *it,
@@ -87,7 +95,8 @@ static weft_err_t s_keeps(weft_groups_t *self, struct weft_group *group, const s
     if (member->paused)
         return weft_error_set(error, WEFT_ERR_FENCED_MEMBER,
                               "the member paused: it owns nothing and has to join again");
-    weft_err_t err = weft_group_subscription_check(self, group, it->topics, it->topics_count, error);
+    weft_err_t err = s_bytes_check(self, 0, it, error);
+    if (!err) err = weft_group_subscription_check(group, it->topics, it->topics_count, error);
     if (err) return err;
     if (it->topics_count) weft_group_subscribe(self, member, it->topics, it->topics_count);
     if (it->assignor.size) group->assignor = weft_assignor_of_name(it->assignor);

@@ -221,10 +221,16 @@ struct s_told {
     size_t count;
 };
 
+static size_t s_partitions_of(const struct weft_member_target *it)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < it->topics_count; i++) count += it->topics[i].partitions_count;
+    return count;
+}
+
 static struct weft_group_target *s_target_of(const struct weft_member_target *it, size_t *count)
 {
-    *count = 0;
-    for (size_t i = 0; i < it->topics_count; i++) *count += it->topics[i].partitions_count;
+    *count = s_partitions_of(it);
     struct weft_group_target *target = weft_alloc(*count * sizeof *target);
     size_t used = 0;
     for (size_t i = 0; i < it->topics_count; i++)
@@ -252,7 +258,8 @@ static weft_err_t s_told_check(const weft_groups_t *self, const struct weft_grou
         right = !named[told[i].member->position] && s_sorted(told[i].target, told[i].count) &&
                 s_claim(view, told[i].member, told[i].target, told[i].count);
         named[told[i].member->position] = true;
-        if (told[i].count > told[i].member->target_count) places += told[i].count - told[i].member->target_count;
+        for (size_t t = 0; t < told[i].count; t++)
+            places += !weft_group_place(group, told[i].target[t].topic, told[i].target[t].partition);
     }
     for (size_t i = 0; i < group->member_count && right; i++)
         right =
@@ -287,17 +294,19 @@ weft_err_t weft_groups_assigned(weft_groups_t *self, weft_slice_t command, struc
         return weft_error_set(error, WEFT_ERR_STALE_EPOCH, "the group '%s' changed since its target was worked out",
                               group->name);
     struct s_told *told = weft_calloc(it.members_count, sizeof *told);
-    size_t count = 0;
+    size_t count = 0, partitions = 0;
     for (; count < it.members_count; count++) {
         told[count].member = weft_group_find(group, it.members[count].member);
-        if (!told[count].member) break; // a static place was taken meanwhile: the digest is the same
+        partitions += s_partitions_of(&it.members[count]);
+        // A static place was taken meanwhile: the digest is the same. And nothing larger than can be is looked at.
+        if (!told[count].member || partitions > WEFT_GROUPS_PLACES_MAX) break;
         told[count].target = s_target_of(&it.members[count], &told[count].count);
     }
     struct weft_group_view view;
     weft_group_view_init(&view, group, self->cluster);
     if (count < it.members_count)
-        err = weft_error_set(error, WEFT_ERR_STALE_EPOCH, "a member of the group '%s' was replaced meanwhile",
-                             group->name);
+        err = weft_error_set(error, WEFT_ERR_STALE_EPOCH,
+                             "a member of the group '%s' was replaced since its target was worked out", group->name);
     else
         err = s_told_check(self, group, &view, told, count, error);
     if (!err) {

@@ -176,7 +176,7 @@ static bool s_take_member(weft_groups_t *self, struct weft_group *group, const s
     if (!s_is_text(it->client) || !s_is_text(it->host) || !s_is_text(it->rack)) return false;
     const struct weft_snapshot_subscription *topics = &all->subscriptions[it->subscription];
     if (topics->topics_count == 0 ||
-        weft_group_subscription_check(self, group, topics->topics, topics->topics_count, NULL) != WEFT_OK)
+        weft_group_subscription_check(group, topics->topics, topics->topics_count, NULL) != WEFT_OK)
         return false;
     struct weft_group_profile profile = {.client = it->client,
                                          .host = it->host,
@@ -184,9 +184,7 @@ static bool s_take_member(weft_groups_t *self, struct weft_group *group, const s
                                          .session_ms = it->session_ms,
                                          .release_ms = it->release_ms,
                                          .exclusive = it->exclusive};
-    if (self->member_count >= WEFT_GROUPS_MEMBERS_MAX ||
-        self->bytes + weft_group_profile_bytes(&profile, it->instance) > WEFT_GROUPS_BYTES_MAX)
-        return false;
+    if (self->member_count >= WEFT_GROUPS_MEMBERS_MAX || group->member_count >= WEFT_GROUP_MEMBERS_MAX) return false;
     struct weft_group_member *member =
         weft_group_member_add(self, group, group->member_count, it->member, it->instance);
     weft_group_member_describe(self, member, &profile);
@@ -195,7 +193,7 @@ static bool s_take_member(weft_groups_t *self, struct weft_group *group, const s
     member->revision = it->revision;
     member->released = it->released;
     member->paused = it->paused;
-    return true;
+    return self->bytes <= WEFT_GROUPS_BYTES_MAX;
 }
 
 static struct weft_group_member *s_at(const struct weft_group *group, int32_t position)

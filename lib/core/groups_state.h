@@ -107,11 +107,11 @@ int weft_group_place_compare(weft_id_t a_topic, uint32_t a_partition, weft_id_t 
 
 // ---- what members ask to read (groups_subscription.c)
 
-// The names and globs are legal, few enough, and fit: INVALID_REQUEST, INVALID_TOPIC, INVALID_PATTERN, GROUP_FULL. `group`
-// may be NULL: it is to come.
-WEFT_MUST_USE weft_err_t weft_group_subscription_check(const weft_groups_t *self, const struct weft_group *group,
-                                                       const weft_slice_t *topics, size_t count,
-                                                       struct weft_error *error);
+// The names and globs are legal and few enough: INVALID_REQUEST, INVALID_TOPIC, INVALID_PATTERN, GROUP_FULL. `group` may
+// be NULL: it is to come.
+WEFT_MUST_USE weft_err_t weft_group_subscription_check(const struct weft_group *group, const weft_slice_t *topics,
+                                                       size_t count, struct weft_error *error);
+size_t weft_group_subscription_bytes(const weft_slice_t *topics, size_t count); // at most
 void weft_group_subscribe(weft_groups_t *self, struct weft_group_member *member, const weft_slice_t *topics,
                           size_t count);
 void weft_group_unsubscribe(weft_groups_t *self, struct weft_group_member *member);

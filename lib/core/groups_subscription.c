@@ -93,27 +93,30 @@ weft_err_t weft_group_pattern_check(weft_slice_t pattern, struct weft_error *err
                           (int) pattern.size, (const char *) pattern.data, why);
 }
 
-weft_err_t weft_group_subscription_check(const weft_groups_t *self, const struct weft_group *group,
-                                         const weft_slice_t *topics, size_t count, struct weft_error *error)
+weft_err_t weft_group_subscription_check(const struct weft_group *group, const weft_slice_t *topics, size_t count,
+                                         struct weft_error *error)
 {
     if (count > WEFT_GROUP_TOPICS_MAX)
         return weft_error_set(error, WEFT_ERR_INVALID_REQUEST, "a subscription has at most %d names, not %zu",
                               WEFT_GROUP_TOPICS_MAX, count);
-    size_t bytes = 0, globs = 0;
+    size_t globs = 0;
     for (size_t i = 0; i < count; i++) {
         weft_err_t err = weft_group_pattern_check(topics[i], error);
         if (err) return err;
-        bytes += 2 * (topics[i].size + 1); // in the subscription, and as a pattern
         globs += s_is_glob(topics[i]) && !(group && weft_map_get(group->index->patterns, topics[i]));
     }
     if (globs + (group ? group->index->glob_count : 0) > WEFT_GROUP_GLOBS_MAX)
         return weft_error_set(error, WEFT_ERR_GROUP_FULL,
                               "a group has at most %d different patterns, with this subscription it would have more",
                               WEFT_GROUP_GLOBS_MAX);
-    if (self->bytes + bytes > WEFT_GROUPS_BYTES_MAX)
-        return weft_error_set(error, WEFT_ERR_GROUP_FULL, "the groups of the cluster hold %u bytes, the most they may",
-                              WEFT_GROUPS_BYTES_MAX);
     return WEFT_OK;
+}
+
+size_t weft_group_subscription_bytes(const weft_slice_t *topics, size_t count)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < count; i++) bytes += 2 * (topics[i].size + 1); // in the subscription, and as a pattern
+    return bytes;
 }
 
 // ---- patterns of a group

@@ -6,8 +6,8 @@
  * cluster.c owns the objects and the lookups, cluster_apply.c the dispatch and the commands on topics,
  * cluster_settings.c those on the cluster itself, cluster_brokers.c those on brokers, cluster_change.c those on one
  * partition's leader and in-sync set, cluster_move.c those on its replicas; cluster_lead.c has the rules that all of
- * them end with, cluster_leavers.c who is needed though he left, cluster_check.c the invariants, cluster_snapshot.c the bytes. Everything below `operation` is the
- * replicated state; counts and maps derive from it and are rebuilt with it.
+ * them end with, cluster_leavers.c who is needed though he left, cluster_check.c the invariants, cluster_snapshot.c the
+ * bytes. Everything below `operation` is the replicated state; counts and maps derive from it and are rebuilt with it.
  */
 #ifndef WEFT_CORE_CLUSTER_STATE_H
 #define WEFT_CORE_CLUSTER_STATE_H

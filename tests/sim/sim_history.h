@@ -5,8 +5,8 @@
  * For each partition it keeps the truth: which record stands at which offset, as first learnt from an answer or a read, and how firmly (DESIGN.md
  * section 5). *Durable* truth (an answer or a read at level durable) holds for ever. *Committed* truth holds until all machines of an in-sync set that
  * was in force lost power after the record was sent: one that keeps it is enough. What they lost before somebody left the set does not count: those who
- * die at once are missed one after the other, and the last of them is not all that is left (sim_sets.h). What a *leader* alone acknowledged holds while nobody else leads and its
- * machine keeps its power. A person's unclean election ends all promises for its partition.
+ * die at once are missed one after the other, and the last of them is not all that is left (sim_sets.h). What a *leader* alone acknowledged holds while
+ * nobody else leads and its machine keeps its power. A person's unclean election ends all promises for its partition.
  *
  * A record's value tells who it is and is filled from its name, so that any byte that is not its own shows.
  */

@@ -184,7 +184,7 @@ static inline weft_err_t s_play_ask(struct play *self)
 }
 
 // Sends what a member would send now, whatever is waited for.
-static inline void s_beat(struct play *self, struct member *member)
+static inline void s_beat_member(struct play *self, struct member *member)
 {
     struct weft_group_heartbeat_request request;
     weft_slice_t topic = weft_slice_text(member->topic);
@@ -201,7 +201,7 @@ static inline weft_err_t s_join_group(struct play *self, struct member *member)
 {
     member->epoch = member->seen = member->revision = 0;
     member->owned_count = 0;
-    s_beat(self, member);
+    s_beat_member(self, member);
     (void) s_pump(self);
     if (member->waits) return WEFT_ERR_TIMED_OUT;
     return member->err;
@@ -231,7 +231,7 @@ static inline void s_live(struct play *self, int64_t us)
         do {
             for (size_t i = 0; i < self->count; i++) {
                 struct member *member = &self->members[i];
-                if (!member->silent && !member->waits && member->epoch && !member->err) s_beat(self, member);
+                if (!member->silent && !member->waits && member->epoch && !member->err) s_beat_member(self, member);
             }
         } while (s_pump(self));
         if (weft_fake_world_now_us(self->at->world) >= end_us) return;

@@ -188,7 +188,7 @@ static void test_coordinator_groups__an_assignment_is_repeated_until_it_was_seen
     for (int i = 0; i < 3; i++) { // as if all answers were lost
         a->seen = a->revision = 0;
         a->owned_count = 0;
-        s_beat(self, a);
+        s_beat_member(self, a);
         (void) s_pump(self);
         assert_int_equal(a->waits, 0);
         assert_int_equal(a->owned_count, 6);
@@ -204,7 +204,7 @@ static void test_coordinator_groups__a_newer_request_ends_the_parked_one(void **
     assert_true(a->waits != 0);
     size_t answers = a->answers;
     uint64_t older = a->waits;
-    s_beat(self, a);
+    s_beat_member(self, a);
     assert_true(a->waits != older);
     weft_fake_world_settle(self->at->world);
     const struct weft_fake_sent *sent = s_next_answer(self->at);
@@ -227,7 +227,7 @@ static void test_coordinator_groups__a_repeated_join_is_one_command(void **state
     uint64_t before = s_counter(self, "commands_proposed_count");
     weft_fake_world_hold(self->at->world, SYNC_PART, true);
     for (int i = 0; i < 5; i++) {
-        s_beat(self, a);
+        s_beat_member(self, a);
         (void) s_pump(self);
         assert_true(a->waits != 0);
     }
@@ -251,7 +251,7 @@ static void test_coordinator_groups__a_release_is_proposed_once(void **state)
     uint64_t before = s_counter(self, "commands_proposed_count");
     a->revision = a->seen;
     for (int i = 0; i < 5; i++) {
-        s_beat(self, a);
+        s_beat_member(self, a);
         (void) s_pump(self);
     }
     assert_int_equal(s_counter(self, "commands_proposed_count"), before + 1);
@@ -322,7 +322,7 @@ static void test_coordinator_groups__who_is_no_member_is_told_to_join(void **sta
     struct play *self = *state;
     struct member *a = s_member(self, "g", "orders");
     a->epoch = 17;
-    s_beat(self, a);
+    s_beat_member(self, a);
     (void) s_pump(self);
     assert_err(a->err, WEFT_ERR_UNKNOWN_MEMBER);
     assert_ok(s_join_group(self, a));
@@ -392,7 +392,7 @@ static void test_coordinator_groups__a_paused_instance_keeps_its_place(void **st
     assert_int_equal(b->owned_count, 3);
     a->silent = false;
     a->epoch = 1; // the process before, if it lives
-    s_beat(self, a);
+    s_beat_member(self, a);
     (void) s_pump(self);
     assert_err(a->err, WEFT_ERR_FENCED_MEMBER);
     assert_non_null(strstr(a->sentence, "place"));

@@ -91,22 +91,44 @@ static int64_t s_patience_us(weft_admin_t *self, int64_t begun_us, bool *told)
     return -1;
 }
 
-weft_err_t weft_admin_run(weft_admin_t *self)
+typedef bool s_done_fn(const weft_admin_part_t *part);
+
+// Runs until all that was submitted is done; WEFT_OK then, whatever came of it.
+static weft_err_t s_run(weft_admin_t *self, s_done_fn *done)
 {
     int64_t begun_us = s_now_us();
     bool told = false;
-    // The part's clock stood still since its last turn; a wake() that comes here is told by the wait below.
-    if (self->driver->ops->run(self->driver, 0)) self->driver->ops->wake(self->driver);
-    weft_admin_part_submit(self->part, self->timeout_us);
     // The first turn does not wait: the part has to say when the new call is due.
-    for (int64_t wait_us = 0; !weft_admin_part_is_done(self->part); wait_us = s_patience_us(self, begun_us, &told)) {
+    for (int64_t wait_us = 0; !done(self->part); wait_us = s_patience_us(self, begun_us, &told)) {
         weft_err_t woken = self->driver->ops->run(self->driver, wait_us);
-        if (!woken || weft_admin_part_is_done(self->part)) continue;
+        if (!woken || done(self->part)) continue;
         weft_admin_part_cancel(self->part);
         return weft_admin_say(self, woken, weft_err_sentence(woken));
     }
-    weft_err_t err = weft_admin_part_error(self->part);
+    return WEFT_OK;
+}
+
+// The part's clock stood still since its last turn; a wake() that comes here is told by the wait to come.
+static void s_refresh_clock(weft_admin_t *self)
+{
+    if (self->driver->ops->run(self->driver, 0)) self->driver->ops->wake(self->driver);
+}
+
+weft_err_t weft_admin_run(weft_admin_t *self)
+{
+    s_refresh_clock(self);
+    weft_admin_part_submit(self->part, self->timeout_us);
+    weft_err_t err = s_run(self, weft_admin_part_is_done);
+    if (err) return err;
+    err = weft_admin_part_error(self->part);
     return err ? weft_admin_say(self, err, weft_admin_part_error_text(self->part)) : WEFT_OK;
+}
+
+weft_err_t weft_admin_run_many(weft_admin_t *self)
+{
+    s_refresh_clock(self);
+    weft_admin_part_many_submit(self->part, self->timeout_us);
+    return s_run(self, weft_admin_part_many_are_done);
 }
 
 weft_err_t weft_admin_decoded(weft_admin_t *self, weft_err_t err, const struct weft_error *why)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
-// A thin owner of one automatic call.
+// A thin owner of one automatic call, or of a round of many.
 #include "admin_part.h"
 
 #include "../base/assert.h"
@@ -8,6 +8,13 @@
 #include <stdlib.h>
 
 #define MISSING_GRACE_US 300000 // a person waits: shorter than for programs
+
+struct s_one {
+    struct weft_call call;
+    weft_admin_part_t *owner;
+    weft_err_t error;
+    weft_frame_t reply;
+};
 
 struct weft_admin_part {
     struct weft_part base;
@@ -21,6 +28,8 @@ struct weft_admin_part {
     char text[WEFT_ERROR_TEXT_BYTES_MAX];
     weft_frame_t reply;
     int64_t round_trip_us;
+    struct s_one *many;
+    size_t many_count, many_left; // not answered yet
 };
 
 static const struct weft_part_ops s_ops;
@@ -96,12 +105,26 @@ static bool s_stopped(struct weft_part *part)
     return true;
 }
 
+static void s_many_forget(weft_admin_part_t *self)
+{
+    for (size_t i = 0; i < self->many_count; i++) {
+        struct s_one *one = &self->many[i];
+        weft_requests_cancel(&self->requests, &one->call);
+        weft_frame_drop(&one->reply);
+        if (one->call.topic) one->call.topic->wanted = false;
+    }
+    free(self->many);
+    self->many = NULL;
+    self->many_count = self->many_left = 0;
+}
+
 static void s_destroy(struct weft_part **part_p)
 {
     weft_admin_part_t *self = (weft_admin_part_t *) *part_p;
     *part_p = NULL;
     if (!self) return;
     weft_requests_cancel(&self->requests, &self->call);
+    s_many_forget(self);
     weft_frame_drop(&self->reply);
     weft_requests_fini(&self->requests);
     weft_view_fini(&self->view);
@@ -132,6 +155,17 @@ static void s_done(struct weft_call *call, weft_err_t error, const char *text, c
     if (call->topic) call->topic->wanted = false;
 }
 
+// What was missing at the last call may have been created since; what is known may have been deleted.
+static struct weft_view_topic *s_topic(weft_admin_part_t *self, const char *name)
+{
+    struct weft_view_topic *found = weft_view_topic(&self->view, name);
+    bool asked = found->wanted && found->state == WEFT_VIEW_ASKED;
+    found->wanted = true;
+    if (found->state == WEFT_VIEW_MISSING) found->state = WEFT_VIEW_ASKED;
+    if (found->state != WEFT_VIEW_KNOWN && !asked) weft_requests_refresh_now(&self->requests);
+    return found;
+}
+
 struct weft_call *weft_admin_part_begin(weft_admin_part_t *self, enum weft_call_to to, const char *topic,
                                         int32_t partition, const char *endpoint)
 {
@@ -147,12 +181,7 @@ struct weft_call *weft_admin_part_begin(weft_admin_part_t *self, enum weft_call_
     self->call.done = s_done;
     self->call.context = self;
     if (to == WEFT_TO_LEADER) {
-        struct weft_view_topic *found = weft_view_topic(&self->view, topic);
-        found->wanted = true;
-        // What was missing at the last call may have been created since; what is known may have been deleted.
-        if (found->state == WEFT_VIEW_MISSING) found->state = WEFT_VIEW_ASKED;
-        if (found->state != WEFT_VIEW_KNOWN) weft_requests_refresh_now(&self->requests);
-        self->call.topic = found;
+        self->call.topic = s_topic(self, topic);
     } else if (to == WEFT_TO_LINK) {
         self->call.link = weft_view_link_to(&self->view, weft_text(endpoint));
         if (!self->call.link) {
@@ -187,6 +216,7 @@ void weft_admin_part_cancel(weft_admin_part_t *self)
 {
     weft_requests_cancel(&self->requests, &self->call);
     if (self->call.topic) self->call.topic->wanted = false;
+    s_many_forget(self);
 }
 
 bool weft_admin_part_is_done(const weft_admin_part_t *self)
@@ -220,4 +250,61 @@ weft_slice_t weft_admin_part_reply(const weft_admin_part_t *self)
 int64_t weft_admin_part_round_trip_us(const weft_admin_part_t *self)
 {
     return self->round_trip_us;
+}
+
+// ---- many
+
+static void s_one_done(struct weft_call *call, weft_err_t error, const char *text,
+                       const struct weft_reply_header *header, struct weft_message *message)
+{
+    struct s_one *one = call->context;
+    one->error = error;
+    one->owner->many_left--;
+    if (message) weft_frame_move(&one->reply, &message->header);
+}
+
+void weft_admin_part_many_begin(weft_admin_part_t *self, size_t count)
+{
+    s_many_forget(self);
+    self->many = weft_calloc(count + 1, sizeof *self->many);
+    self->many_count = count;
+    for (size_t i = 0; i < count; i++) {
+        self->many[i] = (struct s_one){.owner = self, .reply = WEFT_FRAME_EMPTY};
+        weft_buf_init(&self->many[i].call.header);
+    }
+}
+
+struct weft_call *weft_admin_part_many_call(weft_admin_part_t *self, size_t index, const char *topic, int32_t partition)
+{
+    struct s_one *one = &self->many[index];
+    one->call.to = WEFT_TO_LEADER;
+    one->call.topic = s_topic(self, topic);
+    one->call.partition = partition;
+    one->call.done = s_one_done;
+    one->call.context = one;
+    weft_requests_id(&self->requests, &one->call);
+    return &one->call;
+}
+
+void weft_admin_part_many_submit(weft_admin_part_t *self, int64_t timeout_us)
+{
+    self->many_left = self->many_count;
+    for (size_t i = 0; i < self->many_count; i++) {
+        struct weft_call *call = &self->many[i].call;
+        call->attempt_us = timeout_us / 3;
+        call->deadline_us = weft_port_now_us(&self->port) + timeout_us;
+        weft_requests_submit(&self->requests, call);
+    }
+}
+
+bool weft_admin_part_many_are_done(const weft_admin_part_t *self)
+{
+    return !self->many_left;
+}
+
+weft_err_t weft_admin_part_many_result(const weft_admin_part_t *self, size_t index, weft_slice_t *reply)
+{
+    const struct s_one *one = &self->many[index];
+    if (!one->error) *reply = weft_frame_slice(&one->reply);
+    return one->error;
 }

@@ -2,6 +2,8 @@
 /**
  * Admin part: one call at a time to whatever node can answer it. Never blocks; runs in any world.
  *
+ * For answers of many leaders there is also a round of many calls at once (`many_`), none of which may change anything.
+ *
  * begin() gives a call with its id; the caller encodes the request into call->header, then submits; after turns until
  * done, the error or the reply is there until the next begin.
  */
@@ -33,5 +35,17 @@ void weft_admin_part_waits_for(const weft_admin_part_t *self, char *text, size_t
 const char *weft_admin_part_error_text(const weft_admin_part_t *self);
 weft_slice_t weft_admin_part_reply(const weft_admin_part_t *self);    // the reply's header, to be decoded
 int64_t weft_admin_part_round_trip_us(const weft_admin_part_t *self); // of the attempt that was answered
+
+// ---- many calls to leaders of partitions
+
+// Begins a round of so many; the one before is forgotten, and what it answered.
+void weft_admin_part_many_begin(weft_admin_part_t *self, size_t count);
+// The call at `index`, with its id: the caller encodes into its header. Each of them, once.
+struct weft_call *weft_admin_part_many_call(weft_admin_part_t *self, size_t index, const char *topic,
+                                            int32_t partition);
+void weft_admin_part_many_submit(weft_admin_part_t *self, int64_t timeout_us);
+bool weft_admin_part_many_are_done(const weft_admin_part_t *self);
+// How it ended; with WEFT_OK *reply is the reply's header, borrowed until the round is forgotten.
+weft_err_t weft_admin_part_many_result(const weft_admin_part_t *self, size_t index, weft_slice_t *reply);
 
 #endif

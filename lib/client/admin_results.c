@@ -10,7 +10,7 @@ struct s_block {
     _Alignas(16) uint8_t body[];
 };
 
-static void *s_new(size_t bytes, weft_arena_t **arena)
+void *weft_admin_block_new(size_t bytes, weft_arena_t **arena)
 {
     struct s_block *block = weft_calloc(1, sizeof *block + bytes);
     weft_arena_init(&block->arena);
@@ -18,12 +18,21 @@ static void *s_new(size_t bytes, weft_arena_t **arena)
     return block->body;
 }
 
-static void s_free(void *body)
+static struct s_block *s_block(void *body)
+{
+    return (struct s_block *) (void *) ((uint8_t *) body - offsetof(struct s_block, body));
+}
+
+weft_arena_t *weft_admin_block_arena(void *body)
+{
+    return &s_block(body)->arena;
+}
+
+void weft_admin_block_free(void *body)
 {
     if (!body) return;
-    struct s_block *block = (struct s_block *) (void *) ((uint8_t *) body - offsetof(struct s_block, body));
-    weft_arena_fini(&block->arena);
-    free(block);
+    weft_arena_fini(&s_block(body)->arena);
+    free(s_block(body));
 }
 
 static const char *const *s_texts(weft_arena_t *arena, const weft_slice_t *from, size_t count)
@@ -45,7 +54,7 @@ static const int32_t *s_numbers(weft_arena_t *arena, const int32_t *from, size_t
 weft_topic_config_t *weft_topic_config_of(const struct weft_topic_describe_reply *reply)
 {
     weft_arena_t *arena;
-    weft_topic_config_t *self = s_new(sizeof *self, &arena);
+    weft_topic_config_t *self = weft_admin_block_new(sizeof *self, &arena);
     struct weft_topic_setting *settings = weft_arena_alloc(arena, (reply->config_count + 1) * sizeof *settings);
     for (size_t i = 0; i < reply->config_count; i++)
         settings[i] = (struct weft_topic_setting){.key = weft_arena_text(arena, reply->config[i].key),
@@ -61,7 +70,7 @@ weft_topic_config_t *weft_topic_config_of(const struct weft_topic_describe_reply
 
 void weft_topic_config_destroy(weft_topic_config_t **self_p)
 {
-    s_free(*self_p);
+    weft_admin_block_free(*self_p);
     *self_p = NULL;
 }
 
@@ -117,7 +126,7 @@ static int s_by_name(const void *a, const void *b)
 weft_metadata_t *weft_metadata_of(const struct weft_metadata_reply *reply)
 {
     weft_arena_t *arena;
-    weft_metadata_t *self = s_new(sizeof *self, &arena);
+    weft_metadata_t *self = weft_admin_block_new(sizeof *self, &arena);
     struct weft_topic_info *topics = weft_arena_alloc(arena, (reply->topics_count + 1) * sizeof *topics);
     for (size_t i = 0; i < reply->topics_count; i++) s_topic(arena, &topics[i], &reply->topics[i]);
     qsort(topics, reply->topics_count, sizeof *topics, s_by_name);
@@ -135,7 +144,7 @@ weft_metadata_t *weft_metadata_of(const struct weft_metadata_reply *reply)
 
 void weft_metadata_destroy(weft_metadata_t **self_p)
 {
-    s_free(*self_p);
+    weft_admin_block_free(*self_p);
     *self_p = NULL;
 }
 
@@ -144,7 +153,7 @@ void weft_metadata_destroy(weft_metadata_t **self_p)
 weft_cluster_health_t *weft_cluster_health_of(const struct weft_cluster_status_reply *reply)
 {
     weft_arena_t *arena;
-    weft_cluster_health_t *self = s_new(sizeof *self, &arena);
+    weft_cluster_health_t *self = weft_admin_block_new(sizeof *self, &arena);
     struct weft_broker_health *brokers = weft_arena_alloc(arena, (reply->brokers_count + 1) * sizeof *brokers);
     for (size_t i = 0; i < reply->brokers_count; i++) {
         const struct weft_status_broker *from = &reply->brokers[i];
@@ -196,7 +205,7 @@ weft_cluster_health_t *weft_cluster_health_of(const struct weft_cluster_status_r
 
 void weft_cluster_health_destroy(weft_cluster_health_t **self_p)
 {
-    s_free(*self_p);
+    weft_admin_block_free(*self_p);
     *self_p = NULL;
 }
 
@@ -230,7 +239,7 @@ static const struct weft_move *s_moves(weft_arena_t *arena, const struct weft_pa
 weft_moves_t *weft_moves_of_reassign(const struct weft_reassign_reply *reply)
 {
     weft_arena_t *arena;
-    weft_moves_t *self = s_new(sizeof *self, &arena);
+    weft_moves_t *self = weft_admin_block_new(sizeof *self, &arena);
     *self = (weft_moves_t){.moves = s_moves(arena, reply->moves, reply->moves_count),
                            .move_count = reply->moves_count,
                            .bytes_per_second = WEFT_THROTTLE_KEEP};
@@ -240,7 +249,7 @@ weft_moves_t *weft_moves_of_reassign(const struct weft_reassign_reply *reply)
 weft_moves_t *weft_moves_of_balance(const struct weft_balance_reply *reply)
 {
     weft_arena_t *arena;
-    weft_moves_t *self = s_new(sizeof *self, &arena);
+    weft_moves_t *self = weft_admin_block_new(sizeof *self, &arena);
     *self = (weft_moves_t){.leaders = s_moves(arena, reply->leaders, reply->leaders_count),
                            .leader_count = reply->leaders_count,
                            .moves = s_moves(arena, reply->moves, reply->moves_count),
@@ -253,7 +262,7 @@ weft_moves_t *weft_moves_of_balance(const struct weft_balance_reply *reply)
 weft_moves_t *weft_moves_of_list(const struct weft_reassign_list_reply *reply)
 {
     weft_arena_t *arena;
-    weft_moves_t *self = s_new(sizeof *self, &arena);
+    weft_moves_t *self = weft_admin_block_new(sizeof *self, &arena);
     struct weft_move *moves = weft_arena_alloc(arena, (reply->moves_count + 1) * sizeof *moves);
     for (size_t i = 0; i < reply->moves_count; i++) {
         const struct weft_partition_moving *from = &reply->moves[i];
@@ -279,14 +288,14 @@ weft_moves_t *weft_moves_of_list(const struct weft_reassign_list_reply *reply)
 
 void weft_moves_destroy(weft_moves_t **self_p)
 {
-    s_free(*self_p);
+    weft_admin_block_free(*self_p);
     *self_p = NULL;
 }
 
 weft_node_report_t *weft_node_report_of(const struct weft_node_status_reply *reply)
 {
     weft_arena_t *arena;
-    weft_node_report_t *self = s_new(sizeof *self, &arena);
+    weft_node_report_t *self = weft_admin_block_new(sizeof *self, &arena);
     struct weft_node_counter *counters = weft_arena_alloc(arena, (reply->counters_count + 1) * sizeof *counters);
     for (size_t i = 0; i < reply->counters_count; i++)
         counters[i] = (struct weft_node_counter){.name = weft_arena_text(arena, reply->counters[i].name),
@@ -303,14 +312,14 @@ weft_node_report_t *weft_node_report_of(const struct weft_node_status_reply *rep
 
 void weft_node_report_destroy(weft_node_report_t **self_p)
 {
-    s_free(*self_p);
+    weft_admin_block_free(*self_p);
     *self_p = NULL;
 }
 
 weft_node_hello_t *weft_node_hello_of(const struct weft_hello_reply *reply, int64_t round_trip_us)
 {
     weft_arena_t *arena;
-    weft_node_hello_t *self = s_new(sizeof *self, &arena);
+    weft_node_hello_t *self = weft_admin_block_new(sizeof *self, &arena);
     *self = (weft_node_hello_t){.protocol_min = reply->protocol_min,
                                 .protocol_max = reply->protocol_max,
                                 .node = weft_arena_text(arena, reply->node),
@@ -330,6 +339,6 @@ weft_node_hello_t *weft_node_hello_of(const struct weft_hello_reply *reply, int6
 
 void weft_node_hello_destroy(weft_node_hello_t **self_p)
 {
-    s_free(*self_p);
+    weft_admin_block_free(*self_p);
     *self_p = NULL;
 }

@@ -404,6 +404,13 @@ static bool s_commit_taken(weft_consumer_part_t *self, const struct weft_commit_
     return again;
 }
 
+// Of a single entry the header has the error: is it the entry's topic that is unknown, or __offsets?
+static bool s_is_of_entry(const struct weft_coffsets *offsets, weft_err_t error)
+{
+    return error == WEFT_ERR_UNKNOWN_TOPIC && offsets->commit.count == 1 && offsets->commit.tries > 1 &&
+           offsets->topic->state == WEFT_VIEW_KNOWN;
+}
+
 static void s_commit_answered(struct weft_call *call, weft_err_t error, const char *text,
                               const struct weft_reply_header *header, struct weft_message *message)
 {
@@ -420,7 +427,7 @@ static void s_commit_answered(struct weft_call *call, weft_err_t error, const ch
         commit->tries = 0;
         commit->retry_us = 0;
         if (s_commit_taken(self, &reply)) s_try_later(self, commit, WEFT_ERR_OVERLOADED, 0);
-    } else if (s_is_passing(error)) {
+    } else if (s_is_passing(error) && !s_is_of_entry(offsets, error)) {
         for (size_t i = 0; i < commit->count; i++)
             if (commit->list[i]) s_want_again(offsets, commit->list[i]);
         s_try_later(self, commit, error, header ? header->retry_ms : 0);

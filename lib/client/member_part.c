@@ -54,6 +54,7 @@ struct weft_member_part {
     uint64_t subscription;                  // the newest that the coordinator has answered
     uint64_t revision;                      // carried out, likewise
     bool full;                              // it may not know all that a join tells
+    struct weft_view_link *avoid;           // did not answer
     const struct weft_view_link *told_link; // of the coordinator that answered last
     int64_t heartbeat_us, lease_us;         // interval and session, as told
     int64_t heard_us;                       // sending of the last heartbeat that was answered
@@ -236,6 +237,7 @@ static void s_heard(weft_member_part_t *self, const struct weft_group_heartbeat_
         self->seen = self->revision = 0;
     }
     self->epoch = reply->epoch;
+    self->avoid = NULL;
     self->told_link = self->view.coordinator = self->call.link;
     self->full = false;
     self->tries = 0;
@@ -286,9 +288,8 @@ static void s_refused(weft_member_part_t *self, weft_err_t error, const char *te
     } else if (class == WEFT_CLASS_RETRY || class == WEFT_CLASS_REFRESH || error == WEFT_ERR_INTERNAL) {
         self->full = true;
         if (error == WEFT_ERR_INSTANCE_IN_USE || error == WEFT_ERR_INTERNAL) weft_desk_refuse(self->desk, error, text);
-        // A coordinator that does not answer is not asked first again, unless somebody says that it is the one.
-        if (error == WEFT_ERR_LOCAL_TIMED_OUT && self->view.coordinator == self->call.link)
-            self->view.coordinator = NULL;
+        // One that does not answer, or goes, is asked last, unless somebody says that it is the coordinator.
+        self->avoid = self->call.redirected ? NULL : self->call.link;
         if (self->call.redirected && self->tries < 3) {
             self->tries++;
             self->retry_us = 0;
@@ -399,6 +400,7 @@ static void s_send(weft_member_part_t *self, int64_t now_us)
     // A join waits for the quorum, and asked twice it would be another membership.
     if (self->sent_join && patience_us < self->lease_us / 4) patience_us = self->lease_us / 4;
     self->call.to = WEFT_TO_COORDINATOR;
+    self->call.avoid = self->avoid;
     self->call.done = s_answered;
     self->call.context = self;
     self->call.parked_us = self->wait_us;

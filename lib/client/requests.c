@@ -338,8 +338,8 @@ static void s_refused(weft_requests_t *self, struct weft_call *call, weft_err_t 
     if (weft_err_outcome(error) != WEFT_OUTCOME_NOT_APPLIED) call->doubtful = true;
     enum weft_err_class class = weft_err_class(error);
     // That a topic is unknown is the answer an automatic call asked for, unless the node may just lag: one more is
-    // asked.
-    bool final = error == WEFT_ERR_UNKNOWN_TOPIC && call->attempts > 1;
+    // asked. A fence (of offsets) is one that no other node takes away.
+    bool final = (error == WEFT_ERR_UNKNOWN_TOPIC && call->attempts > 1) || error == WEFT_ERR_FENCED;
     if (call->manual || final || (class != WEFT_CLASS_RETRY && class != WEFT_CLASS_REFRESH)) {
         s_finish(self, call, error, text, header, message);
         return;

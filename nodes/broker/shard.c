@@ -10,8 +10,8 @@
 #include "update.h"
 
 #include "../../lib/base/assert.h"
-#include "../../lib/log/compact_part.h"
 #include "../../lib/core/cluster_view.h"
+#include "../../lib/log/compact_part.h"
 #include <weft_gen/config.h>
 #include <weft_gen/limits.h>
 #include <weft_gen/messages.h>

@@ -186,7 +186,7 @@ struct weft_coordinator {
     int64_t told_sweep_us;
     int64_t changed_us, tick_us; // a broker came or went; when leaders.c looks again
     bool balancing, wave_proposed, settings_changing, level_raising;
-    int64_t level_us; // not raised before
+    int64_t level_us;                     // not raised before
     uint64_t balanced_index, waved_index; // nothing was to do at that index
     bool in_office, stopping;
     bool watching; // there were sessions at the last turn

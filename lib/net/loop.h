@@ -18,6 +18,7 @@
 
 #define WEFT_LOOP_TURN_MESSAGES_MAX 256            // taken from one socket in one turn
 #define WEFT_LOOP_TURN_BYTES_MAX (4 * 1024 * 1024) // the same in bytes, passed by at most one message
+#define WEFT_LOOP_DOOR_BYTES_MAX (512 * 1024)      // from the first door: who comes to the others waits for no more
 
 typedef struct weft_loop weft_loop_t;
 

@@ -421,6 +421,24 @@ static void test_loop__second_door_waits_for_one_share_of_the_firsts_backlog_at_
     s_house_close(&house);
 }
 
+static void test_loop__a_share_of_the_first_door_is_small_in_bytes_too(void **state)
+{
+    enum { BACKLOG = 40, BYTES = 64 * 1024, SHARE = WEFT_LOOP_DOOR_BYTES_MAX / BYTES };
+    static const char batch[BYTES];
+    struct house house;
+    s_house_open(&house, "inproc://house", "inproc://house-too");
+    void *client = peer_new(house.context, ZMQ_DEALER, house.endpoints[0]);
+    for (int i = 0; i < BACKLOG; i++) {
+        assert_int_equal(zmq_send(client, "h", 1, ZMQ_SNDMORE), 1);
+        assert_int_equal(zmq_send(client, batch, BYTES, 0), BYTES);
+    }
+    (void) !weft_loop_run(house.loop, 0);
+    assert_in_range(house.doorman.count, 1, SHARE + 1);
+    RUN_UNTIL(house.loop, house.doorman.count == BACKLOG);
+    zmq_close(client);
+    s_house_close(&house);
+}
+
 static void test_loop__budgets_and_frame_limits_hold_at_both_doors(void **state)
 {
     struct house house;
@@ -487,6 +505,7 @@ int main(void)
         cmocka_unit_test(test_loop__endpoint_in_use_is_said_in_a_sentence),
         cmocka_unit_test(test_loop__two_doors_each_answer_their_own_peers),
         cmocka_unit_test(test_loop__second_door_waits_for_one_share_of_the_firsts_backlog_at_most),
+        cmocka_unit_test(test_loop__a_share_of_the_first_door_is_small_in_bytes_too),
         cmocka_unit_test(test_loop__budgets_and_frame_limits_hold_at_both_doors),
         cmocka_unit_test(test_loop__second_endpoint_in_use_leaves_nothing_bound),
     };

@@ -542,8 +542,9 @@ static void test_groups__stale_and_wrong_targets_are_refused(void **state)
         weft_group_assigned_command_encode(&it, &self->command);
         assert_err(s_apply(self), WEFT_ERR_INVALID_REQUEST);
     }
+    struct weft_member_target nobody = {.member = s_id(7)};
+    it.members = &nobody;
     it.members_count = 1;
-    it.members[0].member = s_id(7);
     weft_group_assigned_command_encode(&it, &self->command);
     assert_err(s_apply(self), WEFT_ERR_STALE_EPOCH);
 }

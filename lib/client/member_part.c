@@ -428,20 +428,27 @@ static bool s_has_more(const weft_member_part_t *self)
 
 // ---- what state it should be in
 
+static void s_stop_idle(weft_member_part_t *self, int64_t idle_us)
+{
+    char text[256];
+    double seconds = (double) idle_us / 1e6;
+    int digits = idle_us < 10000000 ? 1 : 0;
+    snprintf(self->why, sizeof self->why, "stopped polling for %.*f s", digits, seconds);
+    snprintf(text, sizeof text,
+             "the program did not poll for %.*f s (max.poll.ms): it left the group, and joins again now", digits,
+             seconds);
+    self->leaving_told = !self->epoch && self->call.state != WEFT_CALL_SENT;
+    self->state = S_IDLE;
+    weft_counter_add(&self->counters, S_LOST, 1);
+    weft_desk_await_poll(self->desk);
+    weft_desk_lost(self->desk, text);
+}
+
 static void s_mind_idle(weft_member_part_t *self, int64_t now_us)
 {
     int64_t idle_us = s_idle_us(self, now_us);
     if (self->state == S_IN && idle_us > self->max_poll_us) {
-        snprintf(self->why, sizeof self->why, "stopped polling for %lld s", (long long) (idle_us / 1000000));
-        self->leaving_told = !self->epoch && self->call.state != WEFT_CALL_SENT;
-        self->state = S_IDLE;
-        weft_desk_await_poll(self->desk);
-        char text[256];
-        snprintf(text, sizeof text,
-                 "the program did not poll for %lld s (max.poll.ms): it left the group, and joins again now",
-                 (long long) (idle_us / 1000000));
-        weft_counter_add(&self->counters, S_LOST, 1);
-        weft_desk_lost(self->desk, text);
+        s_stop_idle(self, idle_us);
     } else if (self->state == S_IDLE && idle_us <= self->max_poll_us) {
         weft_requests_cancel(&self->requests, &self->call);
         s_forget(self);

@@ -129,7 +129,7 @@ typedef void weft_rebalance_fn(void *context, const struct weft_rebalance *rebal
 /** As weft_producer_new. INVALID_GROUP. */
 WEFT_EXPORT_CHECKED weft_err_t weft_consumer_new(const char *const *settings, weft_consumer_t **out,
                                                  struct weft_error *error);
-// Accepts NULL. A member that was not closed is closed first, for two seconds at most.
+// Accepts NULL. A member that was not closed is closed first, for two seconds at most (and what its callback takes).
 WEFT_EXPORT void weft_consumer_destroy(weft_consumer_t **self_p);
 WEFT_EXPORT int64_t weft_consumer_option_int(const weft_consumer_t *self, const char *name);
 WEFT_EXPORT const char *weft_consumer_option_text(const weft_consumer_t *self, const char *name);

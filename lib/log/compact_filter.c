@@ -100,7 +100,11 @@ static void s_look_ahead(struct s_walk *self)
     while (self->count < S_AHEAD) {
         struct s_step *step = &self->steps[self->count];
         const uint8_t *at = self->iter.at;
-        if (!weft_record_iter_next(&self->iter, &step->record, &self->bad)) return;
+        bool bad = false;
+        if (!weft_record_iter_next(&self->iter, &step->record, &bad)) {
+            self->bad |= bad; // told once
+            return;
+        }
         while (s_array_bytes(*at) == 0) at += s_int_bytes(*at); // gaps before it: the iterator passed them
         step->bytes = weft_slice(at, (size_t) (self->iter.at - at));
         self->count++;

@@ -18,6 +18,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+// Classes looked at while subscriptions are different, about a second: from then on balance is good enough.
+enum { S_WORK_MAX = 100000000 };
+
 static const char *const s_names[] = {[WEFT_ASSIGNOR_UNIFORM] = "uniform", [WEFT_ASSIGNOR_RANGE] = "range"};
 
 enum weft_assignor weft_assignor_of_name(weft_slice_t name)
@@ -348,17 +351,22 @@ static void s_fill(struct s_plan *self, const struct s_choice *choices)
     }
 }
 
-// One walk over all partitions; returns whether something moved.
-static bool s_level(struct s_plan *self, const struct s_choice *choices)
+// One walk over all partitions; returns whether something moved. `work` counts the classes that were looked at.
+static bool s_level(struct s_plan *self, const struct s_choice *choices, uint64_t *work)
 {
     bool moved = false;
     for (size_t i = 0; i < self->topic_count; i++) {
         size_t t = choices[i].topic;
-        for (uint32_t p = 0; self->reader_counts[t] && p < self->topics[t].partition_count; p++) {
-            int32_t from = self->owner[t][p], to = s_least(self, t, p, false);
+        if (self->reader_counts[t] == 0) continue;
+        int32_t to = s_least(self, t, 0, false); // until something moves
+        *work += self->reader_counts[t];
+        for (uint32_t p = 0; p < self->topics[t].partition_count; p++) {
+            int32_t from = self->owner[t][p];
             if (self->load[from] < self->load[to] + 2) continue;
             s_load_add(self, from, -1);
             s_give(self, t, p, to);
+            to = s_least(self, t, p, false);
+            *work += self->reader_counts[t];
             moved = true;
         }
     }
@@ -375,7 +383,7 @@ static void s_uniform_different(struct s_plan *self)
     }
     qsort(choices, self->topic_count, sizeof *choices, s_choice_compare);
     s_fill(self, choices);
-    while (s_level(self, choices)) continue;
+    for (uint64_t work = 0; work < S_WORK_MAX && s_level(self, choices, &work);) continue;
     free(choices);
 }
 

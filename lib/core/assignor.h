@@ -5,7 +5,8 @@
  * uniform: every member gets as many partitions as the others, but for one, as far as subscriptions allow; of all such
  * assignments one that moves as few partitions as possible from who has them now (KIP-54's stickiness), and among those
  * left free, partitions with a replica in the member's rack first (KIP-881). Members with equal subscriptions are the
- * common case and cost O((P + M) log M); others are balanced greedily, least loaded first.
+ * common case and cost O((P + M) log M); others are balanced greedily, least loaded first, in bounded work, until no
+ * partition could go to a member that has two fewer.
  *
  * range: per topic, the members that read it, in order of instance name or else member id, get ranges of partition
  * numbers of equal length, the first ones one more; topics with as many partitions are so co-partitioned. Not sticky.

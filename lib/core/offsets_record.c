@@ -123,17 +123,21 @@ static bool s_bytes(const struct weft_value *value, size_t size_max, weft_slice_
     return value->bytes.size <= size_max;
 }
 
+// Of a key that stands twice the last counts; nil stands for its default.
 static bool s_key_field(weft_slice_t name, const struct weft_value *value, struct weft_offset_key *key)
 {
-    int64_t number;
-    weft_slice_t bytes;
-    if (value->kind == WEFT_KIND_NIL) return true;
-    if (weft_slice_is_text(name, "group")) return s_bytes(value, S_GROUP_BYTES_MAX, &key->group);
+    int64_t number = 0;
+    weft_slice_t bytes = WEFT_SLICE_NIL;
+    bool nil = value->kind == WEFT_KIND_NIL;
+    if (weft_slice_is_text(name, "group")) {
+        key->group = WEFT_SLICE_NIL;
+        return nil || s_bytes(value, S_GROUP_BYTES_MAX, &key->group);
+    }
     if (weft_slice_is_text(name, "topic_id")) {
-        if (!s_bytes(value, 16, &bytes) || bytes.size != 16) return false;
+        if (!nil && (!s_bytes(value, 16, &bytes) || bytes.size != 16)) return false;
         key->topic = weft_id_of_slice(bytes);
     } else if (weft_slice_is_text(name, "partition")) {
-        if (!s_integer(value, 0, &number) || number > UINT32_MAX) return false;
+        if (!nil && (!s_integer(value, 0, &number) || number > UINT32_MAX)) return false;
         key->partition = (uint32_t) number;
     }
     return true;
@@ -141,16 +145,23 @@ static bool s_key_field(weft_slice_t name, const struct weft_value *value, struc
 
 static bool s_value_field(weft_slice_t name, const struct weft_value *value, struct weft_offset_value *out)
 {
-    int64_t number;
-    if (value->kind == WEFT_KIND_NIL) return true;
-    if (weft_slice_is_text(name, "offset")) return s_integer(value, -1, &out->offset);
-    if (weft_slice_is_text(name, "committed_ms")) return s_integer(value, INT64_MIN, &out->committed_ms);
-    if (weft_slice_is_text(name, "metadata")) return s_bytes(value, WEFT_OFFSET_METADATA_BYTES_MAX, &out->metadata);
+    int64_t number = -1;
+    bool nil = value->kind == WEFT_KIND_NIL;
+    if (weft_slice_is_text(name, "metadata")) {
+        out->metadata = WEFT_SLICE_NIL;
+        return nil || s_bytes(value, WEFT_OFFSET_METADATA_BYTES_MAX, &out->metadata);
+    }
     if (weft_slice_is_text(name, "token") || weft_slice_is_text(name, "n")) {
-        if (value->kind != WEFT_KIND_UINT) return false;
-        *(name.size == 1 ? &out->n : &out->token) = value->number;
+        if (!nil && value->kind != WEFT_KIND_UINT) return false;
+        *(name.size == 1 ? &out->n : &out->token) = nil ? 0 : value->number;
+    } else if (weft_slice_is_text(name, "offset")) {
+        if (!nil && !s_integer(value, -1, &number)) return false;
+        out->offset = number;
+    } else if (weft_slice_is_text(name, "committed_ms")) {
+        if (!nil && !s_integer(value, INT64_MIN, &number)) return false;
+        out->committed_ms = number;
     } else if (weft_slice_is_text(name, "epoch")) {
-        if (!s_integer(value, INT32_MIN, &number) || number > INT32_MAX) return false;
+        if (!nil && (!s_integer(value, INT32_MIN, &number) || number > INT32_MAX)) return false;
         out->epoch = (int32_t) number;
     }
     return true;

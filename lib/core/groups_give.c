@@ -8,6 +8,7 @@
 #include "groups_state.h"
 
 #include "../base/assert.h"
+#include "../base/mutate.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -147,7 +148,7 @@ static void s_drop(weft_groups_t *self, struct weft_group_member *member)
             held->dropped = self->index;
             member->dropped_count++;
         }
-        if (!topic && !wanted) {
+        if (!wanted && (!topic || weft_mutated("given_before_release"))) { // I5
             member->dropped_count--;
             s_let_go(self, member->group, held);
         } else

@@ -314,6 +314,20 @@ static void test_groups__racks_are_preferred(void **state)
     for (uint32_t p = 0; p < 8; p++) assert_non_null(s_held(self, p % 2 ? 1 : 2, 100, p));
 }
 
+// It travels in commands, and coordinators of two versions have to agree on it (rule 24).
+static void test_groups__digest_of_the_inputs_never_changes_its_meaning(void **state)
+{
+    struct fixture *self = *state;
+    s_create(self, "a", 100, 4);
+    assert_ok(s_join_as(self, &(struct join){.member = 1, .instance = "one", .topics = {"a", "b*"}}));
+    assert_ok(s_join(self, 2, "a"));
+    assert_true(weft_groups_inputs(s_group(self), self->cluster) == UINT64_C(0x6f8508a4f3959b87));
+    assert_ok(s_join_as(self, &(struct join){.member = 3, .replaces = 1, .instance = "one", .topics = {"b*", "a"}}));
+    assert_true(weft_groups_inputs(s_group(self), self->cluster) == UINT64_C(0x6f8508a4f3959b87));
+    s_grow(self, 100, 1);
+    assert_true(weft_groups_inputs(s_group(self), self->cluster) != UINT64_C(0x6f8508a4f3959b87));
+}
+
 // ---- static members
 
 static void test_groups__paused_member_keeps_its_place(void **state)
@@ -638,6 +652,7 @@ int main(void)
         TEST(test_groups__different_subscriptions_get_what_they_read),
         TEST(test_groups__assignor_told_last_counts),
         TEST(test_groups__racks_are_preferred),
+        TEST(test_groups__digest_of_the_inputs_never_changes_its_meaning),
         TEST(test_groups__paused_member_keeps_its_place),
         TEST(test_groups__what_falls_to_a_paused_member_waits_for_it),
         TEST(test_groups__paused_member_that_stays_away_is_left),

@@ -6,7 +6,7 @@
  * synced together (fdatasync a file; where very many files are dirty
  * the measured better way), then each request comes back as WEFT_MAIL_SYNCED to its sender, jobs' results filled in.
  * Between rounds it writes the data directory's checkpoint (after the
- * answers went out: it may lag). It is the only part that blocks.
+ * answers went out: it may lag). It blocks on its disk, as the compact part does and no other.
  */
 #ifndef WEFT_LOG_SYNC_PART_H
 #define WEFT_LOG_SYNC_PART_H

@@ -4,7 +4,7 @@
  *
  * A *part* (broker control, shard, sync, coordinator, client) is single-threaded code behind struct weft_part_ops. The
  * *world* runs it: lib/net on real sockets, clocks and threads (one thread a part); tests/sim on simulated ones, all in
- * one thread from one seed. The part can't tell which. No part blocks, but the sync part (on its disk).
+ * one thread from one seed. The part can't tell which. No part blocks, but sync and compact parts (on their disk).
  *
  * One turn: the world drains what has arrived (at most a bounded number) through message(), mail() and link_down(),
  * then calls turn() once; what the part sent meanwhile leaves after that turn. turn() returns the time at which it

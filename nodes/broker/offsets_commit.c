@@ -148,7 +148,7 @@ void weft_shard_commit(weft_shard_t *self, const struct weft_asker *asker, weft_
     weft_counter_add(self->counters, WEFT_COUNT_COMMITS_REFUSED, commit.refused_count);
     if (commit.broken != WEFT_OK)
         weft_shard_refuse(self, asker, commit.broken, NULL);
-    else if (commit.refused_count != 0 && commit.refused_count == request.entries_count)
+    else if (commit.refused_count != 0 && request.entries_count == 1) // of several each has an error of its own
         weft_shard_refuse(self, asker, (weft_err_t) commit.refused[0].error,
                           (const char *) commit.refused[0].message.data);
     else

@@ -119,9 +119,13 @@ static void test_offsets__some_are_refused_and_the_others_written(void **state)
     }
     assert_int_equal(offsets_committed(rig, "g", 1, 0).offset, 7);
     assert_int_equal(offsets_committed(rig, "g", 0, 0).offset, 5);
-    // All of them: the first one's error stands in the header, and nothing was written.
+    // All of them: each has an error of its own. Of a single one the header has it.
     int64_t records = offsets_records(rig);
     reply = offsets_commit_all(rig, "g", 3, entries + 2, 2);
+    assert_int_equal(reply.header.error, WEFT_OK);
+    assert_int_equal(reply.refused_count, 2);
+    assert_int_equal(reply.refused[1].error, WEFT_ERR_INVALID_REQUEST);
+    reply = offsets_commit_all(rig, "g", 3, entries + 2, 1);
     assert_int_equal(reply.header.error, WEFT_ERR_UNKNOWN_TOPIC);
     assert_int_equal(reply.refused_count, 0);
     assert_int_equal(offsets_records(rig), records);

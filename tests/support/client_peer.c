@@ -30,10 +30,16 @@ static void s_call_fini(struct peer_call *call)
     weft_buf_fini(&call->data);
 }
 
+void peer_forget(struct peer *self)
+{
+    for (size_t i = 0; i < self->call_count; i++) s_call_fini(&self->calls[i]);
+    self->call_count = 0;
+}
+
 void peer_fini(struct peer *self)
 {
     weft_fake_world_destroy(&self->world);
-    for (size_t i = 0; i < self->call_count; i++) s_call_fini(&self->calls[i]);
+    peer_forget(self);
     s_call_fini(&self->calls[PEER_CALLS_MAX - 1]); // the one taken last
     weft_codec_fini(&self->codec);
 }

@@ -58,6 +58,7 @@ void peer_pump(struct peer *self);
 // too.
 const struct peer_call *peer_take(struct peer *self, enum weft_api api);
 
+void peer_forget(struct peer *self); // all calls that wait to be taken
 // Answers with an encoded reply, which is freed.
 void peer_answer(struct peer *self, const struct peer_call *call, weft_buf_t *header);
 void peer_refuse(struct peer *self, const struct peer_call *call, weft_err_t error, const char *endpoint,

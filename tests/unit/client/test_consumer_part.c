@@ -108,7 +108,7 @@ static void test_consumer__a_damaged_batch_stops_its_partition_only(void **state
     assert_int_equal(report->api, WEFT_API_PARTITION_STATUS);
     assert_int_equal(report->partition, damaged);
     assert_int_equal(report->suspect_offset, 0);
-    self.peer.call_count = 0;
+    peer_forget(&self.peer);
     assert_ok(
         weft_consumer_part_seek(self.part, "orders", damaged, (struct weft_position){WEFT_FROM_OFFSET, 4})); // past it
     s_turn(&self);

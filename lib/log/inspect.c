@@ -28,6 +28,7 @@ struct s_listing {
     size_t base_count;
     char **directories;
     size_t directory_count;
+    bool swap; // a compaction was being put in place: old segments may stand beside the new one
 };
 
 static void s_listed(void *context, const char *name, bool is_directory)
@@ -40,6 +41,8 @@ static void s_listed(void *context, const char *name, bool is_directory)
     } else if (weft_log_name_parse(name, ".log", &base)) {
         self->bases = weft_realloc(self->bases, (self->base_count + 1) * sizeof *self->bases);
         self->bases[self->base_count++] = base;
+    } else if (strcmp(name, "swap") == 0) {
+        self->swap = true;
     }
 }
 
@@ -280,6 +283,7 @@ static weft_err_t s_partition(struct s_inspection *self, const char *directory, 
     self->synced_end = s_synced_end(self, directory);
     if (self->how->log) self->how->log(self->how->context, directory);
     for (size_t i = 0; i < listing->base_count && !err && !self->report->stopped; i++) {
+        if (i && listing->swap && listing->bases[i] < end) continue; // removed by the next start
         if (i && end != listing->bases[i]) s_hole(self, directory, end, listing->bases[i]);
         weft_log_path(path, directory, listing->bases[i], ".log");
         err = s_segment(self, path, listing->bases[i], i + 1 == listing->base_count, &epoch, &end);

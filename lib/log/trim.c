@@ -119,8 +119,7 @@ weft_err_t weft_log_truncate(weft_log_t *self, int64_t offset)
     self->shape_generation++;
     if (cut.offset < self->start_offset) err = weft_log_start_store(self, cut.offset);
     // What comes there is new. Lower than the log tells of it does no harm, if nothing is cut.
-    if (!err && cut.offset < self->compacted)
-        err = weft_log_compacted_store(self, cut.offset, self->tombstones_below);
+    if (!err && cut.offset < self->compacted) err = weft_log_compacted_store(self, cut.offset, self->tombstones_below);
     if (!err) err = weft_log_cut_store(self, self->cut_to, self->cut_from);
     if (err) return err; // nothing was cut
 

@@ -6,6 +6,7 @@
 #include "follow_self.h"
 
 #include "../../lib/base/assert.h"
+#include "../../lib/base/mutate.h"
 #include <weft_gen/messages.h>
 
 #define S_BAD_US (100 * 1000)   // after a batch that was refused
@@ -246,6 +247,7 @@ static bool s_missed_tombstones(struct weft_pull *self, const struct weft_replic
     weft_log_t *log = partition->log;
     if (answer->tombstones_below <= weft_log_tombstones_below(log) || weft_log_end(log) >= answer->tombstones_below)
         return false;
+    if (weft_mutated("missed_tombstones_ignored")) return false;
     if (weft_log_end(log) > weft_log_start(log)) {
         if (weft_replica_in_sync(partition->replica)) { // can't be: who is in sync has all that is committed
             weft_replica_unalign(partition->replica);

@@ -158,6 +158,9 @@ void weft_shard_compacted(weft_shard_t *shard, struct weft_compact_request *requ
         s_failed(partition, code, &report);
     else if (report.swapped)
         s_tell(partition, &report);
-    if (report.swapped) partition->tombstones_due_ms = report.next_horizon_ms;
+    if (report.swapped) {
+        partition->tombstones_due_ms = report.next_horizon_ms;
+        partition->compact_us = 0; // what did not fit into memory is next, if it is enough
+    }
     weft_partition_effects(partition);
 }

@@ -2,6 +2,9 @@
 // What compaction leaves, case by case; crashes and random histories are in test_log_compact_crash.c.
 #include "compact_fixture.h"
 
+#include "../../../lib/log/inspect.h"
+#include "../../support/fault_disk.h"
+
 static void s_puts(struct compact_fixture *self, int count, int keys)
 {
     for (int i = 0; i < count; i++) compact_put(self, i % keys);
@@ -372,6 +375,39 @@ static void test_log_compact__truncation_into_a_gap_takes_it_whole(void **state)
     s_puts(self, 3, 1);
 }
 
+static int64_t s_problems(struct compact_fixture *self)
+{
+    const struct weft_inspect how = {.indexes = true};
+    struct weft_inspect_report report;
+    assert_ok(weft_inspect_run(self->log.disk, FIXTURE_DIRECTORY, &how, &report, &self->log.error));
+    return report.problems;
+}
+
+static void test_log_compact__inspection_passes_gaps_and_a_swap_cut_short(void **state)
+{
+    struct compact_fixture *self = *state;
+    const struct weft_fault fault = {.kinds = WEFT_FAULT_UNLINK, .nth = 1, .err = WEFT_ERR_DISK_FAILED};
+    weft_fault_disk_t *faulty = weft_fault_disk_new(self->log.disk);
+    weft_compact_t *job;
+    s_puts(self, 60, 7);
+    compact_roll(self);
+    weft_log_destroy(&self->log.log);
+    assert_ok(weft_log_open(weft_fault_disk_of(faulty), FIXTURE_DIRECTORY, &self->log.config, 60, &self->log.log,
+                            &self->log.recovery, &self->log.error));
+    assert_true(compact_begin(self, &job));
+    compact_run(job, 1000);
+    weft_fault_disk_arm(faulty, &fault);
+    assert_err(weft_log_compact_done(self->log.log, &job, &self->report), WEFT_ERR_DISK_FAILED);
+    assert_true(weft_log_broken(self->log.log)); // a start is to finish it
+    weft_log_destroy(&self->log.log);
+    weft_fault_disk_destroy(&faulty);
+    assert_int_equal(s_problems(self), 0);
+    fixture_open(&self->log, 60);
+    compact_check(self);
+    assert_int_equal(weft_log_compacted(self->log.log), 60);
+    assert_int_equal(s_problems(self), 0);
+}
+
 #define compact_test(name) cmocka_unit_test_setup_teardown(test_log_compact__##name, compact_setup, compact_teardown)
 
 int main(void)
@@ -394,6 +430,7 @@ int main(void)
         compact_test(tombstones_of_where_it_was_copied_from_are_adopted),
         compact_test(offset_by_time_passes_gaps),
         compact_test(truncation_into_a_gap_takes_it_whole),
+        compact_test(inspection_passes_gaps_and_a_swap_cut_short),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -84,6 +84,7 @@ static void s_load_batch(weft_ledger_t *self, const struct weft_batch *batch, we
         struct weft_offset_key key;
         struct weft_offset_value value;
         bool has_value;
+        if (batch->base_offset + record.offset_delta < self->load_at) continue; // deleted, or seen before
         if (weft_offset_decode(record.key, record.value, &key, &value, &has_value) != WEFT_OK)
             self->foreign++;
         else
@@ -96,8 +97,11 @@ static bool s_pass_over(weft_ledger_t *self, const struct weft_batch *batch, int
 {
     weft_partition_t *partition = self->partition;
     weft_partition_suspect(partition, self->load_at);
-    self->load_retry_us = now_us + S_LOAD_RETRY_US;
-    if (weft_shard_others_may_lead(partition->shard, partition)) return false;
+    if (!partition->damaged ||
+        weft_shard_others_may_lead(partition->shard, partition)) { // or it was bad in memory only
+        self->load_retry_us = now_us + S_LOAD_RETRY_US;
+        return false;
+    }
     weft_trace(WEFT_TRACE_ERROR, partition->shard->name,
                "%s: the batch at offset %lld can't be read; commits in it are lost, groups may go back to older ones",
                partition->name, (long long) self->load_at);

@@ -13,7 +13,8 @@
 
 #include <string.h>
 
-#define S_OFFSETS_MAX 200000 // that one reply lists
+#define S_OFFSETS_MAX 200000     // that one reply lists
+#define S_SENTENCE_BYTES_MAX 256 // of a refused entry, by the schema
 
 /*
  * The topic of an entry, by id or by name, and that it has the partition. UNKNOWN_TOPIC and TOPIC_REPLACED with a sentence.
@@ -94,6 +95,7 @@ static void s_refuse_entry(struct s_commit *self, size_t index, size_t count, we
     weft_arena_t *arena = &shard->codec.arena; // lives as long as the decoded request
     if (self->refused == NULL) self->refused = weft_arena_alloc(arena, count * sizeof *self->refused);
     weft_slice_t text = weft_slice_text(shard->error.text);
+    if (text.size > S_SENTENCE_BYTES_MAX) text.size = S_SENTENCE_BYTES_MAX;
     self->refused[self->refused_count++] =
         (struct weft_refused_entry){.index = (uint32_t) index,
                                     .error = (int32_t) code,

@@ -97,7 +97,8 @@ void weft_consumer_destroy(weft_consumer_t **self_p)
 {
     weft_consumer_t *self = *self_p;
     if (!self) return;
-    if (self->desk && !self->closed) (void) !weft_consumer_close(self, DESTROY_WAITS_MS); // its callback may use *self_p
+    if (self->desk && !self->closed)
+        (void) !weft_consumer_close(self, DESTROY_WAITS_MS); // its callback may use *self_p
     *self_p = NULL;
     if (self->desk) weft_desk_on_change(self->desk, WEFT_DESK_CONSUMER, NULL, NULL);
     weft_consumer_member_stop(&self->member);

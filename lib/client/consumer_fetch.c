@@ -417,7 +417,10 @@ static int64_t s_partition_turn(weft_consumer_part_t *self, struct weft_cpartiti
 {
     if (partition->state == WEFT_CSTATE_STOPPED || partition->call.state == WEFT_CALL_SENT) return WEFT_TIME_NEVER;
     if (partition->topic->state != WEFT_VIEW_KNOWN || partition->state == WEFT_CSTATE_FENCE) return WEFT_TIME_NEVER;
-    if (partition->owned && !weft_id_equal(partition->topic->id, partition->topic_id)) return WEFT_TIME_NEVER;
+    if (partition->owned && !weft_id_equal(partition->topic->id, partition->topic_id)) {
+        weft_requests_refresh(&self->requests); // one of the two was told late
+        return now_us + self->requests.config.backoff_us;
+    }
     if (partition->retry_us > now_us) return partition->retry_us;
     weft_err_t err;
     if (partition->state == WEFT_CSTATE_RESOLVE) {

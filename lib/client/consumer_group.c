@@ -19,6 +19,7 @@
 static void s_mark_lost(struct weft_cpartition *partition)
 {
     partition->lost = true;
+    partition->part->group.lost_untold = true;
     weft_consumer_hush(partition);
 }
 
@@ -275,6 +276,8 @@ static bool s_go_on(weft_consumer_part_t *self)
 
 static void s_tell_lost(weft_consumer_part_t *self)
 {
+    if (!self->group.lost_untold) return;
+    self->group.lost_untold = false;
     char text[sizeof self->group.news.lost_text];
     snprintf(text, sizeof text, "%s", self->group.news.lost_text);
     s_tell(self, WEFT_EVENT_LOST, s_is_lost_untold, text);

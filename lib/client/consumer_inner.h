@@ -185,6 +185,7 @@ struct weft_cgroup {
     bool waiting, in_callback;
     struct weft_error refused;
     bool told_refused, told_unheard;
+    bool lost_untold; // some partition is, and the program does not know
     bool is_static;
     bool letting_all_go;
     bool closing, leaving, closed;

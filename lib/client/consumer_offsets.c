@@ -425,7 +425,7 @@ static void s_commit_answered(struct weft_call *call, weft_err_t error, const ch
     }
     if (!error) {
         commit->tries = 0;
-        commit->retry_us = 0;
+        commit->retry_us = commit->begun_us = 0; // what is wanted beside has its own time
         if (s_commit_taken(self, &reply)) s_try_later(self, commit, WEFT_ERR_OVERLOADED, 0);
     } else if (s_is_passing(error) && !s_is_of_entry(offsets, error)) {
         for (size_t i = 0; i < commit->count; i++)

@@ -221,10 +221,13 @@ weft_err_t weft_consumer_poll(weft_consumer_t *self, int timeout_ms, weft_record
     return err;
 }
 
-// Rule 22: the clock is asked for every record, since the process may have been stopped since the last one.
-static bool s_may_deliver(const weft_consumer_t *self)
+// Rule 22: the clock is asked for every record, since the process may have been stopped since the last one; and what was
+// asked back meanwhile goes no further.
+static bool s_may_deliver(weft_consumer_t *self)
 {
-    return !self->member || !weft_consumer_part_lease_over(self->part, s_now_us());
+    if (!self->member) return true;
+    if (weft_consumer_part_has_news(self->part)) (void) !self->driver->ops->run(self->driver, 0);
+    return !weft_consumer_part_lease_over(self->part, s_now_us());
 }
 
 bool weft_records_next(weft_records_t *self, struct weft_record_view *record)

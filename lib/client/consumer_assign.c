@@ -87,7 +87,7 @@ static void s_remove(weft_consumer_part_t *self, size_t place)
 
 void weft_consumer_hush(struct weft_cpartition *partition)
 {
-    partition->quiet = partition->paused || partition->letting_go || partition->lost;
+    partition->quiet = partition->paused || partition->dropped || partition->letting_go || partition->lost;
 }
 
 struct weft_cpartition *weft_consumer_own(weft_consumer_part_t *self, const struct weft_desk_owned *owned)

@@ -15,6 +15,32 @@
 
 // ---- the news
 
+static int s_compare(const struct weft_desk_owned *owned, const struct weft_cpartition *partition)
+{
+    int order = strcmp(owned->topic, partition->topic->name);
+    if (order) return order;
+    int64_t index = owned->partition;
+    return index < partition->index ? -1 : index > partition->index;
+}
+
+// Is it in the assignment, by the same giving?
+static bool s_holds(const weft_desk_assignment_t *assignment, const struct weft_cpartition *partition)
+{
+    size_t low = 0, high = assignment ? assignment->count : 0;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        int order = s_compare(&assignment->owned[middle], partition);
+        if (!order)
+            return assignment->owned[middle].token == partition->token &&
+                   weft_id_equal(assignment->owned[middle].topic_id, partition->topic_id);
+        if (order < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return false;
+}
+
 // Until the next step tells the program, nothing of it is handed out or committed.
 static void s_mark_lost(struct weft_cpartition *partition)
 {
@@ -47,6 +73,19 @@ void weft_consumer_lose(weft_consumer_part_t *self, struct weft_cpartition *part
     partition->letting_go = false;
     s_mark_lost(partition);
     snprintf(self->group.news.lost_text, sizeof self->group.news.lost_text, "%s", text);
+}
+
+// What the newest assignment lacks is not handed out any more, though it is let go only by the next step: it may be given to
+// another at its release time-out.
+static void s_hush_dropped(weft_consumer_part_t *self)
+{
+    const weft_desk_assignment_t *newest = self->group.news.assignment;
+    for (size_t i = 0; i < self->partition_count; i++) {
+        struct weft_cpartition *partition = self->partitions[i];
+        if (!partition->owned) continue;
+        partition->dropped = newest && !s_holds(newest, partition);
+        weft_consumer_hush(partition);
+    }
 }
 
 static void s_hear_refusal(weft_consumer_part_t *self)
@@ -85,7 +124,9 @@ void weft_consumer_group_turn(weft_consumer_part_t *self, int64_t now_us)
     uint64_t serial = weft_desk_serial(group->desk, WEFT_DESK_CONSUMER);
     if (serial == group->serial) return;
     group->serial = serial;
+    const weft_desk_assignment_t *before = group->news.assignment;
     weft_desk_read(group->desk, &group->news);
+    if (group->news.assignment != before) s_hush_dropped(self);
     if (group->news.lost != group->lost_seen) {
         group->lost_seen = group->news.lost;
         s_lose_all(self);
@@ -99,6 +140,12 @@ void weft_consumer_group_turn(weft_consumer_part_t *self, int64_t now_us)
                 ? "no coordinator was heard for a session: nothing is handed out until one is"
                 : "no coordinator was heard for a session: reading goes on, another member may by now, too");
     group->told_unheard = group->news.unheard;
+}
+
+bool weft_consumer_part_has_news(const weft_consumer_part_t *self)
+{
+    const struct weft_cgroup *group = &self->group;
+    return group->subscribed && weft_desk_serial(group->desk, WEFT_DESK_CONSUMER) != group->serial;
 }
 
 bool weft_consumer_part_lease_over(const weft_consumer_part_t *self, int64_t now_us)
@@ -170,32 +217,6 @@ static void s_tell(weft_consumer_part_t *self, enum weft_consumer_event_type typ
 }
 
 // ---- carrying an assignment out
-
-static int s_compare(const struct weft_desk_owned *owned, const struct weft_cpartition *partition)
-{
-    int order = strcmp(owned->topic, partition->topic->name);
-    if (order) return order;
-    int64_t index = owned->partition;
-    return index < partition->index ? -1 : index > partition->index;
-}
-
-// Is it in the assignment, by the same giving?
-static bool s_holds(const weft_desk_assignment_t *assignment, const struct weft_cpartition *partition)
-{
-    size_t low = 0, high = assignment ? assignment->count : 0;
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-        int order = s_compare(&assignment->owned[middle], partition);
-        if (!order)
-            return assignment->owned[middle].token == partition->token &&
-                   weft_id_equal(assignment->owned[middle].topic_id, partition->topic_id);
-        if (order < 0)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return false;
-}
 
 // Removes what is lost and told, and (`released`) what was let go.
 static void s_drop(weft_consumer_part_t *self, bool released)

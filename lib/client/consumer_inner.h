@@ -76,6 +76,7 @@ struct weft_cpartition {
     weft_id_t topic_id; // as assigned; its offsets mean nothing for another
     uint64_t token;
     bool sought;        // FENCE: to `at`, whatever is committed
+    bool dropped;       // the newest assignment lacks it
     bool letting_go;    // the group asked it back
     bool given;         // the program knows that it has it
     bool lost, told;    // another may have it; the program knows

@@ -55,6 +55,8 @@ void weft_consumer_part_on_rebalance(weft_consumer_part_t *self, weft_rebalance_
 // Frees what was read in full, and makes what has arrived so far the content of this poll. False: there is none. Of a
 // group: also takes the next step of a rebalance, and commits when it is time to.
 bool weft_consumer_part_begin_poll(weft_consumer_part_t *self);
+// The desk has something that the part did not see yet: a turn, and it did.
+bool weft_consumer_part_has_news(const weft_consumer_part_t *self);
 // exclusive: no record may be handed out at that time.
 bool weft_consumer_part_lease_over(const weft_consumer_part_t *self, int64_t now_us);
 /**

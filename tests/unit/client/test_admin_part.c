@@ -167,6 +167,37 @@ static void test_requests__a_missing_topic_ends_the_call_soon(void **state)
     peer_fini(&self.peer);
 }
 
+static void test_requests__a_round_of_many_ends_when_all_are_answered(void **state)
+{
+    struct fixture self;
+    s_open(&self);
+    weft_admin_part_many_begin(self.part, 2);
+    for (int32_t i = 0; i < 2; i++) {
+        struct weft_call *call = weft_admin_part_many_call(self.part, (size_t) i, "orders", i);
+        struct weft_list_offsets_request request;
+        weft_list_offsets_request_init(&request);
+        request.id = call->id;
+        request.topic = weft_text("orders");
+        request.partition = (uint32_t) i;
+        request.at = weft_text("latest");
+        weft_list_offsets_request_encode(&request, &call->header);
+    }
+    weft_admin_part_many_submit(self.part, 3000000);
+    s_advance_ms(&self, 100);
+    const struct peer_call *call = peer_take(&self.peer, WEFT_API_LIST_OFFSETS);
+    int32_t first = (int32_t) call->partition;
+    peer_offset(&self.peer, call, 7);
+    assert_false(weft_admin_part_many_are_done(self.part));
+    s_advance_ms(&self, 4000); // the other leader is silent
+    assert_true(weft_admin_part_many_are_done(self.part));
+    weft_slice_t reply;
+    assert_ok(weft_admin_part_many_result(self.part, (size_t) first, &reply));
+    assert_true(reply.size > 0);
+    assert_int_equal(weft_admin_part_many_result(self.part, (size_t) (1 - first), &reply), WEFT_ERR_LOCAL_TIMED_OUT);
+    weft_admin_part_many_begin(self.part, 1000); // forgets them
+    peer_fini(&self.peer);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -177,6 +208,7 @@ int main(void)
         cmocka_unit_test(test_requests__refusals_end_or_are_retried_by_class),
         cmocka_unit_test(test_requests__nobody_there_is_said_with_the_endpoint),
         cmocka_unit_test(test_requests__a_missing_topic_ends_the_call_soon),
+        cmocka_unit_test(test_requests__a_round_of_many_ends_when_all_are_answered),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -35,6 +35,27 @@ static void test_consumer_rebalance__lets_go_once_its_commit_is_answered(void **
     s_close(&self);
 }
 
+static void test_consumer_rebalance__what_is_asked_back_is_not_handed_out_any_more(void **state)
+{
+    struct fixture self;
+    s_open(&self, (const char *const[]){"exclusive=true", NULL});
+    s_own(&self, (const int32_t[]){0}, 1, 40);
+    (void) s_feed(&self, 10);
+    (void) s_poll(&self);
+    assert_int_equal(s_read(&self, 2), 2);
+    weft_desk_assignment_t *nothing = weft_desk_assignment_new(5, 2, 0);
+    weft_desk_assign(self.desk, &nothing);
+    assert_true(weft_consumer_part_has_news(self.part));
+    s_turn(&self);
+    assert_false(weft_consumer_part_has_news(self.part));
+    assert_int_equal(s_read(&self, 1), 0); // though the program goes on with its poll
+    assert_int_equal(self.told_count, 1);
+    (void) s_poll(&self);
+    (void) s_take_commit(&self);
+    assert_int_equal(self.commit.entries[0].offset, 42);
+    s_close(&self);
+}
+
 static void test_consumer_rebalance__what_the_callback_commits_is_answered_first(void **state)
 {
     struct fixture self;
@@ -335,6 +356,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_consumer_rebalance__lets_go_once_its_commit_is_answered),
+        cmocka_unit_test(test_consumer_rebalance__what_is_asked_back_is_not_handed_out_any_more),
         cmocka_unit_test(test_consumer_rebalance__what_the_callback_commits_is_answered_first),
         cmocka_unit_test(test_consumer_rebalance__others_are_read_on_while_one_is_let_go),
         cmocka_unit_test(test_consumer_rebalance__a_commit_that_hangs_does_not_hold_a_partition_for_ever),

@@ -244,7 +244,7 @@ static void s_play(const struct options *options, struct totals *totals)
 // ---- the hunt for planted bugs
 
 #ifdef WEFT_MUTATIONS
-#define HUNT_SEEDS_MAX 1500      // every one is found within these
+#define HUNT_SEEDS_MAX 2500      // every one is found within these
 #define HUNT_OFTEN_SEEDS_MAX 300 // and those that show often within these
 
 // How many of the list are not found.

@@ -17,16 +17,15 @@ const char *const sim_mutations_often[] = {
     "leavers_not_needed",     // core: who was missed first is no candidate, whoever else lost power with him (rule 4)
     "truncate_by_watermark",  // core: a new follower cuts its log to what it knows as committed (KIP-101)
     "marks_below_min_insync", // core: marks go on with fewer than min.insync (KIP-966)
-    "follower_reports_unaligned", // broker: a follower reports before it knows that its log is its leader's (rule 7)
-    "rolled_segment_not_synced",  // log: only the newest file of a group commit is synced
-    "directory_not_synced",       // log: a new segment's name is not made durable
-    "checkpoint_runs_ahead",      // log: the checkpoint records more than was synced (rule 9)
-    "torn_batch_taken",           // log: recovery does not look at checksums
-    "durable_read_of_undurable",  // broker: read durable shows what is only committed (rule 18)
-    "sessions_not_replayed",      // broker: after a start it knows the producers of the last snapshot only
-    "vote_not_stored",            // quorum: a vote is forgotten by power loss (a second one in the same term)
-    "doubt_is_refusal",           // client: no answer is reported as surely not written
-    "consumer_steps_over",        // client: now and then a record is left out
+    "rolled_segment_not_synced", // log: only the newest file of a group commit is synced
+    "directory_not_synced",      // log: a new segment's name is not made durable
+    "checkpoint_runs_ahead",     // log: the checkpoint records more than was synced (rule 9)
+    "torn_batch_taken",          // log: recovery does not look at checksums
+    "durable_read_of_undurable", // broker: read durable shows what is only committed (rule 18)
+    "sessions_not_replayed",     // broker: after a start it knows the producers of the last snapshot only
+    "vote_not_stored",           // quorum: a vote is forgotten by power loss (a second one in the same term)
+    "doubt_is_refusal",          // client: no answer is reported as surely not written
+    "consumer_steps_over",       // client: now and then a record is left out
     NULL,
 };
 
@@ -40,6 +39,7 @@ const char *const sim_mutations_seldom[] = {
     "session_kept_over_truncation", // broker: producers' sessions are not rolled back with the log (rule 15)
     "failed_sync_forgotten",        // log: what a failed sync was to write counts as written (rule 11)
     "damage_cut_as_torn",           // log: what is damaged below the synced end is cut, without a word (rule 9)
+    "follower_reports_unaligned",   // broker: a follower reports before it knows that its log is its leader's (rule 7)
     "office_lost_later",            // quorum: who no longer leads hears of it later
     NULL,
 };

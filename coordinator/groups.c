@@ -5,6 +5,9 @@
 // something becomes a command, of each kind one a member under way: repeats of it (rule 21) join it. Everything is
 // checked here, with sentences, before it becomes one; what a race decides is decided by applying.
 //
+// A refusal makes a member drop what it owns, so it must not come from a coordinator that slept while another took
+// office: with several voters it is said behind a barrier.
+//
 // A newcomer under the instance name of a live member is told to come back; once that one was silent for its session,
 // it is given some time to do so before the place is lost, and takes it over with nothing rebalanced.
 #include "groups.h"
@@ -424,13 +427,20 @@ static void s_release(weft_coordinator_t *self, struct weft_group_seat *seat, co
     weft_coordinator_change_propose(self, seat->room, change);
 }
 
+static void s_proved(weft_coordinator_t *self, const struct weft_asker *asker, weft_slice_t header);
+
+// `header`: the request may be news to us because another took office; nil: that was ruled out.
 static void s_beat(weft_coordinator_t *self, const struct weft_asker *asker,
-                   struct weft_group_heartbeat_request *request)
+                   struct weft_group_heartbeat_request *request, weft_slice_t header)
 {
     struct weft_error error;
     const struct weft_group *group = weft_groups_find(self->groups, request->group);
     const struct weft_group_member *member = group ? weft_group_member(group, request->member) : NULL;
     weft_err_t err = s_beat_check(self, request, member, &error);
+    if (err && header.data && self->voters_several) {
+        weft_coordinator_read(self, asker, s_proved, header);
+        return;
+    }
     if (err) {
         weft_coordinator_refuse(self, asker, err, error.text);
         return;
@@ -447,19 +457,32 @@ static void s_beat(weft_coordinator_t *self, const struct weft_asker *asker,
         weft_coordinator_seat_park(self, seat, member, asker, request);
 }
 
-void weft_coordinator_group_heartbeat(weft_coordinator_t *self, const struct weft_asker *asker, weft_slice_t header)
+// `proved`: nobody else took office since it was asked.
+static void s_heartbeat(weft_coordinator_t *self, const struct weft_asker *asker, weft_slice_t header, bool proved)
 {
     struct weft_group_heartbeat_request request;
     struct weft_error error;
-    weft_counter_add(self->counters, WEFT_COUNT_GROUP_HEARTBEATS, 1);
     weft_err_t err = weft_group_heartbeat_request_decode(&self->codec, header, &request, &error);
     if (!err) err = s_request_check(&request, &error);
     if (err)
         weft_coordinator_refuse(self, asker, err, error.text);
+    else if (request.leave.size && !proved && self->voters_several)
+        weft_coordinator_read(self, asker, s_proved, header); // who is no member here may be one elsewhere
     else if (request.leave.size)
         weft_coordinator_leave_heartbeat(self, asker, &request);
     else if (request.epoch == 0)
         s_join(self, asker, &request);
     else
-        s_beat(self, asker, &request);
+        s_beat(self, asker, &request, proved ? WEFT_SLICE_NIL : header);
+}
+
+static void s_proved(weft_coordinator_t *self, const struct weft_asker *asker, weft_slice_t header)
+{
+    s_heartbeat(self, asker, header, true);
+}
+
+void weft_coordinator_group_heartbeat(weft_coordinator_t *self, const struct weft_asker *asker, weft_slice_t header)
+{
+    weft_counter_add(self->counters, WEFT_COUNT_GROUP_HEARTBEATS, 1);
+    s_heartbeat(self, asker, header, false);
 }

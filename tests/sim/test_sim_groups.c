@@ -77,6 +77,7 @@ struct member {
     uint64_t waits, sequence;
     int64_t sent_us, next_us;
     size_t target;
+    int64_t bound_us; // it reaches no other coordinator before
 };
 
 struct players {
@@ -207,17 +208,22 @@ static void s_take_assignment(struct players *self, struct member *member,
     member->seen = reply->revision;
 }
 
+static void s_next_target(struct member *member, int64_t now_us)
+{
+    if (now_us >= member->bound_us) member->target = (member->target + 1) % COORDINATORS;
+}
+
 static void s_elsewhere(struct players *self, struct member *member, weft_slice_t endpoint, int64_t now_us)
 {
     char known[32];
     for (size_t i = 0; i < COORDINATORS; i++) {
         s_endpoint(i, known);
-        if (!weft_slice_is_text(endpoint, known)) continue;
+        if (!weft_slice_is_text(endpoint, known) || now_us < member->bound_us) continue;
         member->target = i;
         member->next_us = now_us;
         return;
     }
-    member->target = (member->target + 1) % COORDINATORS;
+    s_next_target(member, now_us);
     member->next_us = now_us + 50 * MS;
 }
 
@@ -243,7 +249,7 @@ static void s_member_answered(struct players *self, struct member *member,
     case WEFT_CLASS_RETRY:
         member->next_us = now_us + (reply->header.retry_ms ? reply->header.retry_ms : 50) * MS;
         if (reply->header.error != WEFT_ERR_INSTANCE_IN_USE && reply->header.error != WEFT_ERR_OVERLOADED)
-            member->target = (member->target + 1) % COORDINATORS;
+            s_next_target(member, now_us);
         return;
     case WEFT_CLASS_REFRESH:
         if (reply->header.error == WEFT_ERR_UNKNOWN_MEMBER || reply->header.error == WEFT_ERR_FENCED_MEMBER) {
@@ -337,7 +343,7 @@ static void s_heartbeat(struct players *self, struct member *member, int64_t now
     member->waits = request.id;
     if (s_send(self, member->target, &header)) return;
     member->waits = 0;
-    member->target = (member->target + 1) % COORDINATORS;
+    s_next_target(member, now_us);
     member->next_us = now_us + 30 * MS;
 }
 
@@ -430,7 +436,7 @@ static void s_member_turn(struct players *self, struct member *member, int64_t n
     s_release(member, now_us);
     if (member->waits && now_us - member->sent_us > (WAIT_MS + 400) * MS) { // rule 21: tells all again, maybe another
         member->waits = 0;
-        member->target = (member->target + 1) % COORDINATORS;
+        s_next_target(member, now_us);
         member->next_us = now_us;
     }
     if (!member->waits && now_us >= member->next_us) s_heartbeat(self, member, now_us);
@@ -575,11 +581,28 @@ static void s_coordinator_back(void *context)
     s_coordinator_start(context);
 }
 
+// One is alone with some members, and stops for longer than their sessions: it wakes up and believes itself in office.
+static void s_sleep_alone(struct run *run, struct coordinator *it)
+{
+    int64_t for_us = 3 * SECOND + (int64_t) sim_below(run->sim, 6 * SECOND);
+    for (int i = 0; i < COORDINATORS; i++) {
+        if (i == it->number) continue;
+        sim_cut(run->sim, it->host, run->coordinators[i].host, true);
+        sim_cut(run->sim, run->coordinators[i].host, it->host, true);
+    }
+    for (size_t i = 0; i < MEMBERS; i++) {
+        struct member *member = &run->players->members[i];
+        if (member->target == (size_t) it->number && sim_chance(run->sim, 300000))
+            member->bound_us = sim_now_us(run->sim) + for_us + SECOND;
+    }
+    sim_host_pause(run->sim, it->host, for_us);
+}
+
 static void s_fault(struct run *run)
 {
     struct coordinator *it = &run->coordinators[sim_below(run->sim, COORDINATORS)];
     int64_t for_us = (int64_t) sim_below(run->sim, 6 * SECOND);
-    switch (sim_below(run->sim, 6)) {
+    switch (sim_below(run->sim, 7)) {
     case 0:
     case 1:
         s_coordinator_down(it, sim_chance(run->sim, 500000));
@@ -594,6 +617,7 @@ static void s_fault(struct run *run)
         if (sim_chance(run->sim, 500000)) sim_cut(run->sim, other->host, it->host, true);
         break;
     }
+    case 5: s_sleep_alone(run, it); break;
     default: sim_heal(run->sim);
     }
 }

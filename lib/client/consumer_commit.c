@@ -3,7 +3,6 @@
 // consumer_offsets.c carries them out and answers by tickets.
 #include "consumer_inner.h"
 
-#include "../base/assert.h"
 #include "../core/offsets.h"
 
 #include <stdio.h>

@@ -9,6 +9,7 @@
 #include "consumer_inner.h"
 
 #include "../base/assert.h"
+#include "../base/mutate.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,6 +45,7 @@ static bool s_holds(const weft_desk_assignment_t *assignment, const struct weft_
 // Until the next step tells the program, nothing of it is handed out or committed.
 static void s_mark_lost(struct weft_cpartition *partition)
 {
+    if (weft_mutated("member_keeps_what_is_lost")) return;
     partition->lost = true;
     partition->part->group.lost_untold = true;
     weft_consumer_hush(partition);
@@ -151,7 +153,7 @@ bool weft_consumer_part_has_news(const weft_consumer_part_t *self)
 bool weft_consumer_part_lease_over(const weft_consumer_part_t *self, int64_t now_us)
 {
     const struct weft_cgroup *group = &self->group;
-    if (!group->subscribed) return false;
+    if (!group->subscribed || weft_mutated("member_outlives_its_lease")) return false;
     bool over = now_us >= weft_desk_lease_us(group->desk);
     return over || weft_desk_lost_count(group->desk) != group->lost_seen;
 }
@@ -275,6 +277,7 @@ static bool s_answered(weft_consumer_part_t *self)
 {
     weft_err_t error;
     bool after = self->group.phase == WEFT_CPHASE_RELEASING;
+    if (weft_mutated("member_releases_unanswered")) return true;
     if (after ? weft_consumer_offsets_idle(self) : weft_consumer_part_committed(self, self->group.ticket, &error))
         return true;
     if (!s_is_late(self)) return false;

@@ -5,7 +5,7 @@
 // if it was not answered.
 #include "consumer_inner.h"
 
-#include "../base/assert.h"
+#include "../base/mutate.h"
 #include "../core/offsets.h"
 
 #include <inttypes.h>
@@ -266,6 +266,7 @@ void weft_consumer_want(weft_consumer_part_t *self, struct weft_cpartition *part
     int64_t offset = partition->position;
     int32_t epoch = partition->read_epoch;
     if (partition->state == WEFT_CSTATE_FENCE || partition->lost || offset < 0) return;
+    if (weft_mutated("commit_runs_ahead") && partition->fetch_offset > offset) offset = partition->fetch_offset;
     if (spare && self->handed == partition) {
         offset--;
         epoch = self->handed_epoch;
@@ -477,7 +478,7 @@ static void s_encode_commit(weft_consumer_part_t *self)
     weft_commit_request_init(&request);
     request.id = weft_requests_id(&self->requests, &commit->call);
     request.group = weft_text(offsets->group);
-    request.n = ++offsets->n;
+    request.n = weft_mutated("commits_uncounted") ? 0 : ++offsets->n;
     request.entries = entries;
     request.entries_count = count;
     weft_buf_clear(&commit->call.header);

@@ -27,6 +27,7 @@ static struct sim_node *s_some_node(struct sim_run *run)
 static sim_host_t s_some_host(struct sim_run *run) // a node's or a client's
 {
     struct sim_clients *clients = &run->clients;
+    if (run->has_groups && sim_chance(run->sim, 300000)) return sim_members_some(&run->members)->host;
     uint64_t kind = sim_below(run->sim, 4);
     if (kind == 0) return clients->producers[sim_below(run->sim, (uint64_t) clients->producer_count)].host;
     if (kind == 1) return clients->consumers[sim_below(run->sim, (uint64_t) clients->consumer_count)].host;

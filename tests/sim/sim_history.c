@@ -376,20 +376,21 @@ uint64_t sim_history_unanswered(const sim_history_t *self, uint32_t producer)
 
 // ---- consumers
 
-void sim_history_read(sim_history_t *self, const char *reader, int topic, const struct weft_record_view *view,
-                      bool durable, int64_t now_us)
+struct sim_record *sim_history_read(sim_history_t *self, const char *reader, int topic,
+                                    const struct weft_record_view *view, bool durable, int64_t now_us)
 {
     struct sim_record *record = s_record_of(self, topic, view->partition, view->value);
     if (record == NULL) {
         sim_history_violate(self, "I2: %s read %zu bytes at topic %d partition %d offset %lld that nobody sent", reader,
                             view->value.size, topic, view->partition, (long long) view->offset);
-        return;
+        return NULL;
     }
     const struct partition *partition = &self->partitions[topic][view->partition];
     bool known = (size_t) view->offset < partition->slot_count && partition->slots[view->offset].record == record;
     self->stats.read++;
     if (known) self->stats.read_again++;
     s_learn(self, reader, record, view->offset, durable ? SIM_PROMISE_DURABLE : SIM_PROMISE_COMMITTED, now_us);
+    return record;
 }
 
 void sim_history_delete(sim_history_t *self, int topic, int partition, int64_t before, bool done)
@@ -433,6 +434,49 @@ int64_t sim_history_committed_end(const sim_history_t *self, int topic, int part
         if (!s_excused(self, slot->record, slot->promise)) return (int64_t) i;
     }
     return 0;
+}
+
+// ---- groups
+
+static bool s_was_handed(const struct sim_record *record, int group)
+{
+    return (record->handed & UINT32_C(1) << group) != 0;
+}
+
+void sim_history_passed(sim_history_t *self, int group, int topic, int partition, int64_t from, int64_t to)
+{
+    const struct partition *at = &self->partitions[topic][partition];
+    if (self->fickle[topic] || at->retained || at->unclean) return;
+    if (from < at->deleted_asked) from = at->deleted_asked;
+    for (int64_t offset = from; offset < to && (size_t) offset < at->slot_count; offset++) {
+        const struct slot *slot = &at->slots[offset];
+        if (slot->record == NULL || slot->promise < SIM_PROMISE_DURABLE || s_was_handed(slot->record, group)) continue;
+        if (s_excused(self, slot->record, slot->promise)) continue;
+        // Handed another one there, that was lost since: its next owner is sent back (rule 18).
+        if (sim_history_may_diverge(self, topic, partition, false)) continue;
+        sim_history_violate(self,
+                            "I4: group %d committed offset %lld of topic %d partition %d, and nobody in it was handed "
+                            "record %u of writer %u at offset %lld",
+                            group, (long long) to, topic, partition, slot->record->sequence, slot->record->producer,
+                            (long long) offset);
+        return;
+    }
+}
+
+void sim_history_final_handed(sim_history_t *self, int group, int topic, int partition, int64_t from)
+{
+    const struct partition *at = &self->partitions[topic][partition];
+    if (self->fickle[topic] || at->retained || at->unclean) return;
+    if (from < at->deleted_asked) from = at->deleted_asked;
+    for (size_t offset = (size_t) from; offset < at->slot_count; offset++) {
+        const struct sim_record *record = at->slots[offset].final;
+        if (record == NULL || s_was_handed(record, group)) continue;
+        sim_history_violate(self,
+                            "I4: record %u of writer %u stands at offset %zu of topic %d partition %d and was handed "
+                            "to nobody in group %d",
+                            record->sequence, record->producer, offset, topic, partition, group);
+        return;
+    }
 }
 
 // ---- the end

@@ -31,6 +31,7 @@ struct sim_record {
     uint32_t value_bytes;
     int64_t sent_us, acked_us, committed_us, offset; // committed_us: when somebody was first told; 0: never
     uint32_t final_count;                            // times it stands in the final log
+    uint32_t handed;                                 // to consumer groups, as bits
 };
 
 struct sim_writer { // what is known of a producer
@@ -84,8 +85,8 @@ uint64_t sim_history_unanswered(const sim_history_t *self, uint32_t producer);
 
 // ---- consumers
 
-// A record was handed out. `durable`: by a reader at level durable.
-void sim_history_read(sim_history_t *self, const char *reader, int topic, const struct weft_record_view *view,
+// A record was handed out. `durable`: by a reader at level durable. NULL: nobody sent it, which is a violation.
+struct sim_record *sim_history_read(sim_history_t *self, const char *reader, int topic, const struct weft_record_view *view,
                       bool durable, int64_t now_us);
 // Somebody asked to delete below `before`; `done`: and was told that it starts there now.
 void sim_history_delete(sim_history_t *self, int topic, int partition, int64_t before, bool done);
@@ -94,6 +95,11 @@ int64_t sim_history_deleted(const sim_history_t *self, int topic, int partition)
 bool sim_history_may_skip(const sim_history_t *self, int topic, int partition, int64_t from, int64_t to);
 // May records of it have been lost that such a reader has seen? Only then may it be sent back.
 bool sim_history_may_diverge(const sim_history_t *self, int topic, int partition, bool durable);
+
+// A group committed that all of [from, to) is done with: every record known to be durable there was handed to it (at least once).
+void sim_history_passed(sim_history_t *self, int group, int topic, int partition, int64_t from, int64_t to);
+// Likewise of all that stands in the final log from there on.
+void sim_history_final_handed(sim_history_t *self, int group, int topic, int partition, int64_t from);
 
 // ---- the end: the whole log, read once more by one reader, in order of offsets
 

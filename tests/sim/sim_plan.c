@@ -12,6 +12,7 @@ const struct sim_config sim_calm = {.delay_min_us = 50, .delay_max_us = 500, .sy
 #define SEVERAL_VOTERS 1
 #define SEVERAL_REPLICAS 1
 #define OPERATIONS 1
+#define GROUPS_PERCENT 35
 
 static void s_plan_network(struct sim_run *run)
 {
@@ -107,6 +108,15 @@ static void s_plan_topics(struct sim_run *run)
     sim_history_fickle(run->history, clients->topic_count++);
 }
 
+// Of a stream of randomness of their own: histories without groups are not changed by them.
+static void s_plan_groups(struct sim_run *run)
+{
+    weft_rand_t rand;
+    weft_rand_init(&rand, run->seed ^ UINT64_C(0x6f66667365747321));
+    run->has_groups = weft_rand_below(&rand, 100) < GROUPS_PERCENT;
+    if (run->has_groups) sim_members_plan(&run->members, &run->clients, run->witness, run->seed);
+}
+
 void sim_plan(struct sim_run *run)
 {
     s_plan_network(run);
@@ -124,4 +134,5 @@ void sim_plan(struct sim_run *run)
     sim_nodes_init(&run->nodes, run->sim, run->history, &run->settings);
     sim_clients_init(&run->clients, run->sim, run->history, &run->nodes);
     s_plan_topics(run);
+    s_plan_groups(run);
 }

@@ -9,6 +9,7 @@
 #include "sim_churn.h"
 #include "sim_clients.h"
 #include "sim_operations.h"
+#include "sim_resets.h"
 #include "sim_watch.h"
 #include "sim_witness.h"
 
@@ -23,8 +24,12 @@ struct sim_run {
     struct sim_churn churn;
     struct sim_operations operations;
     struct sim_watch watch;
+    struct sim_members members;
+    struct sim_resets resets;
     struct sim_config network;
     // The plan.
+    uint64_t seed;
+    bool has_groups;
     struct sim_settings settings;
     int replicas_max;       // of its topics
     int64_t faults_us;      // how long faults go on

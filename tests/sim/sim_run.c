@@ -31,7 +31,10 @@ static bool s_start(struct sim_run *run)
 {
     s_supervise(run);
     for (size_t i = 0; i < run->nodes.count; i++) sim_node_start(&run->nodes.nodes[i]);
-    if (sim_clients_create_topics(&run->clients)) return !s_bad(run);
+    if (sim_clients_create_topics(&run->clients)) {
+        if (run->has_groups) (void) sim_members_prepare(&run->members, run->clients.topics[0].replicas);
+        return !s_bad(run);
+    }
     sim_history_violate(run->history, "O9: topics could not be created in a calm cluster");
     return false;
 }
@@ -52,6 +55,10 @@ static bool s_load(struct sim_run *run)
     }
     if (run->has_watch) sim_watch_start(&run->watch, &run->clients, run->witness);
     if (run->has_stranger) sim_stranger_start(&run->clients);
+    if (run->has_groups) {
+        sim_members_start(&run->members);
+        sim_resets_start(&run->resets, &run->members);
+    }
     sim_faults_start(run);
     sim_run_until_true(run->sim, run->faults_end_us, s_bad_or_over, run);
     return !s_bad(run);
@@ -103,6 +110,10 @@ static bool s_converge(struct sim_run *run, int64_t limit_us)
 static bool s_heal(struct sim_run *run)
 {
     sim_faults_heal(run);
+    if (run->has_groups) {
+        sim_resets_settle(&run->resets);
+        sim_members_calm(&run->members);
+    }
     int64_t limit = sim_now_us(run->sim) + HEAL_LIMIT;
     while ((run->has_churn || run->has_operations) &&
            !sim_run_until_true(run->sim, sim_now_us(run->sim) + SECOND, s_nodes_up, run)) {
@@ -213,6 +224,7 @@ static bool s_restart_all(struct sim_run *run)
 static bool s_calm(struct sim_run *run)
 {
     if (!s_probe(run)) return false;
+    if (run->has_groups && !sim_members_probe(&run->members)) return false;
     if (run->left_alone && !s_leave_alone(run)) return false;
     return !run->all_restart || s_restart_all(run);
 }
@@ -310,6 +322,7 @@ static bool s_verify_topic(struct sim_run *run, int topic, const int64_t *starts
 static bool s_verify_rotten(struct sim_run *run)
 {
     for (int i = 0; i < run->clients.consumer_count; i++) sim_consumer_stop(&run->clients.consumers[i]);
+    if (run->has_groups) sim_members_stop(&run->members);
     s_rot(run);
     for (int t = 0; t < run->clients.topic_count && !s_bad(run); t++) {
         int64_t starts[SIM_PARTITIONS_MAX], ends[SIM_PARTITIONS_MAX];
@@ -327,10 +340,39 @@ static bool s_verify_rotten(struct sim_run *run)
     return !s_bad(run);
 }
 
+struct group_goals {
+    const struct sim_run *run;
+    int64_t (*ends)[SIM_PARTITIONS_MAX];
+};
+
+static bool s_groups_done(void *context)
+{
+    const struct group_goals *goals = context;
+    return s_bad(goals->run) || sim_members_done(&goals->run->members, goals->ends);
+}
+
+// Groups get to the end of what there is.
+static bool s_groups_read_all(struct sim_run *run, int64_t starts[][SIM_PARTITIONS_MAX],
+                              int64_t all_ends[][SIM_PARTITIONS_MAX])
+{
+    int64_t ends[SIM_TOPICS_MAX][SIM_PARTITIONS_MAX];
+    for (int t = 0; t < run->clients.topic_count; t++) {
+        for (int p = 0; p < run->clients.topics[t].partitions; p++) {
+            ends[t][p] = starts[t][p] == all_ends[t][p] ? -1 : all_ends[t][p];
+        }
+    }
+    struct group_goals goals = {.run = run, .ends = ends};
+    if (!sim_run_until_true(run->sim, sim_now_us(run->sim) + HEAL_LIMIT, s_groups_done, &goals)) {
+        sim_history_violate(run->history, "O9: a group does not reach the end of what it reads");
+    }
+    return !s_bad(run);
+}
+
 static bool s_verify(struct sim_run *run)
 {
     int64_t starts[SIM_TOPICS_MAX][SIM_PARTITIONS_MAX], ends[SIM_TOPICS_MAX][SIM_PARTITIONS_MAX];
     if (!s_goals(run, starts, ends)) return false;
+    if (run->has_groups && !s_groups_read_all(run, starts, ends)) return false;
     for (int i = 0; i < run->clients.consumer_count; i++) {
         struct sim_consumer *consumer = &run->clients.consumers[i];
         int partitions = run->clients.topics[consumer->topic].partitions;
@@ -347,6 +389,7 @@ static bool s_verify(struct sim_run *run)
         if (!s_goals(run, now_starts, now_ends)) return false;
         if (!s_verify_topic(run, t, now_starts[t], now_ends[t])) return false;
     }
+    if (run->has_groups && !s_bad(run)) sim_ledger_final(run->members.ledger);
     return !s_bad(run);
 }
 
@@ -365,21 +408,23 @@ static void s_summarize(const struct sim_run *run, struct sim_result *out)
     out->crashes = run->nodes.kills + run->nodes.power_losses;
     out->events = world->events;
     out->virtual_us = sim_now_us(run->sim);
-    char decided[200];
+    char decided[200], groups[200] = "";
     sim_witness_summary(run->witness, decided, sizeof decided);
+    if (run->has_groups) sim_members_summary(&run->members, groups, sizeof groups);
     snprintf(out->summary, sizeof out->summary,
              "%zu coordinators, %zu brokers, %d replicas, %llu sent, %llu acked, %llu maybe, %llu refused, %llu read, "
-             "%llu duplicates, %u kills, %u power losses, %u stops, %u disk faults, %llu breaks%s, %.1f s",
+             "%llu duplicates, %u kills, %u power losses, %u stops, %u disk faults, %llu breaks%s%s, %.1f s",
              run->settings.coordinators, run->settings.brokers, run->replicas_max, (unsigned long long) stats->sent,
              (unsigned long long) stats->acked, (unsigned long long) stats->maybe_applied,
              (unsigned long long) stats->not_applied, (unsigned long long) stats->read,
              (unsigned long long) stats->duplicates, run->nodes.kills, run->nodes.power_losses, run->nodes.stops,
-             run->nodes.disk_faults, (unsigned long long) world->broken, decided, (double) out->virtual_us / 1e6);
+             run->nodes.disk_faults, (unsigned long long) world->broken, decided, groups,
+             (double) out->virtual_us / 1e6);
 }
 
 void sim_run_seed(uint64_t seed, bool trace, bool messages, struct sim_result *out)
 {
-    struct sim_run run = {.sim = sim_new(seed, &sim_calm), .history = sim_history_new()};
+    struct sim_run run = {.sim = sim_new(seed, &sim_calm), .history = sim_history_new(), .seed = seed};
     sim_wrap_seed(seed);
     sim_trace_on(run.sim, trace || messages, messages);
     run.witness = sim_witness_new(run.sim, run.history, &run.clients);
@@ -392,6 +437,7 @@ void sim_run_seed(uint64_t seed, bool trace, bool messages, struct sim_result *o
     sim_clients_fini(&run.clients);
     sim_nodes_fini(&run.nodes);
     sim_destroy(&run.sim);
+    if (run.has_groups) sim_members_fini(&run.members);
     sim_history_destroy(&run.history);
     sim_witness_destroy(&run.witness);
 }

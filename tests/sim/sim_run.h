@@ -14,7 +14,7 @@
 struct sim_result {
     bool failed;
     char violation[1024];
-    char summary[512]; // one line: what happened in it
+    char summary[768]; // one line: what happened in it
     uint64_t digest;   // of the whole history: the same for every run of a seed by the same program
     uint64_t sent, acked, crashes, events;
     int64_t virtual_us;

@@ -5,6 +5,8 @@
  */
 #include "sim_witness.h"
 
+#include "sim_movement.h"
+
 #include "../../lib/base/crc32c.h"
 
 #include <weft_gen/codec.h>
@@ -19,7 +21,7 @@
 #define COMMANDS_MAX 64
 
 struct entry {
-    bool known;
+    bool known, group; // group: for weft_groups_apply
     uint32_t command, digest;
     weft_err_t result;
 };
@@ -29,6 +31,7 @@ struct sim_witness {
     sim_history_t *history;
     const struct sim_clients *clients;
     weft_cluster_t *cluster;
+    weft_groups_t *groups;
     struct entry *entries; // by index
     size_t entry_count;
     uint64_t applied; // by nodes
@@ -44,6 +47,14 @@ weft_err_t __real_weft_cluster_apply(weft_cluster_t *self, uint64_t index, weft_
                                      weft_cluster_watch_fn *watch, void *context, struct weft_error *error);
 weft_err_t __wrap_weft_cluster_apply(weft_cluster_t *self, uint64_t index, weft_slice_t command,
                                      weft_cluster_watch_fn *watch, void *context, struct weft_error *error);
+weft_err_t __real_weft_groups_apply(weft_groups_t *self, const weft_cluster_t *cluster, uint64_t index,
+                                    weft_slice_t command, weft_groups_watch_fn *watch, void *context,
+                                    struct weft_error *error);
+weft_err_t __wrap_weft_groups_apply(weft_groups_t *self, const weft_cluster_t *cluster, uint64_t index,
+                                    weft_slice_t command, weft_groups_watch_fn *watch, void *context,
+                                    struct weft_error *error);
+weft_err_t __real_weft_groups_decode(weft_groups_t *self, weft_slice_t snapshot);
+weft_err_t __wrap_weft_groups_decode(weft_groups_t *self, weft_slice_t snapshot);
 weft_err_t __real_weft_cluster_decode(weft_cluster_t *self, weft_slice_t snapshot);
 weft_err_t __wrap_weft_cluster_decode(weft_cluster_t *self, weft_slice_t snapshot);
 
@@ -183,7 +194,7 @@ weft_err_t __wrap_weft_cluster_apply(weft_cluster_t *cluster, uint64_t index, we
     const char *who = sim_running(self->sim);
     const struct entry *entry = s_entry(self, index);
     for (uint64_t i = before + 1; i < index; i++) {
-        if (!s_entry(self, i)->known) continue; // the quorum's own
+        if (!s_entry(self, i)->known || s_entry(self, i)->group) continue; // the quorum's own
         sim_history_violate(self->history, "O7: %s applies the command of index %llu behind that of %llu", who,
                             (unsigned long long) index, (unsigned long long) before);
     }
@@ -215,7 +226,98 @@ weft_err_t __wrap_weft_cluster_decode(weft_cluster_t *cluster, weft_slice_t snap
     return err;
 }
 
+// ---- groups: the same, on coordinators
+
+static void s_check_groups_snapshot(sim_witness_t *self, uint64_t index)
+{
+    weft_buf_t snapshot;
+    weft_buf_init(&snapshot);
+    weft_groups_encode(self->groups, &snapshot);
+    weft_groups_t *other = weft_groups_new();
+    weft_err_t err = __real_weft_groups_decode(other, weft_buf_slice(&snapshot));
+    if (err != WEFT_OK || weft_groups_digest(other) != weft_groups_digest(self->groups)) {
+        sim_history_violate(self->history, "I9: nobody can take over the groups' snapshot of index %llu (%s)",
+                            (unsigned long long) index, weft_err_name(err));
+    }
+    weft_groups_destroy(&other);
+    weft_buf_fini(&snapshot);
+}
+
+static void s_groups_first(sim_witness_t *self, uint64_t index, weft_slice_t bytes)
+{
+    struct weft_error error = {.text = ""};
+    enum weft_command command = WEFT_COMMAND_UNKNOWN;
+    weft_err_t peeked = weft_command_peek(bytes, &command);
+    struct sim_movement movement = {.count = 0};
+    if (peeked == WEFT_OK && command == WEFT_COMMAND_GROUP_ASSIGNED) {
+        sim_movement_before(&movement, self->groups, self->cluster, bytes);
+    }
+    struct entry *entry = s_entry(self, index);
+    entry->known = entry->group = true;
+    entry->command = weft_crc32c(0, bytes.data, bytes.size);
+    entry->result = __real_weft_groups_apply(self->groups, self->cluster, index, bytes, NULL, NULL, &error);
+    entry->digest = weft_groups_digest(self->groups);
+    weft_groups_check(self->groups);
+    if (peeked == WEFT_OK && entry->result == WEFT_OK && (size_t) command < COMMANDS_MAX) self->commands[command]++;
+    sim_trace(self->sim, "witness", "%s at %llu: %s %s", weft_command_name(command), (unsigned long long) index,
+              weft_err_name(entry->result), error.text);
+    if (movement.count > 0 && entry->result == WEFT_OK) {
+        sim_movement_after(&movement, self->groups, self->cluster, self->history);
+    }
+    sim_movement_fini(&movement);
+    if (index % SNAPSHOT_EVERY == 0 || sim_is_traced(self->sim)) s_check_groups_snapshot(self, index);
+}
+
+weft_err_t __wrap_weft_groups_apply(weft_groups_t *groups, const weft_cluster_t *cluster, uint64_t index,
+                                    weft_slice_t bytes, weft_groups_watch_fn *watch, void *context,
+                                    struct weft_error *error)
+{
+    sim_witness_t *self = s_witness;
+    uint64_t before = weft_groups_index(groups);
+    if (self != NULL && index > weft_groups_index(self->groups)) s_groups_first(self, index, bytes);
+    weft_err_t result = __real_weft_groups_apply(groups, cluster, index, bytes, watch, context, error);
+    if (self == NULL) return result;
+    const char *who = sim_running(self->sim);
+    for (uint64_t i = before + 1; i < index; i++) {
+        if (!s_entry(self, i)->known || !s_entry(self, i)->group) continue;
+        sim_history_violate(self->history, "O7: %s applies the groups' command of index %llu behind that of %llu", who,
+                            (unsigned long long) index, (unsigned long long) before);
+    }
+    const struct entry *entry = s_entry(self, index);
+    if (!entry->known || entry->command != weft_crc32c(0, bytes.data, bytes.size)) {
+        sim_history_violate(self->history, "O7: %s applies at index %llu what nobody else applied there", who,
+                            (unsigned long long) index);
+    } else if (entry->result != result) {
+        sim_history_violate(self->history, "O7: the groups' command of index %llu is %s at %s, and was %s",
+                            (unsigned long long) index, weft_err_name(result), who, weft_err_name(entry->result));
+    } else if (++self->applied % DIGEST_EVERY == 0) {
+        weft_groups_check(groups);
+        if (weft_groups_digest(groups) == entry->digest) return result;
+        sim_history_violate(self->history, "O7: behind index %llu the groups of %s are others than those of others",
+                            (unsigned long long) index, who);
+    }
+    return result;
+}
+
+weft_err_t __wrap_weft_groups_decode(weft_groups_t *groups, weft_slice_t snapshot)
+{
+    weft_err_t err = __real_weft_groups_decode(groups, snapshot);
+    sim_witness_t *self = s_witness;
+    if (self == NULL || err != WEFT_OK || weft_groups_index(groups) == 0) return err;
+    const struct entry *entry = s_entry(self, weft_groups_index(groups));
+    if (!entry->known || !entry->group || entry->digest != weft_groups_digest(groups)) {
+        sim_history_violate(self->history, "O7: %s takes over groups of index %llu that are not those there",
+                            sim_running(self->sim), (unsigned long long) weft_groups_index(groups));
+    }
+    return err;
+}
+
 // ---- what is asked
+
+const weft_groups_t *sim_witness_groups(const sim_witness_t *self)
+{
+    return self->groups;
+}
 
 const weft_cluster_t *sim_witness_cluster(const sim_witness_t *self)
 {
@@ -273,10 +375,16 @@ void sim_witness_summary(const sim_witness_t *self, char *text, size_t text_byte
     static const struct {
         enum weft_command command;
         const char *name;
-    } told[] = {{WEFT_COMMAND_TOOK_OFFICE, "offices"},           {WEFT_COMMAND_BROKER_FENCED, "fencings"},
-                {WEFT_COMMAND_PARTITION_CHANGED, "set changes"}, {WEFT_COMMAND_LEADERS_MOVED, "leader moves"},
-                {WEFT_COMMAND_LEADER_ELECTED, "elections"},      {WEFT_COMMAND_REASSIGNED, "reassignments"},
-                {WEFT_COMMAND_VOTERS_CHANGED, "voter changes"}};
+    } told[] = {{WEFT_COMMAND_TOOK_OFFICE, "offices"},
+                {WEFT_COMMAND_BROKER_FENCED, "fencings"},
+                {WEFT_COMMAND_PARTITION_CHANGED, "set changes"},
+                {WEFT_COMMAND_LEADERS_MOVED, "leader moves"},
+                {WEFT_COMMAND_LEADER_ELECTED, "elections"},
+                {WEFT_COMMAND_REASSIGNED, "reassignments"},
+                {WEFT_COMMAND_VOTERS_CHANGED, "voter changes"},
+                {WEFT_COMMAND_GROUP_JOINED, "joins"},
+                {WEFT_COMMAND_GROUP_LEFT, "leaves"},
+                {WEFT_COMMAND_GROUP_ASSIGNED, "targets"}};
     size_t used = 0;
     text[0] = '\0';
     for (size_t i = 0; i < sizeof told / sizeof told[0] && used < text_bytes; i++) {
@@ -296,6 +404,7 @@ sim_witness_t *sim_witness_new(sim_t *sim, sim_history_t *history, const struct 
     self->history = history;
     self->clients = clients;
     self->cluster = weft_cluster_new();
+    self->groups = weft_groups_new();
     for (int i = 0; i <= SIM_BROKERS_MAX; i++) self->joined_us[i] = -1;
     weft_codec_init(&self->codec);
     s_witness = self;
@@ -308,6 +417,7 @@ void sim_witness_destroy(sim_witness_t **self_p)
     if (self == NULL) return;
     s_witness = NULL;
     weft_cluster_destroy(&self->cluster);
+    weft_groups_destroy(&self->groups);
     weft_codec_fini(&self->codec);
     free(self->entries);
     free(self);

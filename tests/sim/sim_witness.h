@@ -4,12 +4,13 @@
  *
  * The first node that applies an index tells what was agreed there; the witness applies it to a state of its own. From then on whoever applies
  * another command there, passes one over, has another result or another digest breaks O7. So the simulator knows what was decided the moment it
- * is, whoever lives: leaders, in-sync sets, moves.
+ * is, whoever lives: leaders, in-sync sets, moves; members, what they hold, under which tokens.
  */
 #ifndef WEFT_TESTS_SIM_WITNESS_H
 #define WEFT_TESTS_SIM_WITNESS_H
 
 #include "../../lib/core/cluster.h"
+#include "../../lib/core/groups.h"
 #include "sim_clients.h"
 
 typedef struct sim_witness sim_witness_t;
@@ -19,6 +20,7 @@ sim_witness_t *sim_witness_new(sim_t *sim, sim_history_t *history, const struct 
 void sim_witness_destroy(sim_witness_t **self_p);
 
 const weft_cluster_t *sim_witness_cluster(const sim_witness_t *self); // as agreed
+const weft_groups_t *sim_witness_groups(const sim_witness_t *self);   // likewise
 // The partition of a topic of the clients; NULL: there is none now.
 const struct weft_cluster_partition *sim_witness_partition(const sim_witness_t *self, int topic, int partition,
                                                            weft_id_t *id);

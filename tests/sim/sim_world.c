@@ -63,6 +63,11 @@ const char *sim_running(const sim_t *self)
     return self->running != NULL ? self->running->name : "a node that starts";
 }
 
+sim_host_t sim_running_host(const sim_t *self)
+{
+    return self->running != NULL ? self->running->host : -1;
+}
+
 static void s_line(const sim_t *self, const char *who, const char *text)
 {
     fprintf(stderr, "%4lld.%06lld %-22s %s\n", (long long) (self->now_us / 1000000),
@@ -370,6 +375,12 @@ void sim_part_pause(sim_t *self, sim_host_t host, weft_part_id_t part, int64_t d
 {
     struct sim_slot *slot = sim_slot_of(self, host, part);
     if (slot != NULL && slot->free_us < self->now_us + duration_us) slot->free_us = self->now_us + duration_us;
+}
+
+int64_t sim_part_free_us(const sim_t *self, sim_host_t host, weft_part_id_t part)
+{
+    const struct sim_slot *slot = sim_slot_of(self, host, part);
+    return slot != NULL ? slot->free_us : 0;
 }
 
 void sim_sync_pause(sim_t *self, sim_host_t host, int64_t duration_us)

@@ -51,6 +51,7 @@ int64_t sim_now_us(const sim_t *self);
 uint64_t sim_digest(const sim_t *self);
 const struct sim_stats *sim_stats(const sim_t *self);
 const char *sim_running(const sim_t *self); // the part whose turn it is, for people
+sim_host_t sim_running_host(const sim_t *self); // -1: none
 
 // Lines with virtual time and host to stderr, also of weft_trace. Off by default.
 // `messages`: every message that is delivered, too.
@@ -76,6 +77,8 @@ int64_t sim_host_wall_ms(const sim_t *self, sim_host_t host);
 // A turn soon, for parts whose owner called functions on them.
 void sim_part_poke(sim_t *self, sim_host_t host, weft_part_id_t part);
 void sim_part_pause(sim_t *self, sim_host_t host, weft_part_id_t part, int64_t duration_us);
+// When a part that is paused, or busy, goes on; not in the future: it is neither.
+int64_t sim_part_free_us(const sim_t *self, sim_host_t host, weft_part_id_t part);
 void sim_sync_pause(sim_t *self, sim_host_t host, int64_t duration_us); // of its sync parts: a disk that hangs
 // Asks for a clean stop; turns go on until its stopped() is true.
 void sim_part_stop(sim_t *self, sim_host_t host, weft_part_id_t part);

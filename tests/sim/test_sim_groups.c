@@ -384,14 +384,12 @@ static void s_admin(struct players *self, int64_t now_us)
 
 static void s_die(struct players *self, struct member *member, int64_t for_us)
 {
-    bool keeps = member->instance[0] != '\0';
     s_forget(member);
     member->dead = true;
     member->leaving = member->pausing = member->stuck = false;
     member->waits = 0;
     member->until_us = weft_port_now_us(&self->port) + for_us;
-    member->id = weft_rand_id(sim_rand(self->run->sim));
-    (void) keeps; // the same instance under another id: what a restart is
+    member->id = weft_rand_id(sim_rand(self->run->sim)); // of an instance too: what a restart is
 }
 
 static void s_misfortune(struct players *self, struct member *member, int64_t now_us)
@@ -464,12 +462,11 @@ static void s_link(struct weft_part *part, weft_link_t link, bool up)
         if (self->links[i] == link) self->up[i] = up;
 }
 
-static void s_link_up(struct weft_part *part, weft_link_t link)
+static void s_up(struct weft_part *part, weft_link_t link)
 {
     s_link(part, link, true);
 }
-
-static void s_link_down(struct weft_part *part, weft_link_t link)
+static void s_down(struct weft_part *part, weft_link_t link)
 {
     s_link(part, link, false);
 }
@@ -503,8 +500,8 @@ static void s_destroy(struct weft_part **part_p)
 static const struct weft_part_ops s_ops = {.start = s_start,
                                            .message = s_message,
                                            .mail = s_mail,
-                                           .link_up = s_link_up,
-                                           .link_down = s_link_down,
+                                           .link_up = s_up,
+                                           .link_down = s_down,
                                            .turn = s_turn,
                                            .stop = s_stop,
                                            .stopped = s_stopped,
@@ -537,8 +534,9 @@ static void s_players_start(struct run *run)
 
 // ---- coordinators
 
-static void s_coordinator_start(struct coordinator *self)
+static void s_coordinator_start(void *context)
 {
+    struct coordinator *self = context;
     if (self->node) return;
     weft_options_t *options = weft_options_new(weft_options_coordinator, weft_options_coordinator_count, "coordinator");
     char all[128] = "", endpoint[32], id[8];
@@ -576,11 +574,6 @@ static void s_coordinator_down(struct coordinator *self, bool power)
     weft_node_coordinator.destroy(&self->node);
 }
 
-static void s_coordinator_back(void *context)
-{
-    s_coordinator_start(context);
-}
-
 // One is alone with some members, and stops for longer than their sessions: it wakes up and believes itself in office.
 static void s_sleep_alone(struct run *run, struct coordinator *it)
 {
@@ -606,7 +599,7 @@ static void s_fault(struct run *run)
     case 0:
     case 1:
         s_coordinator_down(it, sim_chance(run->sim, 500000));
-        sim_at(run->sim, sim_now_us(run->sim) + for_us, s_coordinator_back, it);
+        sim_at(run->sim, sim_now_us(run->sim) + for_us, s_coordinator_start, it);
         break;
     case 2: sim_host_pause(run->sim, it->host, for_us); break;
     case 3: sim_cut(run->sim, it->host, run->players_host, true); break;
@@ -696,10 +689,7 @@ static void test_sim_groups__one_owner_a_partition_whatever_fails(void **state)
     }
     const char *seeds = getenv("SIM_SEEDS");
     uint64_t count = seeds ? strtoull(seeds, NULL, 10) : SEEDS;
-    for (uint64_t seed = 1; seed <= count; seed++) {
-        if (seeds) print_message("seed %llu\n", (unsigned long long) seed);
-        s_play(seed);
-    }
+    for (uint64_t seed = 1; seed <= count; seed++) s_play(seed);
 }
 
 int main(void)

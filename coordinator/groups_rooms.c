@@ -303,6 +303,7 @@ int64_t weft_coordinator_groups_turn(weft_coordinator_t *self, int64_t now_us)
     int64_t next_us = s_orphans_turn(self, now_us);
     bool late = now_us - rooms->turned_us > S_LATE_US;
     rooms->turned_us = now_us;
+    s_gauges(self);
     if (!self->in_office || self->stopping) return next_us;
     if (late) rooms->awake_us = now_us; // who was asleep itself times nobody out for silence
     if (rooms->settings.heartbeat_us == 0) weft_coordinator_groups_settings(self);
@@ -311,7 +312,6 @@ int64_t weft_coordinator_groups_turn(weft_coordinator_t *self, int64_t now_us)
     s_tick(self, now_us);
     weft_coordinator_offsets_turn(self, now_us);
     int64_t rooms_us = s_rooms_turn(self, now_us);
-    s_gauges(self);
     if (more) return now_us;
     if (weft_groups_count(self->groups) == 0 && rooms->offsets_asker_count == 0) return rooms_us;
     int64_t awake_us = now_us + S_AWAKE_US;

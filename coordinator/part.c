@@ -236,7 +236,9 @@ static weft_err_t s_split(weft_slice_t snapshot, weft_slice_t *cluster, weft_sli
 {
     weft_walk_t walk;
     struct weft_value value;
-    weft_err_t err = weft_walk_init(&walk, snapshot, &weft_guard_record, NULL);
+    struct weft_guard_limits limits = weft_guard_record; // of each of the two
+    limits.bytes_max *= 2;
+    weft_err_t err = weft_walk_init(&walk, snapshot, &limits, NULL);
     if (!err) err = weft_walk_next(&walk, &value);
     if (!err) err = weft_walk_skip_content(&walk, &value, 1);
     if (err) return err;

@@ -201,6 +201,8 @@ static void s_events(struct consume *self)
             return;
         if (event.partition < 0)
             cli_fail(self->args, "%s", event.text);
+        else if (event.type == WEFT_EVENT_LOST)
+            cli_fail(self->args, "lost %s/%d: %s", event.topic, event.partition, event.text);
         else if (moved)
             cli_fail(self->args, "%s/%d went on at offset %" PRId64 ", not %" PRId64 ": %s", event.topic,
                      event.partition, event.offset, event.from_offset, event.text);

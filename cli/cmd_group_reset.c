@@ -213,18 +213,35 @@ static void s_print(const struct reset *self, bool dry)
     if (dry) puts("nothing was changed: --dry-run");
 }
 
+// Who has to be stopped: a few of them by name.
+static int s_refuse(const struct reset *self, const weft_group_info_t *info)
+{
+    char who[1024] = ""; // three fit: an instance has 255 bytes, a client and a host 128 each
+    size_t size = 0;
+    for (size_t i = 0; i < info->member_count && i < 3; i++) {
+        const struct weft_group_member_info *member = &info->members[i];
+        const char *comma = i ? ", " : "";
+        if (*member->instance)
+            size += (size_t) snprintf(who + size, sizeof who - size, "%s%s", comma, member->instance);
+        else if (*member->client || *member->host)
+            size += (size_t) snprintf(who + size, sizeof who - size, "%s%s@%s", comma, member->client, member->host);
+        else
+            size += (size_t) snprintf(who + size, sizeof who - size, "%s%s", comma, cli_id_text(member->id));
+    }
+    return cli_fail(self->args, "group '%s' has %zu member%s: %s%s; stop %s first", self->group, info->member_count,
+                    info->member_count == 1 ? "" : "s", who, info->member_count > 3 ? " and more" : "",
+                    info->member_count == 1 ? "it" : "them");
+}
+
 // What is tried is refused if it would be in earnest.
 static int s_check_empty(struct reset *self)
 {
     weft_group_info_t *info = NULL;
     weft_err_t err = weft_admin_describe_group(self->admin, self->group, &info);
-    size_t members = err ? 0 : info->member_count;
+    if (err) return err == WEFT_ERR_UNKNOWN_GROUP ? CLI_DONE : cli_admin_fail(self->args, self->admin, err);
+    int status = info->member_count ? s_refuse(self, info) : CLI_DONE;
     weft_group_info_destroy(&info);
-    if (err && err != WEFT_ERR_UNKNOWN_GROUP) return cli_admin_fail(self->args, self->admin, err);
-    if (members == 0) return CLI_DONE;
-    return cli_fail(self->args,
-                    "group '%s' has %zu member%s; stop %s first ('weft group describe %s --members' lists them)",
-                    self->group, members, members == 1 ? "" : "s", members == 1 ? "it" : "them", self->group);
+    return status;
 }
 
 static int s_run(struct reset *self)

@@ -325,7 +325,8 @@ static bool s_step(weft_consumer_part_t *self)
         }
     }
     if (!s_go_on(self)) return false;
-    s_take(self);
+    // Lost while the callback worked: all of it, then there is nothing to take; or some, which is told first.
+    if (group->phase != WEFT_CPHASE_REST && !group->lost_untold) s_take(self);
     return true;
 }
 

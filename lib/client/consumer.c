@@ -272,7 +272,7 @@ static weft_err_t s_until(weft_consumer_t *self, int timeout_ms, s_over_fn *over
             if (woken) self->woken = true;
             return err ? s_said(self, err) : WEFT_OK;
         }
-        if (woken) return s_interrupted(self);
+        if (woken && !self->closed) return s_interrupted(self); // close is what a wake mostly leads to
         left_us = deadline_us < 0 ? -1 : deadline_us - s_now_us();
         if (deadline_us < 0 || left_us > 0) continue;
         snprintf(self->text, sizeof self->text, "%s", weft_err_sentence(WEFT_ERR_LOCAL_TIMED_OUT));

@@ -297,6 +297,9 @@ static void test_groups__a_wake_interrupts_only_when_the_program_wakes(void **st
     while (!err && s_now_ms() < deadline_ms);
     assert_int_equal(err, WEFT_ERR_INTERRUPTED);
     assert_ok(weft_consumer_poll(member->consumer, 500, &records));
+    weft_consumer_wake(member->consumer);
+    assert_ok(weft_consumer_close(member->consumer, 10000)); // what a program does that was woken
+    assert_int_equal(member->revoked, 1);
     s_free(member);
     weft_consumer_t *consumer;
     struct weft_error error;

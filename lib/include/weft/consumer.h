@@ -242,8 +242,8 @@ WEFT_EXPORT uint64_t weft_consumer_token(const weft_consumer_t *self, const char
  * owned, commits what that commits, and leaves the group, so that others have the partitions at once. A static member
  * (option `instance`) is only paused: its partitions wait for it until its session ends. The record that was handed out
  * last counts as done with only if the program asked for the next one: commit before, if it is. WEFT_OK, or the error of the last
- * commit, or LOCAL_TIMED_OUT: the group finds out by itself. Closed in each case: only destroy and what reads state may
- * follow. Also without a group.
+ * commit, or LOCAL_TIMED_OUT: the group finds out by itself. weft_consumer_wake does not interrupt it. Closed in each
+ * case: only destroy and what reads state may follow. Also without a group.
  */
 WEFT_EXPORT_CHECKED weft_err_t weft_consumer_close(weft_consumer_t *self, int timeout_ms);
 

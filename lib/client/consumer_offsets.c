@@ -267,11 +267,12 @@ void weft_consumer_want(weft_consumer_part_t *self, struct weft_cpartition *part
     int32_t epoch = partition->read_epoch;
     if (partition->state == WEFT_CSTATE_FENCE || partition->lost || offset < 0) return;
     if (weft_mutated("commit_runs_ahead") && partition->fetch_offset > offset) offset = partition->fetch_offset;
-    if (spare && self->handed == partition) {
+    int64_t newest = commit->want >= 0 ? commit->want : commit->sent >= 0 ? commit->sent : commit->done;
+    bool spared = spare && self->handed == partition && offset != newest; // else the program committed it itself
+    if (spared) {
         offset--;
         epoch = self->handed_epoch;
     }
-    int64_t newest = commit->want >= 0 ? commit->want : commit->sent >= 0 ? commit->sent : commit->done;
     if (offset == newest) return;
     s_unwant(s_of(self), partition);
     commit->want = offset;

@@ -221,6 +221,29 @@ static void test_consumer_rebalance__close_commits_what_is_done_with_and_leaves(
     s_close(&self);
 }
 
+static void test_consumer_rebalance__close_takes_no_commit_back(void **state)
+{
+    struct fixture self;
+    s_open(&self, NULL);
+    s_own(&self, (const int32_t[]){0}, 1, 40);
+    (void) s_feed(&self, 10);
+    (void) s_poll(&self);
+    assert_int_equal(s_read(&self, 4), 4);
+    uint64_t ticket;
+    assert_ok(weft_consumer_part_commit(self.part, &ticket)); // what it was handed last is done with
+    s_turn(&self);
+    const struct peer_call *call = s_take_commit(&self);
+    assert_int_equal(self.commit.entries[0].offset, 44);
+    s_answer_commit(&self, call, -1, WEFT_OK);
+    weft_consumer_part_close(self.part);
+    weft_err_t err;
+    assert_false(weft_consumer_part_close_step(self.part, &err));
+    s_turn(&self);
+    assert_int_equal(s_count(&self, WEFT_API_COMMIT), 0);
+    assert_int_equal(self.orders.leave, WEFT_DESK_LEAVE);
+    s_close(&self);
+}
+
 static void test_consumer_rebalance__close_commits_all_that_was_read_to_the_end(void **state)
 {
     struct fixture self;
@@ -365,6 +388,7 @@ int main(void)
         cmocka_unit_test(test_consumer_rebalance__exclusive_hands_out_nothing_once_the_lease_is_over),
         cmocka_unit_test(test_consumer_rebalance__without_exclusive_it_goes_on),
         cmocka_unit_test(test_consumer_rebalance__close_commits_what_is_done_with_and_leaves),
+        cmocka_unit_test(test_consumer_rebalance__close_takes_no_commit_back),
         cmocka_unit_test(test_consumer_rebalance__close_commits_all_that_was_read_to_the_end),
         cmocka_unit_test(test_consumer_rebalance__close_goes_on_when_all_is_lost_meanwhile),
         cmocka_unit_test(test_consumer_rebalance__what_is_assigned_resumes_and_commits_without_membership),

@@ -13,6 +13,7 @@
 #include "groups.h"
 
 #include "../lib/base/assert.h"
+#include "../lib/base/mutate.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -286,6 +287,7 @@ static bool s_place_of(weft_coordinator_t *self, const struct weft_asker *asker,
     struct weft_group_seat *seat = weft_coordinator_seat(weft_coordinator_room(self, request->group), holder->id);
     weft_assert(seat != NULL);
     bool silent = weft_coordinator_seat_ends(self, seat) <= weft_port_now_us(&self->port);
+    if (weft_mutated("instance_taken_at_once")) silent = true;
     if (seat->leaving || (!holder->paused && !silent)) {
         s_refuse_newcomer(self, asker, request, holder, seat);
         return false;

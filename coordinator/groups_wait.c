@@ -11,6 +11,7 @@
 #include "groups.h"
 
 #include "../lib/base/assert.h"
+#include "../lib/base/mutate.h"
 #include "../lib/base/glob.h"
 
 #include <stdlib.h>
@@ -73,6 +74,8 @@ static void s_heap_remove(struct weft_group_rooms *rooms, struct weft_group_seat
 int64_t weft_coordinator_seat_ends(const weft_coordinator_t *self, const struct weft_group_seat *seat)
 {
     int64_t from_us = seat->heard_us > self->rooms->awake_us ? seat->heard_us : self->rooms->awake_us;
+    if (weft_mutated("no_session_after_office") && !seat->heard) return self->rooms->awake_us;
+    if (weft_mutated("session_cut_short")) return from_us + seat->session_us / 2;
     return from_us + seat->session_us;
 }
 

@@ -458,6 +458,7 @@ static void s_send_one(weft_consumer_part_t *self, struct weft_cpartition *parti
                                         .offset = commit->sent,
                                         .epoch = commit->sent_epoch,
                                         .token = partition->token};
+    if (weft_mutated("commits_without_epoch")) entry->epoch = -1;
     if (commit->sent_metadata) entry->metadata = weft_text(commit->sent_metadata);
     if (weft_id_is_zero(entry->topic_id)) entry->topic = weft_text(partition->topic->name);
 }

@@ -4,6 +4,8 @@
 // one carries the same (rule 21). A join alone is always waited for, since each one answered is a new membership.
 #include "member_inner.h"
 
+#include "../base/mutate.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -56,7 +58,7 @@ static void s_heard(weft_member_part_t *self, const struct weft_group_heartbeat_
 {
     if (reply->heartbeat_ms) self->heartbeat_us = (int64_t) reply->heartbeat_ms * 1000;
     if (reply->session_ms) self->lease_us = (int64_t) reply->session_ms * 1000;
-    self->heard_us = self->call.sent_us;
+    self->heard_us = weft_mutated("lease_from_the_answer") ? now_us : self->call.sent_us; // rule 22
     weft_desk_lease(self->desk, self->heard_us + self->lease_us);
     weft_desk_say_unheard(self->desk, false);
     if (self->sent_join) {

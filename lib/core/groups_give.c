@@ -94,9 +94,9 @@ void weft_groups_settle(weft_groups_t *self, struct weft_group *group)
         }
         if (place->wanted->paused) continue;
         weft_group_touch(self, place->wanted);
-        weft_group_hold(
-            self, place->wanted,
-            (struct weft_group_held){.topic = it->topic, .partition = it->partition, .token = self->index}); // G2
+        uint64_t token = weft_mutated("token_of_the_membership") ? place->wanted->epoch : self->index; // G2
+        weft_group_hold(self, place->wanted,
+                        (struct weft_group_held){.topic = it->topic, .partition = it->partition, .token = token});
     }
     self->freed_count = 0;
     for (size_t i = 0; i < self->touched_count; i++) {

@@ -12,6 +12,7 @@
 #include "lead.h"
 
 #include "../../lib/base/assert.h"
+#include "../../lib/base/mutate.h"
 #include "../../lib/log/compact_part.h"
 
 #include <stdlib.h>
@@ -90,7 +91,9 @@ void weft_partition_compact(weft_partition_t *self, int64_t now_us)
     self->compact_us = now_us + s_look_us(shard);
     int64_t committed = weft_replica_committed(self->replica), durable = weft_replica_durable(self->replica);
     struct weft_compact_wish wish = {
-        .limit = committed < durable ? committed : durable,
+        .limit = weft_mutated("compacts_what_may_go") ? weft_log_end(self->log)
+                 : committed < durable                ? committed
+                                                      : durable,
         .now_ms = weft_port_wall_ms(&shard->port),
         .lag_ms = self->settings.compaction_lag_ms,
         .delete_retention_ms = self->settings.delete_retention_ms,

@@ -59,6 +59,56 @@ static bool s_is_fickle(const struct sim_members *self, int topic)
 
 // ---- what it is given and what is taken
 
+// Who else holds it by now, under a newer token? By what is agreed on, which members hear of later.
+static const struct weft_group_member *s_newer(const struct sim_member *self, weft_id_t topic, uint32_t partition,
+                                               uint64_t token)
+{
+    char name[16];
+    sim_group_name(self->group, name);
+    const struct weft_group *group = weft_groups_find(sim_witness_groups(self->owner->witness), weft_slice_text(name));
+    for (size_t i = 0; group != NULL && i < group->member_count; i++) {
+        for (size_t h = 0; h < group->members[i]->hold_count; h++) {
+            const struct weft_group_held *held = &group->members[i]->holds[h];
+            if (held->partition != partition || held->token <= token || !weft_id_equal(held->topic, topic)) continue;
+            return group->members[i];
+        }
+    }
+    return NULL;
+}
+
+static struct sim_release *s_release(struct sim_member *self, int topic, int partition)
+{
+    return &self->owner->releases[self->group][topic][partition];
+}
+
+static void s_no_release(struct sim_member *self, int topic, int partition)
+{
+    *s_release(self, topic, partition) = (struct sim_release){.token = 0};
+}
+
+// All that it read is committed; who closes keeps back the last record that it was handed.
+static void s_releases(struct sim_member *self, int topic, const struct weft_rebalance_partition *told,
+                       const struct sim_place *place)
+{
+    s_no_release(self, topic, told->partition);
+    if (!place->peace || told->position < 0 || told->token < self->owner->reset_tokens[self->group]) return;
+    if (s_newer(self, place->topic, (uint32_t) told->partition, told->token) != NULL) return;
+    int64_t offset = told->position - (self->closing ? 1 : 0);
+    *s_release(self, topic, told->partition) = (struct sim_release){.token = told->token, .offset = offset};
+}
+
+// Where it begins is not before what was released, unless somebody wanted that.
+static void s_goes_on(struct sim_member *self, int topic, int partition, const struct sim_place *place)
+{
+    const struct sim_release *release = s_release(self, topic, partition);
+    if (release->token == 0 || release->token >= place->token || place->begun >= release->offset) return;
+    sim_history_violate(s_history(self),
+                        "I4: %s begins at %lld of topic %d partition %d, and who released it under token %llu had read "
+                        "and committed up to %lld",
+                        self->name, (long long) place->begun, topic, partition, (unsigned long long) release->token,
+                        (long long) release->offset);
+}
+
 static void s_rebalanced(void *context, const struct weft_rebalance *rebalance)
 {
     struct sim_member *self = context;
@@ -78,9 +128,12 @@ static void s_rebalanced(void *context, const struct weft_rebalance *rebalance)
                                 told->topic, told->partition, (unsigned long long) told->token,
                                 (unsigned long long) place->token);
         }
+        if (rebalance->type == WEFT_EVENT_REVOKED) s_releases(self, topic, told, place);
+        if (rebalance->type == WEFT_EVENT_LOST) s_no_release(self, topic, told->partition);
         place->token = rebalance->type == WEFT_EVENT_ASSIGNED ? told->token : 0;
         if (rebalance->type != WEFT_EVENT_ASSIGNED) continue;
-        place->begun = place->expected = place->lowest = place->position = -1;
+        place->begun = place->expected = place->lowest = place->highest = place->position = -1;
+        place->peace = !self->commits;
         (void) sim_witness_partition(self->owner->witness, topic, told->partition, &place->topic);
     }
     uint64_t ticket;
@@ -94,11 +147,16 @@ static void s_jump(struct sim_member *self, const struct weft_consumer_event *ev
     int64_t from = place->expected, to = event->offset;
     bool read = from > place->begun; // else it stands where the group, or a person, has put it
     if (event->type == WEFT_EVENT_ASSIGNED || place->begun < 0) {
-        place->begun = place->lowest = to;
+        place->begun = place->lowest = place->highest = to;
+        if (event->type == WEFT_EVENT_ASSIGNED && !s_is_fickle(self->owner, topic)) {
+            s_goes_on(self, topic, event->partition, place);
+        }
+        s_no_release(self, topic, event->partition);
         sim_ledger_began(self->owner->ledger, self->group, place->topic, (uint32_t) event->partition, to);
     }
     place->expected = to;
     if (to < place->lowest) place->lowest = to;
+    if (to > place->highest) place->highest = to;
     if (event->type == WEFT_EVENT_ASSIGNED || from < 0 || from == to || s_is_fickle(self->owner, topic)) return;
     if (to > from && sim_history_may_skip(history, topic, event->partition, from, to)) return;
     if (to < from && sim_history_may_diverge(history, topic, event->partition, self->durable && read)) return;
@@ -132,8 +190,11 @@ static void s_event(struct sim_member *self, const struct weft_consumer_event *e
         sim_history_violate(s_history(self), "I4: %s stops at %s/%d offset %lld: %s", self->name, event->topic,
                             event->partition, (long long) event->from_offset, event->text);
         break;
-    case WEFT_EVENT_UNKNOWN_TOPIC:
     case WEFT_EVENT_COMMIT_FAILED:
+        if (place != NULL) place->peace = false;
+        if (place != NULL) s_no_release(self, topic, event->partition);
+        break;
+    case WEFT_EVENT_UNKNOWN_TOPIC:
     case WEFT_EVENT_REFUSED:
     case WEFT_EVENT_UNHEARD: break;
     }
@@ -146,23 +207,6 @@ static void s_events(struct sim_member *self)
 }
 
 // ---- what it is handed
-
-// Who else holds it by now, under a newer token? By what is agreed on, which members hear of later.
-static const struct weft_group_member *s_newer(const struct sim_member *self, weft_id_t topic, uint32_t partition,
-                                               uint64_t token)
-{
-    char name[16];
-    sim_group_name(self->group, name);
-    const struct weft_group *group = weft_groups_find(sim_witness_groups(self->owner->witness), weft_slice_text(name));
-    for (size_t i = 0; group != NULL && i < group->member_count; i++) {
-        for (size_t h = 0; h < group->members[i]->hold_count; h++) {
-            const struct weft_group_held *held = &group->members[i]->holds[h];
-            if (held->partition != partition || held->token <= token || !weft_id_equal(held->topic, topic)) continue;
-            return group->members[i];
-        }
-    }
-    return NULL;
-}
 
 static void s_record(struct sim_member *self, const struct weft_record_view *view)
 {
@@ -187,6 +231,7 @@ static void s_record(struct sim_member *self, const struct weft_record_view *vie
                             (long long) expected, view->topic, view->partition, (long long) view->offset);
     }
     place->expected = view->offset + 1;
+    if (place->expected > place->highest) place->highest = place->expected;
     struct sim_record *record =
         sim_history_read(history, self->name, topic, view, self->durable, sim_now_us(s_sim(self->owner)));
     self->owner->handed++;
@@ -205,7 +250,7 @@ static void s_commits(void *context, sim_host_t host, int group, weft_id_t topic
         const struct sim_member *self = &owner->members[i];
         if (self->host != host || partition >= SIM_PARTITIONS_MAX) continue;
         const struct sim_place *place = &self->places[number][partition];
-        if (token == place->token && group == self->group && offset >= place->lowest && offset <= place->expected)
+        if (token == place->token && group == self->group && offset >= place->lowest && offset <= place->highest)
             return;
         // A gap that compaction left is passed without a record.
         if (token == place->token && owner->clients->topics[number].compacted && offset >= place->lowest) return;
@@ -245,9 +290,9 @@ static void s_commit_lower(struct sim_member *self)
                                    .leader_epoch = -1,
                                    .metadata = s_chance(self->owner, 50) ? "again" : NULL};
     uint64_t ticket;
-    if (weft_consumer_part_commit_offsets(self->part, &at, 1, &ticket) == WEFT_OK && offset < place->lowest) {
-        place->lowest = offset;
-    }
+    if (weft_consumer_part_commit_offsets(self->part, &at, 1, &ticket) != WEFT_OK) return;
+    place->peace = false;
+    if (offset < place->lowest) place->lowest = offset;
 }
 
 static void s_commit(struct sim_member *self)

@@ -4,7 +4,7 @@
  * program, without the thread. They join, leave, stall, are stopped, crash, come back, change their minds; and the checkers of what they see:
  *
  * - what is handed out was given under a token and goes on where the group committed, without gaps (I4);
- * - what is committed was handed out to who commits it, or is where it began;
+ * - what is committed was handed out to who commits it, or is where it began; what is released in peace is not handed out again;
  * - with `exclusive` nothing is handed out once another may hold it (I5, rule 22), by the state that is agreed on;
  * - once it is calm: after a join, a leave or a death every partition is held again in time, and everything is read.
  */
@@ -25,6 +25,8 @@ struct sim_place { // a partition that a member was given
     int64_t begun;    // the first offset of this giving; -1: not known yet
     int64_t expected; // the next; -1: not known
     int64_t lowest;   // what it may commit: goes down by its own wish
+    bool peace;       // it commits all it reads, and no commit of it failed
+    int64_t highest;  // likewise: up by what it is handed, and not down when records are lost that it was handed
     int64_t position; // as the consumer says; -1: not known
 };
 
@@ -52,6 +54,11 @@ struct sim_member {
     struct sim_place places[SIM_TOPICS_MAX][SIM_PARTITIONS_MAX];
 };
 
+struct sim_release { // of a partition by a member that had committed all
+    uint64_t token;  // 0: none
+    int64_t offset;
+};
+
 struct sim_members {
     struct sim_clients *clients;
     const sim_witness_t *witness;
@@ -63,6 +70,8 @@ struct sim_members {
     uint32_t heartbeat_ms, offsets_partitions;
     bool quiet; // nothing happens to them any more
     uint64_t handed, again, closed, killed, stalled;
+    uint64_t reset_tokens[SIM_GROUPS_MAX]; // of a person, the last
+    struct sim_release releases[SIM_GROUPS_MAX][SIM_TOPICS_MAX][SIM_PARTITIONS_MAX];
 };
 
 // Draws groups and members; `replicas` of __offsets. Creates nothing.

@@ -41,6 +41,17 @@ const char *const sim_mutations_seldom[] = {
     "damage_cut_as_torn",           // log: what is damaged below the synced end is cut, without a word (rule 9)
     "follower_reports_unaligned",   // broker: a follower reports before it knows that its log is its leader's (rule 7)
     "office_lost_later",            // quorum: who no longer leads hears of it later
+    "lease_from_the_answer",  // client: the lease counts from the answer to a heartbeat, not its sending (rule 22)
+    "instance_taken_at_once", // coordinator: a newcomer takes the place of a live member of its name (rule 20)
+    "unsettled_ledger_answers", // broker: a new leader of __offsets answers before it has committed what it inherited (rule 5)
+    "older_commit_taken",        // core: a commit that comes behind a newer one of its member is taken (rule 20)
+    "commits_uncounted",         // client: commits carry no number (rule 20)
+    "commits_without_epoch",     // client: a commit does not say of which epoch the last record was (rule 18)
+    "tombstone_removed_at_once", // log: tombstones go with the first compaction (rule 13)
+    "session_header_compacted",  // log: compaction forgets batches that sessions remember (rules 13, 15)
+    "compacted_not_synced",      // log: compacted segments take the place of others before they are on the disk
+    "compacts_what_may_go",      // broker: what is not committed counts as the newest of its key (rule 13)
+    "missed_tombstones_ignored", // broker: a follower that missed tombstones goes on (rule 13)
     NULL,
 };
 

@@ -6,7 +6,7 @@
 
 #include <weft_gen/messages.h>
 
-#include <stdio.h>
+#include <string.h>
 
 #define SECOND INT64_C(1000000)
 
@@ -70,8 +70,10 @@ static void s_ask_token(struct sim_resets *self)
 // A deletion is one of every partition.
 static void s_tell(struct sim_resets *self, bool done)
 {
-    const struct sim_members *members = self->members;
+    struct sim_members *members = self->members;
     sim_ledger_t *ledger = members->ledger;
+    members->reset_tokens[self->group] = self->token;
+    memset(members->releases[self->group], 0, sizeof members->releases[self->group]);
     if (!self->deletes) {
         sim_ledger_reset(ledger, self->group, self->id, (uint32_t) self->partition, self->token, self->offset, done);
         return;

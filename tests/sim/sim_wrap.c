@@ -36,7 +36,7 @@ void __wrap_weft_topic_created_command_encode(const struct weft_topic_created_co
 {
     struct weft_config_entry config[] = {{weft_slice_text("cleanup.policy"), weft_slice_text("compact")},
                                          {weft_slice_text("segment.bytes"), weft_slice_text("65536")},
-                                         {weft_slice_text("segment.ms"), weft_slice_text("300ms")},
+                                         {weft_slice_text("segment.ms"), weft_slice_text("1s")},
                                          {weft_slice_text("compact.dirty.percent"), weft_slice_text("5")},
                                          {weft_slice_text("delete.retention.ms"), weft_slice_text("500ms")}};
     struct weft_topic_created_command command = *self;

@@ -23,6 +23,7 @@
 #define WEFT_GROUP_CHANGES_MAX 20000 // joins on their way; more: OVERLOADED
 #define WEFT_GROUP_GONE_MAX 4096     // remembered, of all groups together
 #define WEFT_GROUP_NAMES_MAX 16      // topics that changed, before all groups are looked at
+#define WEFT_GROUP_LATE_US 500000    // a turn that comes so late is a pause of this process: sessions count anew
 
 struct weft_group_room;
 
@@ -33,7 +34,7 @@ struct weft_group_seat {
     int64_t heard_us; // or when it paused, or office was taken
     bool heard;       // in this run
     uint32_t idle_ms;
-    int64_t session_us, release_us; // of the member
+    int64_t session_us, release_us; // of the member; what a turn may take is in the session of an exclusive one
     bool paused;
     bool leaving;        // a group_left with it is wanted or on its way: no answer before it is settled
     bool expelled;       // exclusive and late with a release: not heard any more, gone once its lease has ended

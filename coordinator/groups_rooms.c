@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { S_TICK_US = 1000000, S_AWAKE_US = 250000, S_LATE_US = 500000, S_ORPHANS_US = 1000000 };
+enum { S_TICK_US = 1000000, S_AWAKE_US = 250000, S_ORPHANS_US = 1000000 };
 
 // ---- settings
 
@@ -301,7 +301,7 @@ int64_t weft_coordinator_groups_turn(weft_coordinator_t *self, int64_t now_us)
 {
     struct weft_group_rooms *rooms = self->rooms;
     int64_t next_us = s_orphans_turn(self, now_us);
-    bool late = now_us - rooms->turned_us > S_LATE_US;
+    bool late = now_us - rooms->turned_us > WEFT_GROUP_LATE_US;
     rooms->turned_us = now_us;
     s_gauges(self);
     if (!self->in_office || self->stopping) return next_us;

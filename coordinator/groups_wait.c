@@ -181,6 +181,8 @@ void weft_coordinator_seat_follow(weft_coordinator_t *self, struct weft_group_se
     if (dropped != seat->dropped) seat->dropped_us = weft_port_now_us(&self->port);
     seat->dropped = dropped;
     seat->session_us = (int64_t) member->session_ms * 1000;
+    // The clock is read before a turn takes its messages in, so one may be sent later than it counts as heard (rule 22).
+    if (member->exclusive) seat->session_us += WEFT_GROUP_LATE_US;
     seat->release_us = (int64_t) member->release_ms * 1000;
     seat->paused = member->paused;
     weft_coordinator_seat_schedule(self, seat);

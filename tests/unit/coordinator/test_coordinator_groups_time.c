@@ -149,6 +149,24 @@ static void test_coordinator_groups_time__an_exclusive_one_is_waited_for_until_i
     assert_int_equal(b->owned_count, 6);
 }
 
+// Its lease begins when it sends, and a turn may have begun, and read the clock, up to half a second before.
+static void test_coordinator_groups_time__an_exclusive_one_has_what_a_turn_may_take_beside(void **state)
+{
+    struct play *self = *state;
+    struct member *a = s_member(self, "g", "orders"), *b = s_member(self, "g", "orders");
+    a->exclusive = true;
+    assert_ok(s_join_group(self, a));
+    assert_ok(s_join_group(self, b));
+    s_live(self, SECOND_US);
+    s_beat_member(self, a);
+    (void) s_pump(self);
+    a->silent = true;
+    s_live(self, 10 * SECOND_US + SECOND_US * 4 / 10);
+    assert_int_equal(b->owned_count, 3);
+    s_live(self, SECOND_US / 2);
+    assert_int_equal(b->owned_count, 6);
+}
+
 // ---- the coordinator
 
 static void s_restart(struct play *self)
@@ -248,6 +266,7 @@ int main(void)
         GROUP_TEST(test_coordinator_groups_time__why_somebody_left_is_told),
         GROUP_TEST(test_coordinator_groups_time__who_does_not_release_in_time_goes),
         GROUP_TEST(test_coordinator_groups_time__an_exclusive_one_is_waited_for_until_its_lease_ends),
+        GROUP_TEST(test_coordinator_groups_time__an_exclusive_one_has_what_a_turn_may_take_beside),
         GROUP_TEST(test_coordinator_groups_time__a_change_of_coordinator_rebalances_nothing),
         GROUP_TEST(test_coordinator_groups_time__a_new_coordinator_waits_one_whole_session),
         GROUP_TEST(test_coordinator_groups_time__snapshots_carry_groups_over_starts),

@@ -9,6 +9,8 @@ import subprocess
 import threading
 import time
 
+import msgpack
+
 from harness import DEADLINE_S, WEFT, wait_until
 from peer import Peer
 
@@ -133,8 +135,9 @@ def took(begun):
 class Hand:
     """A member that speaks by hand: every field of its heartbeats and commits may be told to lie."""
 
-    def __init__(self, endpoint, group, *topics, **told):
-        self.peer, self.group, self.id, self.epoch, self.seen, self.owned, self.n = Peer(endpoint), group, os.urandom(16), 0, 0, {}, 0
+    def __init__(self, endpoints, group, *topics, **told):
+        self.endpoints = endpoints.split(",")
+        self.peer, self.group, self.id, self.epoch, self.seen, self.owned, self.n = Peer(self.endpoints[0]), group, os.urandom(16), 0, 0, {}, 0
         self.join = {"topics": list(topics), "client": "hand", "session_ms": 60000, **told}
 
     def __enter__(self):
@@ -144,16 +147,16 @@ class Hand:
         self.peer.socket.close()
 
     def ask(self, api, **fields):
-        """Goes to whoever answers for it."""
-        for _ in range(200):
-            reply = self.peer.ask(api, **fields)
-            if reply.get("name") in ("NOT_LEADER", "NOT_COORDINATOR") and reply.get("endpoint"):
-                self.peer.socket.close()
-                self.peer = Peer(reply["endpoint"])
-            elif reply.get("name") in ("NOT_LEADER", "NOT_COORDINATOR", "COORDINATOR_LOADING", "COORDINATOR_UNAVAILABLE", "UNKNOWN_EPOCH"):
+        """Goes to whoever answers for it; the reply."""
+        for turn in range(200):
+            self.peer.send(msgpack.packb({"api": api, **fields}))
+            reply = (self.peer.receive(3) or (None,))[0]
+            if reply and reply.get("name") in ("COORDINATOR_LOADING", "COORDINATOR_UNAVAILABLE", "UNKNOWN_EPOCH", "LEADER_CHANGED", "NOT_ENOUGH_REPLICAS", "STOPPING"):
                 time.sleep(0.05)  # allow-sleep: the pace of retries that are counted
-            else:
+            elif reply and reply.get("name") not in ("NOT_LEADER", "NOT_COORDINATOR"):
                 return reply
+            self.peer.socket.close()
+            self.peer = Peer((reply or {}).get("endpoint") or self.endpoints[turn % len(self.endpoints)])
         raise AssertionError(f"nobody answers {api}: {reply}")
 
     def beat(self, **changes):

@@ -142,11 +142,18 @@ static bool s_create_topic(struct sim_clients *self, const struct sim_topic *top
     const char *segment_ms = sim_chance(self->sim, 500000) ? "2s" : "1h";
     char min_insync[8];
     snprintf(min_insync, sizeof min_insync, "%d", topic->min_insync);
-    struct weft_config_entry config[4] = {
+    struct weft_config_entry config[7] = {
         {weft_slice_text("segment.bytes"), weft_slice_text(segment_bytes)},
         {weft_slice_text("segment.ms"), weft_slice_text(segment_ms)},
         {weft_slice_text("retention.bytes"), weft_slice_text(topic->retained ? "100000" : "-1")},
-        {weft_slice_text("min.insync"), weft_slice_text(min_insync)}};
+        {weft_slice_text("min.insync"), weft_slice_text(min_insync)},
+        {weft_slice_text("cleanup.policy"), weft_slice_text("compact")},
+        {weft_slice_text("compact.dirty.percent"), weft_slice_text("10")},
+        {weft_slice_text("delete.retention.ms"), weft_slice_text(topic->tombstones_stay ? "1d" : "300ms")}};
+    if (topic->compacted) {
+        config[0].value = weft_slice_text("65536");
+        config[1].value = weft_slice_text("1s");
+    }
     weft_id_t operation = weft_rand_id(sim_rand(self->sim));
     for (int tries = 0; tries < 50; tries++) {
         struct weft_call *call = sim_admin_begin(self, WEFT_TO_COORDINATOR, NULL, 0);
@@ -156,7 +163,7 @@ static bool s_create_topic(struct sim_clients *self, const struct sim_topic *top
         request.topic = weft_slice_text(topic->name);
         request.partitions = (uint32_t) topic->partitions;
         request.config = config;
-        request.config_count = 4;
+        request.config_count = topic->compacted ? 7 : 4;
         request.replicas = (uint32_t) topic->replicas;
         request.operation = operation;
         weft_topic_create_request_encode(&request, &call->header);
@@ -320,12 +327,15 @@ static void s_send_to(struct sim_producer *self, int topic, int partition)
     struct sim_record *record =
         sim_history_send(owner->history, self->writer, topic, partition, bytes, sim_now_us(sim), &owner->scratch);
     char key[16];
-    snprintf(key, sizeof key, "k%u", record->sequence % 7);
-    weft_slice_t key_slice = sim_chance(sim, 300000) ? WEFT_SLICE_NIL : weft_slice_text(key);
+    bool compacted = owner->topics[topic].compacted;
+    snprintf(key, sizeof key, "k%u", sim_history_key(record));
+    weft_slice_t key_slice = !compacted && sim_chance(sim, 300000) ? WEFT_SLICE_NIL : weft_slice_text(key);
+    weft_slice_t value = weft_buf_slice(&owner->scratch);
+    record->tombstone = compacted && sim_chance(sim, 100000);
+    if (record->tombstone) value = WEFT_SLICE_NIL;
     struct weft_send_extra extra = {.opaque = record};
-    weft_err_t err =
-        weft_producer_part_send(self->part, self->topics[topic], partition, key_slice, weft_buf_slice(&owner->scratch),
-                                sim_host_wall_ms(sim, self->host), &extra, NULL);
+    weft_err_t err = weft_producer_part_send(self->part, self->topics[topic], partition, key_slice, value,
+                                             sim_host_wall_ms(sim, self->host), &extra, NULL);
     if (err != WEFT_OK) sim_history_unsend(owner->history, record);
 }
 

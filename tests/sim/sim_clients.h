@@ -21,7 +21,7 @@ struct sim_topic {
     char name[16];
     int partitions, replicas, min_insync; // min_insync 0: the default
     bool retained;                        // its retention may delete
-    bool compacted;                       // all its records have keys
+    bool compacted, tombstones_stay;      // all its records have keys; and for a day
 };
 
 struct sim_producer {

@@ -19,6 +19,8 @@ struct slot {
     struct sim_record *record; // NULL: nothing known
     enum sim_promise promise;
     struct sim_record *final; // what stands there in the end
+    uint32_t final_key;       // of a compacted topic; 0: nothing stands there, else one more than the key
+    bool final_value;         // no tombstone
 };
 
 struct partition {
@@ -47,7 +49,7 @@ struct sim_history {
     char violation[1024];
     bool violated;
     struct partition partitions[SIM_TOPICS_MAX][SIM_PARTITIONS_MAX];
-    bool fickle[SIM_TOPICS_MAX];
+    bool fickle[SIM_TOPICS_MAX], compacted[SIM_TOPICS_MAX], tombstones_stay[SIM_TOPICS_MAX];
     int64_t topic_deleted_us[SIM_TOPICS_MAX]; // last asked for; -1: never
     struct sim_losses power[SIM_BROKERS_MAX + 1], data[SIM_BROKERS_MAX + 1];
     struct writer *writers;
@@ -135,6 +137,17 @@ void sim_history_fickle(sim_history_t *self, int topic)
 {
     self->fickle[topic] = true;
     self->topic_deleted_us[topic] = -1;
+}
+
+void sim_history_compacted(sim_history_t *self, int topic, bool tombstones_stay)
+{
+    self->compacted[topic] = true;
+    self->tombstones_stay[topic] = tombstones_stay;
+}
+
+uint32_t sim_history_key(const struct sim_record *record)
+{
+    return record->sequence % 7;
 }
 
 void sim_history_topic_deleted(sim_history_t *self, int topic, int64_t asked_us)
@@ -374,11 +387,82 @@ uint64_t sim_history_unanswered(const sim_history_t *self, uint32_t producer)
     return self->writers[producer].unanswered;
 }
 
+// ---- compacted topics
+
+static bool s_same_key(const struct sim_record *a, const struct sim_record *b)
+{
+    return a != NULL && sim_history_key(a) == sim_history_key(b);
+}
+
+// Was anything of its key, or a tombstone, ever sent that may stand behind it, though nobody was told where?
+static bool s_maybe_behind(const sim_history_t *self, const struct sim_record *record, int64_t offset, bool tombstone)
+{
+    for (size_t i = 0; i < self->writer_count; i++) {
+        const struct lane *lane = &self->writers[i].lanes[record->topic][record->partition];
+        for (size_t j = 0; j < lane->count; j++) {
+            const struct sim_record *other = lane->records[j];
+            if (other == record || other->fate == SIM_NOT_APPLIED || !s_same_key(other, record)) continue;
+            if (tombstone && !other->tombstone) continue;
+            if (other->offset < 0 || other->offset > offset) return true;
+        }
+    }
+    return false;
+}
+
+bool sim_history_may_be_compacted(const sim_history_t *self, int topic, int partition, int64_t from, int64_t to)
+{
+    const struct partition *at = &self->partitions[topic][partition];
+    if (!self->compacted[topic] || from > to) return false;
+    for (int64_t offset = from < 0 ? 0 : from; offset < to && (size_t) offset < at->slot_count; offset++) {
+        const struct slot *slot = &at->slots[offset];
+        if (slot->record == NULL || slot->promise < SIM_PROMISE_COMMITTED || offset < at->deleted_asked) continue;
+        if (slot->record->tombstone && !self->tombstones_stay[topic]) continue;
+        bool newer = false;
+        for (size_t next = (size_t) offset + 1; next < at->slot_count && !newer; next++) {
+            newer = s_same_key(at->slots[next].record, slot->record);
+        }
+        if (newer || s_maybe_behind(self, slot->record, offset, false)) continue;
+        if (!s_excused(self, slot->record, slot->promise)) return false;
+    }
+    return true;
+}
+
+// The newest of its key is there: it itself, or what came behind it.
+static bool s_final_newest(const sim_history_t *self, const struct partition *at, size_t offset)
+{
+    const struct sim_record *record = at->slots[offset].record;
+    uint32_t key = sim_history_key(record) + 1;
+    for (size_t next = offset + 1; next < at->slot_count; next++) {
+        if (at->slots[next].final_key == key) return true;
+    }
+    if (self->tombstones_stay[record->topic]) return false;
+    if (!record->tombstone) return s_maybe_behind(self, record, (int64_t) offset, true); // deleted, and forgotten
+    for (size_t before = 0; before < offset; before++) {
+        if (at->slots[before].final_key == key && at->slots[before].final_value)
+            return false; // what it deleted is back
+    }
+    return true;
+}
+
+static struct sim_record *s_read_tombstone(sim_history_t *self, const char *reader, int topic,
+                                           const struct weft_record_view *view, bool durable, int64_t now_us)
+{
+    const struct partition *at = &self->partitions[topic][view->partition];
+    if ((size_t) view->offset >= at->slot_count || at->slots[view->offset].record == NULL) return NULL;
+    struct sim_record *record = at->slots[view->offset].record;
+    if (!record->tombstone) return NULL; // of a record that was lost since, or not: the final reading tells
+    s_learn(self, reader, record, view->offset, durable ? SIM_PROMISE_DURABLE : SIM_PROMISE_COMMITTED, now_us);
+    return record;
+}
+
 // ---- consumers
 
 struct sim_record *sim_history_read(sim_history_t *self, const char *reader, int topic,
                                     const struct weft_record_view *view, bool durable, int64_t now_us)
 {
+    if (self->compacted[topic] && view->value.data == NULL) {
+        return s_read_tombstone(self, reader, topic, view, durable, now_us);
+    }
     struct sim_record *record = s_record_of(self, topic, view->partition, view->value);
     if (record == NULL) {
         sim_history_violate(self, "I2: %s read %zu bytes at topic %d partition %d offset %lld that nobody sent", reader,
@@ -470,7 +554,8 @@ void sim_history_final_handed(sim_history_t *self, int group, int topic, int par
     if (from < at->deleted_asked) from = at->deleted_asked;
     for (size_t offset = (size_t) from; offset < at->slot_count; offset++) {
         const struct sim_record *record = at->slots[offset].final;
-        if (record == NULL || s_was_handed(record, group)) continue;
+        if (record == NULL || record->tombstone || s_was_handed(record, group))
+            continue; // it is not always known which
         sim_history_violate(self,
                             "I4: record %u of writer %u stands at offset %zu of topic %d partition %d and was handed "
                             "to nobody in group %d",
@@ -512,11 +597,23 @@ static void s_final_order(sim_history_t *self, const struct sim_record *record)
 void sim_history_final_record(sim_history_t *self, int topic, const struct weft_record_view *view)
 {
     struct partition *at = &self->partitions[topic][view->partition];
-    if (view->offset != at->final_next) {
+    if (view->offset != at->final_next && (view->offset < at->final_next || !self->compacted[topic])) {
         sim_history_violate(self, "I2: topic %d partition %d: offset %lld follows %lld", topic, view->partition,
                             (long long) view->offset, (long long) at->final_next - 1);
     }
     at->final_next = view->offset + 1;
+    if (self->compacted[topic]) {
+        char key[16];
+        snprintf(key, sizeof key, "%.*s", (int) (view->key.size < 12 ? view->key.size : 12),
+                 (const char *) view->key.data);
+        s_slot(at, view->offset)->final_key = (uint32_t) strtoul(key + 1, NULL, 10) + 1;
+        s_slot(at, view->offset)->final_value = view->value.data != NULL;
+    }
+    if (self->compacted[topic] && view->value.data == NULL) {
+        struct slot *slot = s_slot(at, view->offset);
+        slot->final = slot->record != NULL && slot->record->tombstone ? slot->record : NULL;
+        return;
+    }
     struct sim_record *record = s_record_of(self, topic, view->partition, view->value);
     if (record == NULL) {
         sim_history_violate(self, "I2: topic %d partition %d offset %lld holds what nobody sent", topic,
@@ -545,7 +642,7 @@ void sim_history_final_record(sim_history_t *self, int topic, const struct weft_
 static void s_final_somewhere(sim_history_t *self, int topic, int partition)
 {
     const struct partition *at = &self->partitions[topic][partition];
-    if (at->retained || at->deleted_asked > 0 || self->fickle[topic]) return;
+    if (at->retained || at->deleted_asked > 0 || self->fickle[topic] || self->compacted[topic]) return;
     for (size_t i = 0; i < self->writer_count; i++) {
         const struct lane *lane = &self->writers[i].lanes[topic][partition];
         enum sim_promise promise = self->writers[i].how.promise;
@@ -564,7 +661,7 @@ static void s_final_somewhere(sim_history_t *self, int topic, int partition)
 void sim_history_final_end(sim_history_t *self, int topic, int partition, int64_t log_end)
 {
     struct partition *at = &self->partitions[topic][partition];
-    if (at->final_next != log_end) {
+    if (at->final_next != log_end && !self->compacted[topic]) {
         sim_history_violate(self, "I2: topic %d partition %d ends at %lld, its last record is at %lld", topic,
                             partition, (long long) log_end, (long long) at->final_next - 1);
     }
@@ -575,6 +672,7 @@ void sim_history_final_end(sim_history_t *self, int topic, int partition, int64_
         if (slot->record == NULL || slot->final == slot->record || s_excused(self, slot->record, slot->promise)) {
             continue;
         }
+        if (self->compacted[topic] && slot->final == NULL && s_final_newest(self, at, offset)) continue;
         char was[80], is[80];
         s_name(slot->record, was);
         s_name(slot->final, is);

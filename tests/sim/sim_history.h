@@ -32,6 +32,7 @@ struct sim_record {
     int64_t sent_us, acked_us, committed_us, offset; // committed_us: when somebody was first told; 0: never
     uint32_t final_count;                            // times it stands in the final log
     uint32_t handed;                                 // to consumer groups, as bits
+    bool tombstone;                                  // its value is nil
 };
 
 struct sim_writer { // what is known of a producer
@@ -55,6 +56,11 @@ const struct sim_history_stats *sim_history_stats(const sim_history_t *self);
 
 // Whether retention may delete from it.
 void sim_history_retained(sim_history_t *self, int topic, int partition);
+// Of a key the newest may be all that is left. A tombstone stays, or goes when its time is over.
+void sim_history_compacted(sim_history_t *self, int topic, bool tombstones_stay);
+uint32_t sim_history_key(const struct sim_record *record); // of a record of such a topic
+// May a reader of such a topic go on there: has each key something newer than what is passed?
+bool sim_history_may_be_compacted(const sim_history_t *self, int topic, int partition, int64_t from, int64_t to);
 // What was decided about a partition (brokers as bits): the leader (-1: none), who has all that is committed (in sync, or eligible), and who left
 // these lately and is still a candidate.
 void sim_history_decided(sim_history_t *self, int topic, int partition, int64_t now_us, int32_t leader,
@@ -85,9 +91,10 @@ uint64_t sim_history_unanswered(const sim_history_t *self, uint32_t producer);
 
 // ---- consumers
 
-// A record was handed out. `durable`: by a reader at level durable. NULL: nobody sent it, which is a violation.
-struct sim_record *sim_history_read(sim_history_t *self, const char *reader, int topic, const struct weft_record_view *view,
-                      bool durable, int64_t now_us);
+// A record was handed out. `durable`: by a reader at level durable. NULL: nobody sent it, which is a violation,
+// or (a tombstone) it is not known who.
+struct sim_record *sim_history_read(sim_history_t *self, const char *reader, int topic,
+                                    const struct weft_record_view *view, bool durable, int64_t now_us);
 // Somebody asked to delete below `before`; `done`: and was told that it starts there now.
 void sim_history_delete(sim_history_t *self, int topic, int partition, int64_t before, bool done);
 int64_t sim_history_deleted(const sim_history_t *self, int topic, int partition); // all below may be gone

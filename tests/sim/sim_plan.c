@@ -13,6 +13,7 @@ const struct sim_config sim_calm = {.delay_min_us = 50, .delay_max_us = 500, .sy
 #define SEVERAL_REPLICAS 1
 #define OPERATIONS 1
 #define GROUPS_PERCENT 35
+#define COMPACTED_PERCENT 15
 
 static void s_plan_network(struct sim_run *run)
 {
@@ -108,12 +109,18 @@ static void s_plan_topics(struct sim_run *run)
     sim_history_fickle(run->history, clients->topic_count++);
 }
 
-// Of a stream of randomness of their own: histories without groups are not changed by them.
+// Of a stream of randomness of their own: histories without groups and compaction are not changed by them.
 static void s_plan_groups(struct sim_run *run)
 {
     weft_rand_t rand;
     weft_rand_init(&rand, run->seed ^ UINT64_C(0x6f66667365747321));
     run->has_groups = weft_rand_below(&rand, 100) < GROUPS_PERCENT;
+    struct sim_topic *topic = &run->clients.topics[weft_rand_below(&rand, (uint64_t) run->clients.stable_count)];
+    topic->compacted = weft_rand_below(&rand, 100) < COMPACTED_PERCENT && !topic->retained && !run->rots;
+    topic->tombstones_stay = weft_rand_below(&rand, 100) < 50;
+    if (topic->compacted) {
+        sim_history_compacted(run->history, (int) (topic - run->clients.topics), topic->tombstones_stay);
+    }
     if (run->has_groups) sim_members_plan(&run->members, &run->clients, run->witness, run->seed);
 }
 

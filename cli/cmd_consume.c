@@ -383,6 +383,9 @@ static weft_err_t s_assign(struct consume *self, struct weft_position at)
     size_t count = 0;
     if (!cli_has(args, "--partition"))
         return weft_consumer_subscribe(self->consumer, args->arguments, (size_t) args->argument_count, at);
+    // As for a member: where the group stands, and only where it does not, as the option reset (s_open) says.
+    if (self->group && (at.from == WEFT_FROM_EARLIEST || at.from == WEFT_FROM_LATEST))
+        at = (struct weft_position){.from = WEFT_FROM_RESET};
     const char *number;
     for (int i = 0; i < args->argument_count; i++)
         for (int n = 0; (number = cli_get_nth(args, "--partition", n)) && count < CLI_REPEAT_MAX; n++)

@@ -2,7 +2,9 @@
 // weft group reset: sets the committed offsets of a group that has no members.
 //
 // First all new offsets are worked out, then one token is asked for, which outranks every member of the past, and they are
-// committed with it. A run that fails half-way says how many were set, and may be repeated.
+// committed with it. Where the coordinator knows of no members, ever, none is asked for: who reads for the group without
+// membership has token 0, and would be shut out by any other. A run that fails half-way says how many were set, and may be
+// repeated.
 #include "connect.h"
 
 #include <ctype.h>
@@ -40,6 +42,7 @@ struct reset {
     struct change *changes;
     size_t count, capacity;
     weft_group_offsets_t *offsets;
+    bool memberless; // the coordinator does not know the group
 };
 
 static int64_t s_committed(const struct reset *self, const char *topic, int32_t partition)
@@ -154,20 +157,29 @@ static int s_parse(struct reset *self)
 
 // ---- the change itself
 
-static int s_commit(struct reset *self)
+static weft_err_t s_set(struct reset *self, uint64_t token, size_t *done)
 {
-    uint64_t token = 0;
-    weft_err_t err = weft_admin_group_token(self->admin, self->group, &token);
-    if (err && err != WEFT_ERR_UNKNOWN_GROUP) return cli_admin_fail(self->args, self->admin, err);
     struct weft_group_offset *list = weft_calloc(self->count ? self->count : 1, sizeof *list);
     for (size_t i = 0; i < self->count; i++)
         list[i] = (struct weft_group_offset){.topic = self->changes[i].topic,
                                              .partition = self->changes[i].partition,
                                              .offset = self->changes[i].to,
                                              .leader_epoch = self->changes[i].epoch};
-    size_t done = 0;
-    err = weft_admin_commit_group_offsets(self->admin, self->group, token, list, self->count, &done);
+    weft_err_t err = weft_admin_commit_group_offsets(self->admin, self->group, token, list, self->count, done);
     free(list);
+    return err;
+}
+
+static int s_commit(struct reset *self)
+{
+    size_t done = 0;
+    weft_err_t err = self->memberless ? s_set(self, 0, &done) : WEFT_ERR_FENCED;
+    if (err == WEFT_ERR_FENCED) { // it has members, or had some that were forgotten since
+        uint64_t token = 0;
+        done = 0;
+        err = weft_admin_group_token(self->admin, self->group, &token);
+        if (!err) err = s_set(self, token, &done);
+    }
     if (!err) return CLI_DONE;
     if (done) cli_fail(self->args, "%zu of %zu offsets were set", done, self->count);
     return cli_admin_fail(self->args, self->admin, err);
@@ -238,6 +250,7 @@ static int s_check_empty(struct reset *self)
 {
     weft_group_info_t *info = NULL;
     weft_err_t err = weft_admin_describe_group(self->admin, self->group, &info);
+    self->memberless = err == WEFT_ERR_UNKNOWN_GROUP || (!err && strcmp(info->state, "none") == 0);
     if (err) return err == WEFT_ERR_UNKNOWN_GROUP ? CLI_DONE : cli_admin_fail(self->args, self->admin, err);
     int status = info->member_count ? s_refuse(self, info) : CLI_DONE;
     weft_group_info_destroy(&info);

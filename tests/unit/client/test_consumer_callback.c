@@ -45,7 +45,7 @@ static void test_consumer_callback__all_may_be_lost_while_it_works(void **state)
     s_give(&self, NULL, 0, 0);
     (void) s_poll(&self);
     assert_int_equal(callback.revoked, 1);
-    assert_int_equal(callback.lost, 0); // it was told so already
+    assert_int_equal(callback.lost, 0);        // it was told so already
     assert_int_equal(self.orders.revision, 0); // of a membership that is no more nothing is carried out
     struct weft_partition_position position;
     assert_false(weft_consumer_part_position(self.part, 0, &position));

@@ -11,8 +11,8 @@
 #include "groups.h"
 
 #include "../lib/base/assert.h"
-#include "../lib/base/mutate.h"
 #include "../lib/base/glob.h"
+#include "../lib/base/mutate.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -79,7 +79,7 @@ void sim_churn_settle(struct sim_churn *self)
     self->quiet = true;
     if (self->busy && sim_run_until_true(sim, sim_now_us(sim) + 10 * SECOND, s_call_ended, self)) s_done(self);
     sim_run_until(sim, sim_now_us(sim) + 5 * SECOND); // what got no answer is carried out by now, or never
-    for (int tries = 0; tries < 20; tries++) {
+    for (int tries = 0; tries < 20 && sim_history_violation(self->clients->history) == NULL; tries++) {
         self->creates = true;
         s_submit(self, 5 * SECOND);
         (void) sim_run_until_true(sim, sim_now_us(sim) + 10 * SECOND, s_call_ended, self);

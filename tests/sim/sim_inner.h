@@ -92,6 +92,8 @@ struct sim_host {
     struct sim_slot **slots; // of this life
     size_t slot_count;
     uint32_t next_port;
+    bool metered;
+    int64_t cpu_ns;
     sim_t *sim;
     sim_host_t index;
 };

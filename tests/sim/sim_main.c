@@ -3,6 +3,7 @@
  * weft_sim: plays seeds. Workers are processes, so that an assertion, a sanitizer's report or an endless loop in one history costs that seed
  * and no other: the parent knows which seed a worker was at, counts it as failed and starts another worker behind it.
  */
+#include "sim_large.h"
 #include "sim_run.h"
 
 #include "sim_history.h"
@@ -28,6 +29,7 @@
 struct options {
     uint64_t from, count;
     bool single, trace, messages, verbose;
+    bool large;         // the large group, instead of seeds
     bool hunt, often;   // for planted bugs; only for those that show often
     bool until_failure; // stop at the first seed that fails
     bool quiet;
@@ -290,7 +292,7 @@ static int s_single(const struct options *options)
 static int s_usage(void)
 {
     fprintf(stderr, "usage: weft_sim [--seeds N] [--from S] [--seed N] [--trace | --messages] [--minutes M] [--jobs J] "
-                    "[--list FILE] [--verbose]\n");
+                    "[--list FILE] [--verbose] [--groups-large]\n");
     return 2;
 }
 
@@ -304,6 +306,8 @@ static bool s_parse(int argc, char **argv, struct options *options)
             options->messages = true;
         else if (strcmp(argv[i], "--verbose") == 0)
             options->verbose = true;
+        else if (strcmp(argv[i], "--groups-large") == 0)
+            options->large = true;
         else if (strcmp(argv[i], "--hunt") == 0)
             options->hunt = true;
         else if (strcmp(argv[i], "--hunt-often") == 0)
@@ -340,6 +344,7 @@ int main(int argc, char **argv)
 #else
     if (options.hunt) return s_usage(); // weft_sim_mutants does
 #endif
+    if (options.large) return sim_large_run(options.trace) ? 0 : 1;
     if (options.single) return s_single(&options);
     if (options.seeds_file != NULL) s_load_list(options.seeds_file);
     struct totals totals = {.seeds = 0};

@@ -294,10 +294,15 @@ static void s_wait(struct sim_operations *self)
     s_ended(self);
 }
 
+static bool s_failed(const struct sim_operations *self)
+{
+    return sim_history_violation(self->clients->history) != NULL;
+}
+
 // Asks until it holds; whatever else is decided meanwhile.
 static void s_insist(struct sim_operations *self, bool (*ask)(struct sim_operations *self))
 {
-    for (int tries = 0; tries < 60; tries++) { // a broker whose disk hung is taken for sick ten seconds longer
+    for (int tries = 0; tries < 60 && !s_failed(self); tries++) { // a broker whose disk hung is taken for sick ten seconds longer
         uint32_t done = self->done;
         if (!ask(self)) return;
         s_submit(self, 5 * SECOND);
@@ -305,6 +310,7 @@ static void s_insist(struct sim_operations *self, bool (*ask)(struct sim_operati
         if (self->done > done) return;
         sim_run_until(s_sim(self), sim_now_us(s_sim(self)) + 300000);
     }
+    if (s_failed(self)) return;
     sim_history_violate(self->clients->history, "O9: an operation is refused after the faults: %s",
                         weft_admin_part_error_text(self->admin));
 }
@@ -336,7 +342,7 @@ void sim_operations_settle(struct sim_operations *self)
     s_wait(self);
     s_insist(self, s_no_throttle);
     for (size_t i = 0; i < self->clients->nodes->settings.brokers; i++) s_insist(self, s_no_drain);
-    for (int tries = 0; self->leaving != 0 && !self->removed && tries < 100; tries++) {
+    for (int tries = 0; self->leaving != 0 && !self->removed && tries < 100 && !s_failed(self); tries++) {
         s_insist(self, s_go_on_leaving);
         sim_run_until(s_sim(self), sim_now_us(s_sim(self)) + 300000);
     }

@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define INPUTS_A_TURN 256
 #define WALL_START_MS INT64_C(1700000000000)
@@ -262,6 +263,24 @@ static void s_stop_if_asked(struct sim_slot *slot)
     slot->stopping = true;
 }
 
+static int64_t s_cpu_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return (int64_t) now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+void sim_host_meter(sim_t *self, sim_host_t host)
+{
+    self->hosts[host].metered = true;
+    self->hosts[host].cpu_ns = 0;
+}
+
+int64_t sim_host_cpu_us(const sim_t *self, sim_host_t host)
+{
+    return self->hosts[host].cpu_ns / 1000;
+}
+
 static void s_turn(struct sim_slot *slot)
 {
     sim_t *self = slot->sim;
@@ -277,12 +296,15 @@ static void s_turn(struct sim_slot *slot)
         weft_port_t port = {.ops = &sim_port_ops, .world = slot};
         part->ops->start(part, &port);
     }
+    struct sim_host *host = &self->hosts[slot->host];
+    int64_t begun_ns = host->metered ? s_cpu_ns() : 0;
     s_stop_if_asked(slot);
     for (int i = 0; i < INPUTS_A_TURN && slot->inputs.count + slot->inputs_too.count > 0; i++) {
         struct sim_input input = s_queue_take(slot->inputs_too.count > 0 ? &slot->inputs_too : &slot->inputs);
         s_give(slot, &input);
     }
     int64_t again_us = part->ops->turn(part, self->now_us);
+    if (host->metered) host->cpu_ns += s_cpu_ns() - begun_ns;
     sim_net_flush(slot);
     slot->in_turn = false;
     self->running = NULL;

@@ -50,7 +50,7 @@ bool sim_chance(sim_t *self, uint32_t per_million);
 int64_t sim_now_us(const sim_t *self);
 uint64_t sim_digest(const sim_t *self);
 const struct sim_stats *sim_stats(const sim_t *self);
-const char *sim_running(const sim_t *self); // the part whose turn it is, for people
+const char *sim_running(const sim_t *self);     // the part whose turn it is, for people
 sim_host_t sim_running_host(const sim_t *self); // -1: none
 
 // Lines with virtual time and host to stderr, also of weft_trace. Off by default.
@@ -70,6 +70,9 @@ bool sim_host_up(const sim_t *self, sim_host_t host); // has parts
 void sim_host_pause(sim_t *self, sim_host_t host, int64_t duration_us);
 void sim_host_clock_jump(sim_t *self, sim_host_t host, int64_t ms);
 void sim_host_slow_disk(sim_t *self, sim_host_t host, uint32_t factor); // its syncs take so many times longer
+// Measures what its turns cost in real time of a processor from now on; the other: what they cost so far. No part of a history.
+void sim_host_meter(sim_t *self, sim_host_t host);
+int64_t sim_host_cpu_us(const sim_t *self, sim_host_t host);
 int64_t sim_host_wall_ms(const sim_t *self, sim_host_t host);
 
 // ---- parts

@@ -85,6 +85,8 @@ static void s_later(weft_member_part_t *self, int64_t least_us)
 {
     if (self->tries < TRIES_MAX) self->tries++;
     int64_t wait_us = weft_requests_backoff_us(&self->requests, self->tries);
+    // A member has a session to lose: a new coordinator waits one for it, and is looked for several times meanwhile.
+    if (self->epoch && wait_us > self->lease_us / 8) wait_us = self->lease_us / 8;
     self->retry_us = weft_port_now_us(&self->port) + (wait_us > least_us ? wait_us : least_us);
 }
 

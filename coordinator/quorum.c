@@ -17,6 +17,8 @@
 enum {
     S_QUEUE_BYTES_MAX = 64 * 1024 * 1024,
     S_QUEUE_COUNT_MAX = 65536,
+    S_PIECE_BYTES =
+        512 * 1024, // two are under way at most: at 10 Mbit/s they hold a heartbeat up for less than a second
     S_STALL_US = 3 * 1000 * 1000,
     S_LATE_US = 500 * 1000 // a turn that late was this process's own pause
 };
@@ -188,6 +190,7 @@ static int64_t s_turn(weft_quorum_t *base, int64_t now_us)
     if (self->failed) return WEFT_TIME_NEVER;
     weft_quorum_sync(self);
     weft_quorum_snapshot_turn(self);
+    weft_quorum_pieces_turn(self);
     weft_quorum_settle(self);
     if (self->failed) return WEFT_TIME_NEVER;
     return self->raft ? s_next(self) : self->raft_again_us;
@@ -222,6 +225,7 @@ static void s_link(weft_quorum_t *base, weft_link_t link, bool up)
         struct weft_quorum_peer *peer = &self->peers[i];
         if (peer->link != link) continue;
         peer->up = up;
+        weft_quorum_pieces_lost(peer);
         peer->asked_us = weft_port_now_us(&self->port);
         if (up && !self->failed && (self->raft || self->growing)) weft_quorum_hello(self, peer, true);
     }
@@ -402,6 +406,8 @@ static void s_destroy(weft_quorum_t **self_p)
     raft_configuration_close(&self->install_configuration);
     raft_configuration_close(&self->snapshot_configuration);
     weft_frame_drop(&self->install_state);
+    weft_quorum_pieces_forget(self);
+    for (size_t i = 0; i < self->peer_count; i++) weft_quorum_pieces_drop(&self->peers[i]);
     weft_codec_fini(&self->codec);
     free(self->name);
     free(self);
@@ -460,6 +466,8 @@ static struct weft_quorum_self *s_new(const struct weft_quorum_options *options,
     raft_configuration_init(&self->snapshot_configuration);
     self->configuration_told = UINT64_MAX;
     self->install_state = WEFT_FRAME_EMPTY;
+    self->piece_bytes = options->piece_bytes ? options->piece_bytes : S_PIECE_BYTES;
+    weft_buf_init(&self->in.bytes);
     weft_codec_init(&self->codec);
     return self;
 }

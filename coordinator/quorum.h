@@ -102,6 +102,7 @@ struct weft_quorum_options {
     const struct weft_quorum_voter *coordinators;
     size_t coordinator_count;
     uint32_t election_ms, heartbeat_ms;
+    size_t piece_bytes; // of a snapshot that is sent; 0: 512 KiB
 };
 
 // Under this name the log stands in the checkpoint of its data directory (partition 0).

@@ -30,6 +30,8 @@ enum {
     S_SNAPSHOT,
     S_TIME_OUT_NOW,
     S_WHO_ARE_YOU,
+    S_PIECE,
+    S_TAKEN,
     S_VOTE_DISRUPT = 1,
     S_VOTE_PRE = 2,
     S_VOTED_GRANTED = 1,
@@ -68,12 +70,14 @@ static void s_peer_is(struct weft_quorum_self *self, struct weft_quorum_peer *pe
         peer->heard_us = 0;
         peer->term = peer->acked = 0;
         peer->empty = false;
+        weft_quorum_pieces_drop(peer);
         peer->level = 0;
     }
     if (peer->listed || !as->endpoint[0] || strcmp(peer->endpoint, as->endpoint) == 0) return;
     if (peer->link) self->port.ops->link_close(self->port.world, peer->link);
     peer->link = 0;
     peer->up = false;
+    weft_quorum_pieces_lost(peer);
     strcpy(peer->endpoint, as->endpoint);
 }
 
@@ -101,6 +105,7 @@ static void s_drop_strangers(struct weft_quorum_self *self)
             continue;
         }
         if (peer->link) self->port.ops->link_close(self->port.world, peer->link);
+        weft_quorum_pieces_drop(peer);
         *peer = self->peers[--self->peer_count];
     }
 }
@@ -149,9 +154,10 @@ bool weft_quorum_server_reachable(const struct weft_quorum_self *self, uint64_t 
 
 // ---- out
 
-void weft_quorum_send(struct weft_quorum_self *self, struct weft_quorum_peer *peer, struct weft_quorum_request *request,
+bool weft_quorum_send(struct weft_quorum_self *self, struct weft_quorum_peer *peer, struct weft_quorum_request *request,
                       weft_frame_t *data)
 {
+    bool sent = false;
     if (!peer->up) goto done;
     const struct weft_port_ops *ops = self->port.ops;
     if (data && ops->link_outstanding_bytes &&
@@ -166,10 +172,11 @@ void weft_quorum_send(struct weft_quorum_self *self, struct weft_quorum_peer *pe
     weft_buf_t header;
     weft_buf_init(&header);
     weft_quorum_request_encode(request, &header);
-    (void) !self->port.ops->send(self->port.world, peer->link, weft_buf_slice(&header), data);
+    sent = self->port.ops->send(self->port.world, peer->link, weft_buf_slice(&header), data) == WEFT_OK;
     weft_buf_fini(&header);
 done:
     if (data) weft_frame_drop(data);
+    return sent;
 }
 
 // In messages of a bounded size, each right for itself.
@@ -390,6 +397,16 @@ static void s_take_snapshot(struct weft_quorum_self *self, const struct weft_quo
     if (!self->install_pending) weft_frame_drop(&self->install_state);
 }
 
+static void s_take_piece(struct weft_quorum_self *self, const struct weft_quorum_request *from,
+                         struct raft_message *message, weft_frame_t *data)
+{
+    weft_frame_t whole = WEFT_FRAME_EMPTY;
+    if (self->raft->snapshot.installing || self->install_pending) return;
+    if (!weft_quorum_piece_taken(self, from, weft_frame_slice(data), &whole)) return;
+    s_take_snapshot(self, from, message, &whole);
+    weft_frame_drop(&whole);
+}
+
 static void s_take_vote(struct weft_quorum_self *self, const struct weft_quorum_request *from,
                         struct raft_message *message)
 {
@@ -454,7 +471,7 @@ static void s_remember(struct weft_quorum_self *self, struct weft_quorum_peer *p
 static bool s_may_follow_it(const struct weft_quorum_self *self, const struct weft_quorum_request *from)
 {
     if (weft_quorum_leads(self) || from->term < raft_current_term(self->raft)) return false;
-    bool leads = from->kind == S_APPEND || from->kind == S_SNAPSHOT;
+    bool leads = from->kind == S_APPEND || from->kind == S_SNAPSHOT || from->kind == S_PIECE;
     return leads || (from->kind == S_VOTE && !weft_quorum_has_leader(self));
 }
 
@@ -492,6 +509,10 @@ static void s_take(struct weft_quorum_self *self, const struct weft_quorum_reque
     case S_APPEND: s_take_append(self, from, &message, weft_frame_slice(data)); break;
     case S_VOTE: s_take_vote(self, from, &message); break;
     case S_SNAPSHOT: s_take_snapshot(self, from, &message, data); break;
+    case S_PIECE: s_take_piece(self, from, &message, data); break;
+    case S_TAKEN:
+        if ((peer = weft_quorum_peer_of_server(self, from->from))) weft_quorum_pieces_taken(self, peer, from);
+        break;
     case S_APPENDED:
     case S_VOTED:
     case S_TIME_OUT_NOW: s_take_result(self, from, &message); break;

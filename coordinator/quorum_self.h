@@ -9,7 +9,8 @@
  *     quorum_form.c      how voters get to know each other and the first configuration
  *     quorum_grow.c      from one voter to several
  *     quorum_peers.c     links, messages to and from other voters
- *     quorum_snapshot.c  snapshots taken, sent, installed
+ *     quorum_snapshot.c  snapshots taken and installed
+ *     quorum_pieces.c    snapshots on their way to other voters
  *     quorum_members.c   voters that come and go, leadership that is handed over
  *     quorum_log.h, quorum_vote.h, quorum_wire.h, quorum_queue.h   their storage and bytes
  *
@@ -33,6 +34,25 @@
 #define WEFT_QUORUM_PEERS_MAX 16
 #define WEFT_QUORUM_INFLIGHT_MAX 1024 // entries to one voter that it has not acknowledged
 
+/** A snapshot that goes to a peer in pieces. */
+struct weft_quorum_out {
+    struct weft_quorum_whole *whole; // NULL: none
+    uint64_t term;                   // ours when libraft wanted it sent
+    uint8_t version;                 // of libraft's message
+    bool offered;                    // to one that has nothing (quorum_grow.c): office or not
+    size_t acked, next;              // the peer has all before the one; all before the other was sent
+    size_t asked;                    // `acked` when libraft wanted it last
+    int64_t moved_us;
+};
+
+/** A snapshot that comes in pieces. */
+struct weft_quorum_in {
+    uint64_t server, term, index, index_term; // whose and which
+    size_t total;                             // 0: none
+    weft_buf_t bytes;                         // its beginning
+    int64_t moved_us;
+};
+
 /** Another coordinator. */
 struct weft_quorum_peer {
     int32_t id;
@@ -50,6 +70,7 @@ struct weft_quorum_peer {
     uint64_t term;  // highest that a message of `server` carried
     uint64_t acked; // highest committed entry that it acknowledged to us
     uint32_t level; // feature level that it told last; 0: not heard yet
+    struct weft_quorum_out out;
 };
 
 enum weft_snapshot_step { WEFT_SNAPSHOT_IDLE, WEFT_SNAPSHOT_WRITING, WEFT_SNAPSHOT_RENAMED };
@@ -138,6 +159,8 @@ struct weft_quorum_self {
     struct weft_snapshot_head install;
     struct raft_configuration install_configuration;
     weft_frame_t install_state; // also `incoming` while a message is being stepped
+    size_t piece_bytes;
+    struct weft_quorum_in in;
 
     struct {
         enum weft_change_step step;
@@ -220,7 +243,8 @@ void weft_quorum_peers_follow(struct weft_quorum_self *self);
 bool weft_quorum_reachable(const struct weft_quorum_self *self, const struct weft_quorum_peer *peer);
 bool weft_quorum_server_reachable(const struct weft_quorum_self *self, uint64_t server); // true for ourselves
 void weft_quorum_send_raft(struct weft_quorum_self *self, struct raft_message *message);
-void weft_quorum_send(struct weft_quorum_self *self, struct weft_quorum_peer *peer, struct weft_quorum_request *request,
+// Consumes the data. False: not now, nothing has left.
+bool weft_quorum_send(struct weft_quorum_self *self, struct weft_quorum_peer *peer, struct weft_quorum_request *request,
                       weft_frame_t *data);
 void weft_quorum_message_taken(struct weft_quorum_self *self, struct weft_message *message);
 
@@ -235,11 +259,29 @@ void weft_quorum_snapshot_turn(struct weft_quorum_self *self);
 void weft_quorum_snapshot_synced(struct weft_quorum_self *self, weft_err_t result);
 // libraft wants one installed; its state is in install_state. The configuration is taken over.
 void weft_quorum_snapshot_install(struct weft_quorum_self *self, const struct raft_snapshot_metadata *metadata);
-void weft_quorum_snapshot_send(struct weft_quorum_self *self, struct weft_quorum_peer *peer,
-                               const struct raft_install_snapshot *message);
+// The file as it is: the voters and the state are in `bytes`. NOT_FOUND: there is none.
+weft_err_t weft_quorum_snapshot_read(const struct weft_quorum_self *self, weft_buf_t *bytes,
+                                     struct weft_snapshot_head *head, weft_slice_t *voters, weft_slice_t *state,
+                                     struct weft_error *error);
 struct weft_sync_request *weft_quorum_request_new(const struct weft_disk *disk, void *owner);
 void weft_quorum_request_post(struct weft_quorum_self *self, struct weft_sync_request *request);
 void weft_quorum_request_free(void *request);
+
+// ---- quorum_pieces.c
+
+// libraft wants it sent, maybe again: begins, or goes on with what is under way.
+void weft_quorum_snapshot_send(struct weft_quorum_self *self, struct weft_quorum_peer *peer,
+                               const struct raft_install_snapshot *message);
+// A piece came: true once it was the last one, with the whole state.
+bool weft_quorum_piece_taken(struct weft_quorum_self *self, const struct weft_quorum_request *from, weft_slice_t data,
+                             weft_frame_t *whole);
+// The peer says what it has.
+void weft_quorum_pieces_taken(struct weft_quorum_self *self, struct weft_quorum_peer *peer,
+                              const struct weft_quorum_request *from);
+void weft_quorum_pieces_turn(struct weft_quorum_self *self);
+void weft_quorum_pieces_lost(struct weft_quorum_peer *peer);   // the connection was
+void weft_quorum_pieces_drop(struct weft_quorum_peer *peer);   // of one that goes
+void weft_quorum_pieces_forget(struct weft_quorum_self *self); // what came
 
 // ---- quorum_members.c
 

@@ -17,8 +17,6 @@
 #include "../lib/base/mutate.h"
 #include "../lib/base/trace.h"
 
-#include <weft_gen/limits.h>
-
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -91,8 +89,9 @@ static weft_slice_t s_decode(weft_slice_t bytes, struct weft_snapshot_head *head
     return weft_slice(data + S_HEAD_BYTES + size, bytes.size - S_HEAD_BYTES - size);
 }
 
-static weft_err_t s_read(const struct weft_quorum_self *self, weft_buf_t *bytes, struct weft_snapshot_head *head,
-                         weft_slice_t *voters, weft_slice_t *state, struct weft_error *error)
+weft_err_t weft_quorum_snapshot_read(const struct weft_quorum_self *self, weft_buf_t *bytes,
+                                     struct weft_snapshot_head *head, weft_slice_t *voters, weft_slice_t *state,
+                                     struct weft_error *error)
 {
     char path[WEFT_QUORUM_PATH_BYTES_MAX + 32];
     weft_quorum_path(self, "snapshot", path);
@@ -117,7 +116,7 @@ weft_err_t weft_quorum_snapshot_load(struct weft_quorum_self *self, bool log_who
     weft_buf_init(&bytes);
     struct weft_snapshot_head head;
     weft_slice_t voters, state;
-    weft_err_t err = s_read(self, &bytes, &head, &voters, &state, error);
+    weft_err_t err = weft_quorum_snapshot_read(self, &bytes, &head, &voters, &state, error);
     if (err == WEFT_ERR_DAMAGED && log_whole) {
         weft_trace(WEFT_TRACE_WARN, self->name, "%s; the log still holds everything and is applied from its beginning",
                    error->text);
@@ -431,37 +430,4 @@ void weft_quorum_snapshot_synced(struct weft_quorum_self *self, weft_err_t resul
         s_installed(self);
     else
         s_taken(self);
-}
-
-// ---- sending
-
-void weft_quorum_snapshot_send(struct weft_quorum_self *self, struct weft_quorum_peer *peer,
-                               const struct raft_install_snapshot *message)
-{
-    weft_buf_t bytes;
-    weft_buf_init(&bytes);
-    struct weft_snapshot_head head = {.index = 0};
-    struct weft_error error;
-    weft_slice_t voters, state;
-    weft_err_t err = s_read(self, &bytes, &head, &voters, &state, &error);
-    if (err && err != WEFT_ERR_NOT_FOUND) {
-        weft_quorum_give_up(self, err, error.text);
-    } else if (!err && head.index >= message->last_index && state.size <= WEFT_FRAME_BYTES_MAX) {
-        struct weft_quorum_request request;
-        weft_frame_t frame = WEFT_FRAME_EMPTY;
-        weft_quorum_request_init(&request);
-        request.kind = 5;
-        request.term = message->term;
-        request.index = head.index;
-        request.index_term = head.term;
-        request.configuration = voters;
-        request.configuration_index = head.configuration_index;
-        request.version = message->version;
-        weft_frame_init_copy(&frame, state);
-        weft_quorum_send(self, peer, &request, &frame);
-    } else {
-        weft_trace(WEFT_TRACE_WARN, self->name, "the snapshot of %zu bytes can't be sent to coordinator %d", bytes.size,
-                   peer->id);
-    }
-    weft_buf_fini(&bytes);
 }

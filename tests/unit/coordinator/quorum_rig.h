@@ -70,6 +70,7 @@ struct rig_node {
     size_t lost, barriers_done, changes_done, changes_lost;
     weft_err_t lost_code;
     int64_t stall_us;
+    size_t restored; // snapshots, in this life and before
 };
 
 struct rig {
@@ -81,9 +82,11 @@ struct rig {
     struct rig_node nodes[RIG_NODES_MAX];
     int node_count;
     uint64_t snapshot_commands;
-    int64_t delay_us;              // of a message, at most
-    uint64_t truth[RIG_INDEX_MAX]; // command at an index; 0: none known
-    uint64_t after[RIG_INDEX_MAX]; // hash after it
+    size_t piece_bytes, state_words; // of snapshots
+    size_t pieces;                   // that were sent
+    int64_t delay_us;                // of a message, at most
+    uint64_t truth[RIG_INDEX_MAX];   // command at an index; 0: none known
+    uint64_t after[RIG_INDEX_MAX];   // hash after it
     uint64_t truth_last;
     int leader_of[RIG_TERMS_MAX]; // + 1
     uint64_t value, acked_last, acked_count;
@@ -203,6 +206,17 @@ static inline void s_rig_garble(struct rig *rig, struct rig_event *event)
     }
 }
 
+static inline bool s_rig_is_piece(weft_slice_t header)
+{
+    weft_codec_t codec;
+    struct weft_quorum_request request;
+    struct weft_error error;
+    weft_codec_init(&codec);
+    bool piece = weft_quorum_request_decode(&codec, header, &request, &error) == WEFT_OK && request.kind == 8;
+    weft_codec_fini(&codec);
+    return piece;
+}
+
 static inline weft_err_t s_port_send(void *world, weft_link_t link, weft_slice_t header, weft_frame_t *data)
 {
     struct rig_node *node = world;
@@ -215,6 +229,7 @@ static inline weft_err_t s_port_send(void *world, weft_link_t link, weft_slice_t
     weft_buf_init(&event.data);
     weft_buf_append(&event.header, header.data, header.size);
     if (data) {
+        rig->pieces += s_rig_is_piece(header);
         weft_buf_append(&event.data, data->data, data->size);
         weft_frame_drop(data);
     }
@@ -283,7 +298,8 @@ static inline weft_err_t s_rig_open(struct rig_node *node)
                                                 .coordinators = list,
                                                 .coordinator_count = (size_t) node->list_count,
                                                 .election_ms = RIG_ELECTION_MS,
-                                                .heartbeat_ms = RIG_HEARTBEAT_MS};
+                                                .heartbeat_ms = RIG_HEARTBEAT_MS,
+                                                .piece_bytes = node->rig->piece_bytes};
     weft_quorum_t *quorum = NULL;
     err = weft_quorum_open(&options, &s_rig_events, node, &quorum, &node->error);
     if (err) {
@@ -378,6 +394,8 @@ static inline struct rig *s_rig_new(uint64_t seed, int voters, int spare)
     weft_rand_init(&rig->rand, seed);
     rig->now_us = 1000 * MS;
     rig->snapshot_commands = 20;
+    rig->piece_bytes = seed % 8 ? 50 + seed * 37 % 350 : 0;
+    rig->state_words = 120;
     rig->delay_us = 2 * MS;
     rig->value = 1 << 20;
     rig->token = 1;

@@ -84,7 +84,13 @@ static inline void s_rig_snapshot(void *context, weft_buf_t *out)
     const struct rig_node *node = context;
     uint64_t state[3] = {node->last, node->count, node->hash};
     weft_buf_append(out, state, sizeof state);
-    for (int i = 0; i < 40; i++) weft_buf_append(out, state, sizeof state); // some sectors
+    size_t words = node->rig->state_words; // some sectors, each word in its place
+    weft_buf_reserve(out, words * sizeof state[0]);
+    for (size_t i = 0; i < words; i++) {
+        uint64_t word = s_mix(node->hash, i, node->last);
+        memcpy(out->data + out->size, &word, sizeof word);
+        out->size += sizeof word;
+    }
 }
 
 static inline weft_err_t s_rig_restore(void *context, uint64_t index, weft_slice_t snapshot)
@@ -92,8 +98,15 @@ static inline weft_err_t s_rig_restore(void *context, uint64_t index, weft_slice
     struct rig_node *node = context;
     uint64_t state[3];
     if (node->rig->garble) return weft_rand_chance(&node->rig->rand, 500000) ? WEFT_ERR_BAD_FRAME : WEFT_OK;
-    assert_true(snapshot.size == 41 * sizeof state);
+    size_t words = node->rig->state_words;
+    assert_int_equal(snapshot.size, sizeof state + words * sizeof state[0]);
     memcpy(state, snapshot.data, sizeof state);
+    for (size_t i = 0; i < words; i++) {
+        uint64_t word, right = s_mix(state[2], i, state[0]);
+        memcpy(&word, (const uint8_t *) snapshot.data + sizeof state + i * sizeof word, sizeof word);
+        if (word != right) assert_int_equal(word, right);
+    }
+    node->restored++;
     assert_true(state[0] <= index && state[0] >= node->last);
     assert_int_equal(node->rig->after[state[0]], state[2]);
     node->last = state[0];

@@ -112,7 +112,7 @@ static void s_calm(struct rig *rig)
     s_revive(rig);
 }
 
-static size_t s_changes, s_acked; // of the seeds of a test
+static size_t s_changes, s_acked, s_pieces; // of the seeds of a test
 
 static void s_play(uint64_t seed, int voters, int spare)
 {
@@ -136,6 +136,7 @@ static void s_play(uint64_t seed, int voters, int spare)
     s_rig_assert_well(rig, 30000 * MS);
     for (int i = 0; i < rig->node_count; i++) s_changes += rig->nodes[i].changes_done;
     s_acked += rig->acked_count;
+    s_pieces += rig->pieces;
     s_rig_destroy(&rig);
 }
 
@@ -149,14 +150,17 @@ static void s_play_many(uint64_t few, uint64_t base, int voters, int spare)
 {
     const char *one = getenv("WEFT_SEED");
     uint64_t from = one ? strtoull(one, NULL, 10) : 0, count = one ? 1 : s_seeds(few);
-    s_changes = s_acked = 0;
+    s_changes = s_acked = s_pieces = 0;
     for (uint64_t i = from; i < from + count; i++) {
         if (getenv("RIG_SEEDS")) fprintf(stderr, "seed %llu\n", (unsigned long long) i);
         s_play(base + i, voters, spare);
     }
-    if (getenv("RIG_SEEDS")) fprintf(stderr, "%zu acknowledged, %zu changes of voters\n", s_acked, s_changes);
+    if (getenv("RIG_SEEDS"))
+        fprintf(stderr, "%zu acknowledged, %zu changes of voters, %zu pieces of snapshots\n", s_acked, s_changes,
+                s_pieces);
     assert_true(s_acked >= count * 50);
     assert_true(!spare || s_changes >= count / 4);
+    assert_true(voters == 1 || count < 10 || s_pieces >= count);
 }
 
 static void test_quorum_sim__three_voters_agree_whatever_happens(void **state)

@@ -26,6 +26,7 @@ class Member:
         self.said = []  # lines on stderr
         self.owned = set()  # (topic, partition)
         self.at = {}  # where each was taken up last
+        self.given = set()  # (topic, partition, offset): all places where it took up one
         self.moves = 0  # what was given and taken, counted
         words = [WEFT, "consume", *topics, "--group", group, "--show-rebalance", "--from", origin, "--format", "%t %p %o %v\\n",
                  "--set", f"session.ms={session}s", *map(str, options)]
@@ -49,6 +50,7 @@ class Member:
                 (self.owned.add if found[1] == "assigned" else self.owned.discard)(part)
                 if found[1] == "assigned":
                     self.at[part] = int(found[4])
+                    self.given.add((*part, int(found[4])))
             self.said.append(line.rstrip("\n"))
 
     def kill(self):
@@ -121,6 +123,16 @@ def read_all(expected, *several):
     except AssertionError:
         missing = expected - {value for member in several for value in member.values()}
         raise AssertionError(f"{len(missing)} of {len(expected)} were not read, as {sorted(missing)[:5]}; they said {[member.said for member in several]}") from None
+
+
+def jumps(member):
+    """Records that neither follow the one before nor stand where the group said it committed: empty, if all is well."""
+    found, last = [], {}
+    for topic, partition, offset, _ in list(member.records):
+        if last.get((topic, partition)) != offset - 1 and (topic, partition, offset) not in member.given:
+            found.append((topic, partition, offset))
+        last[topic, partition] = offset
+    return found
 
 
 def lines(first, last):

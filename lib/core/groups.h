@@ -49,6 +49,7 @@
 #define WEFT_GROUPS_PLACES_MAX 4000000    // partitions held or targeted, in all groups together
 #define WEFT_GROUPS_BYTES_MAX (64u << 20) // of names, subscriptions and what members say of themselves
 #define WEFT_GROUP_GLOBS_MAX 256          // different ones in a group
+#define WEFT_GROUP_GLOB_BYTES_MAX 4096    // of them together: each is matched against every topic of the cluster
 #define WEFT_GROUP_TOPICS_MAX 256         // of a subscription
 #define WEFT_GROUP_MEMBERS_MAX 100000     // of a group, whatever the setting group.members says
 #define WEFT_GROUP_MEMBERS_DEFAULT 10000  // unless that says otherwise

@@ -52,7 +52,7 @@ struct weft_group_index {
     weft_map_t *ids, *instances; // to members
     weft_map_t *subscriptions;   // text to struct weft_group_subscription
     weft_map_t *patterns;        // text to struct weft_group_pattern
-    size_t glob_count;
+    size_t glob_count, glob_bytes;
     weft_map_t *places; // topic id and partition to struct weft_group_place
 };
 

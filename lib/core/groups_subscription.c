@@ -99,16 +99,19 @@ weft_err_t weft_group_subscription_check(const struct weft_group *group, const w
     if (count > WEFT_GROUP_TOPICS_MAX)
         return weft_error_set(error, WEFT_ERR_INVALID_REQUEST, "a subscription has at most %d names, not %zu",
                               WEFT_GROUP_TOPICS_MAX, count);
-    size_t globs = 0;
+    size_t globs = group ? group->index->glob_count : 0, bytes = group ? group->index->glob_bytes : 0;
     for (size_t i = 0; i < count; i++) {
         weft_err_t err = weft_group_pattern_check(topics[i], error);
         if (err) return err;
-        globs += s_is_glob(topics[i]) && !(group && weft_map_get(group->index->patterns, topics[i]));
+        if (!s_is_glob(topics[i]) || (group && weft_map_get(group->index->patterns, topics[i]))) continue;
+        globs++;
+        bytes += topics[i].size;
     }
-    if (globs + (group ? group->index->glob_count : 0) > WEFT_GROUP_GLOBS_MAX)
+    if (globs > WEFT_GROUP_GLOBS_MAX || bytes > WEFT_GROUP_GLOB_BYTES_MAX)
         return weft_error_set(error, WEFT_ERR_GROUP_FULL,
-                              "a group has at most %d different patterns, with this subscription it would have more",
-                              WEFT_GROUP_GLOBS_MAX);
+                              "a group has at most %d different patterns, of %d characters together; with this "
+                              "subscription it would have more: use fewer, shorter or plain names",
+                              WEFT_GROUP_GLOBS_MAX, WEFT_GROUP_GLOB_BYTES_MAX);
     return WEFT_OK;
 }
 
@@ -130,6 +133,7 @@ static void s_pattern_use(weft_groups_t *self, struct weft_group_index *index, c
         pattern->text = weft_strdup(text);
         pattern->glob = s_is_glob(key);
         index->glob_count += pattern->glob;
+        index->glob_bytes += pattern->glob ? key.size : 0;
         self->bytes += key.size + 1;
         weft_map_put(index->patterns, key, pattern);
     }
@@ -143,6 +147,7 @@ static void s_pattern_leave(weft_groups_t *self, struct weft_group_index *index,
     if (--pattern->subscription_count) return;
     weft_map_remove(index->patterns, key);
     index->glob_count -= pattern->glob;
+    index->glob_bytes -= pattern->glob ? key.size : 0;
     self->bytes -= key.size + 1;
     free(pattern->text);
     free(pattern);

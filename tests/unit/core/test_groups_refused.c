@@ -86,6 +86,24 @@ static void test_groups__globs_of_a_group_are_bounded(void **state)
     assert_ok(s_join(self, 1002, "b*"));
 }
 
+// Each is matched against every topic there is, which has to end soon.
+static void test_groups__the_length_of_all_globs_is_bounded(void **state)
+{
+    struct fixture *self = *state;
+    char glob[WEFT_TOPIC_NAME_BYTES_MAX + 1];
+    uint32_t members = 0;
+    for (;; members++) {
+        snprintf(glob, sizeof glob, "*[%0200u]", members);
+        if (s_join(self, members + 1, glob) != WEFT_OK) break;
+        assert_in_range(members, 0, WEFT_GROUP_GLOB_BYTES_MAX / 203);
+    }
+    assert_int_equal(members, WEFT_GROUP_GLOB_BYTES_MAX / 203);
+    assert_int_equal(self->error.code, WEFT_ERR_GROUP_FULL);
+    assert_ok(s_join(self, 1000, "a*")); // this one fits
+    assert_ok(s_leave(self, 1, false));
+    assert_ok(s_join(self, 1001, glob));
+}
+
 // Subscriptions as large as they may be, none like another, until the cluster has no room; what it took can be loaded.
 static void test_groups__bytes_of_all_groups_are_bounded(void **state)
 {
@@ -233,6 +251,7 @@ int main(void)
         TEST(test_groups__patterns_are_names_or_closed_globs),
         TEST(test_groups__full_is_full),
         TEST(test_groups__globs_of_a_group_are_bounded),
+        TEST(test_groups__the_length_of_all_globs_is_bounded),
         TEST(test_groups__bytes_of_all_groups_are_bounded),
         TEST(test_groups__stale_and_wrong_targets_are_refused),
         TEST(test_groups__releases_out_of_place_are_refused),

@@ -147,9 +147,10 @@ WEFT_EXPORT_CHECKED weft_err_t weft_consumer_assign(weft_consumer_t *self, const
  * [!a-z]; whole name), also of topics and partitions that appear later (looked for every metadata.ms; those are read
  * from their first record). Internal topics match only a pattern that begins with "__".
  *
- * With the option `group` it joins the group, or tells it the new subscription; at most 256 patterns (globs of a group: 4,096 characters). The group spreads
- * the partitions; `at` is where to begin where the group has no committed offset. Returns at once: partitions come with
- * a later poll. What the group refuses for good (INVALID_PATTERN, UNSUPPORTED_ASSIGNOR, GROUP_FULL) the next poll returns.
+ * With the option `group` it joins the group, or tells it the new subscription: at most 256 patterns (and all globs of a
+ * group have 4,096 characters together). The group spreads the partitions; `at` is where to begin where the group has no
+ * committed offset. Returns at once: partitions come with a later poll. What the group refuses for good (INVALID_PATTERN,
+ * UNSUPPORTED_ASSIGNOR, GROUP_FULL) the next poll returns.
  */
 WEFT_EXPORT_CHECKED weft_err_t weft_consumer_subscribe(weft_consumer_t *self, const char *const *patterns, size_t count,
                                                        struct weft_position at);

@@ -5,7 +5,8 @@
 // The sender has two pieces under way at most; the receiver puts them together in order, and answers each with how much it
 // has from the beginning on, so that either side goes on behind a lost connection, and a receiver that was started again
 // says 0. The bytes of the file are read once an install and shared by the peers that need the same one. They go when the
-// peer has all of it, when nothing has moved for a while, and with the office. The whole is stepped as one that came in
+// peer has all of it, when nothing has moved for a while, and with the office. libraft asks for the snapshot again at every
+// heartbeat that the peer refuses, so what it asks says nothing about what was lost. The whole is stepped as one that came in
 // one message, which is how a small one is sent.
 #include "quorum_self.h"
 
@@ -22,6 +23,7 @@ enum {
     S_PIECE = 8,
     S_TAKEN = 9,
     S_TAKEN_MISFIT = 1,
+    S_AGAIN_US = 5 * 1000 * 1000,    // without an answer what is under way is taken for lost
     S_GIVE_UP_US = 20 * 1000 * 1000, // nothing moved
     S_OTHER_US = 5 * 1000 * 1000,    // then another sender of the same term may take over
 };
@@ -51,6 +53,7 @@ void weft_quorum_pieces_drop(struct weft_quorum_peer *peer)
 void weft_quorum_pieces_lost(struct weft_quorum_peer *peer)
 {
     peer->out.next = peer->out.acked;
+    peer->out.given = 0;
 }
 
 static struct weft_quorum_whole *s_whole_read(struct weft_quorum_self *self)
@@ -114,6 +117,10 @@ static void s_pump(struct weft_quorum_self *self, struct weft_quorum_peer *peer)
 {
     struct weft_quorum_out *out = &peer->out;
     size_t total = out->whole->state.size;
+    if (self->now_us - out->again_us > S_AGAIN_US && s_outstanding(self, peer) == 0) {
+        weft_quorum_pieces_lost(peer);
+        out->again_us = self->now_us;
+    }
     while (peer->up && out->next < total && out->next - out->acked < S_UNDER_WAY * self->piece_bytes) {
         size_t size = total - out->next < self->piece_bytes ? total - out->next : self->piece_bytes;
         if (!s_send(self, peer, out, out->next, size)) return;
@@ -134,11 +141,9 @@ void weft_quorum_snapshot_send(struct weft_quorum_self *self, struct weft_quorum
                                const struct raft_install_snapshot *message)
 {
     struct weft_quorum_out *out = &peer->out;
-    if (s_goes_on(self, out, message)) { // libraft asks again: is anything lost, or is it only slow?
-        if (out->acked == out->asked && s_outstanding(self, peer) == 0) weft_quorum_pieces_lost(peer);
-        out->asked = out->acked;
-        return;
-    }
+    if (s_goes_on(self, out, message)) return;
+    if (out->given && out->given >= message->last_index && self->now_us - out->moved_us < S_AGAIN_US)
+        return; // it installs
     weft_quorum_pieces_drop(peer);
     if (!peer->up) return;
     struct weft_quorum_whole *whole = s_whole_from(self, message->last_index);
@@ -151,7 +156,8 @@ void weft_quorum_snapshot_send(struct weft_quorum_self *self, struct weft_quorum
                                     .term = message->term,
                                     .version = message->version,
                                     .offered = !weft_quorum_leads(self),
-                                    .moved_us = self->now_us};
+                                    .moved_us = self->now_us,
+                                    .again_us = self->now_us};
     if (whole->state.size > self->piece_bytes) return; // the turn sends them
     (void) s_send(self, peer, out, 0, whole->state.size);
     weft_quorum_pieces_drop(peer);
@@ -167,10 +173,13 @@ void weft_quorum_pieces_taken(struct weft_quorum_self *self, struct weft_quorum_
         return;
     bool misfit = from->flags & S_TAKEN_MISFIT;
     if (!misfit && from->offset < out->acked) return; // an older one
-    if (from->offset > out->acked) out->moved_us = self->now_us;
+    if (from->offset > out->acked) out->moved_us = out->again_us = self->now_us;
     out->acked = (size_t) from->offset;
     if (misfit || out->next < out->acked) out->next = out->acked;
-    if (out->acked == out->whole->state.size) weft_quorum_pieces_drop(peer);
+    if (out->acked < out->whole->state.size) return;
+    weft_quorum_pieces_drop(peer);
+    out->given = from->index;
+    out->moved_us = self->now_us;
 }
 
 static bool s_is_over(const struct weft_quorum_self *self, const struct weft_quorum_peer *peer)
@@ -233,6 +242,10 @@ bool weft_quorum_piece_taken(struct weft_quorum_self *self, const struct weft_qu
 {
     struct weft_quorum_in *in = &self->in;
     if (!s_is_piece(from, data.size) || from->term < raft_current_term(self->raft)) return false;
+    if (from->index <= self->snapshot.index) { // sent before it was heard that it is installed
+        s_answer(self, from, (size_t) from->total, false);
+        return false;
+    }
     if (!s_is_same(in, from)) {
         if (!s_may_begin(self, from)) return false;
         if (from->offset > 0) {

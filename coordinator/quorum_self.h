@@ -41,8 +41,8 @@ struct weft_quorum_out {
     uint8_t version;                 // of libraft's message
     bool offered;                    // to one that has nothing (quorum_grow.c): office or not
     size_t acked, next;              // the peer has all before the one; all before the other was sent
-    size_t asked;                    // `acked` when libraft wanted it last
-    int64_t moved_us;
+    uint64_t given;                  // index of the last one that the peer had all of; 0: none
+    int64_t moved_us, again_us;      // it took some; since then nothing was sent again
 };
 
 /** A snapshot that comes in pieces. */

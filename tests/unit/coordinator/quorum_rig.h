@@ -28,7 +28,7 @@ enum {
     RIG_HEARTBEAT_MS = 50
 };
 
-enum rig_event_kind { RIG_TURN, RIG_DELIVER, RIG_SYNCED, RIG_LINK, RIG_START };
+enum rig_event_kind { RIG_TURN, RIG_DELIVER, RIG_SYNCED, RIG_LINK, RIG_START, RIG_RESET, RIG_CRASH };
 
 struct rig_event {
     int64_t at_us;
@@ -84,6 +84,7 @@ struct rig {
     uint64_t snapshot_commands;
     size_t piece_bytes, state_words; // of snapshots
     size_t pieces;                   // that were sent
+    uint32_t piece_faults;           // of a million pieces, so many are followed by something bad
     int64_t delay_us;                // of a message, at most
     uint64_t truth[RIG_INDEX_MAX];   // command at an index; 0: none known
     uint64_t after[RIG_INDEX_MAX];   // hash after it
@@ -217,6 +218,23 @@ static inline bool s_rig_is_piece(weft_slice_t header)
     return piece;
 }
 
+// Between two pieces the connection of either way is lost, the receiver dies, or the piece comes once more, late.
+static inline void s_rig_trouble(struct rig *rig, const struct rig_event *piece)
+{
+    struct rig_event event = {.at_us = rig->now_us + 1 + (int64_t) weft_rand_below(&rig->rand, 10 * MS),
+                              .life = rig->nodes[piece->node].life};
+    uint64_t which = weft_rand_below(&rig->rand, 6);
+    event.kind = which < 3 ? RIG_RESET : which == 3 ? RIG_CRASH : RIG_DELIVER;
+    event.node = which < 2 ? piece->from : piece->node;
+    event.from = event.node == piece->node ? piece->from : piece->node;
+    if (event.kind == RIG_DELIVER) {
+        event.life = piece->life;
+        weft_buf_append(&event.header, piece->header.data, piece->header.size);
+        weft_buf_append(&event.data, piece->data.data, piece->data.size);
+    }
+    s_rig_push(rig, event);
+}
+
 static inline weft_err_t s_port_send(void *world, weft_link_t link, weft_slice_t header, weft_frame_t *data)
 {
     struct rig_node *node = world;
@@ -228,8 +246,9 @@ static inline weft_err_t s_port_send(void *world, weft_link_t link, weft_slice_t
     weft_buf_init(&event.header);
     weft_buf_init(&event.data);
     weft_buf_append(&event.header, header.data, header.size);
+    bool piece = data && s_rig_is_piece(header);
+    rig->pieces += piece;
     if (data) {
-        rig->pieces += s_rig_is_piece(header);
         weft_buf_append(&event.data, data->data, data->size);
         weft_frame_drop(data);
     }
@@ -238,6 +257,7 @@ static inline weft_err_t s_port_send(void *world, weft_link_t link, weft_slice_t
     if (event.at_us <= connection->last_us) event.at_us = connection->last_us + 1;
     connection->last_us = event.at_us;
     s_rig_push(rig, event);
+    if (piece && weft_rand_chance(&rig->rand, rig->piece_faults)) s_rig_trouble(rig, &event);
     return WEFT_OK;
 }
 
@@ -466,6 +486,18 @@ static inline void s_rig_synced(struct rig_node *node, struct rig_event *event)
     s_rig_turn(node);
 }
 
+static inline void s_rig_break(struct rig *rig, struct rig_event *event)
+{
+    struct rig_node *node = &rig->nodes[event->node];
+    if (event->kind == RIG_RESET) {
+        s_rig_reset(node, event->from);
+        if (node->quorum) s_rig_connect(node, event->from);
+    } else if (node->quorum && node->life == event->life && !node->quorum->ops->failure(node->quorum)) {
+        s_rig_down(node, weft_rand_chance(&rig->rand, 500000));
+        s_rig_push(rig, (struct rig_event){.at_us = rig->now_us + 100 * MS, .kind = RIG_START, .node = node->number});
+    }
+}
+
 static inline void s_rig_handle(struct rig *rig, struct rig_event *event)
 {
     struct rig_node *node = &rig->nodes[event->node];
@@ -478,6 +510,8 @@ static inline void s_rig_handle(struct rig *rig, struct rig_event *event)
     }
     if (event->kind == RIG_DELIVER) {
         s_rig_deliver(rig, event);
+    } else if (event->kind == RIG_RESET || event->kind == RIG_CRASH) {
+        s_rig_break(rig, event);
     } else if (event->kind == RIG_START) {
         if (node->quorum || s_rig_up(node) == WEFT_OK) return;
         if (node->error.code == WEFT_ERR_DAMAGED) fail_msg("%s", node->error.text);

@@ -102,6 +102,7 @@ static void s_change(struct rig *rig, struct rig_node *leader)
 static void s_calm(struct rig *rig)
 {
     s_rig_heal_all(rig);
+    rig->piece_faults = 0;
     rig->delay_us = 2 * MS;
     for (int i = 0; i < rig->node_count; i++) {
         rig->nodes[i].sync_us = 3 * MS;
@@ -121,6 +122,7 @@ static void s_play(uint64_t seed, int voters, int spare)
         s_rig_push(rig, (struct rig_event){.at_us = rig->now_us + (int64_t) weft_rand_below(&rig->rand, 400 * MS),
                                            .kind = RIG_START,
                                            .node = i});
+    rig->piece_faults = seed % 3 ? 50000 : 0;
     uint32_t calm = weft_rand_chance(&rig->rand, 500000) ? 60 : 15; // steps between faults
     int64_t until = rig->now_us + 20000 * MS;
     while (rig->now_us < until) {

@@ -251,6 +251,15 @@ static void s_fill_calls(const struct raft_message *message, struct weft_quorum_
     }
 }
 
+// libraft answers a pre-vote with the term that it was asked with. Who is refused because its term is old would never hear
+// of it, and if its log is the longest nobody could be elected for ever.
+static void s_tell_term(const struct weft_quorum_self *self, struct weft_quorum_request *request)
+{
+    bool refused = request->kind == S_VOTED && request->flags == S_VOTED_PRE;
+    if (refused && request->term < raft_current_term(self->raft) && !weft_mutated("pre_vote_hides_the_term"))
+        request->term = raft_current_term(self->raft);
+}
+
 void weft_quorum_send_raft(struct weft_quorum_self *self, struct raft_message *message)
 {
     struct weft_quorum_peer *peer = weft_quorum_peer_of_server(self, message->server_id);
@@ -261,7 +270,10 @@ void weft_quorum_send_raft(struct weft_quorum_self *self, struct raft_message *m
     case RAFT_APPEND_ENTRIES: s_send_append(self, peer, &message->append_entries); return;
     case RAFT_INSTALL_SNAPSHOT: weft_quorum_snapshot_send(self, peer, &message->install_snapshot); return;
     case RAFT_APPEND_ENTRIES_RESULT:
-    case RAFT_REQUEST_VOTE_RESULT: s_fill_results(message, &request); break;
+    case RAFT_REQUEST_VOTE_RESULT:
+        s_fill_results(message, &request);
+        s_tell_term(self, &request);
+        break;
     case RAFT_REQUEST_VOTE:
     case RAFT_TIMEOUT_NOW: s_fill_calls(message, &request); break;
     default: return;

@@ -359,7 +359,8 @@ static bool s_dispensable(struct sim_run *run, int32_t broker)
             for (int i = 0; i < partition->isr_count; i++) {
                 int32_t id = partition->isr[i];
                 const struct sim_node *node = sim_nodes_broker(&run->nodes, id);
-                other = other || (id != broker && node->state == SIM_NODE_UP && sim_witness_in_sync(partition, id));
+                bool lives = node->state == SIM_NODE_UP && !node->disk_bad;
+                other = other || (id != broker && lives && sim_witness_in_sync(partition, id));
             }
             if (!other) return false;
         }

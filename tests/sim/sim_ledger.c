@@ -35,10 +35,12 @@ struct part { // of a request
     bool writes;
 };
 
+enum kind { COMMIT, FENCE, LOOK };
+
 struct asked { // a request under way
     sim_host_t host;
     uint64_t id;
-    bool commits;
+    enum kind kind;
     int64_t sent_us;
     struct part *parts;
     size_t count;
@@ -159,7 +161,7 @@ static void s_pass(sim_ledger_t *self, struct book *book, int64_t offset)
 static void s_acked(sim_ledger_t *self, struct book *book, size_t at)
 {
     struct write *write = &book->writes[at];
-    write->done_us = s_now_us(self);
+    if (write->done_us < 0) write->done_us = s_now_us(self);
     self->commits++;
     for (size_t i = 0; i < book->count; i++) {
         const struct write *other = &book->writes[i];
@@ -218,14 +220,33 @@ static void s_check_read(sim_ledger_t *self, const struct book *book, int64_t as
         best == NULL ? 0ULL : (unsigned long long) best->token, best == NULL ? -1LL : (long long) best->rank - 1);
 }
 
+// A look raises no fence, so one who no longer leads may answer, with what was so before; but what it tells was durable.
+static void s_check_look(sim_ledger_t *self, struct book *book, int64_t offset)
+{
+    struct write *least = NULL;
+    int topic;
+    if (offset < 0 || !s_is_told(self, book, &topic)) return;
+    for (size_t i = 0; i < book->count; i++) {
+        struct write *write = &book->writes[i];
+        if (write->rank == 0 || write->offset != offset) continue;
+        if (least == NULL || s_outranks(least, write)) least = write;
+    }
+    if (least != NULL && least->done_us < 0) least->done_us = s_now_us(self);
+    if (least != NULL) return;
+    char name[64];
+    s_name(book, name);
+    sim_history_violate(self->clients->history, "I5: %s: committed is told as %lld, which nobody ever committed", name,
+                        (long long) offset);
+}
+
 // ---- requests under way: one of a kind a host
 
-static struct asked *s_asked_new(sim_ledger_t *self, bool commits, uint64_t id, size_t count)
+static struct asked *s_asked_new(sim_ledger_t *self, enum kind kind, uint64_t id, size_t count)
 {
     sim_host_t host = sim_running_host(self->clients->sim);
     struct asked *asked = NULL;
     for (size_t i = 0; i < self->asked_count; i++) {
-        if (self->asked[i].host == host && self->asked[i].commits == commits) asked = &self->asked[i];
+        if (self->asked[i].host == host && self->asked[i].kind == kind) asked = &self->asked[i];
     }
     if (asked == NULL) {
         if (self->asked_count == ASKED_MAX) return NULL;
@@ -233,7 +254,7 @@ static struct asked *s_asked_new(sim_ledger_t *self, bool commits, uint64_t id, 
         *asked = (struct asked){.parts = NULL};
     }
     free(asked->parts);
-    *asked = (struct asked){.host = host, .commits = commits, .id = id, .sent_us = s_now_us(self)};
+    *asked = (struct asked){.host = host, .kind = kind, .id = id, .sent_us = s_now_us(self)};
     asked->parts = weft_calloc(count + 1, sizeof *asked->parts);
     return asked;
 }
@@ -241,11 +262,13 @@ static struct asked *s_asked_new(sim_ledger_t *self, bool commits, uint64_t id, 
 static struct asked *s_asked(sim_ledger_t *self, bool commits, uint64_t id)
 {
     sim_host_t host = sim_running_host(self->clients->sim);
+    struct asked *found = NULL; // the newest: an earlier life of the host counted from 1, too
     for (size_t i = 0; i < self->asked_count; i++) {
         struct asked *asked = &self->asked[i];
-        if (asked->host == host && asked->commits == commits && asked->id == id) return asked;
+        if (asked->host != host || (asked->kind == COMMIT) != commits || asked->id != id) continue;
+        if (found == NULL || asked->sent_us >= found->sent_us) found = asked;
     }
-    return NULL;
+    return found;
 }
 
 void __wrap_weft_commit_request_encode(const struct weft_commit_request *request, weft_buf_t *out)
@@ -254,7 +277,7 @@ void __wrap_weft_commit_request_encode(const struct weft_commit_request *request
     sim_ledger_t *self = s_ledger;
     int group = self == NULL ? -1 : sim_group_of(request->group);
     if (group < 0 || sim_running_host(self->clients->sim) < 0) return; // a person's: sim_ledger_reset
-    struct asked *asked = s_asked_new(self, true, request->id, request->entries_count);
+    struct asked *asked = s_asked_new(self, COMMIT, request->id, request->entries_count);
     for (size_t i = 0; asked != NULL && i < request->entries_count; i++) {
         const struct weft_commit_entry *entry = &request->entries[i];
         size_t book = s_book(self, group, entry->topic_id, entry->partition);
@@ -293,10 +316,15 @@ void __wrap_weft_committed_request_encode(const struct weft_committed_request *r
     sim_ledger_t *self = s_ledger;
     int group = self == NULL ? -1 : sim_group_of(request->group);
     if (group < 0 || sim_running_host(self->clients->sim) < 0) return;
-    struct asked *asked = s_asked_new(self, false, request->id, request->entries_count);
+    enum kind kind = request->entries_count > 0 && request->entries[0].token > 0 ? FENCE : LOOK;
+    struct asked *asked = s_asked_new(self, kind, request->id, request->entries_count);
     for (size_t i = 0; asked != NULL && i < request->entries_count; i++) {
         const struct weft_committed_entry *entry = &request->entries[i];
-        struct part part = {.book = s_book(self, group, entry->topic_id, entry->partition), .token = entry->token};
+        weft_id_t topic = entry->topic_id;
+        const struct weft_cluster_topic *named =
+            weft_cluster_topic_by_name(sim_witness_cluster(self->witness), entry->topic);
+        if (weft_id_is_zero(topic) && named != NULL) topic = named->id;
+        struct part part = {.book = s_book(self, group, topic, entry->partition), .token = entry->token};
         part.writes = entry->token > 0;
         struct write write = {.token = entry->token, .offset = NOT_KNOWN};
         if (part.writes) part.write = s_write(self, part.book, write);
@@ -317,8 +345,11 @@ weft_err_t __wrap_weft_committed_reply_decode(weft_codec_t *codec, weft_slice_t 
         const struct part *part = &asked->parts[i];
         struct book *book = &self->books[part->book];
         if (told->error != 0) continue;
+        if (!part->writes) {
+            s_check_look(self, book, told->offset);
+            continue;
+        }
         s_check_read(self, book, asked->sent_us, told->offset);
-        if (!part->writes) continue;
         book->writes[part->write].offset = told->offset;
         book->writes[part->write].done_us = s_now_us(self);
     }
@@ -344,6 +375,10 @@ void sim_ledger_reset(sim_ledger_t *self, int group, weft_id_t topic, uint32_t p
         if (offset > book->began) book->began = offset;
         if (offset > book->passed) book->passed = offset;
         return;
+    }
+    // A deletion passes over what a newer owner has fenced meanwhile.
+    for (size_t i = 0; i < book->count && offset < 0; i++) {
+        if (book->writes[i].token > token) return;
     }
     for (size_t i = 0; i < book->count; i++) {
         struct write *write = &book->writes[i];

@@ -303,6 +303,17 @@ static void s_commit(struct sim_member *self)
     if (!self->owner->quiet && s_below(self->owner, 400) == 0) s_commit_lower(self);
 }
 
+// Asks what its group has committed somewhere; the ledger holds the answer against what it knows.
+static void s_look(struct sim_member *self)
+{
+    const struct sim_clients *clients = self->owner->clients;
+    if (s_below(self->owner, 100) >= 4) return;
+    int topic = (int) s_below(self->owner, (uint64_t) clients->stable_count);
+    struct weft_committed at = {.topic = clients->topics[topic].name};
+    at.partition = (int32_t) s_below(self->owner, (uint64_t) clients->topics[topic].partitions);
+    (void) !weft_consumer_part_look(self->part, &at, 1, 3 * SECOND);
+}
+
 static void s_subscribe(struct sim_member *self)
 {
     static const char *const patterns[] = {"*", "topic-*", "topic-0", "topic-[01]"};
@@ -372,6 +383,7 @@ static void s_work(struct sim_member *self)
     if (there) s_read_some(self);
     s_events(self);
     s_commit(self);
+    s_look(self);
     struct weft_partition_position at;
     for (size_t i = 0; weft_consumer_part_position(self->part, i, &at); i++) {
         int topic;
@@ -557,7 +569,7 @@ static void s_plan_group(struct sim_members *self, struct sim_group *group)
 {
     static const char *const assignors[] = {"", "uniform", "range"};
     *group = (struct sim_group){.exclusive = s_chance(self, 50), .assignor = assignors[s_below(self, 3)]};
-    group->session_ms = s_chance(self, 50) ? 500 : 1500;
+    group->session_ms = self->heartbeat_ms > 500 ? 3000 : s_chance(self, 50) ? 500 : 1500;
     group->durable = s_chance(self, self->clients->lazy ? 0 : 50);
     group->max_poll_ms = 300 + (uint32_t) s_below(self, 2000);
     group->release_ms = s_chance(self, 50) ? 600 : 2000;
@@ -568,7 +580,7 @@ void sim_members_plan(struct sim_members *self, struct sim_clients *clients, con
 {
     *self = (struct sim_members){.clients = clients, .witness = witness};
     weft_rand_init(&self->rand, seed ^ UINT64_C(0x67726f757073));
-    self->heartbeat_ms = s_chance(self, 50) ? 50 : 200;
+    self->heartbeat_ms = s_chance(self, 20) ? 1000 : s_chance(self, 50) ? 50 : 200;
     self->offsets_partitions = 1 + (uint32_t) s_below(self, 2);
     self->group_count = 1 + (int) s_below(self, SIM_GROUPS_MAX);
     for (int i = 0; i < self->group_count; i++) s_plan_group(self, &self->groups[i]);

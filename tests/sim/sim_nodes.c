@@ -248,6 +248,14 @@ static void s_disk_good(void *context)
     sim_trace(self->owner->sim, self->name, "disk works again");
 }
 
+// A log whose sync or write failed is given up (rule 11), with all that was not synced: as if its machine had lost power then.
+static void s_given_up(void *context)
+{
+    struct sim_node *self = context;
+    sim_history_power_lost(self->owner->history, self->id, sim_now_us(self->owner->sim));
+    if (self->disk_fails) sim_at(self->owner->sim, sim_now_us(self->owner->sim) + 50000, s_given_up, self);
+}
+
 void sim_node_disk_fault(struct sim_node *self, const struct weft_crash_disk_faults *faults, int64_t duration_us)
 {
     sim_trace(self->owner->sim, self->name, "disk: write EIO %u, ENOSPC %u, sync EIO %u, open EIO %u, space %lld",
@@ -256,6 +264,7 @@ void sim_node_disk_fault(struct sim_node *self, const struct weft_crash_disk_fau
     self->owner->disk_faults++;
     self->disk_bad = self->disk_fails = true;
     weft_crash_disk_faults_set(self->disk, faults);
+    if (self->is_broker && (faults->sync_eio > 0 || faults->write_eio > 0)) s_given_up(self);
     sim_at(self->owner->sim, sim_now_us(self->owner->sim) + duration_us, s_disk_good, self);
 }
 

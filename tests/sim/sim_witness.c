@@ -37,7 +37,7 @@ struct sim_witness {
     uint64_t applied; // by nodes
     int64_t joined_us[SIM_BROKERS_MAX + 1];
     uint64_t commands[COMMANDS_MAX];
-    char traced[SIM_TOPICS_MAX][SIM_PARTITIONS_MAX][160]; // what was last told of a partition
+    char traced[SIM_TOPICS_MAX + 1][SIM_PARTITIONS_MAX][160]; // what was last told of a partition; last: of __offsets
     weft_codec_t codec;
 };
 
@@ -87,8 +87,9 @@ static uint32_t s_had_all(const struct weft_cluster_partition *partition)
 static void s_trace(sim_witness_t *self, int topic, uint32_t p, const struct weft_cluster_partition *partition)
 {
     char text[160], *last = self->traced[topic][p];
-    int size = snprintf(text, sizeof text, "%s/%u: leader %d, epochs %d %d, in sync", self->clients->topics[topic].name,
-                        p, partition->leader, partition->leader_epoch, partition->partition_epoch);
+    const char *name = topic < SIM_TOPICS_MAX ? self->clients->topics[topic].name : "__offsets";
+    int size = snprintf(text, sizeof text, "%s/%u: leader %d, epochs %d %d, in sync", name, p, partition->leader,
+                        partition->leader_epoch, partition->partition_epoch);
     for (int i = 0; i < partition->isr_count; i++)
         size += snprintf(text + size, sizeof text - (size_t) size, " %d", partition->isr[i]);
     for (int i = 0; i < partition->replica_count; i++) {
@@ -108,6 +109,10 @@ static void s_tell(sim_witness_t *self)
     const struct weft_cluster_topic *topic;
     while ((topic = weft_cluster_next_topic(self->cluster, &cursor)) != NULL) {
         int index = s_topic_of(self, topic->name);
+        bool offsets = sim_is_traced(self->sim) && strcmp(topic->name, "__offsets") == 0;
+        for (uint32_t p = 0; offsets && p < topic->partition_count && p < SIM_PARTITIONS_MAX; p++) {
+            s_trace(self, SIM_TOPICS_MAX, p, &topic->partitions[p]);
+        }
         for (uint32_t p = 0; index >= 0 && p < topic->partition_count && p < SIM_PARTITIONS_MAX; p++) {
             const struct weft_cluster_partition *partition = &topic->partitions[p];
             sim_history_decided(self->history, index, (int) p, sim_now_us(self->sim), partition->leader,

@@ -4,7 +4,7 @@
 usage:
   scripts/faults list
   scripts/faults run ROW... | all            [--seconds S] [--seed N]
-  scripts/faults smoke                       M1 and D1 briefly, M5, M9, M10, D4, D5, D6: under two minutes
+  scripts/faults smoke                       M1, D1 and D13 briefly, M5, M9, M10, D4, D5, D6: about two minutes
   scripts/faults soak --minutes N --seed S   everything at random, all oracles
   scripts/faults timings [leader] [both] [drain] [--runs 20]    pauses of writing: leader killed, coordinator with it, drain
 options: --build DIR (with the programs built), --coordinators N (default 3; the rows M have their own), --dir DIR (for the runs; default a temporary one), --report FILE (Markdown), --quiet
@@ -25,12 +25,13 @@ import traceback
 import netns
 import nodes
 import rows_data
-import rows_meta  # noqa: F401: registers its rows
+import rows_groups  # noqa: F401: registers its row
+import rows_meta  # noqa: F401
 import timings
 from runs import Run, Skipped
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-SMOKE = [("M1", 8), ("D1", 8), ("M5", 6), ("M9", 9), ("M10", 9), ("D4", 0), ("D5", 0), ("D6", 0)]
+SMOKE = [("M1", 8), ("D1", 8), ("M5", 6), ("M9", 9), ("M10", 9), ("D4", 0), ("D5", 0), ("D6", 0), ("D13", 0)]
 
 
 def by_number(name):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MPL-2.0
-"""Rows D1 to D17 of the fault matrix: what is done to the replicas of partitions, and what has to hold."""
+"""Rows D1 to D17 of the fault matrix (D13 is in rows_groups.py): what is done to the replicas of partitions, and what has to hold."""
 
 import errno
 
@@ -7,7 +7,7 @@ import clients
 import logs
 import nodes
 from nemesis import rss_mib, soak
-from runs import Load, Skipped, revive
+from runs import Load, revive
 
 ROWS = {}
 
@@ -409,11 +409,6 @@ def d12(run):
             load.finish()
     finally:
         proxy.close()
-
-
-@row("D13", "consumer groups")
-def d13(run):
-    raise Skipped("this version has no consumer groups yet; the row belongs to their issue")
 
 
 @row("D14", "delete-records, retention, topic delete and re-create while leaders are killed", 45)

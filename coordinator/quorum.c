@@ -225,7 +225,7 @@ static void s_link(weft_quorum_t *base, weft_link_t link, bool up)
         struct weft_quorum_peer *peer = &self->peers[i];
         if (peer->link != link) continue;
         peer->up = up;
-        weft_quorum_pieces_lost(peer);
+        weft_quorum_pieces_link(self, peer, up);
         peer->asked_us = weft_port_now_us(&self->port);
         if (up && !self->failed && (self->raft || self->growing)) weft_quorum_hello(self, peer, true);
     }

@@ -200,17 +200,17 @@ void weft_quorum_pieces_forget(struct weft_quorum_self *self)
     weft_buf_init(&self->in.bytes);
 }
 
-static void s_answer(struct weft_quorum_self *self, const struct weft_quorum_request *from, size_t have, bool misfit)
+static void s_answer(struct weft_quorum_self *self, const struct weft_quorum_in *of, size_t have, bool misfit)
 {
-    struct weft_quorum_peer *peer = weft_quorum_peer_of_server(self, from->from);
+    struct weft_quorum_peer *peer = weft_quorum_peer_of_server(self, of->server);
     if (!peer) return;
     struct weft_quorum_request request;
     weft_quorum_request_init(&request);
     request.kind = S_TAKEN; // without a term of its own: ours may not be durable yet
-    request.index = from->index;
-    request.index_term = from->term;
+    request.index = of->index;
+    request.index_term = of->term;
     request.offset = have;
-    request.total = from->total;
+    request.total = of->total;
     request.flags = misfit ? S_TAKEN_MISFIT : 0;
     (void) weft_quorum_send(self, peer, &request, NULL);
 }
@@ -221,11 +221,10 @@ static bool s_is_piece(const struct weft_quorum_request *from, size_t size)
            from->offset < from->total && size > 0 && size <= from->total - from->offset;
 }
 
-static bool s_is_same(const struct weft_quorum_in *in, const struct weft_quorum_request *from)
+static bool s_is_same(const struct weft_quorum_in *in, const struct weft_quorum_in *of)
 {
-    if (weft_mutated("pieces_of_two_snapshots")) return in->total == from->total;
-    return in->total == from->total && in->server == from->from && in->term == from->term && in->index == from->index &&
-           in->index_term == from->index_term;
+    return in->total == of->total && in->server == of->server && in->term == of->term && in->index == of->index &&
+           in->index_term == of->index_term;
 }
 
 // May it take the place of what is being put together?
@@ -242,22 +241,23 @@ bool weft_quorum_piece_taken(struct weft_quorum_self *self, const struct weft_qu
 {
     struct weft_quorum_in *in = &self->in;
     if (!s_is_piece(from, data.size) || from->term < raft_current_term(self->raft)) return false;
+    const struct weft_quorum_in of = {.server = from->from,
+                                      .term = from->term,
+                                      .index = from->index,
+                                      .index_term = from->index_term,
+                                      .total = (size_t) from->total};
     if (from->index <= self->snapshot.index) { // sent before it was heard that it is installed
-        s_answer(self, from, (size_t) from->total, false);
+        s_answer(self, &of, of.total, false);
         return false;
     }
-    if (!s_is_same(in, from)) {
+    if (!s_is_same(in, &of)) {
         if (!s_may_begin(self, from)) return false;
         if (from->offset > 0) {
-            s_answer(self, from, 0, true);
+            s_answer(self, &of, 0, true);
             return false;
         }
         weft_quorum_pieces_forget(self);
-        in->server = from->from;
-        in->term = from->term;
-        in->index = from->index;
-        in->index_term = from->index_term;
-        in->total = (size_t) from->total;
+        *in = of;
     }
     size_t have = in->bytes.size;
     bool fits = from->offset == have || (weft_mutated("pieces_out_of_place") && data.size <= in->total - have);
@@ -265,7 +265,7 @@ bool weft_quorum_piece_taken(struct weft_quorum_self *self, const struct weft_qu
         weft_buf_append(&in->bytes, data.data, data.size);
         in->moved_us = self->now_us;
     }
-    s_answer(self, from, in->bytes.size, from->offset > have);
+    s_answer(self, in, in->bytes.size, from->offset > have);
     if (in->bytes.size < in->total) return false;
     weft_frame_init_buf(whole, &in->bytes);
     weft_quorum_pieces_forget(self);
@@ -273,6 +273,15 @@ bool weft_quorum_piece_taken(struct weft_quorum_self *self, const struct weft_qu
 }
 
 // ---- both
+
+void weft_quorum_pieces_link(struct weft_quorum_self *self, struct weft_quorum_peer *peer, bool up)
+{
+    const struct weft_quorum_in *in = &self->in;
+    weft_quorum_pieces_lost(peer);
+    peer->out.acked = peer->out.next = 0; // it may have been started again; its answer tells
+    if (up && in->total && in->server == peer->server)
+        s_answer(self, in, in->bytes.size, false); // the last one was lost
+}
 
 void weft_quorum_pieces_turn(struct weft_quorum_self *self)
 {

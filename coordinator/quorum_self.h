@@ -279,6 +279,7 @@ bool weft_quorum_piece_taken(struct weft_quorum_self *self, const struct weft_qu
 void weft_quorum_pieces_taken(struct weft_quorum_self *self, struct weft_quorum_peer *peer,
                               const struct weft_quorum_request *from);
 void weft_quorum_pieces_turn(struct weft_quorum_self *self);
+void weft_quorum_pieces_link(struct weft_quorum_self *self, struct weft_quorum_peer *peer, bool up);
 void weft_quorum_pieces_lost(struct weft_quorum_peer *peer);   // the connection was
 void weft_quorum_pieces_drop(struct weft_quorum_peer *peer);   // of one that goes
 void weft_quorum_pieces_forget(struct weft_quorum_self *self); // what came

@@ -24,7 +24,6 @@ static const struct mutant {
     {"entries_from_before_the_log", "*", "150", NULL},                    // rule 9
     {"pre_vote_hides_the_term", "*three_voters_a*", "200", NULL},
     {"pieces_out_of_place", "*three_voters_a*", "150", NULL},
-    {"pieces_of_two_snapshots", "*three_voters_a*", "150", NULL},
     {"office_lost_later", "*three_voters_a*", "150", NULL},
 };
 

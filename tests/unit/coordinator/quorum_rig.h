@@ -86,6 +86,7 @@ struct rig {
     size_t pieces;                   // that were sent
     uint32_t piece_faults;           // of a million pieces, so many are followed by something bad
     int64_t delay_us;                // of a message, at most
+    int64_t mib_us;                  // what one MiB takes on a link; 0: nothing
     uint64_t truth[RIG_INDEX_MAX];   // command at an index; 0: none known
     uint64_t after[RIG_INDEX_MAX];   // hash after it
     uint64_t truth_last;
@@ -254,7 +255,9 @@ static inline weft_err_t s_port_send(void *world, weft_link_t link, weft_slice_t
     }
     if (weft_rand_chance(&rig->rand, rig->garble)) s_rig_garble(rig, &event);
     event.at_us = rig->now_us + 50 + (int64_t) weft_rand_below(&rig->rand, (uint64_t) rig->delay_us);
-    if (event.at_us <= connection->last_us) event.at_us = connection->last_us + 1;
+    int64_t takes_us = 1 + rig->mib_us * (int64_t) event.data.size / (1 << 20);
+    int64_t free_us = connection->last_us > rig->now_us ? connection->last_us : rig->now_us;
+    if (event.at_us < free_us + takes_us) event.at_us = free_us + takes_us;
     connection->last_us = event.at_us;
     s_rig_push(rig, event);
     if (piece && weft_rand_chance(&rig->rand, rig->piece_faults)) s_rig_trouble(rig, &event);

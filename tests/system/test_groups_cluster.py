@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MPL-2.0
 """Consumer groups on three brokers and three coordinators, each a process: what members notice when one of them dies."""
 
+import json
 import time
 
 from harness import Load, clusters, run, wait_until
@@ -8,7 +9,11 @@ from members import LONG, SESSION, Hand, members, own, parts, read_all, took
 
 
 def settled(cluster, topic):
-    wait_until(lambda: all(len(p["isr"]) == 3 and p["leader"] >= 0 for p in cluster.json("topic", "describe", topic)["partitions"]), "all replicas are in sync")
+    def is_so():
+        done = cluster.weft("topic", "describe", topic, "--json", status=None)  # just made, it is not known everywhere
+        return done.returncode == 0 and all(len(p["isr"]) == 3 and p["leader"] >= 0 for p in json.loads(done.stdout)["partitions"])
+
+    wait_until(is_so, "all replicas are in sync")
 
 
 def lines(first, last):
@@ -45,7 +50,7 @@ def test_cluster__members_do_not_notice_a_new_coordinator():
         cluster.up(3)
         cluster.weft("topic", "create", "events", "--partitions", 4)
         settled(cluster, "events")
-        a, b = (member(cluster.endpoints, "g", "events", session=SESSION) for _ in range(2))
+        a, b = (member(cluster.endpoints, "g", "events", session=2 * SESSION) for _ in range(2))  # a new coordinator has to be found within it
         own(parts("events", 4), a, b)
         settled(cluster, "__offsets")
         values = produce(cluster, 0, 500)

@@ -9,12 +9,14 @@
  * Key of an entry: group, topic id, partition. A commit carries (token, n): lower than the entry's is refused, FENCED; an
  * equal pair is taken (a retry, or somebody who counts no n). Token 0 is a consumer outside groups: taken while the
  * entry's token is 0, whatever its n, for nobody counts it for all of them. Deleting a group leaves a fence of the whole
- * group behind (topic id zero): no token below it is taken, for offsets.retention.ms.
+ * group behind (topic id zero): no token of a member below it is taken, for offsets.retention.ms. Token 0 passes it: no
+ * member of the past has that, and who reads without membership begins anew.
  *
- * Memory: some 100 bytes an entry, its metadata beside it; a group or topic is named once.
+ * Memory: some 100 bytes an entry, its metadata beside it; a group or topic is named once. weft_offsets_bytes counts it,
+ * weft_offsets_fits bounds it.
  *
  * Invariants (weft_offsets_check):
- *     O1  (token, n) of an entry never falls while it exists, and no token below the group's fence is taken: by
+ *     O1  (token, n) of an entry never falls while it exists, and no token below the group's fence is taken, but 0: by
  *         weft_offsets_judge before each append
  *     O2  what is answered was appended below the durable mark
  */
@@ -52,6 +54,11 @@ void weft_offsets_clear(weft_offsets_t *self);
 // Would a commit or fence with this token (and n; UINT64_MAX: a fence alone) be taken? FENCED with a sentence, OVERLOADED.
 WEFT_MUST_USE weft_err_t weft_offsets_judge(const weft_offsets_t *self, const struct weft_offset_key *key,
                                             uint64_t token, uint64_t n, struct weft_error *error);
+// Is there memory for it, beside `bytes_beside` of other tables? OVERLOADED with a sentence. What replaces something
+// durable and does not grow always fits.
+WEFT_MUST_USE weft_err_t weft_offsets_fits(const weft_offsets_t *self, const struct weft_offset_key *key,
+                                           size_t metadata_size, size_t bytes_beside, size_t bytes_max,
+                                           struct weft_error *error);
 // A record at `offset`: value NULL deletes. From a log that is read (then `durable` is called with its end) or appended.
 void weft_offsets_apply(weft_offsets_t *self, int64_t offset, const struct weft_offset_key *key,
                         const struct weft_offset_value *value);
@@ -82,6 +89,7 @@ bool weft_offsets_each_newest(const weft_offsets_t *self, weft_slice_t group, we
 bool weft_offsets_next(const weft_offsets_t *self, size_t *cursor, size_t *steps, struct weft_offset_key *key,
                        struct weft_offset_value *value);
 size_t weft_offsets_count(const weft_offsets_t *self); // of entries, also of those that are not durable yet
+size_t weft_offsets_bytes(const weft_offsets_t *self); // of memory: entries, groups, metadata, also what is not durable
 
 // The records' bytes.
 void weft_offset_encode(const struct weft_offset_key *key, const struct weft_offset_value *value, weft_buf_t *key_out,

@@ -73,6 +73,24 @@ void weft_ledger_durable(weft_partition_t *partition)
         weft_offsets_durable(partition->ledger->table, weft_replica_durable(partition->replica));
 }
 
+// ---- memory: what one shard holds, of all its ledgers
+
+size_t weft_ledger_bytes_beside(const weft_ledger_t *self)
+{
+    const struct weft_partition_list *ledgers = &self->partition->shard->ledgers;
+    size_t bytes = 0;
+    for (size_t i = 0; i < ledgers->count; i++)
+        if (ledgers->items[i]->ledger != self) bytes += weft_offsets_bytes(ledgers->items[i]->ledger->table);
+    return bytes;
+}
+
+weft_err_t weft_ledger_fits(const weft_ledger_t *self, const struct weft_offset_key *key, size_t metadata_size,
+                            size_t bytes_beside)
+{
+    weft_shard_t *shard = self->partition->shard;
+    return weft_offsets_fits(self->table, key, metadata_size, bytes_beside, shard->offsets_bytes_max, &shard->error);
+}
+
 // ---- reading the log
 
 static void s_load_batch(weft_ledger_t *self, const struct weft_batch *batch, weft_slice_t records)

@@ -121,9 +121,11 @@ static weft_err_t s_delete_entries(weft_ledger_t *self, const struct weft_offset
 {
     weft_shard_t *shard = self->partition->shard;
     struct weft_offset_key key;
+    size_t beside = weft_ledger_bytes_beside(self);
     for (size_t i = 0; i < request->entries_count; i++) {
         weft_err_t code = s_key(shard, request->group, &request->entries[i], &key);
         if (code == WEFT_OK) code = weft_offsets_judge(self->table, &key, request->token, UINT64_MAX, &shard->error);
+        if (code == WEFT_OK) code = weft_ledger_fits(self, &key, 0, beside);
         if (code != WEFT_OK) return code;
     }
     uint32_t deleted = 0;
@@ -138,6 +140,14 @@ static weft_err_t s_delete_entries(weft_ledger_t *self, const struct weft_offset
     return WEFT_OK;
 }
 
+static bool s_any(void *context, const struct weft_offset_key *key, const struct weft_offset_value *value)
+{
+    (void) context;
+    (void) key;
+    (void) value;
+    return false;
+}
+
 static weft_err_t s_delete_group(weft_ledger_t *self, const struct weft_offsets_delete_request *request,
                                  const struct weft_asker *asker)
 {
@@ -146,6 +156,9 @@ static weft_err_t s_delete_group(weft_ledger_t *self, const struct weft_offsets_
         return weft_error_set(&shard->error, WEFT_ERR_OVERLOADED, "%s", weft_err_sentence(WEFT_ERR_OVERLOADED));
     const struct weft_offset_key whole = {.group = request->group};
     weft_err_t code = weft_offsets_judge(self->table, &whole, request->token, UINT64_MAX, &shard->error);
+    // Its fence is small beside what goes; but of a group with nothing to delete it would only add.
+    if (code == WEFT_OK && weft_offsets_each_newest(self->table, request->group, s_any, NULL))
+        code = weft_ledger_fits(self, &whole, 0, weft_ledger_bytes_beside(self));
     if (code != WEFT_OK) return code;
     bool had_offset;
     code = s_fence(self, &whole, request->token, &had_offset);

@@ -41,6 +41,7 @@ struct s_commit {
     weft_ledger_t *ledger;
     weft_slice_t group;
     uint64_t n;
+    size_t bytes_beside;
     bool waits; // for what was added, or for what is not durable yet
     struct weft_refused_entry *refused;
     size_t refused_count;
@@ -73,6 +74,7 @@ static weft_err_t s_commit_entry(struct s_commit *self, const struct weft_commit
     weft_err_t code = s_check_entry(shard, entry);
     if (code == WEFT_OK) code = s_resolve(shard, entry->topic, entry->topic_id, entry->partition, &key.topic);
     if (code == WEFT_OK) code = weft_offsets_judge(ledger->table, &key, entry->token, self->n, &shard->error);
+    if (code == WEFT_OK) code = weft_ledger_fits(ledger, &key, entry->metadata.size, self->bytes_beside);
     if (code != WEFT_OK) return code;
     const struct weft_offset_value value = {.offset = entry->offset,
                                             .epoch = entry->epoch,
@@ -141,6 +143,7 @@ void weft_shard_commit(weft_shard_t *self, const struct weft_asker *asker, weft_
         weft_shard_refuse(self, asker, WEFT_ERR_OVERLOADED, NULL);
         return;
     }
+    commit.bytes_beside = weft_ledger_bytes_beside(commit.ledger);
     weft_ledger_touch(commit.ledger, request.group);
     weft_counter_add(self->counters, WEFT_COUNT_COMMITS, 1);
     for (size_t i = 0; i < request.entries_count && commit.broken == WEFT_OK; i++) {
@@ -205,6 +208,7 @@ static weft_err_t s_fence(struct s_look *self, const struct weft_offset_key *key
 static weft_err_t s_raise_fences(struct s_look *self)
 {
     weft_shard_t *shard = self->ledger->partition->shard;
+    size_t beside = weft_ledger_bytes_beside(self->ledger);
     for (size_t i = 0; i < self->count; i++) {
         const struct weft_committed_entry *entry = &self->request->entries[i];
         struct weft_committed_offset *out = &self->offsets[i];
@@ -213,6 +217,7 @@ static weft_err_t s_raise_fences(struct s_look *self)
         out->topic_id = code == WEFT_OK ? key.topic : entry->topic_id;
         if (code == WEFT_OK && entry->token != 0)
             code = weft_offsets_judge(self->ledger->table, &key, entry->token, UINT64_MAX, &shard->error);
+        if (code == WEFT_OK && entry->token != 0) code = weft_ledger_fits(self->ledger, &key, 0, beside);
         out->error = (int32_t) code;
         if (code != WEFT_OK || entry->token == 0) continue;
         code = s_fence(self, &key, entry->token);

@@ -77,6 +77,12 @@ struct weft_ledger {
 weft_ledger_t *weft_ledger_of_group(weft_shard_t *shard, const struct weft_asker *asker, weft_slice_t group);
 weft_ledger_t *weft_ledger_of_number(weft_shard_t *shard, const struct weft_asker *asker, uint32_t number);
 
+// What the tables of the other ledgers of this shard take, for weft_ledger_fits.
+size_t weft_ledger_bytes_beside(const weft_ledger_t *self);
+// Is there memory for it? OVERLOADED, with a sentence in the shard's error.
+WEFT_MUST_USE weft_err_t weft_ledger_fits(const weft_ledger_t *self, const struct weft_offset_key *key,
+                                          size_t metadata_size, size_t bytes_beside);
+
 // ---- offsets_batch.c
 
 // Makes a record of it (value NULL: a tombstone), applied at once. Not OK: a batch before it could not be appended; what

@@ -395,6 +395,7 @@ struct weft_part *weft_shard_new(struct weft_broker *broker, size_t number)
     self->peer_bytes_max = (size_t) weft_options_int(broker->options, "peer.bytes");
     self->bytes_max = (size_t) weft_options_int(broker->options, "shard.bytes");
     self->fetch_waiters_max = (size_t) weft_options_int(broker->options, "waiters");
+    self->offsets_bytes_max = (size_t) weft_options_int(broker->options, "offsets.bytes");
     self->sync_us = weft_options_int(broker->options, "sync.ms") * 1000;
     self->replica_lag_ms = weft_options_int(broker->options, "replica.lag.ms");
     self->follow_sync_us = s_min(self->sync_us, self->replica_lag_ms * 1000 / S_SYNCS_A_LAG);

@@ -92,7 +92,7 @@ typedef struct weft_shard {
     weft_frame_pool_t *small_frames, *large_frames;
     struct weft_error error;
     // Options.
-    size_t peer_bytes_max, bytes_max, fetch_waiters_max;
+    size_t peer_bytes_max, bytes_max, fetch_waiters_max, offsets_bytes_max;
     int64_t sync_us, follow_sync_us, retention_us;
     int64_t replica_lag_ms;
 } weft_shard_t;

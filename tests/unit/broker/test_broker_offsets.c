@@ -327,6 +327,42 @@ static void test_offsets__too_many_that_wait_are_sent_away(void **state)
     assert_int_equal(offsets_commit(rig, "g", 1, 0, 6, 0), WEFT_OK);
 }
 
+static void test_offsets__memory_for_them_is_bounded(void **state)
+{
+    struct rig *rig = *state;
+    rig_kill(rig);
+    static const char *const pairs[] = {"offsets.bytes=64KiB", NULL};
+    rig_up(rig, pairs);
+    offsets_topics(rig);
+    static char text[WEFT_OFFSET_METADATA_BYTES_MAX];
+    memset(text, 'm', sizeof text);
+    struct weft_commit_entry entry = offsets_entry(0, 5, 0);
+    entry.metadata = weft_slice(text, sizeof text);
+    char group[16];
+    weft_err_t code = WEFT_OK;
+    int count = 0;
+    for (; count < 100 && code == WEFT_OK; count++) { // of both partitions of __offsets together
+        snprintf(group, sizeof group, "g%d", count);
+        code = offsets_commit_all(rig, group, 1, &entry, 1).header.error;
+    }
+    assert_int_equal(code, WEFT_ERR_OVERLOADED);
+    assert_in_range(count, 13, 16);
+    int large = count;
+    for (code = WEFT_OK; count < 200 && code == WEFT_OK; count++) { // there is room for small ones
+        snprintf(group, sizeof group, "g%d", count);
+        code = offsets_commit(rig, group, 1, 0, 5, 0);
+    }
+    assert_int_equal(code, WEFT_ERR_OVERLOADED);
+    assert_in_range(count, large + 2, large + 20);
+    assert_int_equal(offsets_committed(rig, group, 0, 9).error, WEFT_ERR_OVERLOADED); // nor is a new fence kept
+    assert_int_equal(offsets_delete(rig, group, 9, NULL, 0).header.error, WEFT_ERR_OVERLOADED);
+    entry.offset = 7;
+    assert_int_equal(offsets_commit_all(rig, "g0", 1, &entry, 1).header.error, WEFT_OK); // it does not grow
+    assert_int_equal(offsets_committed(rig, "g0", 0, 0).offset, 7);
+    assert_int_equal(offsets_delete(rig, "g1", 9, NULL, 0).deleted, 1);
+    assert_int_equal(offsets_commit(rig, group, 1, 0, 6, 0), WEFT_OK);
+}
+
 static void test_offsets__who_waits_too_long_is_told(void **state)
 {
     struct rig *rig = *state;
@@ -375,6 +411,7 @@ int main(void)
         OFFSETS_TEST(bad_names_are_refused),
         OFFSETS_TEST(a_full_disk_takes_all_of_it_back),
         OFFSETS_TEST(too_many_that_wait_are_sent_away),
+        OFFSETS_TEST(memory_for_them_is_bounded),
         OFFSETS_TEST(who_waits_too_long_is_told),
         OFFSETS_TEST(a_stop_keeps_what_was_promised),
     };

@@ -49,13 +49,28 @@ static void test_offsets__deleting_a_group_fences_its_past(void **state)
     assert_int_equal(all.offsets_count, 1);
     assert_int_equal(all.offsets[0].partition, 3);
     assert_int_equal(offsets_commit(rig, "g", 2, 1, 8, 8), WEFT_ERR_FENCED);
-    assert_int_equal(offsets_commit(rig, "g", 2, 1, 8, 0), WEFT_ERR_FENCED);
+    assert_int_equal(offsets_commit(rig, "g", 2, 3, 8, 0), WEFT_ERR_FENCED); // what a member holds
     assert_int_equal(offsets_delete(rig, "g", 8, NULL, 0).header.error, WEFT_ERR_FENCED);
     reply = offsets_delete(rig, "g", 9, NULL, 0); // a retry
     assert_int_equal(reply.header.error, WEFT_OK);
     assert_int_equal(reply.deleted, 0);
     assert_int_equal(offsets_commit(rig, "g", 0, 1, 8, 9), WEFT_OK);
     assert_int_equal(offsets_delete(rig, "never", 9, NULL, 0).deleted, 0);
+}
+
+static void test_offsets__without_membership_a_deleted_group_begins_anew(void **state)
+{
+    struct rig *rig = *state;
+    offsets_topics(rig);
+    assert_int_equal(offsets_commit(rig, "g", 1, 0, 7, 5), WEFT_OK); // a member's
+    assert_int_equal(offsets_commit(rig, "g", 1, 1, 7, 0), WEFT_OK);
+    assert_int_equal(offsets_commit(rig, "g", 1, 0, 8, 0), WEFT_ERR_FENCED);
+    assert_int_equal(offsets_delete(rig, "g", 9, NULL, 0).deleted, 2);
+    assert_int_equal(offsets_commit(rig, "g", 2, 0, 1, 0), WEFT_OK);
+    assert_int_equal(offsets_commit(rig, "g", 1, 1, 2, 0), WEFT_OK);
+    assert_int_equal(offsets_committed(rig, "g", 0, 0).offset, 1);
+    assert_int_equal(offsets_committed(rig, "g", 1, 0).offset, 2);
+    assert_int_equal(offsets_commit(rig, "g", 9, 0, 8, 5), WEFT_ERR_FENCED); // the member of the past
 }
 
 static void test_offsets__a_large_group_is_deleted_in_portions(void **state)
@@ -264,6 +279,7 @@ int main(void)
         OFFSETS_TEST(the_last_replica_goes_on_without_what_is_damaged),
         OFFSETS_TEST(deleting_some_leaves_their_fences),
         OFFSETS_TEST(deleting_a_group_fences_its_past),
+        OFFSETS_TEST(without_membership_a_deleted_group_begins_anew),
         OFFSETS_TEST(a_large_group_is_deleted_in_portions),
         OFFSETS_TEST(of_groups_that_nobody_knows_they_expire),
         OFFSETS_TEST(nothing_expires_without_an_answer),

@@ -119,7 +119,9 @@ static void test_offsets__a_group_s_fence_refuses_lower_tokens_everywhere(void *
     weft_offsets_check(self);
     assert_err(s_judge(self, "g", 0, 8, 1), WEFT_ERR_FENCED);
     assert_err(s_judge(self, "g", 5, 8, 1), WEFT_ERR_FENCED);
-    assert_err(s_judge(self, "g", 5, 0, 0), WEFT_ERR_FENCED);
+    assert_err(s_judge(self, "g", 5, 1, 0), WEFT_ERR_FENCED);
+    assert_ok(s_judge(self, "g", 5, 0, 0));                   // without membership: of no past
+    assert_err(s_judge(self, "g", 0, 0, 0), WEFT_ERR_FENCED); // but a member's entry is still there
     assert_ok(s_judge(self, "g", 5, 9, 0));
     assert_ok(s_judge(self, "h", 5, 0, 0));
     weft_offsets_apply(self, 2, &fence, NULL); // it expired
@@ -221,6 +223,55 @@ static void test_offsets__is_walked_in_portions(void **state)
     weft_offsets_check(self);
 }
 
+static weft_err_t s_fits(const weft_offsets_t *self, const char *group, uint32_t partition, size_t metadata_size,
+                         size_t beside, size_t bytes_max)
+{
+    const struct weft_offset_key key = s_key(group, 1, partition);
+    struct weft_error error = {.text = ""};
+    weft_err_t code = weft_offsets_fits(self, &key, metadata_size, beside, bytes_max, &error);
+    assert_true((code == WEFT_OK) == (error.text[0] == '\0'));
+    return code;
+}
+
+static void test_offsets__memory_is_counted_and_bounded(void **state)
+{
+    weft_offsets_t *self = *state;
+    assert_int_equal(weft_offsets_bytes(self), 0);
+    char text[WEFT_OFFSET_METADATA_BYTES_MAX];
+    memset(text, 'm', sizeof text);
+    struct weft_offset_value value = s_value(10, 0, 0);
+    value.metadata = weft_slice(text, sizeof text);
+    for (uint32_t i = 0; i < 100; i++) {
+        const struct weft_offset_key key = s_key("g", 1, i);
+        weft_offsets_apply(self, i, &key, &value);
+    }
+    weft_offsets_durable(self, 100);
+    size_t bytes = weft_offsets_bytes(self);
+    assert_in_range(bytes, 100 * sizeof text, 100 * (sizeof text + 300));
+    assert_ok(s_fits(self, "g", 100, 100, 0, bytes + 101));
+    assert_err(s_fits(self, "g", 100, 100, 0, bytes + 100), WEFT_ERR_OVERLOADED);
+    assert_err(s_fits(self, "g", 100, 100, 1, bytes + 101), WEFT_ERR_OVERLOADED); // another table has it
+    assert_err(s_fits(self, "new", 0, 0, 0, bytes), WEFT_ERR_OVERLOADED);
+    assert_ok(s_fits(self, "g", 0, sizeof text, 0, bytes)); // does not grow
+    const struct weft_offset_key key = s_key("g", 1, 0);
+    weft_offsets_apply(self, 100, &key, &value);
+    assert_err(s_fits(self, "g", 0, sizeof text, 0, bytes), WEFT_ERR_OVERLOADED); // one at a time
+    weft_offsets_undo(self, 100);
+    assert_int_equal(weft_offsets_bytes(self), bytes);
+    value.metadata = WEFT_SLICE_NIL;
+    weft_offsets_apply(self, 100, &key, &value);
+    weft_offsets_durable(self, 101);
+    assert_true(weft_offsets_bytes(self) < bytes - sizeof text);
+    assert_err(s_fits(self, "g", 0, 1, 0, 0), WEFT_ERR_OVERLOADED);
+    for (uint32_t i = 0; i < 100; i++) {
+        const struct weft_offset_key gone = s_key("g", 1, i);
+        weft_offsets_apply(self, 101 + i, &gone, NULL);
+    }
+    weft_offsets_durable(self, 201);
+    assert_int_equal(weft_offsets_bytes(self), 0);
+    weft_offsets_check(self);
+}
+
 // ---- against a model
 
 #define KEYS 60
@@ -287,6 +338,7 @@ static void test_offsets__agrees_with_a_simple_model(void **state)
     weft_offsets_clear(self);
     weft_offsets_check(self);
     assert_int_equal(weft_offsets_count(self), 0);
+    assert_int_equal(weft_offsets_bytes(self), 0);
 }
 
 // ---- bytes
@@ -417,6 +469,7 @@ int main(void)
         OFFSETS_TEST(what_was_not_appended_after_all_is_undone),
         OFFSETS_TEST(lists_one_group_or_all_as_durable),
         OFFSETS_TEST(is_walked_in_portions),
+        OFFSETS_TEST(memory_is_counted_and_bounded),
         OFFSETS_TEST(agrees_with_a_simple_model),
         cmocka_unit_test(test_offsets__records_are_those_of_the_schema),
         cmocka_unit_test(test_offsets__foreign_records_are_refused),

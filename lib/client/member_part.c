@@ -162,6 +162,8 @@ static void s_mind_idle(weft_member_part_t *self, int64_t now_us)
         weft_member_forget(self);
         self->state = WEFT_MEMBER_IN;
         self->retry_us = 0;
+    } else if (self->state == WEFT_MEMBER_IDLE) {
+        weft_desk_await_poll(self->desk); // the one that woke this part was too long ago when it got its turn
     }
 }
 

@@ -368,6 +368,35 @@ static void test_member__a_program_that_stops_polling_leaves_and_joins_again(voi
     s_close(&self);
 }
 
+static void s_count_wake(void *context)
+{
+    ++*(int *) context;
+}
+
+// The process is stopped between the poll that wakes this part and its turn: the next poll has to wake it again.
+static void test_member__a_poll_that_is_heard_too_late_is_not_the_last_that_wakes(void **state)
+{
+    struct fixture self;
+    int wakes = 0;
+    s_open(&self, (const char *const[]){"max.poll.ms=2s", NULL});
+    s_join(&self);
+    weft_desk_polled(self.desk, s_now_us(&self), false);
+    for (int i = 0; i < 10 && !self.news.lost; i++) s_advance_ms(&self, 500);
+    s_answer(&self, s_newest(&self), 10, 0, 0); // it left
+    weft_desk_on_change(self.desk, WEFT_DESK_MEMBER, s_count_wake, &wakes);
+    weft_desk_polled(self.desk, s_now_us(&self), false);
+    assert_int_equal(wakes, 1);
+    s_advance_ms(&self, 5000);
+    weft_desk_polled(self.desk, s_now_us(&self), false);
+    assert_int_equal(wakes, 2);
+    s_turn(&self);
+    (void) s_newest(&self);
+    assert_false(weft_slice_is_text(self.seen.leave, "leave"));
+    assert_int_equal(self.seen.epoch, 0);
+    weft_desk_on_change(self.desk, WEFT_DESK_MEMBER, NULL, NULL);
+    s_close(&self);
+}
+
 static void test_member__one_that_waits_in_poll_is_not_idle(void **state)
 {
     struct fixture self;
@@ -476,6 +505,7 @@ int main(void)
         cmocka_unit_test(test_member__leaving_is_repeated_until_it_is_heard),
         cmocka_unit_test(test_member__who_never_joined_has_left_at_once),
         cmocka_unit_test(test_member__a_program_that_stops_polling_leaves_and_joins_again),
+        cmocka_unit_test(test_member__a_poll_that_is_heard_too_late_is_not_the_last_that_wakes),
         cmocka_unit_test(test_member__one_that_waits_in_poll_is_not_idle),
         cmocka_unit_test(test_member__the_lease_counts_from_the_sending),
         cmocka_unit_test(test_member__what_is_refused_for_good_is_not_asked_again),

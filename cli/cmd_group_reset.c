@@ -3,8 +3,7 @@
 //
 // First all new offsets are worked out, then one token is asked for, which outranks every member of the past, and they are
 // committed with it. Where the coordinator knows of no members, ever, none is asked for: who reads for the group without
-// membership has token 0, and would be shut out by any other. A run that fails half-way says how many were set, and may be
-// repeated.
+// membership has token 0, and need not take another. A run that fails half-way says how many were set, and may be repeated.
 #include "connect.h"
 
 #include <ctype.h>

@@ -4,7 +4,8 @@
  *
  * consumer_part.c: life-cycle, events, what a program asks. consumer_assign.c: which partitions are read.
  * consumer_fetch.c: asking nodes and hearing answers. consumer_read.c: from chunks to records.
- * consumer_group.c: what the group gives and takes. consumer_offsets.c: what is committed for it.
+ * consumer_group.c: what the group gives and takes. consumer_offsets.c: what is committed for it; consumer_token.c: under
+ * which token without membership.
  */
 #ifndef WEFT_CLIENT_CONSUMER_INNER_H
 #define WEFT_CLIENT_CONSUMER_INNER_H
@@ -52,6 +53,7 @@ struct weft_ccommit {
     int32_t sent_epoch;
     char *sent_metadata;
     int64_t done; // as answered last, -1: nothing, or not known
+    bool fenced;  // what is wanted was refused, and waits for a token
 };
 
 struct weft_cpartition {
@@ -149,6 +151,11 @@ struct weft_coffsets {
     uint64_t failed_from, failed_to; // tickets that ended with an error
     weft_err_t failed;
     char failed_text[256];
+    // without membership
+    uint64_t token;         // to commit with; 0: none was needed so far
+    bool token_wanted;      // some commit was fenced
+    uint32_t token_tries;   // since the last commit that was taken whole
+    struct weft_call ask;   // group_token
     struct weft_call begin; // offsets_begin
     int64_t begin_us;       // not before
     // a look at what is committed
@@ -303,6 +310,14 @@ void weft_consumer_auto_commit(weft_consumer_part_t *self, int64_t now_us);     
 
 // Points a call at the leader of the group's partition of __offsets. False: it is not known (yet), and is looked for.
 bool weft_consumer_aim(weft_consumer_part_t *self, struct weft_call *call, int64_t now_us);
+
+// Some commit waits for a token that does not come.
+void weft_consumer_no_token(weft_consumer_part_t *self, weft_err_t error, const char *text);
+
+// consumer_token.c
+// A commit without membership was refused as FENCED. True: a token is asked for, and then it is tried again.
+bool weft_consumer_want_token(weft_consumer_part_t *self, const struct weft_cpartition *partition);
+void weft_consumer_token_turn(weft_consumer_part_t *self, int64_t now_us, int64_t deadline_us);
 
 // consumer_commit.c
 int64_t weft_consumer_look_turn(weft_consumer_part_t *self, int64_t now_us);

@@ -30,6 +30,7 @@ void weft_consumer_offsets_init(weft_consumer_part_t *self, const weft_options_t
     offsets->auto_us = *offsets->group ? weft_options_int(options, "auto.commit.ms") * 1000 : 0;
     weft_buf_init(&offsets->commit.call.header);
     weft_buf_init(&offsets->fence.call.header);
+    weft_buf_init(&offsets->ask.header);
     weft_buf_init(&offsets->begin.header);
     weft_buf_init(&offsets->look.header);
     weft_arena_init(&offsets->look_arena);
@@ -40,6 +41,7 @@ void weft_consumer_offsets_fini(weft_consumer_part_t *self)
     struct weft_coffsets *offsets = s_of(self);
     weft_requests_cancel(&self->requests, &offsets->commit.call);
     weft_requests_cancel(&self->requests, &offsets->fence.call);
+    weft_requests_cancel(&self->requests, &offsets->ask);
     weft_requests_cancel(&self->requests, &offsets->begin);
     weft_requests_cancel(&self->requests, &offsets->look);
     free(offsets->commit.list);
@@ -76,6 +78,7 @@ static void s_unwant(struct weft_coffsets *offsets, struct weft_cpartition *part
 static void s_unsend(struct weft_cpartition *partition)
 {
     partition->commit.sent = -1;
+    partition->commit.fenced = false;
     free(partition->commit.sent_metadata);
     partition->commit.sent_metadata = NULL;
 }
@@ -309,6 +312,7 @@ static void s_end_round(weft_consumer_part_t *self)
     }
     offsets->answered = offsets->asked;
     offsets->round_error = WEFT_OK;
+    offsets->token_tries = 0;
     offsets->commit.begun_us = 0;
 }
 
@@ -340,6 +344,8 @@ void weft_consumer_give_up(weft_consumer_part_t *self, weft_err_t error, const c
     struct weft_coffsets *offsets = s_of(self);
     if (!*offsets->group || weft_consumer_offsets_idle(self)) return;
     weft_requests_cancel(&self->requests, &offsets->commit.call);
+    weft_requests_cancel(&self->requests, &offsets->ask);
+    offsets->token_wanted = false;
     offsets->commit.count = 0;
     for (size_t i = 0; i < self->partition_count; i++) {
         struct weft_cpartition *partition = self->partitions[i];
@@ -350,6 +356,20 @@ void weft_consumer_give_up(weft_consumer_part_t *self, weft_err_t error, const c
         if (offset >= 0) s_failed(self, partition, offset, error, text);
     }
     offsets->want_count = 0;
+    s_end_round(self);
+}
+
+void weft_consumer_no_token(weft_consumer_part_t *self, weft_err_t error, const char *text)
+{
+    for (size_t i = 0; i < self->partition_count; i++) {
+        struct weft_cpartition *partition = self->partitions[i];
+        int64_t offset = partition->commit.want;
+        if (!partition->commit.fenced) continue;
+        partition->commit.fenced = false;
+        if (offset < 0) continue;
+        s_unwant(s_of(self), partition);
+        s_failed(self, partition, offset, error, text);
+    }
     s_end_round(self);
 }
 
@@ -372,8 +392,10 @@ static void s_want_again(struct weft_coffsets *offsets, struct weft_cpartition *
 static void s_commit_refused(weft_consumer_part_t *self, struct weft_cpartition *partition, weft_err_t error,
                              const char *text)
 {
-    if (s_is_passing(error) && error != WEFT_ERR_UNKNOWN_TOPIC) {
+    bool fenced = error == WEFT_ERR_FENCED && weft_consumer_want_token(self, partition);
+    if (fenced || (s_is_passing(error) && error != WEFT_ERR_UNKNOWN_TOPIC)) {
         s_want_again(s_of(self), partition);
+        partition->commit.fenced = fenced;
         return;
     }
     int64_t offset = partition->commit.sent;
@@ -386,6 +408,7 @@ static bool s_commit_taken(weft_consumer_part_t *self, const struct weft_commit_
 {
     bool again = false;
     struct weft_coffsets_call *commit = &s_of(self)->commit;
+    if (!reply->refused_count) s_of(self)->token_tries = 0;
     for (size_t i = 0; i < reply->refused_count; i++) {
         const struct weft_refused_entry *refused = &reply->refused[i];
         if (refused->index >= commit->count || !commit->list[refused->index]) continue;
@@ -457,7 +480,7 @@ static void s_send_one(weft_consumer_part_t *self, struct weft_cpartition *parti
                                         .partition = (uint32_t) partition->index,
                                         .offset = commit->sent,
                                         .epoch = commit->sent_epoch,
-                                        .token = partition->token};
+                                        .token = partition->owned ? partition->token : offsets->token};
     if (weft_mutated("commits_without_epoch")) entry->epoch = -1;
     if (commit->sent_metadata) entry->metadata = weft_text(commit->sent_metadata);
     if (weft_id_is_zero(entry->topic_id)) entry->topic = weft_text(partition->topic->name);
@@ -500,6 +523,10 @@ static int64_t s_commit_turn(weft_consumer_part_t *self, int64_t now_us)
         return WEFT_TIME_NEVER;
     }
     if (commit->call.state == WEFT_CALL_SENT) return deadline_us;
+    if (offsets->token_wanted) {
+        weft_consumer_token_turn(self, now_us, deadline_us);
+        return deadline_us;
+    }
     if (!weft_consumer_aim(self, &commit->call, now_us)) return now_us + self->requests.config.backoff_us;
     if (commit->retry_us > now_us) return commit->retry_us;
     s_encode_commit(self);

@@ -421,9 +421,9 @@ WEFT_EXPORT void weft_group_offsets_destroy(weft_group_offsets_t **self_p);
 
 /**
  * A token to commit offsets of a group that has no members: outranks all given before, so that a member that was only
- * out of reach can't take the change back; nor can who reads for the group without membership commit any more. Of a group
- * that never had members (state "none") offsets are set with token 0 instead. GROUP_NOT_EMPTY: the sentence says who is
- * in it.
+ * out of reach can't take the change back. Who reads for the group without membership takes one of its own once it is
+ * outranked: stop him before his offsets are set. Of a group that never had members (state "none") offsets can be set with
+ * token 0. GROUP_NOT_EMPTY: the sentence says who is in it.
  */
 WEFT_EXPORT_CHECKED weft_err_t weft_admin_group_token(weft_admin_t *self, const char *group, uint64_t *token);
 

@@ -37,8 +37,9 @@
  * partition at once, and goes on if the group kept its place. A record that was handed out before can't be taken back:
  * its token is for fencing where its effects go (weft_consumer_token).
  * With the option `group` and weft_consumer_assign there is no membership: what is assigned is resumed at the group's
- * committed offsets and committed for it, for a single reader, or readers that share out the partitions themselves; refused
- * once members hold the partition.
+ * committed offsets and committed for it, for a single reader, or readers that share out the partitions themselves. Once
+ * a member held the partition a commit takes a token of the coordinator first: so it goes on where members left off, and is
+ * refused (FENCED, with who is in it) while the group has members.
  *
  * Options: docs/CONFIG.md, scope consumer. Without `bootstrap` the environment variable WEFT_BOOTSTRAP is taken, then
  * tcp://127.0.0.1:9650.

@@ -192,6 +192,20 @@ static inline void s_answer_commit(struct fixture *self, const struct peer_call 
     s_turn(self);
 }
 
+static inline void s_answer_token(struct fixture *self, uint64_t token)
+{
+    const struct peer_call *call = s_take(self, WEFT_API_GROUP_TOKEN);
+    struct weft_group_token_reply reply;
+    weft_group_token_reply_init(&reply);
+    reply.header.id = call->id;
+    reply.token = token;
+    weft_buf_t header;
+    weft_buf_init(&header);
+    weft_group_token_reply_encode(&reply, &header);
+    peer_answer(&self->peer, call, &header);
+    s_turn(self);
+}
+
 // Every entry asked for has this offset, of epoch 3; refused: index of one that has this error; -1: none.
 static inline void s_answer_committed(struct fixture *self, const struct peer_call *call, int64_t offset, int refused,
                                       weft_err_t error)

@@ -310,6 +310,9 @@ static void test_consumer_rebalance__what_is_assigned_resumes_and_commits_withou
     assert_int_equal(self.commit.entries[0].offset, 44);
     s_answer_commit(&self, call, 0, WEFT_ERR_FENCED); // members hold it now
     weft_err_t err;
+    assert_false(weft_consumer_part_committed(self.part, ticket, &err));
+    peer_refuse(&self.peer, s_take(&self, WEFT_API_GROUP_TOKEN), WEFT_ERR_GROUP_NOT_EMPTY, NULL, 0);
+    s_turn(&self);
     assert_true(weft_consumer_part_committed(self.part, ticket, &err));
     assert_int_equal(err, WEFT_ERR_FENCED);
     assert_int_equal(s_event(&self, WEFT_EVENT_COMMIT_FAILED).error, WEFT_ERR_FENCED);
@@ -320,6 +323,51 @@ static void test_consumer_rebalance__what_is_assigned_resumes_and_commits_withou
     s_answer_commit(&self, s_take_commit(&self), -1, WEFT_OK);
     assert_true(weft_consumer_part_close_step(self.part, &err));
     assert_int_equal(self.told_count, 0); // nothing was given, nothing is revoked
+    s_close(&self);
+}
+
+// Where members were before, a token of the coordinator outranks them; one that another took outranks that.
+static void test_consumer_rebalance__without_membership_takes_over_what_members_left(void **state)
+{
+    struct fixture self;
+    s_open(&self, NULL);
+    struct weft_assignment assignments[] = {{.topic = "orders", .partition = 0}, {.topic = "orders", .partition = 1}};
+    assert_ok(weft_consumer_part_assign(self.part, assignments, 2));
+    s_advance_ms(&self, 300);
+    s_answer_committed(&self, s_take_committed(&self), 40, -1, WEFT_OK);
+    struct weft_group_offset list[] = {{.topic = "orders", .partition = 0, .offset = 50, .leader_epoch = -1},
+                                       {.topic = "orders", .partition = 1, .offset = 60, .leader_epoch = -1}};
+    uint64_t ticket;
+    weft_err_t err;
+    assert_ok(weft_consumer_part_commit_offsets(self.part, list, 2, &ticket));
+    s_turn(&self);
+    const struct peer_call *call = s_take_commit(&self);
+    assert_int_equal(self.commit.entries_count, 2);
+    s_answer_commit(&self, call, 1, WEFT_ERR_FENCED);
+    assert_int_equal(s_count(&self, WEFT_API_COMMIT), 0); // nothing is sent meanwhile
+    s_answer_token(&self, 77);
+    call = s_take_commit(&self);
+    assert_int_equal(self.commit.entries_count, 1);
+    assert_int_equal(self.commit.entries[0].partition, 1);
+    assert_int_equal(self.commit.entries[0].offset, 60);
+    assert_int_equal(self.commit.entries[0].token, 77);
+    s_answer_commit(&self, call, -1, WEFT_OK);
+    assert_true(weft_consumer_part_committed(self.part, ticket, &err));
+    assert_ok(err);
+    for (size_t i = 0; i < 2; i++) list[i].offset += 5; // from then on
+    assert_ok(weft_consumer_part_commit_offsets(self.part, list, 2, &ticket));
+    s_turn(&self);
+    for (uint64_t token = 77; token < 80; token++) { // somebody else takes one each time
+        call = s_take_commit(&self);
+        assert_int_equal(self.commit.entries[0].token, token);
+        s_answer_commit(&self, call, 0, WEFT_ERR_FENCED);
+        s_answer_token(&self, token + 1);
+    }
+    s_answer_commit(&self, s_take_commit(&self), 0, WEFT_ERR_FENCED);
+    assert_true(weft_consumer_part_committed(self.part, ticket, &err));
+    assert_int_equal(err, WEFT_ERR_FENCED);
+    assert_int_equal(s_count(&self, WEFT_API_GROUP_TOKEN), 0);
+    assert_int_equal(weft_consumer_part_token(self.part, "orders", 0), 0); // nobody gave it the partition
     s_close(&self);
 }
 
@@ -392,6 +440,7 @@ int main(void)
         cmocka_unit_test(test_consumer_rebalance__close_commits_all_that_was_read_to_the_end),
         cmocka_unit_test(test_consumer_rebalance__close_goes_on_when_all_is_lost_meanwhile),
         cmocka_unit_test(test_consumer_rebalance__what_is_assigned_resumes_and_commits_without_membership),
+        cmocka_unit_test(test_consumer_rebalance__without_membership_takes_over_what_members_left),
         cmocka_unit_test(test_consumer_rebalance__looks_up_what_is_committed),
         cmocka_unit_test(test_consumer_rebalance__a_member_can_not_assign),
         cmocka_unit_test(test_consumer_rebalance__is_at_its_end_once_the_group_is_settled),

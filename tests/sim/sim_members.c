@@ -3,7 +3,7 @@
  * A member's program is a step that comes again and again, unless it stalls or its host is stopped: takes events, polls, reads what came (or some of it),
  * commits now and then. All its choices come from the members' own randomness.
  */
-#include "sim_members.h"
+#include "sim_members_inner.h"
 
 #include "../../lib/base/assert.h"
 
@@ -16,14 +16,14 @@
 
 #define SECOND INT64_C(1000000)
 
-static uint64_t s_below(struct sim_members *self, uint64_t bound)
+uint64_t sim_members_below(struct sim_members *self, uint64_t bound)
 {
     return weft_rand_below(&self->rand, bound);
 }
 
-static bool s_chance(struct sim_members *self, uint32_t percent)
+bool sim_members_chance(struct sim_members *self, uint32_t percent)
 {
-    return s_below(self, 100) < percent;
+    return sim_members_below(self, 100) < percent;
 }
 
 static sim_t *s_sim(const struct sim_members *self)
@@ -242,8 +242,8 @@ static void s_record(struct sim_member *self, const struct weft_record_view *vie
 }
 
 // What it commits lies between where it began, or wished to go back to, and what it was handed.
-static void s_commits(void *context, sim_host_t host, int group, weft_id_t topic, uint32_t partition, uint64_t token,
-                      int64_t offset)
+void sim_member_commits(void *context, sim_host_t host, int group, weft_id_t topic, uint32_t partition, uint64_t token,
+                        int64_t offset)
 {
     struct sim_members *owner = context;
     int number = sim_topic_of(owner->clients, owner->witness, topic);
@@ -268,7 +268,7 @@ static void s_read_some(struct sim_member *self)
 {
     struct weft_record_view view;
     bool exclusive = self->owner->groups[self->group].exclusive;
-    uint64_t most = s_chance(self->owner, 20) ? s_below(self->owner, 20) : UINT64_MAX;
+    uint64_t most = sim_members_chance(self->owner, 20) ? sim_members_below(self->owner, 20) : UINT64_MAX;
     for (uint64_t i = 0; i < most; i++) {
         if (exclusive && weft_consumer_part_lease_over(self->part, s_now_us(self))) return; // as weft_records_next
         if (!weft_consumer_part_next(self->part, &view, NULL)) return;
@@ -280,16 +280,16 @@ static void s_read_some(struct sim_member *self)
 static void s_commit_lower(struct sim_member *self)
 {
     const struct sim_clients *clients = self->owner->clients;
-    int topic = (int) s_below(self->owner, (uint64_t) clients->stable_count);
-    int partition = (int) s_below(self->owner, (uint64_t) clients->topics[topic].partitions);
+    int topic = (int) sim_members_below(self->owner, (uint64_t) clients->stable_count);
+    int partition = (int) sim_members_below(self->owner, (uint64_t) clients->topics[topic].partitions);
     struct sim_place *place = &self->places[topic][partition];
     if (place->token == 0 || place->expected <= 0) return;
-    int64_t offset = (int64_t) s_below(self->owner, (uint64_t) place->expected + 1);
+    int64_t offset = (int64_t) sim_members_below(self->owner, (uint64_t) place->expected + 1);
     struct weft_group_offset at = {.topic = clients->topics[topic].name,
                                    .partition = partition,
                                    .offset = offset,
                                    .leader_epoch = -1,
-                                   .metadata = s_chance(self->owner, 50) ? "again" : NULL};
+                                   .metadata = sim_members_chance(self->owner, 50) ? "again" : NULL};
     uint64_t ticket;
     if (weft_consumer_part_commit_offsets(self->part, &at, 1, &ticket) != WEFT_OK) return;
     place->peace = false;
@@ -299,31 +299,33 @@ static void s_commit_lower(struct sim_member *self)
 static void s_commit(struct sim_member *self)
 {
     uint64_t ticket;
-    if (self->commits && s_chance(self->owner, 20)) (void) !weft_consumer_part_commit(self->part, &ticket);
-    if (!self->owner->quiet && s_below(self->owner, 400) == 0) s_commit_lower(self);
+    if (self->commits && sim_members_chance(self->owner, 20)) (void) !weft_consumer_part_commit(self->part, &ticket);
+    if (!self->owner->quiet && sim_members_below(self->owner, 400) == 0) s_commit_lower(self);
 }
 
 // Asks what its group has committed somewhere; the ledger holds the answer against what it knows.
 static void s_look(struct sim_member *self)
 {
     const struct sim_clients *clients = self->owner->clients;
-    if (s_below(self->owner, 100) >= 4) return;
-    int topic = (int) s_below(self->owner, (uint64_t) clients->stable_count);
+    if (sim_members_below(self->owner, 100) >= 4) return;
+    int topic = (int) sim_members_below(self->owner, (uint64_t) clients->stable_count);
     struct weft_committed at = {.topic = clients->topics[topic].name};
-    at.partition = (int32_t) s_below(self->owner, (uint64_t) clients->topics[topic].partitions);
+    at.partition = (int32_t) sim_members_below(self->owner, (uint64_t) clients->topics[topic].partitions);
     (void) !weft_consumer_part_look(self->part, &at, 1, 3 * SECOND);
 }
 
-static void s_subscribe(struct sim_member *self)
+void sim_member_subscribe(struct sim_member *self)
 {
     static const char *const patterns[] = {"*", "topic-*", "topic-0", "topic-[01]"};
-    self->pattern = self->owner->quiet || !s_chance(self->owner, 30) ? "topic-*" : patterns[s_below(self->owner, 4)];
+    self->pattern = self->owner->quiet || !sim_members_chance(self->owner, 30)
+                        ? "topic-*"
+                        : patterns[sim_members_below(self->owner, 4)];
     sim_trace(s_sim(self->owner), self->name, "subscribes to %s", self->pattern);
     struct weft_position at = {.from = WEFT_FROM_EARLIEST};
     weft_assert(weft_consumer_part_subscribe(self->part, &self->pattern, 1, at) == WEFT_OK);
 }
 
-static void s_gone(struct sim_member *self, bool silent)
+void sim_member_gone(struct sim_member *self, bool silent)
 {
     weft_desk_on_change(self->desk, WEFT_DESK_MEMBER, NULL, NULL);
     weft_desk_on_change(self->desk, WEFT_DESK_CONSUMER, NULL, NULL);
@@ -335,13 +337,12 @@ static void s_gone(struct sim_member *self, bool silent)
     memset(self->places, 0, sizeof self->places);
 }
 
-static void s_come(void *context);
-
-static void s_come_later(struct sim_member *self)
+void sim_member_come_later(struct sim_member *self)
 {
     if (self->away) return;
-    uint64_t most = s_chance(self->owner, 30) ? 3000000 : 600000;
-    sim_at(s_sim(self->owner), s_now_us(self) + 1000 + (int64_t) s_below(self->owner, most), s_come, self);
+    uint64_t most = sim_members_chance(self->owner, 30) ? 3000000 : 600000;
+    sim_at(s_sim(self->owner), s_now_us(self) + 1000 + (int64_t) sim_members_below(self->owner, most), sim_member_come,
+           self);
 }
 
 static void s_close_step(struct sim_member *self)
@@ -353,8 +354,8 @@ static void s_close_step(struct sim_member *self)
         return;
     }
     s_events(self);
-    s_gone(self, false);
-    s_come_later(self);
+    sim_member_gone(self, false);
+    sim_member_come_later(self);
 }
 
 struct step {
@@ -411,7 +412,7 @@ static void s_step(void *context)
     s_work(self);
     if (self->part == NULL) return;
     sim_part_poke(sim, self->host, self->part_id);
-    s_step_at(self, now_us + 100 + (int64_t) s_below(self->owner, 40000));
+    s_step_at(self, now_us + 100 + (int64_t) sim_members_below(self->owner, 40000));
 }
 
 // ---- its life
@@ -455,14 +456,14 @@ static weft_options_t *s_options(const struct sim_member *self)
     s_set(options, "exclusive", how->exclusive ? "true" : "false");
     s_set(options, "read", self->durable ? "durable" : "committed");
     s_set(options, "reset", "earliest");
-    s_set(options, "fetch.bytes", s_chance(owner, 50) ? "2KiB" : "256KiB");
-    s_set(options, "silence.ms", s_chance(owner, 50) ? "100ms" : "500ms");
+    s_set(options, "fetch.bytes", sim_members_chance(owner, 50) ? "2KiB" : "256KiB");
+    s_set(options, "silence.ms", sim_members_chance(owner, 50) ? "100ms" : "500ms");
     s_set_ms(options, "metadata.ms", 2000);
     s_set_ms(options, "request.timeout.ms", 3000);
     s_set_ms(options, "session.ms", how->session_ms);
     s_set_ms(options, "max.poll.ms", how->max_poll_ms);
     s_set_ms(options, "release.ms", how->release_ms);
-    s_set_ms(options, "auto.commit.ms", self->commits ? 0 : 20 + (uint32_t) s_below(owner, 400));
+    s_set_ms(options, "auto.commit.ms", self->commits ? 0 : 20 + (uint32_t) sim_members_below(owner, 400));
     return options;
 }
 
@@ -471,7 +472,7 @@ static void s_start(struct sim_member *self)
     struct sim_members *owner = self->owner;
     struct weft_error error;
     self->life++;
-    self->commits = s_chance(owner, 30);
+    self->commits = sim_members_chance(owner, 30);
     self->durable = owner->groups[self->group].durable;
     weft_options_t *options = s_options(self);
     self->desk = weft_desk_new();
@@ -486,17 +487,17 @@ static void s_start(struct sim_member *self)
     weft_desk_on_change(self->desk, WEFT_DESK_MEMBER, s_wake_member, self);
     weft_desk_on_change(self->desk, WEFT_DESK_CONSUMER, s_wake_consumer, self);
     self->stalled_until_us = 0;
-    s_subscribe(self);
+    sim_member_subscribe(self);
     s_step_at(self, s_now_us(self) + 1000);
 }
 
-static void s_come(void *context)
+void sim_member_come(void *context)
 {
     struct sim_member *self = context;
     if (self->part == NULL && !self->away) s_start(self);
 }
 
-static void s_close(struct sim_member *self)
+void sim_member_close(struct sim_member *self)
 {
     sim_trace(s_sim(self->owner), self->name, "closes");
     self->owner->closed++;
@@ -505,18 +506,19 @@ static void s_close(struct sim_member *self)
     self->close_us = s_now_us(self);
 }
 
-static void s_kill(struct sim_member *self)
+void sim_member_kill(struct sim_member *self)
 {
     sim_trace(s_sim(self->owner), self->name, "is killed");
     self->owner->killed++;
-    s_gone(self, s_chance(self->owner, 50));
-    s_come_later(self);
+    sim_member_gone(self, sim_members_chance(self->owner, 50));
+    sim_member_come_later(self);
 }
 
 static void s_stall(struct sim_member *self)
 {
     const struct sim_group *how = &self->owner->groups[self->group];
-    self->stalled_until_us = s_now_us(self) + (int64_t) s_below(self->owner, 2000 * (uint64_t) how->max_poll_ms);
+    self->stalled_until_us =
+        s_now_us(self) + (int64_t) sim_members_below(self->owner, 2000 * (uint64_t) how->max_poll_ms);
     self->owner->stalled++;
     sim_trace(s_sim(self->owner), self->name, "stalls for %lld us",
               (long long) (self->stalled_until_us - s_now_us(self)));
@@ -525,10 +527,10 @@ static void s_stall(struct sim_member *self)
 static void s_pause(struct sim_member *self)
 {
     const struct sim_group *how = &self->owner->groups[self->group];
-    int64_t duration_us = (int64_t) s_below(self->owner, 3000 * (uint64_t) how->session_ms);
+    int64_t duration_us = (int64_t) sim_members_below(self->owner, 3000 * (uint64_t) how->session_ms);
     sim_trace(s_sim(self->owner), self->name, "is stopped for %lld us", (long long) duration_us);
     // A thread of two may be what is stopped: its program, or its heartbeats.
-    uint64_t which = s_below(self->owner, 6);
+    uint64_t which = sim_members_below(self->owner, 6);
     if (which == 0) sim_part_pause(s_sim(self->owner), self->host, self->part_id, duration_us);
     if (which == 1) sim_part_pause(s_sim(self->owner), self->host, self->member_id, duration_us);
     if (which > 1) sim_host_pause(s_sim(self->owner), self->host, duration_us);
@@ -536,286 +538,30 @@ static void s_pause(struct sim_member *self)
 
 struct sim_member *sim_members_some(struct sim_members *self)
 {
-    return &self->members[s_below(self, (uint64_t) self->count)];
+    return &self->members[sim_members_below(self, (uint64_t) self->count)];
 }
 
 void sim_member_trouble(struct sim_member *self)
 {
     if (self->part == NULL || self->closing || self->owner->quiet) return;
-    uint64_t kind = s_below(self->owner, 100);
+    uint64_t kind = sim_members_below(self->owner, 100);
     if (kind < 30)
-        s_close(self);
+        sim_member_close(self);
     else if (kind < 55)
-        s_kill(self);
+        sim_member_kill(self);
     else if (kind < 70)
         s_stall(self);
     else if (kind < 88)
         s_pause(self);
     else
-        s_subscribe(self);
+        sim_member_subscribe(self);
 }
 
-static void s_direct(void *context)
+void sim_members_direct(void *context)
 {
     struct sim_members *self = context;
     if (self->quiet) return;
     sim_member_trouble(sim_members_some(self));
-    sim_at(s_sim(self), sim_now_us(s_sim(self)) + 20000 + (int64_t) s_below(self, 1500000), s_direct, self);
-}
-
-// ---- groups
-
-static void s_plan_group(struct sim_members *self, struct sim_group *group)
-{
-    static const char *const assignors[] = {"", "uniform", "range"};
-    *group = (struct sim_group){.exclusive = s_chance(self, 50), .assignor = assignors[s_below(self, 3)]};
-    group->session_ms = self->heartbeat_ms > 500 ? 3000 : s_chance(self, 50) ? 500 : 1500;
-    group->durable = s_chance(self, self->clients->lazy ? 0 : 50);
-    group->max_poll_ms = 300 + (uint32_t) s_below(self, 2000);
-    group->release_ms = s_chance(self, 50) ? 600 : 2000;
-}
-
-void sim_members_plan(struct sim_members *self, struct sim_clients *clients, const sim_witness_t *witness,
-                      uint64_t seed)
-{
-    *self = (struct sim_members){.clients = clients, .witness = witness};
-    weft_rand_init(&self->rand, seed ^ UINT64_C(0x67726f757073));
-    self->heartbeat_ms = s_chance(self, 20) ? 1000 : s_chance(self, 50) ? 50 : 200;
-    self->offsets_partitions = 1 + (uint32_t) s_below(self, 2);
-    self->group_count = 1 + (int) s_below(self, SIM_GROUPS_MAX);
-    for (int i = 0; i < self->group_count; i++) s_plan_group(self, &self->groups[i]);
-    self->count = self->group_count + (int) s_below(self, SIM_MEMBERS_MAX - (uint64_t) self->group_count + 1);
-    self->ledger = sim_ledger_new(clients, witness, s_commits, self);
-    for (int i = 0; i < self->count; i++) {
-        struct sim_member *member = &self->members[i];
-        *member = (struct sim_member){.owner = self, .number = i};
-        member->group = i < self->group_count ? i : (int) s_below(self, (uint64_t) self->group_count);
-        snprintf(member->name, sizeof member->name, "member-%d.%d", member->group, i);
-        if (s_chance(self, 30)) snprintf(member->instance, sizeof member->instance, "static-%d", i);
-        // Two programs under one name: the second waits for the first.
-        if (member->instance[0] && s_chance(self, 10)) snprintf(member->instance, sizeof member->instance, "static-0");
-    }
-}
-
-static bool s_admin_ok(struct sim_members *self, const char *what)
-{
-    if (sim_admin_run(self->clients, 20 * SECOND) == WEFT_OK) return true;
-    sim_trace(s_sim(self), "admin", "%s: %s", what, weft_admin_part_error_text(self->clients->admin));
-    return false;
-}
-
-static bool s_set_cluster(struct sim_members *self, int replicas)
-{
-    char texts[5][16];
-    const char *names[] = {"offsets.partitions", "offsets.replicas", "group.heartbeat.ms", "group.session.min.ms"};
-    snprintf(texts[0], sizeof texts[0], "%u", self->offsets_partitions);
-    snprintf(texts[1], sizeof texts[1], "%d", replicas);
-    snprintf(texts[2], sizeof texts[2], "%ums", self->heartbeat_ms);
-    snprintf(texts[3], sizeof texts[3], "100ms");
-    struct weft_config_entry entries[4];
-    for (int i = 0; i < 4; i++) {
-        entries[i] = (struct weft_config_entry){weft_slice_text(names[i]), weft_slice_text(texts[i])};
-    }
-    struct weft_call *call = sim_admin_begin(self->clients, WEFT_TO_COORDINATOR, NULL, 0);
-    struct weft_cluster_alter_request request;
-    weft_cluster_alter_request_init(&request);
-    request.id = call->id;
-    request.config = entries;
-    request.config_count = 4;
-    request.operation = weft_rand_id(&self->rand);
-    weft_cluster_alter_request_encode(&request, &call->header);
-    return s_admin_ok(self, "groups' settings");
-}
-
-static bool s_begin_offsets(struct sim_members *self)
-{
-    struct weft_call *call = sim_admin_begin(self->clients, WEFT_TO_COORDINATOR, NULL, 0);
-    struct weft_offsets_begin_request request;
-    weft_offsets_begin_request_init(&request);
-    request.id = call->id;
-    weft_offsets_begin_request_encode(&request, &call->header);
-    return s_admin_ok(self, "begin __offsets");
-}
-
-bool sim_members_prepare(struct sim_members *self, int replicas)
-{
-    if (s_set_cluster(self, replicas) && s_begin_offsets(self)) return true;
-    sim_history_violate(self->clients->history, "O9: groups can't be prepared in a calm cluster: %s",
-                        weft_admin_part_error_text(self->clients->admin));
-    return false;
-}
-
-void sim_members_start(struct sim_members *self)
-{
-    for (int i = 0; i < self->count; i++) {
-        struct sim_member *member = &self->members[i];
-        member->host = sim_host_add(s_sim(self), member->name, NULL);
-        sim_at(s_sim(self), sim_now_us(s_sim(self)) + 1 + (int64_t) s_below(self, 2000000), s_come, member);
-    }
-    sim_at(s_sim(self), sim_now_us(s_sim(self)) + SECOND, s_direct, self);
-}
-
-void sim_members_fini(struct sim_members *self)
-{
-    for (int i = 0; i < self->count; i++) {
-        if (self->members[i].desk == NULL) continue;
-        weft_desk_on_change(self->members[i].desk, WEFT_DESK_MEMBER, NULL, NULL);
-        weft_desk_on_change(self->members[i].desk, WEFT_DESK_CONSUMER, NULL, NULL);
-        weft_desk_drop(&self->members[i].desk);
-    }
-    sim_ledger_destroy(&self->ledger);
-}
-
-// ---- once it is calm
-
-void sim_members_calm(struct sim_members *self)
-{
-    self->quiet = true;
-    for (int i = 0; i < self->count; i++) {
-        struct sim_member *member = &self->members[i];
-        member->stalled_until_us = 0;
-        member->away = false;
-        if (member->part == NULL) s_come_later(member);
-        bool twin = i > 0 && strcmp(member->instance, "static-0") == 0; // one of two under a name
-        if (twin) snprintf(member->instance, sizeof member->instance, "static-%d", i);
-        if (member->part == NULL || member->closing) continue;
-        if (twin)
-            s_close(member);
-        else
-            s_subscribe(member);
-    }
-}
-
-static const struct weft_group *s_group(const struct sim_members *self, int group)
-{
-    char name[16];
-    sim_group_name(group, name);
-    return weft_groups_find(sim_witness_groups(self->witness), weft_slice_text(name));
-}
-
-static bool s_is_held(const struct weft_group *group, weft_id_t topic, uint32_t partition)
-{
-    for (size_t i = 0; i < group->member_count; i++) {
-        for (size_t h = 0; h < group->members[i]->hold_count; h++) {
-            const struct weft_group_held *held = &group->members[i]->holds[h];
-            if (held->dropped == 0 && held->partition == partition && weft_id_equal(held->topic, topic)) return true;
-        }
-    }
-    return false;
-}
-
-// Does everybody who lives, and nobody else, belong to the group? A static member of an earlier life may.
-static size_t s_living(const struct sim_members *self, int group)
-{
-    size_t count = 0;
-    for (int i = 0; i < self->count; i++) {
-        count += self->members[i].group == group && self->members[i].part != NULL && !self->members[i].closing;
-    }
-    return count;
-}
-
-static bool s_group_settled(const struct sim_members *self, int number, char *why, size_t why_bytes)
-{
-    const struct weft_group *group = s_group(self, number);
-    size_t living = s_living(self, number), members = group != NULL ? group->member_count : 0;
-    if (living != members) {
-        snprintf(why, why_bytes, "group %d has %zu members, and %zu live", number, members, living);
-        return false;
-    }
-    for (int t = 0; living > 0 && t < self->clients->stable_count; t++) {
-        for (int p = 0; p < self->clients->topics[t].partitions; p++) {
-            weft_id_t id;
-            if (sim_witness_partition(self->witness, t, p, &id) == NULL) continue;
-            if (s_is_held(group, id, (uint32_t) p)) continue;
-            snprintf(why, why_bytes, "in group %d nobody holds topic %d partition %d", number, t, p);
-            return false;
-        }
-    }
-    return true;
-}
-
-bool sim_members_settled(const struct sim_members *self, char *why, size_t why_bytes)
-{
-    for (int i = 0; i < self->group_count; i++) {
-        if (!s_group_settled(self, i, why, why_bytes)) return false;
-    }
-    return true;
-}
-
-static bool s_settled_or_bad(void *context)
-{
-    const struct sim_members *self = context;
-    char why[128];
-    return sim_history_violation(self->clients->history) != NULL || sim_members_settled(self, why, sizeof why);
-}
-
-static bool s_settle(struct sim_members *self, int64_t limit_us, const char *after)
-{
-    char why[128] = "";
-    if (!sim_run_until_true(s_sim(self), sim_now_us(s_sim(self)) + limit_us, s_settled_or_bad, self)) {
-        (void) sim_members_settled(self, why, sizeof why);
-        sim_history_violate(self->clients->history, "O9: %lld ms after %s in a calm cluster %s",
-                            (long long) limit_us / 1000, after, why);
-    }
-    return sim_history_violation(self->clients->history) == NULL;
-}
-
-bool sim_members_probe(struct sim_members *self)
-{
-    if (!s_settle(self, 20 * SECOND, "the last fault")) return false;
-    struct sim_member *member = sim_members_some(self);
-    const struct sim_group *how = &self->groups[member->group];
-    int64_t beats_us = 2000 * (int64_t) self->heartbeat_ms + 300000; // two, and what messages and syncs take
-    int64_t session_us = 1000 * (int64_t) how->session_ms + (how->exclusive ? 500000 : 0); // groups.h: for a late turn
-    if (member->part == NULL || member->closing) return true;
-    member->away = true;
-    bool dies = s_chance(self, 50), keeps = member->instance[0] != 0; // its place, for a session
-    if (dies)
-        s_kill(member);
-    else
-        s_close(member);
-    int64_t limit_us = beats_us + (dies || keeps ? session_us : 0);
-    if (!s_settle(self, limit_us, dies ? "a member died" : keeps ? "a static member closed" : "a member left"))
-        return false;
-    member->away = false;
-    s_come(member);
-    sim_run_until(s_sim(self), sim_now_us(s_sim(self)) + 20000);
-    return s_settle(self, beats_us, "a member came");
-}
-
-bool sim_members_done(const struct sim_members *self, int64_t ends[][SIM_PARTITIONS_MAX])
-{
-    for (int g = 0; g < self->group_count; g++) {
-        for (int t = 0; t < self->clients->stable_count; t++) {
-            for (int p = 0; p < self->clients->topics[t].partitions; p++) {
-                bool there = ends[t][p] < 0;
-                for (int i = 0; i < self->count && !there; i++) {
-                    const struct sim_member *member = &self->members[i];
-                    there = member->group == g && member->places[t][p].token > 0 &&
-                            member->places[t][p].position >= ends[t][p];
-                }
-                if (!there && s_living(self, g) > 0) return false;
-            }
-        }
-    }
-    return true;
-}
-
-void sim_members_stop(struct sim_members *self)
-{
-    for (int i = 0; i < self->count; i++) {
-        self->members[i].away = true;
-        if (self->members[i].part != NULL) s_gone(&self->members[i], false);
-    }
-}
-
-void sim_members_summary(const struct sim_members *self, char *text, size_t text_bytes)
-{
-    snprintf(
-        text, text_bytes,
-        ", %d members of %d groups: %llu handed out, %llu of them again, %llu commits, %llu fenced, %llu closed, %llu "
-        "killed, %llu stalled",
-        self->count, self->group_count, (unsigned long long) self->handed, (unsigned long long) self->again,
-        (unsigned long long) sim_ledger_commits(self->ledger), (unsigned long long) sim_ledger_fenced(self->ledger),
-        (unsigned long long) self->closed, (unsigned long long) self->killed, (unsigned long long) self->stalled);
+    sim_at(s_sim(self), sim_now_us(s_sim(self)) + 20000 + (int64_t) sim_members_below(self, 1500000),
+           sim_members_direct, self);
 }

@@ -17,15 +17,26 @@ const char *const sim_mutations_often[] = {
     "leavers_not_needed",     // core: who was missed first is no candidate, whoever else lost power with him (rule 4)
     "truncate_by_watermark",  // core: a new follower cuts its log to what it knows as committed (KIP-101)
     "marks_below_min_insync", // core: marks go on with fewer than min.insync (KIP-966)
-    "rolled_segment_not_synced", // log: only the newest file of a group commit is synced
-    "directory_not_synced",      // log: a new segment's name is not made durable
-    "checkpoint_runs_ahead",     // log: the checkpoint records more than was synced (rule 9)
-    "torn_batch_taken",          // log: recovery does not look at checksums
-    "durable_read_of_undurable", // broker: read durable shows what is only committed (rule 18)
-    "sessions_not_replayed",     // broker: after a start it knows the producers of the last snapshot only
-    "vote_not_stored",           // quorum: a vote is forgotten by power loss (a second one in the same term)
-    "doubt_is_refusal",          // client: no answer is reported as surely not written
-    "consumer_steps_over",       // client: now and then a record is left out
+    "rolled_segment_not_synced",  // log: only the newest file of a group commit is synced
+    "directory_not_synced",       // log: a new segment's name is not made durable
+    "checkpoint_runs_ahead",      // log: the checkpoint records more than was synced (rule 9)
+    "torn_batch_taken",           // log: recovery does not look at checksums
+    "durable_read_of_undurable",  // broker: read durable shows what is only committed (rule 18)
+    "sessions_not_replayed",      // broker: after a start it knows the producers of the last snapshot only
+    "vote_not_stored",            // quorum: a vote is forgotten by power loss (a second one in the same term)
+    "doubt_is_refusal",           // client: no answer is reported as surely not written
+    "consumer_steps_over",        // client: now and then a record is left out
+    "old_token_taken",            // core: commits under a token of the past are taken (rules 19, 20)
+    "token_of_the_membership",    // core: a giving has the token of the member's join, not one of its own (rule 20)
+    "given_before_release",       // core: what is to be released is given at once (I5)
+    "fence_not_written",          // broker: committed is answered, and the fence is in no log (rule 19)
+    "commit_answered_at_once",    // broker: a commit is acknowledged before it is durable
+    "member_outlives_its_lease",  // client: records are handed out when the session is over (exclusive, rule 22)
+    "member_keeps_what_is_lost",  // client: reads on when the group took it for dead
+    "member_releases_unanswered", // client: a partition is released before its last commit is answered (rule 21)
+    "commit_runs_ahead",          // client: what was fetched is committed, handed out or not
+    "commits_uncounted",          // client: commits carry no number (rule 20)
+    "tombstone_removed_at_once",  // log: tombstones go with the first compaction (rule 13)
     NULL,
 };
 
@@ -41,13 +52,13 @@ const char *const sim_mutations_seldom[] = {
     "damage_cut_as_torn",           // log: what is damaged below the synced end is cut, without a word (rule 9)
     "follower_reports_unaligned",   // broker: a follower reports before it knows that its log is its leader's (rule 7)
     "office_lost_later",            // quorum: who no longer leads hears of it later
-    "lease_from_the_answer",  // client: the lease counts from the answer to a heartbeat, not its sending (rule 22)
-    "instance_taken_at_once", // coordinator: a newcomer takes the place of a live member of its name (rule 20)
+    "session_cut_short",            // coordinator: members are timed out before their session is over (rule 22)
+    "no_session_after_office", // coordinator: a new one times out who has not been heard in its office yet (rule 22)
+    "lease_from_the_answer",   // client: the lease counts from the answer to a heartbeat, not its sending (rule 22)
+    "instance_taken_at_once",  // coordinator: a newcomer takes the place of a live member of its name (rule 20)
     "unsettled_ledger_answers", // broker: a new leader of __offsets answers before it has committed what it inherited (rule 5)
     "older_commit_taken",        // core: a commit that comes behind a newer one of its member is taken (rule 20)
-    "commits_uncounted",         // client: commits carry no number (rule 20)
     "commits_without_epoch",     // client: a commit does not say of which epoch the last record was (rule 18)
-    "tombstone_removed_at_once", // log: tombstones go with the first compaction (rule 13)
     "session_header_compacted",  // log: compaction forgets batches that sessions remember (rules 13, 15)
     "compacted_not_synced",      // log: compacted segments take the place of others before they are on the disk
     "compacts_what_may_go",      // broker: what is not committed counts as the newest of its key (rule 13)

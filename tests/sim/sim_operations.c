@@ -302,7 +302,8 @@ static bool s_failed(const struct sim_operations *self)
 // Asks until it holds; whatever else is decided meanwhile.
 static void s_insist(struct sim_operations *self, bool (*ask)(struct sim_operations *self))
 {
-    for (int tries = 0; tries < 60 && !s_failed(self); tries++) { // a broker whose disk hung is taken for sick ten seconds longer
+    for (int tries = 0; tries < 60 && !s_failed(self);
+         tries++) { // a broker whose disk hung is taken for sick ten seconds longer
         uint32_t done = self->done;
         if (!ask(self)) return;
         s_submit(self, 5 * SECOND);

@@ -8,7 +8,9 @@
 // With equal subscriptions the quota is floor(P / M), and one more for P mod M members: for those that have more than the
 // floor already, as far as there are such. Fewer moves can't reach that balance. With different subscriptions there is no
 // quota: everybody starts with what it has, and as long as a member could give a partition to one with two fewer, it does.
-// Each such move lowers the sum of squares of loads, so it ends. That is no optimum over chains of three members.
+// Each such move lowers the sum of squares of loads, so it ends. That is no optimum over chains of three members. The work
+// is bounded, for it is done between heartbeats: with thousands of classes a partition is in the end given to the least
+// loaded of a few of them, another few each time.
 //
 // range walks the members in order, and counts for each topic how many came before.
 #include "assignor.h"
@@ -18,8 +20,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-// Classes looked at while subscriptions are different, about a second: from then on balance is good enough.
-enum { S_WORK_MAX = 100000000 };
+// Classes looked at while subscriptions are different, less than 100 ms: from then on balance is good enough.
+enum { S_WORK_MAX = 10000000, S_FEW = 32 };
 
 static const char *const s_names[] = {[WEFT_ASSIGNOR_UNIFORM] = "uniform", [WEFT_ASSIGNOR_RANGE] = "range"};
 
@@ -61,6 +63,7 @@ struct s_plan {
     size_t class_count;
     uint32_t **readers; // per topic: classes that read it
     uint32_t *reader_counts, *reader_ids;
+    uint64_t work; // classes looked at
 };
 
 // ---- order of members
@@ -338,35 +341,55 @@ static int s_choice_compare(const void *a, const void *b)
     return x->topic < y->topic ? -1 : x->topic > y->topic;
 }
 
+static int32_t s_choose(struct s_plan *self, size_t topic, uint32_t partition)
+{
+    bool racks = self->topics[topic].rack_first;
+    int32_t any = s_least(self, topic, partition, false), near = racks ? s_least(self, topic, partition, true) : -1;
+    self->work += self->reader_counts[topic] * (1u + racks);
+    return near >= 0 && self->load[near] <= self->load[any] ? near : any;
+}
+
+static int32_t s_least_of_few(const struct s_plan *self, size_t topic, uint32_t turn)
+{
+    int32_t best = -1;
+    for (uint32_t i = 0; i < S_FEW; i++) {
+        uint32_t reader = (turn * S_FEW + i) % self->reader_counts[topic];
+        int32_t it = self->classes[self->readers[topic][reader]].heap[0];
+        if (best < 0 || s_less(self, it, best)) best = it;
+    }
+    return best;
+}
+
 // Free partitions to the least loaded, topics first that few read.
 static void s_fill(struct s_plan *self, const struct s_choice *choices)
 {
+    uint32_t turn = 0;
     for (size_t i = 0; i < self->topic_count; i++) {
         size_t t = choices[i].topic;
         for (uint32_t p = 0; self->reader_counts[t] && p < self->topics[t].partition_count; p++) {
             if (self->owner[t][p] >= 0) continue;
-            int32_t near = s_least(self, t, p, true), any = s_least(self, t, p, false);
-            s_give(self, t, p, near >= 0 && self->load[near] <= self->load[any] ? near : any);
+            int32_t to = self->work < S_WORK_MAX ? s_choose(self, t, p) : s_least_of_few(self, t, turn++);
+            s_give(self, t, p, to);
         }
     }
 }
 
-// One walk over all partitions; returns whether something moved. `work` counts the classes that were looked at.
-static bool s_level(struct s_plan *self, const struct s_choice *choices, uint64_t *work)
+// One walk over all partitions, or until the work is too much; returns whether something moved.
+static bool s_level(struct s_plan *self, const struct s_choice *choices)
 {
     bool moved = false;
-    for (size_t i = 0; i < self->topic_count; i++) {
+    for (size_t i = 0; i < self->topic_count && self->work < S_WORK_MAX; i++) {
         size_t t = choices[i].topic;
         if (self->reader_counts[t] == 0) continue;
         int32_t to = s_least(self, t, 0, false); // until something moves
-        *work += self->reader_counts[t];
-        for (uint32_t p = 0; p < self->topics[t].partition_count; p++) {
+        self->work += self->reader_counts[t] + self->topics[t].partition_count;
+        for (uint32_t p = 0; p < self->topics[t].partition_count && self->work < S_WORK_MAX; p++) {
             int32_t from = self->owner[t][p];
             if (self->load[from] < self->load[to] + 2) continue;
             s_load_add(self, from, -1);
             s_give(self, t, p, to);
             to = s_least(self, t, p, false);
-            *work += self->reader_counts[t];
+            self->work += self->reader_counts[t];
             moved = true;
         }
     }
@@ -383,7 +406,7 @@ static void s_uniform_different(struct s_plan *self)
     }
     qsort(choices, self->topic_count, sizeof *choices, s_choice_compare);
     s_fill(self, choices);
-    for (uint64_t work = 0; work < S_WORK_MAX && s_level(self, choices, &work);) continue;
+    while (self->work < S_WORK_MAX && s_level(self, choices)) continue;
     free(choices);
 }
 

@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #define TOPICS_MAX 12
 #define MEMBERS_MAX 24
@@ -249,6 +250,72 @@ static void test_assignor__free_partitions_go_to_their_racks(void **state)
     for (uint32_t p = 0; p < 12; p++) assert_int_equal(world.owners[0][p], world.racks[0][p]);
 }
 
+/** Many members, none of which subscribes as another. */
+struct crowd {
+    struct weft_assign_topic *topics;
+    struct weft_assign_member *members;
+    char (*orders)[8];
+    uint32_t *reads;
+    int32_t *owners, **owner;
+};
+
+static struct crowd s_crowd(size_t topics, uint32_t partitions, size_t members)
+{
+    struct crowd out = {.topics = weft_calloc(topics, sizeof *out.topics),
+                        .members = weft_calloc(members, sizeof *out.members),
+                        .orders = weft_calloc(members, sizeof *out.orders),
+                        .reads = weft_calloc(members * topics, sizeof *out.reads),
+                        .owners = weft_alloc(topics * partitions * sizeof *out.owners),
+                        .owner = weft_calloc(topics, sizeof *out.owner)};
+    for (size_t t = 0; t < topics; t++) {
+        out.topics[t] = (struct weft_assign_topic){.partition_count = partitions};
+        out.owner[t] = out.owners + t * partitions;
+        for (size_t p = 0; p < partitions; p++) out.owner[t][p] = -1;
+    }
+    for (size_t m = 0; m < members; m++) {
+        struct weft_assign_member *member = &out.members[m];
+        snprintf(out.orders[m], sizeof out.orders[m], "m%05u", (unsigned) m);
+        *member = (struct weft_assign_member){
+            .order = weft_slice_text(out.orders[m]), .rack = UINT32_MAX, .topics = out.reads + m * topics};
+        for (uint32_t t = 0; t < topics; t++)
+            if (t != m % topics && t != m / topics) out.reads[m * topics + member->topic_count++] = t;
+    }
+    return out;
+}
+
+static void s_crowd_free(struct crowd *self)
+{
+    free(self->topics);
+    free(self->members);
+    free(self->orders);
+    free(self->reads);
+    free(self->owners);
+    free(self->owner);
+}
+
+// Where the least loaded can't be looked for each time (2000 classes, 100,000 partitions: 21 ms in a release build), who
+// has most has little more than who has least.
+static void test_assignor__uniform_of_a_crowd_is_bounded_and_nearly_balanced(void **state)
+{
+    enum { TOPICS = 200, PARTITIONS = 500, MEMBERS = 2000 };
+    struct crowd crowd = s_crowd(TOPICS, PARTITIONS, MEMBERS);
+    clock_t since = clock();
+    weft_assign(WEFT_ASSIGNOR_UNIFORM, crowd.topics, TOPICS, crowd.members, MEMBERS, crowd.owner);
+    double took_ms = (double) (clock() - since) * 1000 / CLOCKS_PER_SEC;
+    uint32_t *loads = weft_calloc(MEMBERS, sizeof *loads), low = UINT32_MAX, high = 0;
+    for (size_t i = 0; i < (size_t) TOPICS * PARTITIONS; i++) loads[crowd.owners[i]]++;
+    for (size_t m = 0; m < MEMBERS; m++) {
+        low = loads[m] < low ? loads[m] : low;
+        high = loads[m] > high ? loads[m] : high;
+    }
+    print_message("%.1f ms, %u to %u partitions a member\n", took_ms, low, high);
+    assert_in_range(high, 50, 60);
+    assert_in_range(low, 40, 50);
+    assert_true(took_ms < 5000); // a debug build under sanitizers, on a busy machine
+    free(loads);
+    s_crowd_free(&crowd);
+}
+
 // ---- range
 
 static void test_assignor__range_gives_equal_ranges_in_order(void **state)
@@ -292,6 +359,7 @@ int main(void)
         cmocka_unit_test(test_assignor__uniform_spreads_each_topic),
         cmocka_unit_test(test_assignor__uniform_is_balanced_and_moves_no_more_than_needed),
         cmocka_unit_test(test_assignor__uniform_of_different_subscriptions_has_no_better_move),
+        cmocka_unit_test(test_assignor__uniform_of_a_crowd_is_bounded_and_nearly_balanced),
         cmocka_unit_test(test_assignor__nothing_depends_on_the_order_of_joining),
         cmocka_unit_test(test_assignor__free_partitions_go_to_their_racks),
         cmocka_unit_test(test_assignor__range_gives_equal_ranges_in_order),

@@ -8,8 +8,16 @@
 
 #include "../base/assert.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+
+// Drawn where topics go: nobody takes what was derived of others for what is derived of these.
+static uint64_t s_lineage(void)
+{
+    static atomic_uint_fast64_t last;
+    return atomic_fetch_add_explicit(&last, 1, memory_order_relaxed) + 1;
+}
 
 weft_cluster_t *weft_cluster_new(void)
 {
@@ -25,6 +33,7 @@ weft_cluster_t *weft_cluster_new(void)
     self->removed = weft_map_new();
     self->operations = weft_map_new();
     self->level = 1;
+    self->topics_lineage = s_lineage();
     return self;
 }
 
@@ -143,6 +152,7 @@ struct weft_cluster_topic *weft_cluster_topic_add(weft_cluster_t *self, weft_id_
     topic->id = id;
     topic->name = weft_slice_dup(name);
     topic->created_index = created_index;
+    topic->serial = ++self->topics_added;
     weft_map_put(self->topics, weft_id_slice(&id), topic);
     weft_map_put(self->names, name, topic);
     return topic;
@@ -155,6 +165,7 @@ void weft_cluster_topic_drop(weft_cluster_t *self, struct weft_cluster_topic *to
     weft_map_remove(self->names, weft_slice_text(topic->name));
     weft_map_remove(self->topics, weft_id_slice(&topic->id));
     s_topic_free(topic);
+    self->topics_lineage = s_lineage();
 }
 
 struct weft_cluster_partition *weft_cluster_topic_grow(weft_cluster_t *self, struct weft_cluster_topic *topic,
@@ -272,6 +283,12 @@ const struct weft_cluster_topic *weft_cluster_topic(const weft_cluster_t *self, 
 const struct weft_cluster_topic *weft_cluster_topic_by_name(const weft_cluster_t *self, weft_slice_t name)
 {
     return weft_map_get(self->names, name);
+}
+
+void weft_cluster_topics_version(const weft_cluster_t *self, uint64_t *lineage, uint64_t *added)
+{
+    *lineage = self->topics_lineage;
+    *added = self->topics_added;
 }
 
 size_t weft_cluster_topic_count(const weft_cluster_t *self)

@@ -128,6 +128,7 @@ struct weft_cluster_topic {
     char **config_keys, **config_values; // only what was set, sorted by key
     size_t config_count;
     uint64_t created_index;
+    uint64_t serial; // grows with every topic that is added, in the order in which they are walked; derived
 };
 
 typedef struct weft_cluster weft_cluster_t;
@@ -178,6 +179,10 @@ const struct weft_cluster_topic *weft_cluster_topic(const weft_cluster_t *self, 
 const struct weft_cluster_topic *weft_cluster_topic_by_name(const weft_cluster_t *self, weft_slice_t name);
 size_t weft_cluster_topic_count(const weft_cluster_t *self);
 uint64_t weft_cluster_partition_count(const weft_cluster_t *self); // of all topics
+// For what is derived of the topics there are. Both as before: the topics are the same objects (their partitions may have
+// grown). `lineage` alone: so are those with a serial up to the older `added`, and others came. Never 0, and of no other
+// cluster in the process; not in snapshots.
+void weft_cluster_topics_version(const weft_cluster_t *self, uint64_t *lineage, uint64_t *added);
 bool weft_cluster_topic_was_deleted(const weft_cluster_t *self, weft_id_t id);
 bool weft_cluster_was_removed(const weft_cluster_t *self, weft_id_t directory); // the broker with this data directory
 // What acks all needs in sync: the topic's min.insync, or half of the replicas rounded up; at least 1, at most all. While

@@ -51,6 +51,7 @@ struct weft_cluster {
     uint32_t level;
     weft_map_t *operations; // of clients, oldest first; the values are their indexes (uint64_t, owned)
     uint64_t partition_count;
+    uint64_t topics_lineage, topics_added; // derived (weft_cluster_topics_version)
 };
 
 // ---- objects (cluster.c)

@@ -18,6 +18,7 @@ weft_groups_t *weft_groups_new(void)
     self->codec = weft_calloc(1, sizeof *self->codec);
     weft_codec_init(self->codec);
     self->groups = weft_map_new();
+    self->kept = weft_calloc(1, sizeof *self->kept);
     return self;
 }
 
@@ -51,6 +52,7 @@ static void s_index_free(struct weft_group_index *index)
     weft_map_destroy(&index->subscriptions);
     weft_map_destroy(&index->patterns);
     weft_map_destroy(&index->places);
+    weft_group_match_forget(index);
     free(index);
 }
 
@@ -72,6 +74,7 @@ void weft_groups_destroy(weft_groups_t **self_p)
     weft_map_destroy(&self->groups);
     weft_codec_fini(self->codec);
     free(self->codec);
+    free(self->kept);
     free(self->freed);
     free(self->touched);
     free(self);
@@ -96,6 +99,7 @@ struct weft_group *weft_groups_add(weft_groups_t *self, weft_slice_t name)
     group->index->subscriptions = weft_map_new();
     group->index->patterns = weft_map_new();
     group->index->places = weft_map_new();
+    group->index->kept = self->kept;
     weft_map_put(self->groups, name, group);
     self->bytes += name.size;
     return group;

@@ -48,8 +48,9 @@
 #define WEFT_GROUPS_MEMBERS_MAX 200000    // in a cluster
 #define WEFT_GROUPS_PLACES_MAX 4000000    // partitions held or targeted, in all groups together
 #define WEFT_GROUPS_BYTES_MAX (64u << 20) // of names, subscriptions and what members say of themselves
-#define WEFT_GROUP_GLOBS_MAX 256          // different ones in a group
-#define WEFT_GROUP_GLOB_BYTES_MAX 4096    // of them together: each is matched against every topic of the cluster
+#define WEFT_GROUP_GLOBS_MAX 32           // different ones in a group
+#define WEFT_GROUP_GLOB_BYTES_MAX 1024    // of them together: each is matched against every topic of the cluster
+#define WEFT_GROUP_SUBSCRIPTIONS_MAX 256  // different ones in a group
 #define WEFT_GROUP_TOPICS_MAX 256         // of a subscription
 #define WEFT_GROUP_MEMBERS_MAX 100000     // of a group, whatever the setting group.members says
 #define WEFT_GROUP_MEMBERS_DEFAULT 10000  // unless that says otherwise
@@ -158,6 +159,10 @@ bool weft_group_reads(const struct weft_group *group, weft_slice_t topic);
 uint64_t weft_groups_inputs(const struct weft_group *group, const weft_cluster_t *cluster);
 // A group_assigned command with the group's new target; nothing in `out` if the inputs are those of the last one.
 void weft_groups_plan(const struct weft_group *group, const weft_cluster_t *cluster, weft_buf_t *out);
+
+// What these two look at, at most, for who spreads them over turns: a unit is 10 to 50 ns.
+uint64_t weft_groups_work(const struct weft_group *group, const weft_cluster_t *cluster);
+uint64_t weft_group_reads_work(const struct weft_group *group); // of weft_group_reads
 
 void weft_groups_check(const weft_groups_t *self);                                       // walks everything
 void weft_groups_check_target(const weft_groups_t *self, const weft_cluster_t *cluster); // G7

@@ -76,16 +76,22 @@ static uint32_t s_racks_fill(struct s_racks *self, const weft_cluster_t *cluster
     return used;
 }
 
-// Nothing at all unless a member says where it is.
+// Nothing at all unless a member says where it is, and a broker is there: where no broker is makes no difference, and
+// each rack makes members of equal subscriptions another class.
 static void s_racks_init(struct s_racks *self, const struct weft_group *group, const struct weft_group_view *view,
                          const weft_cluster_t *cluster, struct weft_assign_topic *topics)
 {
     *self = (struct s_racks){.numbers = weft_map_new()};
+    weft_map_t *brokers = weft_map_new();
+    const struct weft_cluster_broker *broker;
+    for (size_t cursor = 0; (broker = weft_cluster_next_broker(cluster, &cursor));)
+        weft_map_put(brokers, weft_slice_text(broker->rack), broker->rack);
     for (size_t i = 0; i < group->member_count; i++) {
         weft_slice_t rack = weft_slice_text(group->members[i]->rack);
-        if (rack.size && !weft_map_get(self->numbers, rack))
+        if (rack.size && weft_map_get(brokers, rack) && !weft_map_get(self->numbers, rack))
             weft_map_put(self->numbers, rack, (void *) (uintptr_t) (weft_map_count(self->numbers) + 1));
     }
+    weft_map_destroy(&brokers);
     if (weft_map_count(self->numbers) == 0) return;
     size_t partitions = 0, replicas = 0;
     for (size_t t = 0; t < view->topic_count; t++) {

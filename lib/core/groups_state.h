@@ -2,10 +2,10 @@
 /**
  * Groups, inside: the state behind weft_groups_t and what its files share. Only lib/core/groups*.c include it.
  *
- * groups.c owns the objects and the lookups, groups_subscription.c what members ask to read, groups_apply.c the dispatch
- * and who comes and goes, groups_give.c how partitions move, groups_view.c which topics a group reads, groups_plan.c the
- * target, groups_check.c the invariants, groups_snapshot.c the bytes. Groups with their members, holds and targets are the
- * replicated state; an index and all counts derive from them and are rebuilt with them.
+ * groups.c owns the objects and the lookups, groups_subscription.c what members ask to read, groups_match.c what globs
+ * match, groups_apply.c the dispatch and who comes and goes, groups_give.c how partitions move, groups_view.c which topics
+ * a group reads, groups_plan.c the target, groups_check.c the invariants, groups_snapshot.c the bytes. Groups with their
+ * members, holds and targets are the replicated state; an index and all counts derive from them and are rebuilt with them.
  */
 #ifndef WEFT_CORE_GROUPS_STATE_H
 #define WEFT_CORE_GROUPS_STATE_H
@@ -25,8 +25,9 @@ struct weft_group_pattern {
     char *text;
     bool glob;
     size_t subscription_count; // that have it
-    uint32_t *positions;       // of a view, while there is one: topics that it matches, ascending
-    size_t position_count;
+    uint32_t number;           // of a glob: its bit in what was found
+    uint64_t *bits;            // of a view, while there is one: positions of topics that a glob matches
+    size_t position;           // and of the one that a name names; SIZE_MAX: none
 };
 
 /** What members ask to read; those that ask for the same share it. */
@@ -47,12 +48,23 @@ struct weft_group_place {
     struct weft_group_member *holder, *wanted;
 };
 
+/** A topic, and the globs that match it. */
+struct weft_group_found {
+    const struct weft_cluster_topic *topic;
+    uint32_t globs;
+};
+
 /** Derived of a group. */
 struct weft_group_index {
     weft_map_t *ids, *instances; // to members
     weft_map_t *subscriptions;   // text to struct weft_group_subscription
     weft_map_t *patterns;        // text to struct weft_group_pattern
     size_t glob_count, glob_bytes;
+    // What globs matched (groups_match.c): of which topics, up to which; lineage 0: nothing was asked yet.
+    struct weft_group_found *found;
+    size_t found_count, found_capacity;
+    uint64_t found_lineage, found_added;
+    size_t *kept;       // of weft_groups
     weft_map_t *places; // topic id and partition to struct weft_group_place
 };
 
@@ -62,6 +74,7 @@ struct weft_groups {
     weft_map_t *groups; // name to struct weft_group, in order of creation
     // Derived:
     size_t member_count, place_count, bytes;
+    size_t *kept; // topics found by globs, of all groups; on the heap, for groups point to it
     // Of the command being applied:
     const weft_cluster_t *cluster;
     struct weft_group_target *freed; // what nobody holds any more, of one group
@@ -117,6 +130,14 @@ void weft_group_subscribe(weft_groups_t *self, struct weft_group_member *member,
 void weft_group_unsubscribe(weft_groups_t *self, struct weft_group_member *member);
 bool weft_group_pattern_matches(const struct weft_group_pattern *pattern, const char *topic);
 uint64_t weft_group_hash(uint64_t state, weft_slice_t bytes); // the same on every node, in every version
+
+// ---- what globs match (groups_match.c)
+
+// Sees to it that index->found is as it should be.
+void weft_group_match(const struct weft_group *group, const weft_cluster_t *cluster);
+bool weft_group_match_has(const struct weft_group *group, const struct weft_cluster_topic *topic);
+void weft_group_match_done(const struct weft_group *group); // it is not needed now
+void weft_group_match_forget(struct weft_group_index *index);
 
 // ---- how partitions move (groups_give.c)
 

@@ -93,6 +93,42 @@ weft_err_t weft_group_pattern_check(weft_slice_t pattern, struct weft_error *err
                           (int) pattern.size, (const char *) pattern.data, why);
 }
 
+static int s_compare(const void *a, const void *b)
+{
+    return weft_slice_compare(*(const weft_slice_t *) a, *(const weft_slice_t *) b);
+}
+
+// The topics sorted, each once and with a terminator.
+static char *s_text(const weft_slice_t *topics, size_t *count, size_t *bytes)
+{
+    weft_slice_t sorted[WEFT_GROUP_TOPICS_MAX];
+    if (*count) memcpy(sorted, topics, *count * sizeof *sorted);
+    qsort(sorted, *count, sizeof *sorted, s_compare);
+    size_t kept = 0;
+    *bytes = 0;
+    for (size_t i = 0; i < *count; i++) {
+        if (kept && weft_slice_equal(sorted[kept - 1], sorted[i])) continue;
+        sorted[kept++] = sorted[i];
+        *bytes += sorted[i].size + 1;
+    }
+    char *text = weft_calloc(1, *bytes + 1), *at = text;
+    for (size_t i = 0; i < kept; i++, at++) {
+        memcpy(at, sorted[i].data, sorted[i].size);
+        at += sorted[i].size;
+    }
+    *count = kept;
+    return text;
+}
+
+static bool s_has_subscription(const struct weft_group *group, const weft_slice_t *topics, size_t count)
+{
+    size_t bytes;
+    char *text = s_text(topics, &count, &bytes);
+    bool has = weft_map_get(group->index->subscriptions, weft_slice(text, bytes));
+    free(text);
+    return has;
+}
+
 weft_err_t weft_group_subscription_check(const struct weft_group *group, const weft_slice_t *topics, size_t count,
                                          struct weft_error *error)
 {
@@ -107,6 +143,12 @@ weft_err_t weft_group_subscription_check(const struct weft_group *group, const w
         globs++;
         bytes += topics[i].size;
     }
+    if (group && weft_map_count(group->index->subscriptions) >= WEFT_GROUP_SUBSCRIPTIONS_MAX &&
+        !s_has_subscription(group, topics, count))
+        return weft_error_set(error, WEFT_ERR_GROUP_FULL,
+                              "the members of a group subscribe in at most %d different ways; let this one subscribe "
+                              "to what others do",
+                              WEFT_GROUP_SUBSCRIPTIONS_MAX);
     if (globs > WEFT_GROUP_GLOBS_MAX || bytes > WEFT_GROUP_GLOB_BYTES_MAX)
         return weft_error_set(error, WEFT_ERR_GROUP_FULL,
                               "a group has at most %d different patterns, of %d characters together; with this "
@@ -132,6 +174,7 @@ static void s_pattern_use(weft_groups_t *self, struct weft_group_index *index, c
         pattern = weft_calloc(1, sizeof *pattern);
         pattern->text = weft_strdup(text);
         pattern->glob = s_is_glob(key);
+        if (pattern->glob) weft_group_match_forget(index);
         index->glob_count += pattern->glob;
         index->glob_bytes += pattern->glob ? key.size : 0;
         self->bytes += key.size + 1;
@@ -146,6 +189,7 @@ static void s_pattern_leave(weft_groups_t *self, struct weft_group_index *index,
     struct weft_group_pattern *pattern = weft_map_get(index->patterns, key);
     if (--pattern->subscription_count) return;
     weft_map_remove(index->patterns, key);
+    if (pattern->glob) weft_group_match_forget(index);
     index->glob_count -= pattern->glob;
     index->glob_bytes -= pattern->glob ? key.size : 0;
     self->bytes -= key.size + 1;
@@ -174,33 +218,6 @@ bool weft_group_reads(const struct weft_group *group, weft_slice_t topic)
 }
 
 // ---- subscriptions of a group
-
-static int s_compare(const void *a, const void *b)
-{
-    return weft_slice_compare(*(const weft_slice_t *) a, *(const weft_slice_t *) b);
-}
-
-// The topics sorted, each once and with a terminator.
-static char *s_text(const weft_slice_t *topics, size_t *count, size_t *bytes)
-{
-    weft_slice_t sorted[WEFT_GROUP_TOPICS_MAX];
-    if (*count) memcpy(sorted, topics, *count * sizeof *sorted);
-    qsort(sorted, *count, sizeof *sorted, s_compare);
-    size_t kept = 0;
-    *bytes = 0;
-    for (size_t i = 0; i < *count; i++) {
-        if (kept && weft_slice_equal(sorted[kept - 1], sorted[i])) continue;
-        sorted[kept++] = sorted[i];
-        *bytes += sorted[i].size + 1;
-    }
-    char *text = weft_calloc(1, *bytes + 1), *at = text;
-    for (size_t i = 0; i < kept; i++, at++) {
-        memcpy(at, sorted[i].data, sorted[i].size);
-        at += sorted[i].size;
-    }
-    *count = kept;
-    return text;
-}
 
 static struct weft_group_subscription *s_make(weft_groups_t *self, struct weft_group_index *index, char *text,
                                               size_t bytes, size_t count)

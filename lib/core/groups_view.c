@@ -3,8 +3,7 @@
 //
 // The digest is a sum over members and topics, each hashed alone: their order doesn't count, and nothing has to be sorted
 // for it. A static member counts by its instance, so whoever takes its place leaves the digest, and the target, as they
-// are. It is asked whenever topics or the group changed; only globs make it walk the topics of the cluster, once for all of
-// the group's globs. A view has in addition what a plan needs: topics by id, and what each subscription reads of them.
+// are. It is asked whenever topics or the group changed; what globs match is kept meanwhile (groups_match.c). A view has in addition what a plan needs: topics by id, and what each subscription reads of them.
 #include "groups_state.h"
 
 #include "../base/assert.h"
@@ -27,30 +26,35 @@ static void s_add(struct s_topics *self, const struct weft_cluster_topic *topic)
     self->at[self->count++] = topic;
 }
 
-static bool s_globs_match(const struct weft_group *group, const char *topic)
-{
-    void *value;
-    for (size_t cursor = 0; weft_map_next(group->index->patterns, &cursor, NULL, &value);)
-        if (((struct weft_group_pattern *) value)->glob && weft_group_pattern_matches(value, topic)) return true;
-    return false;
-}
-
 // A name that is looked up and that a glob matches as well is found once.
 static struct s_topics s_find(const struct weft_group *group, const weft_cluster_t *cluster)
 {
     struct s_topics out = {0};
     const struct weft_group_index *index = group->index;
-    const struct weft_cluster_topic *topic;
-    for (size_t cursor = 0; index->glob_count && (topic = weft_cluster_next_topic(cluster, &cursor));)
-        if (s_globs_match(group, topic->name)) s_add(&out, topic);
+    weft_group_match(group, cluster);
+    for (size_t i = 0; i < index->found_count; i++) s_add(&out, index->found[i].topic);
     weft_slice_t name;
     void *value;
     for (size_t cursor = 0; weft_map_next(index->patterns, &cursor, &name, &value);) {
         if (((struct weft_group_pattern *) value)->glob) continue;
-        topic = weft_cluster_topic_by_name(cluster, name);
-        if (topic && !(index->glob_count && s_globs_match(group, topic->name))) s_add(&out, topic);
+        const struct weft_cluster_topic *topic = weft_cluster_topic_by_name(cluster, name);
+        if (topic && !weft_group_match_has(group, topic)) s_add(&out, topic);
     }
     return out;
+}
+
+enum { S_GLOB_SHARE = 16 }; // bytes of globs that take as long as the rest of looking at a topic
+
+uint64_t weft_groups_work(const struct weft_group *group, const weft_cluster_t *cluster)
+{
+    const struct weft_group_index *index = group->index;
+    uint64_t topics = index->glob_count ? weft_cluster_topic_count(cluster) : 0;
+    return 1 + group->member_count + weft_map_count(index->patterns) + topics * (1 + index->glob_bytes / S_GLOB_SHARE);
+}
+
+uint64_t weft_group_reads_work(const struct weft_group *group)
+{
+    return 1 + group->index->glob_bytes * S_GLOB_SHARE;
 }
 
 uint64_t weft_groups_inputs(const struct weft_group *group, const weft_cluster_t *cluster)
@@ -67,6 +71,7 @@ uint64_t weft_groups_inputs(const struct weft_group *group, const weft_cluster_t
     for (size_t i = 0; i < topics.count; i++)
         sum += weft_group_hash(topics.at[i]->partition_count, weft_id_slice(&topics.at[i]->id));
     free(topics.at);
+    weft_group_match_done(group);
     return sum ? sum : 1; // 0 is the digest of what has no target
 }
 
@@ -93,50 +98,59 @@ size_t weft_group_view_find(const struct weft_group_view *self, weft_id_t topic)
     return SIZE_MAX;
 }
 
-static void s_match_pattern(struct weft_group_view *self, struct weft_group_pattern *pattern,
-                            const weft_cluster_t *cluster)
+static size_t s_words(const struct weft_group_view *self)
 {
-    pattern->position_count = 0;
-    pattern->positions = weft_arena_alloc(&self->arena, (pattern->glob ? self->topic_count : 1) * sizeof(uint32_t));
-    if (!pattern->glob) {
-        const struct weft_cluster_topic *topic = weft_cluster_topic_by_name(cluster, weft_slice_text(pattern->text));
-        if (topic) pattern->positions[pattern->position_count++] = (uint32_t) weft_group_view_find(self, topic->id);
-        return;
+    return (self->topic_count + 63) / 64;
+}
+
+static void s_bit_set(uint64_t *bits, size_t position)
+{
+    bits[position / 64] |= (uint64_t) 1 << position % 64;
+}
+
+// Positions of what each pattern matches.
+static void s_match_patterns(struct weft_group_view *self, const struct weft_group *group,
+                             const weft_cluster_t *cluster)
+{
+    const struct weft_group_index *index = group->index;
+    uint64_t *bits[WEFT_GROUP_GLOBS_MAX];
+    weft_slice_t name;
+    void *value;
+    for (size_t cursor = 0; weft_map_next(index->patterns, &cursor, &name, &value);) {
+        struct weft_group_pattern *pattern = value;
+        const struct weft_cluster_topic *topic = pattern->glob ? NULL : weft_cluster_topic_by_name(cluster, name);
+        pattern->position = topic ? weft_group_view_find(self, topic->id) : SIZE_MAX;
+        if (!pattern->glob) continue;
+        pattern->bits = weft_arena_alloc(&self->arena, s_words(self) * sizeof(uint64_t) + 1);
+        memset(pattern->bits, 0, s_words(self) * sizeof(uint64_t));
+        bits[pattern->number] = pattern->bits;
     }
-    for (size_t i = 0; i < self->topic_count; i++)
-        if (weft_group_pattern_matches(pattern, self->topics[i]->name))
-            pattern->positions[pattern->position_count++] = (uint32_t) i;
+    for (size_t i = 0; i < index->found_count; i++) {
+        size_t position = weft_group_view_find(self, index->found[i].topic->id);
+        for (uint32_t globs = index->found[i].globs; globs; globs &= globs - 1)
+            s_bit_set(bits[__builtin_ctz(globs)], position);
+    }
 }
 
-static int s_number_compare(const void *a, const void *b)
-{
-    uint32_t x = *(const uint32_t *) a, y = *(const uint32_t *) b;
-    return x < y ? -1 : x > y;
-}
-
-// What all patterns of a subscription match, each topic once.
+// What all patterns of a subscription match, each topic once. `bits` is room for all topics.
 static void s_read(struct weft_group_view *self, const struct weft_group *group,
-                   struct weft_group_subscription *subscription)
+                   struct weft_group_subscription *subscription, uint64_t *bits)
 {
-    size_t most = 0, count = 0, kept = 0;
-    const struct weft_group_pattern *pattern = NULL;
+    size_t words = s_words(self), count = 0;
+    memset(bits, 0, words * sizeof *bits);
     for (size_t i = 0; i < subscription->topic_count; i++) {
-        pattern = weft_map_get(group->index->patterns, weft_slice_text(subscription->topics[i]));
-        most += pattern->position_count;
+        const struct weft_group_pattern *pattern =
+            weft_map_get(group->index->patterns, weft_slice_text(subscription->topics[i]));
+        if (pattern->position != SIZE_MAX) s_bit_set(bits, pattern->position);
+        for (size_t k = 0; pattern->glob && k < words; k++) bits[k] |= pattern->bits[k];
     }
-    uint32_t *all = weft_alloc(most * sizeof *all);
-    for (size_t i = 0; i < subscription->topic_count; i++) {
-        pattern = weft_map_get(group->index->patterns, weft_slice_text(subscription->topics[i]));
-        if (pattern->position_count) memcpy(all + count, pattern->positions, pattern->position_count * sizeof *all);
-        count += pattern->position_count;
-    }
-    if (subscription->topic_count > 1) qsort(all, count, sizeof *all, s_number_compare);
-    for (size_t i = 0; i < count; i++)
-        if (kept == 0 || all[kept - 1] != all[i]) all[kept++] = all[i];
-    subscription->positions = weft_arena_alloc(&self->arena, kept * sizeof *all);
-    subscription->position_count = kept;
-    if (kept) memcpy(subscription->positions, all, kept * sizeof *all);
-    free(all);
+    for (size_t i = 0; i < words; i++) count += (size_t) __builtin_popcountll(bits[i]);
+    subscription->positions = weft_arena_alloc(&self->arena, count * sizeof(uint32_t));
+    subscription->position_count = 0;
+    for (size_t i = 0; i < words; i++)
+        for (uint64_t word = bits[i]; word; word &= word - 1)
+            subscription->positions[subscription->position_count++] =
+                (uint32_t) (i * 64 + (size_t) __builtin_ctzll(word));
 }
 
 void weft_group_view_init(struct weft_group_view *self, const struct weft_group *group, const weft_cluster_t *cluster)
@@ -152,11 +166,13 @@ void weft_group_view_init(struct weft_group_view *self, const struct weft_group 
     memset(self->owners, 0xff, partitions * sizeof *self->owners); // -1
     int32_t *at = self->owners;
     for (size_t i = 0; i < self->topic_count; at += self->topics[i++]->partition_count) self->owner[i] = at;
+    s_match_patterns(self, group, cluster);
+    uint64_t *bits = weft_alloc(s_words(self) * sizeof *bits + 1);
     void *value;
-    for (size_t cursor = 0; weft_map_next(group->index->patterns, &cursor, NULL, &value);)
-        s_match_pattern(self, value, cluster);
     for (size_t cursor = 0; weft_map_next(group->index->subscriptions, &cursor, NULL, &value);)
-        s_read(self, group, value);
+        s_read(self, group, value, bits);
+    free(bits);
+    weft_group_match_done(group);
 }
 
 void weft_group_view_fini(struct weft_group_view *self)

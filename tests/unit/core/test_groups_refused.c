@@ -104,6 +104,25 @@ static void test_groups__the_length_of_all_globs_is_bounded(void **state)
     assert_ok(s_join(self, 1001, glob));
 }
 
+// Each is worked out for all topics that its members read.
+static void test_groups__different_subscriptions_of_a_group_are_bounded(void **state)
+{
+    struct fixture *self = *state;
+    char name[16];
+    uint32_t members = 0;
+    for (;; members++) {
+        snprintf(name, sizeof name, "t%u", members);
+        if (s_join(self, members + 1, name) != WEFT_OK) break;
+        assert_in_range(members, 0, WEFT_GROUP_SUBSCRIPTIONS_MAX);
+    }
+    assert_int_equal(members, WEFT_GROUP_SUBSCRIPTIONS_MAX);
+    assert_int_equal(self->error.code, WEFT_ERR_GROUP_FULL);
+    assert_ok(s_join(self, 1000, "t7")); // as another does
+    assert_ok(s_leave(self, 2, false));
+    assert_ok(s_join(self, 1001, name));
+    s_through_snapshot(self);
+}
+
 // Subscriptions as large as they may be, none like another, until the cluster has no room; what it took can be loaded.
 static void test_groups__bytes_of_all_groups_are_bounded(void **state)
 {
@@ -114,9 +133,11 @@ static void test_groups__bytes_of_all_groups_are_bounded(void **state)
     weft_group_joined_command_init(&it);
     it.topics = topics;
     it.topics_count = WEFT_GROUP_TOPICS_MAX;
-    it.group = weft_slice_text("g");
+    char group[16];
     uint32_t members = 0;
     for (weft_err_t err = WEFT_OK; !err; members++) {
+        snprintf(group, sizeof group, "g%u", members / WEFT_GROUP_SUBSCRIPTIONS_MAX);
+        it.group = weft_slice_text(group);
         for (size_t i = 0; i < WEFT_GROUP_TOPICS_MAX; i++) {
             char *name = names + i * (WEFT_TOPIC_NAME_BYTES_MAX + 1);
             memset(name, 'n', WEFT_TOPIC_NAME_BYTES_MAX);
@@ -131,7 +152,10 @@ static void test_groups__bytes_of_all_groups_are_bounded(void **state)
     }
     assert_true(members > 500);
     free(names);
-    assert_int_equal(s_group(self)->member_count, members - 1);
+    size_t in_all = 0;
+    const struct weft_group *found;
+    for (size_t cursor = 0; (found = weft_groups_next(self->groups, &cursor));) in_all += found->member_count;
+    assert_int_equal(in_all, members - 1);
     s_through_snapshot(self);
     assert_ok(s_join(self, 2000, "small"));
 }
@@ -252,6 +276,7 @@ int main(void)
         TEST(test_groups__full_is_full),
         TEST(test_groups__globs_of_a_group_are_bounded),
         TEST(test_groups__the_length_of_all_globs_is_bounded),
+        TEST(test_groups__different_subscriptions_of_a_group_are_bounded),
         TEST(test_groups__bytes_of_all_groups_are_bounded),
         TEST(test_groups__stale_and_wrong_targets_are_refused),
         TEST(test_groups__releases_out_of_place_are_refused),

@@ -256,9 +256,24 @@ static void s_turn_ask(struct weft_quorum_self *self)
     }
 }
 
+// Some voter that stays does not know yet who the voters are. One that was just promoted denies its vote until it does:
+// with another voter removed meanwhile, and the leader dead, no majority would be left that gives one.
+static bool s_unaware(const struct weft_quorum_self *self, uint64_t leaves)
+{
+    const struct raft_configuration *now = &self->raft->configuration;
+    for (unsigned i = 0; i < now->n; i++) {
+        raft_index match = 0;
+        uint64_t server = now->servers[i].id;
+        if (now->servers[i].role != RAFT_VOTER || server == self->server || server == leaves) continue;
+        if (raft_match_index(self->raft, server, &match) != 0 || match < self->configuration_index) return true;
+    }
+    return false;
+}
+
 static void s_turn_wanted(struct weft_quorum_self *self)
 {
     const struct weft_quorum_voter *voter = &self->change.voter;
+    if (self->change.remove && s_unaware(self, voter->server)) return;
     if (s_under_way(self) || s_unreachable(self, self->change.remove ? voter->server : 0)) return;
     if (self->change.remove && voter->server == self->server) {
         if (weft_quorum_hand_over(self)) self->change.step = WEFT_CHANGE_HAND_OVER;

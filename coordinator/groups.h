@@ -138,6 +138,7 @@ struct weft_group_rooms {
     struct weft_group_sweep sweep, sweep_next;
     bool sweeping;
     size_t sweep_cursor, look_cursor;
+    uint64_t plan_work; // of this turn
 
     int64_t awake_us; // sessions count from here on at the earliest
     int64_t turned_us, tick_us, expire_us;

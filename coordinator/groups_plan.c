@@ -6,12 +6,12 @@
 // longer for a large group, and then for those under way; if they don't end, the room is closed: what comes then waits
 // for the plan, so that a storm can't keep a group without a target.
 //
-// Topics that came, grew or went: groups whose subscriptions name them are looked at, a bounded number a turn; a slow
-// round over all of them sees the rest (racks that moved).
+// Topics that came, grew or went: groups whose subscriptions name them are looked at; a slow round over all of them sees
+// the rest. All of it is bounded in a turn by what a group costs (weft_groups_work), plans of a new coordinator for all
+// groups as well: heartbeats are answered between two turns.
 #include "groups.h"
 
 #include "../lib/base/assert.h"
-#include "../lib/base/glob.h"
 #include "../lib/base/trace.h"
 
 #include <stdlib.h>
@@ -24,8 +24,9 @@ enum {
     S_DELAY_SHARE = 8,    // of a heartbeat interval, at most
     S_PATIENCE_SHARE = 4, // likewise
     S_AGAIN_US = 200000,
-    S_SWEEP_MEMBERS = 4000, // looked at in a turn
-    S_LOOK_MEMBERS = 500
+    S_PLAN_WORK = 400000,  // in a turn: some 10 ms
+    S_SWEEP_WORK = 200000, // likewise
+    S_LOOK_WORK = 100000
 };
 
 static int64_t s_delay_us(const weft_coordinator_t *self, const struct weft_group_room *room)
@@ -91,6 +92,8 @@ int64_t weft_coordinator_room_plan(weft_coordinator_t *self, struct weft_group_r
         room->closed = now_us - room->dirty_us > patience_us;
         return WEFT_TIME_NEVER; // each of them touches the room
     }
+    if (self->rooms->plan_work >= S_PLAN_WORK) return now_us; // in the next turn, which is at once
+    self->rooms->plan_work += weft_groups_work(group, self->cluster);
     s_propose_plan(self, room, group);
     return WEFT_TIME_NEVER;
 }
@@ -119,18 +122,11 @@ void weft_coordinator_groups_topic_changed(weft_coordinator_t *self, const struc
     next->names[next->name_count++] = weft_strdup(topic->name);
 }
 
-static bool s_reads(const struct weft_group_member *member, const struct weft_group_sweep *sweep)
-{
-    for (size_t i = 0; i < member->topic_count; i++)
-        for (size_t k = 0; k < sweep->name_count; k++)
-            if (weft_glob_match(member->topics[i], sweep->names[k])) return true;
-    return false;
-}
-
 static bool s_concerns(const struct weft_group *group, const struct weft_group_sweep *sweep)
 {
-    for (size_t i = 0; i < group->member_count; i++)
-        if (sweep->all || s_reads(group->members[i], sweep)) return true;
+    if (sweep->all) return group->member_count > 0;
+    for (size_t i = 0; i < sweep->name_count; i++)
+        if (weft_group_reads(group, weft_slice_text(sweep->names[i]))) return true;
     return false;
 }
 
@@ -152,12 +148,14 @@ bool weft_coordinator_groups_sweep(weft_coordinator_t *self)
         rooms->sweep_cursor = 0;
     }
     const struct weft_group *group;
-    size_t members = 0;
-    while (members < S_SWEEP_MEMBERS && (group = weft_groups_next(self->groups, &rooms->sweep_cursor))) {
-        members += 1 + group->member_count;
-        if (s_concerns(group, &rooms->sweep)) s_look_at(self, group);
+    uint64_t work = 0;
+    while (work < S_SWEEP_WORK && (group = weft_groups_next(self->groups, &rooms->sweep_cursor))) {
+        work += 1 + rooms->sweep.name_count * weft_group_reads_work(group);
+        if (!s_concerns(group, &rooms->sweep)) continue;
+        work += weft_groups_work(group, self->cluster);
+        s_look_at(self, group);
     }
-    if (members >= S_SWEEP_MEMBERS) return true;
+    if (work >= S_SWEEP_WORK) return true;
     rooms->sweeping = false;
     weft_coordinator_sweep_fini(&rooms->sweep);
     return rooms->sweep_next.all || rooms->sweep_next.name_count;
@@ -166,10 +164,10 @@ bool weft_coordinator_groups_sweep(weft_coordinator_t *self)
 void weft_coordinator_groups_look(weft_coordinator_t *self)
 {
     const struct weft_group *group;
-    size_t members = 0;
-    while (members < S_LOOK_MEMBERS && (group = weft_groups_next(self->groups, &self->rooms->look_cursor))) {
-        members += 1 + group->member_count;
+    uint64_t work = 0;
+    while (work < S_LOOK_WORK && (group = weft_groups_next(self->groups, &self->rooms->look_cursor))) {
+        work += weft_groups_work(group, self->cluster);
         if (group->member_count) s_look_at(self, group);
     }
-    if (members < S_LOOK_MEMBERS) self->rooms->look_cursor = 0;
+    if (work < S_LOOK_WORK) self->rooms->look_cursor = 0;
 }

@@ -233,6 +233,7 @@ static int64_t s_rooms_turn(weft_coordinator_t *self, int64_t now_us)
     rooms->touched = NULL;
     rooms->touched_count = rooms->touched_capacity = 0;
     rooms->touched_soon = false;
+    rooms->plan_work = 0;
     for (size_t i = 0; i < count; i++) {
         touched[i]->touched = false;
         int64_t room_us = s_room_turn(self, touched[i], now_us);

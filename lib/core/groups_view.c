@@ -43,13 +43,21 @@ static struct s_topics s_find(const struct weft_group *group, const weft_cluster
     return out;
 }
 
-enum { S_GLOB_SHARE = 16 }; // bytes of globs that take as long as the rest of looking at a topic
+enum {
+    S_GLOB_SHARE = 16,     // bytes of globs that take as long as the rest of looking at a topic
+    S_CLASS_SHARE = 8,     // likewise subscriptions, of a partition
+    S_ASSIGN_MAX = 1000000 // the assignor has a bound of its own
+};
 
 uint64_t weft_groups_work(const struct weft_group *group, const weft_cluster_t *cluster)
 {
     const struct weft_group_index *index = group->index;
     uint64_t topics = index->glob_count ? weft_cluster_topic_count(cluster) : 0;
-    return 1 + group->member_count + weft_map_count(index->patterns) + topics * (1 + index->glob_bytes / S_GLOB_SHARE);
+    uint64_t places = weft_map_count(index->places);
+    uint64_t assign = places * (1 + weft_map_count(index->subscriptions) / S_CLASS_SHARE);
+    if (assign > S_ASSIGN_MAX) assign = S_ASSIGN_MAX;
+    uint64_t match = topics * (1 + index->glob_bytes / S_GLOB_SHARE);
+    return 1 + group->member_count + weft_map_count(index->patterns) + match + assign;
 }
 
 uint64_t weft_group_reads_work(const struct weft_group *group)

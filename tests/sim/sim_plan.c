@@ -12,7 +12,7 @@ const struct sim_config sim_calm = {.delay_min_us = 50, .delay_max_us = 500, .sy
 #define SEVERAL_VOTERS 1
 #define SEVERAL_REPLICAS 1
 #define OPERATIONS 1
-#define GROUPS_PERCENT 35
+#define GROUPS_PERCENT 30
 #define COMPACTED_PERCENT 15
 
 static void s_plan_network(struct sim_run *run)

@@ -130,6 +130,30 @@ static void test_coordinator_groups_big__a_topic_touches_only_groups_that_read_i
     assert_int_equal(s_counter(self, "groups_count"), MANY);
 }
 
+// Long globs over many topics: their plans are more than a turn may take, and all are made.
+static void test_coordinator_groups_big__costly_plans_go_over_several_turns(void **state)
+{
+    enum { TOPICS = 1000, GROUPS = 60 };
+    struct play *self = *state;
+    char names[GROUPS][8], glob[201], topic[16];
+    memset(glob, '*', sizeof glob);
+    memcpy(glob, "t-", 2);
+    glob[sizeof glob - 1] = 0;
+    for (size_t i = 0; i < TOPICS; i++) {
+        snprintf(topic, sizeof topic, "t-%zu", i);
+        assert_ok(s_create_topic(self->at, topic, 1));
+    }
+    for (size_t i = 0; i < GROUPS; i++) {
+        snprintf(names[i], sizeof names[i], "g%zu", i);
+        s_beat_member(self, s_member(self, names[i], glob));
+    }
+    (void) s_pump(self);
+    s_live(self, 2 * SECOND_US);
+    for (size_t i = 0; i < GROUPS; i++) assert_int_equal(self->members[i].owned_count, TOPICS);
+    uint64_t plans = s_counter(self, "group_plans_count");
+    assert_int_equal(plans, GROUPS);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -137,6 +161,7 @@ int main(void)
         GROUP_TEST(test_coordinator_groups_big__heartbeats_of_a_thousand_cost_no_command),
         GROUP_TEST(test_coordinator_groups_big__half_of_them_die_at_once),
         GROUP_TEST(test_coordinator_groups_big__a_topic_touches_only_groups_that_read_it),
+        GROUP_TEST(test_coordinator_groups_big__costly_plans_go_over_several_turns),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -129,6 +129,12 @@ static void s_report(weft_partition_t *self, bool damaged)
     s_post(self->shard, WEFT_MAIL_BROKER_REPORT, report);
 }
 
+// Its log could not be opened for want of space: it may be there yet, once there is some.
+static bool s_waits_for_space(const weft_partition_t *self)
+{
+    return self->state == WEFT_PARTITION_REFUSED && self->refusal == WEFT_ERR_DISK_FULL;
+}
+
 void weft_partition_report(weft_partition_t *self, int64_t now_us)
 {
     const struct weft_replica_assignment *assignment = &self->assignment;
@@ -143,6 +149,7 @@ void weft_partition_report(weft_partition_t *self, int64_t now_us)
         leaderless || assignment->leader == self->shard->broker->id || s_in_sync(self) || s_eligible(self);
     if (self->shard->stopping || !counted_on || !weft_shard_is_member(self->shard, assignment)) return;
     if (sick && assignment->member_count == 1) return; // nobody could take over
+    if (leaderless && s_waits_for_space(self)) return; // it may have what the others of the last set lack
     if (!sick && self->state != WEFT_PARTITION_OPEN) return;
     if (!sick && weft_replica_wants_sync(self->replica)) { // what it tells it has, it has for good
         weft_partition_dirty(self, true);

@@ -172,7 +172,8 @@ static int64_t s_try(weft_consumer_part_t *self, struct weft_coffsets_call *call
     call->call.parked_us = 0;
     if (weft_requests_try(&self->requests, &call->call) == WEFT_OK) return WEFT_TIME_NEVER;
     weft_requests_cancel(&self->requests, &call->call);
-    return now_us + self->requests.config.backoff_us;
+    call->retry_us = now_us + self->requests.config.backoff_us; // not at every turn till the leader is reached
+    return call->retry_us;
 }
 
 // ---- committed: raises the fence, tells where to begin

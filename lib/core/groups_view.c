@@ -3,7 +3,8 @@
 //
 // The digest is a sum over members and topics, each hashed alone: their order doesn't count, and nothing has to be sorted
 // for it. A static member counts by its instance, so whoever takes its place leaves the digest, and the target, as they
-// are. It is asked whenever topics or the group changed; what globs match is kept meanwhile (groups_match.c). A view has in addition what a plan needs: topics by id, and what each subscription reads of them.
+// are. It is asked whenever topics or the group changed; what globs match is kept meanwhile
+// (groups_match.c). A view has in addition what a plan needs: topics by id, and what each subscription reads of them.
 #include "groups_state.h"
 
 #include "../base/assert.h"

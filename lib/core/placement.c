@@ -2,8 +2,8 @@
 // Placement of new partitions.
 //
 // The live brokers form a ring, those with the fewest replicas first, then those that lead least, equals in random
-// order; who drains, leaves or is sick is in it only if there are too few others, and leads only if there is nobody
-// else. The first replica (which leads) of partition p goes to place p of the ring: leaders are even within the topic
+// order; who drains or is sick is in it only if there are too few others, and leads only if there is nobody else; who
+// leaves for good is never in it: he may be gone a moment later. The first replica (which leads) of partition p goes to place p of the ring: leaders are even within the topic
 // and over topics, and small topics fall on the emptiest brokers. Each further replica goes to the broker with, in this
 // order: a rack that the partition does not use yet, the fewest replicas (those planned here included), the nearest
 // place behind the leader. The second replica is who leads after the first: for it, how often the broker is that
@@ -37,7 +37,7 @@ static int s_seat_compare(const void *a, const void *b)
 
 static int s_unfit(const struct weft_cluster_broker *broker)
 {
-    return broker->draining + 2 * broker->leaving + 4 * broker->sick;
+    return broker->draining + 2 * broker->sick;
 }
 
 // The seats that are used, at least `replicas` if so many brokers are alive; how many of them may lead.
@@ -47,7 +47,7 @@ static size_t s_ring(const weft_cluster_t *cluster, weft_rand_t *rand, uint32_t 
     size_t count = 0, fit = 0;
     const struct weft_cluster_broker *broker;
     for (size_t cursor = 0; (broker = weft_cluster_next_broker(cluster, &cursor));) {
-        if (!broker->alive) continue;
+        if (!broker->alive || broker->leaving) continue;
         seats[count++] = (struct s_seat){.broker = broker,
                                          .unfit = s_unfit(broker),
                                          .stored = broker->stored_count,
@@ -61,6 +61,14 @@ static size_t s_ring(const weft_cluster_t *cluster, weft_rand_t *rand, uint32_t 
         count = replicas;
     *leading = fit ? fit : count;
     return count;
+}
+
+static bool s_some_leave(const weft_cluster_t *cluster)
+{
+    const struct weft_cluster_broker *broker;
+    for (size_t cursor = 0; (broker = weft_cluster_next_broker(cluster, &cursor));)
+        if (broker->alive && broker->leaving) return true;
+    return false;
 }
 
 static bool s_rack_used(struct s_seat *const *chosen, size_t count, const char *rack)
@@ -111,10 +119,11 @@ weft_err_t weft_placement(const weft_cluster_t *self, uint32_t partitions, uint3
         free(seats);
         if (count == 0)
             return weft_error_set(error, WEFT_ERR_INVALID_REPLICATION,
-                                  "no broker is alive to hold the partitions; start one (weft broker)");
+                                  "no broker is alive and stays to hold the partitions; start one (weft broker)");
         return weft_error_set(error, WEFT_ERR_INVALID_REPLICATION,
-                              "%u replicas were asked, but only %zu broker%s alive; start more or ask for fewer",
-                              replicas, count, count == 1 ? " is" : "s are");
+                              "%u replicas were asked, but only %zu broker%s alive%s; start more or ask for fewer",
+                              replicas, count, count == 1 ? " is" : "s are",
+                              s_some_leave(self) ? " and not leaving" : "");
     }
     uint32_t *heirs = count <= S_WINDOW ? weft_calloc(count * count, sizeof *heirs) : NULL;
     for (uint32_t p = 0; p < partitions; p++) {

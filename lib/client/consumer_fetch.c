@@ -261,8 +261,12 @@ static void s_diverged(weft_consumer_part_t *self, struct weft_cpartition *parti
     weft_consumer_drop_chunks(self, partition);
     s_forget_ends(partition);
     int64_t from = partition->position;
+    int32_t read_epoch = partition->read_epoch;
     if (from <= end) { // nothing that was handed out is lost
+        bool ahead = partition->fetch_offset > from;
         s_read_from(partition, from);
+        partition->read_epoch = read_epoch;
+        partition->fetch_epoch = ahead ? read_epoch : -1; // else the same question would get the same answer
         return;
     }
     if (self->reset == WEFT_CONSUMER_RESET_ERROR) {
@@ -270,6 +274,7 @@ static void s_diverged(weft_consumer_part_t *self, struct weft_cpartition *parti
         return;
     }
     s_read_from(partition, end);
+    partition->read_epoch = read_epoch; // no record before `end` is newer: what is committed there keeps a check
     weft_consumer_tell(self, WEFT_EVENT_DIVERGED, partition->topic, partition->index, from, end, WEFT_ERR_DIVERGED,
                        "records that were read are lost; reading goes on where the common part ends");
 }

@@ -82,7 +82,7 @@ struct weft_cpartition {
     bool letting_go;    // the group asked it back
     bool given;         // the program knows that it has it
     bool lost, told;    // another may have it; the program knows
-    int32_t read_epoch; // leader epoch of the record before `position`, -1 unknown
+    int32_t read_epoch; // leader epoch of the last record read: no record before `position` has a newer one; -1 unknown
     struct weft_ccommit commit;
     weft_err_t error;
     weft_err_t unheard;    // of the last try, WEFT_OK once it was answered

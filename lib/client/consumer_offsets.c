@@ -291,6 +291,9 @@ void weft_consumer_want_at(weft_consumer_part_t *self, struct weft_cpartition *p
     s_unwant(s_of(self), partition);
     commit->want = at->offset;
     commit->want_epoch = at->leader_epoch;
+    // Of what was read the program need not tell: no record before that offset is of a newer epoch than the last one.
+    bool read = partition->state == WEFT_CSTATE_READ && at->offset <= partition->position;
+    if (at->leader_epoch < 0 && read) commit->want_epoch = partition->read_epoch;
     if (at->metadata && *at->metadata) commit->metadata = weft_strdup(at->metadata);
     s_of(self)->want_count++;
 }

@@ -211,7 +211,8 @@ WEFT_EXPORT_CHECKED weft_err_t weft_consumer_commit(weft_consumer_t *self, int t
 WEFT_EXPORT_CHECKED weft_err_t weft_consumer_commit_async(weft_consumer_t *self);
 /**
  * Commits these offsets, of partitions that it owns or was assigned, and no others; an offset may be lower than one before.
- * One beyond the log's end is found out by the next reader, and told by an event. NOT_FOUND: a partition is not owned; nothing was
+ * One beyond the log's end is found out by the next reader, and told by an event. leader_epoch -1: that of the last record
+ * read here, for an offset up to the position; so whoever resumes is told if the log lost what was read. NOT_FOUND: a partition is not owned; nothing was
  * committed then. METADATA_TOO_LARGE. Else as weft_consumer_commit. timeout_ms 0: does not wait, as commit_async.
  */
 WEFT_EXPORT_CHECKED weft_err_t weft_consumer_commit_offsets(weft_consumer_t *self, const struct weft_group_offset *list,

@@ -278,6 +278,69 @@ static void test_consumer_group__commits_offsets_of_the_programs_choice(void **s
     s_close(&self);
 }
 
+// Rule 18: whoever resumes there asks with it whether the log still holds what was read.
+static void test_consumer_group__a_commit_of_what_was_read_carries_its_epoch_without_being_told(void **state)
+{
+    struct fixture self;
+    s_open(&self, (const char *const[]){"auto.commit.ms=0", NULL});
+    s_own(&self, (const int32_t[]){0}, 1, -1);
+    peer_offset(&self.peer, s_take(&self, WEFT_API_LIST_OFFSETS), 0);
+    s_turn(&self);
+    struct weft_group_offset at = {.topic = "orders", .partition = 0, .offset = 0, .leader_epoch = -1};
+    const struct {
+        int64_t offset;
+        int32_t epoch;
+    } wanted[] = {{0, -1}, {10, 3}, {4, 3}, {11, -1}}; // nothing read yet; the position; below; beyond
+    for (size_t i = 0; i < 4; i++) {
+        uint64_t ticket;
+        if (i == 1) {
+            (void) s_feed(&self, 10);
+            (void) s_poll(&self);
+            assert_int_equal(s_read(&self, 10), 10);
+        }
+        at.offset = wanted[i].offset;
+        assert_ok(weft_consumer_part_commit_offsets(self.part, &at, 1, &ticket));
+        s_turn(&self);
+        const struct peer_call *call = s_take_commit(&self);
+        assert_int_equal(self.commit.entries[0].offset, wanted[i].offset);
+        assert_int_equal(self.commit.entries[0].epoch, wanted[i].epoch);
+        s_answer_commit(&self, call, -1, WEFT_OK);
+    }
+    s_close(&self);
+}
+
+static void test_consumer_group__a_divergence_keeps_the_epoch_that_is_committed(void **state)
+{
+    struct fixture self;
+    s_open(&self, (const char *const[]){"auto.commit.ms=0", NULL});
+    s_own(&self, (const int32_t[]){0}, 1, 40);
+    (void) s_feed(&self, 10);
+    (void) s_poll(&self);
+    assert_int_equal(s_read(&self, 5), 5);
+    const int64_t ends[] = {48, 46,
+                            42}; // of what waits some is lost; the same, asked from the position; of what was read
+    const int64_t positions[] = {45, 45, 42};
+    const int32_t asked[] = {3, -1, -1};
+    for (size_t i = 0; i < 3; i++) {
+        uint64_t ticket;
+        peer_diverged(&self.peer, s_take(&self, WEFT_API_FETCH), ends[i]);
+        s_turn(&self);
+        const struct peer_call *fetch = s_take(&self, WEFT_API_FETCH);
+        assert_int_equal(fetch->fetch.offset, positions[i]);
+        assert_int_equal(fetch->fetch.epoch, asked[i]);
+        peer_refuse(&self.peer, fetch, WEFT_ERR_OVERLOADED, NULL, 0);
+        s_advance_ms(&self, 300);
+        if (i == 1) continue; // nothing new to commit
+        assert_ok(weft_consumer_part_commit(self.part, &ticket));
+        s_turn(&self);
+        const struct peer_call *call = s_take_commit(&self);
+        assert_int_equal(self.commit.entries[0].offset, positions[i]);
+        assert_int_equal(self.commit.entries[0].epoch, 3);
+        s_answer_commit(&self, call, -1, WEFT_OK);
+    }
+    s_close(&self);
+}
+
 static void test_consumer_group__a_fenced_commit_loses_that_partition_only(void **state)
 {
     struct fixture self;
@@ -326,6 +389,8 @@ int main(void)
         cmocka_unit_test(test_consumer_group__a_commit_that_is_not_answered_is_sent_again_with_the_newest),
         cmocka_unit_test(test_consumer_group__a_commit_that_nobody_answers_is_given_up_and_told),
         cmocka_unit_test(test_consumer_group__commits_offsets_of_the_programs_choice),
+        cmocka_unit_test(test_consumer_group__a_commit_of_what_was_read_carries_its_epoch_without_being_told),
+        cmocka_unit_test(test_consumer_group__a_divergence_keeps_the_epoch_that_is_committed),
         cmocka_unit_test(test_consumer_group__a_fenced_commit_loses_that_partition_only),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -67,7 +67,7 @@ static void s_ask_token(struct sim_resets *self)
     s_submit(self);
 }
 
-// A deletion is one of every partition.
+// A deletion is one of every partition, of topics that come and go as well.
 static void s_tell(struct sim_resets *self, bool done)
 {
     struct sim_members *members = self->members;
@@ -78,7 +78,7 @@ static void s_tell(struct sim_resets *self, bool done)
         sim_ledger_reset(ledger, self->group, self->id, (uint32_t) self->partition, self->token, self->offset, done);
         return;
     }
-    for (int t = 0; t < members->clients->stable_count; t++) {
+    for (int t = 0; t < members->clients->topic_count; t++) {
         for (int p = 0; p < members->clients->topics[t].partitions; p++) {
             weft_id_t id;
             if (sim_witness_partition(members->witness, t, p, &id) == NULL) continue;

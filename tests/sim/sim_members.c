@@ -88,13 +88,14 @@ static void s_no_release(struct sim_member *self, int topic, int partition)
 
 // All that it read is committed; who closes keeps back the last record that it was handed.
 static void s_releases(struct sim_member *self, int topic, const struct weft_rebalance_partition *told,
-                       const struct sim_place *place)
+                       struct sim_place *place)
 {
     s_no_release(self, topic, told->partition);
+    place->released.token = 0;
     if (!place->peace || told->position < 0 || told->token < self->owner->reset_tokens[self->group]) return;
     if (s_newer(self, place->topic, (uint32_t) told->partition, told->token) != NULL) return;
     int64_t offset = told->position - (self->closing ? 1 : 0);
-    *s_release(self, topic, told->partition) = (struct sim_release){.token = told->token, .offset = offset};
+    place->released = (struct sim_release){.token = told->token, .offset = offset};
 }
 
 // Where it begins is not before what was released, unless somebody wanted that.
@@ -181,6 +182,10 @@ static void s_event(struct sim_member *self, const struct weft_consumer_event *e
         if (place != NULL) s_jump(self, event, topic, place);
         break;
     case WEFT_EVENT_REVOKED:
+        if (place != NULL && place->released.token != 0) *s_release(self, topic, event->partition) = place->released;
+        if (place != NULL) place->released.token = 0;
+        if (place != NULL) place->expected = -1;
+        break;
     case WEFT_EVENT_LOST:
         if (place != NULL) place->expected = -1;
         break;
@@ -191,8 +196,10 @@ static void s_event(struct sim_member *self, const struct weft_consumer_event *e
                             event->partition, (long long) event->from_offset, event->text);
         break;
     case WEFT_EVENT_COMMIT_FAILED:
-        if (place != NULL) place->peace = false;
-        if (place != NULL) s_no_release(self, topic, event->partition);
+        if (place == NULL) break;
+        place->peace = false;
+        place->released.token = 0;
+        s_no_release(self, topic, event->partition);
         break;
     case WEFT_EVENT_UNKNOWN_TOPIC:
     case WEFT_EVENT_REFUSED:

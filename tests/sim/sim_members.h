@@ -19,6 +19,11 @@
 
 struct sim_members;
 
+struct sim_release { // of a partition by a member that had committed all
+    uint64_t token;  // 0: none
+    int64_t offset;
+};
+
 struct sim_place { // a partition that a member was given
     weft_id_t topic;
     uint64_t token;   // 0: not its own
@@ -28,6 +33,7 @@ struct sim_place { // a partition that a member was given
     bool peace;       // it commits all it reads, and no commit of it failed
     int64_t highest;  // likewise: up by what it is handed, and not down when records are lost that it was handed
     int64_t position; // as the consumer says; -1: not known
+    struct sim_release released; // if the event says so, too: until then a commit may fail
 };
 
 struct sim_group {
@@ -52,11 +58,6 @@ struct sim_member {
     int64_t close_us;         // since when
     const char *pattern;
     struct sim_place places[SIM_TOPICS_MAX][SIM_PARTITIONS_MAX];
-};
-
-struct sim_release { // of a partition by a member that had committed all
-    uint64_t token;  // 0: none
-    int64_t offset;
 };
 
 struct sim_members {

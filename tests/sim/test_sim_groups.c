@@ -685,14 +685,10 @@ static void s_play(uint64_t seed)
 
 static void test_sim_groups__one_owner_a_partition_whatever_fails(void **state)
 {
-    const char *one = getenv("SIM_SEED");
-    if (one) {
-        s_play(strtoull(one, NULL, 10));
-        return;
-    }
-    const char *seeds = getenv("SIM_SEEDS");
-    uint64_t count = seeds ? strtoull(seeds, NULL, 10) : SEEDS;
-    for (uint64_t seed = 1; seed <= count; seed++) s_play(seed);
+    const char *one = getenv("SIM_SEED"), *seeds = getenv("SIM_SEEDS");
+    uint64_t first = one ? strtoull(one, NULL, 10) : 1;
+    uint64_t last = one ? first : seeds ? strtoull(seeds, NULL, 10) : SEEDS;
+    for (uint64_t seed = first; seed <= last; seed++) s_play(seed);
 }
 
 int main(void)

@@ -3,12 +3,13 @@
 //
 // The live brokers form a ring, those with the fewest replicas first, then those that lead least, equals in random
 // order; who drains or is sick is in it only if there are too few others, and leads only if there is nobody else; who
-// leaves for good is never in it: he may be gone a moment later. The first replica (which leads) of partition p goes to place p of the ring: leaders are even within the topic
-// and over topics, and small topics fall on the emptiest brokers. Each further replica goes to the broker with, in this
-// order: a rack that the partition does not use yet, the fewest replicas (those planned here included), the nearest
-// place behind the leader. The second replica is who leads after the first: for it, how often the broker is that
-// already for this leader is added to its replicas, so that a death spreads leaderships over all others. At most
-// S_WINDOW brokers are looked at for it, so that 100,000 partitions on 10,000 brokers still take a fraction of a second.
+// leaves for good is never in it: he may be gone a moment later. The first replica (which leads) of partition p goes
+// to place p of the ring: leaders are even within the topic and over topics, and small topics fall on the emptiest
+// brokers. Each further replica goes to the broker with, in this order: a rack that the partition does not use yet,
+// the fewest replicas (those planned here included), the nearest place behind the leader. The second replica is who
+// leads after the first: for it, how often the broker is that already for this leader is added to its replicas, so
+// that a death spreads leaderships over all others. At most S_WINDOW brokers are looked at for it, so that 100,000
+// partitions on 10,000 brokers still take a fraction of a second.
 #include "cluster.h"
 
 #include "../base/assert.h"

@@ -229,6 +229,7 @@ struct weft_consumer_part {
     struct weft_cchunk *first, *last; // in order of arrival
     struct weft_cchunk *spent;        // no more to be read, freed by the next poll
     uint64_t serial, poll_serial;     // of the last chunk; of the last one in this poll
+    uint64_t poll_most, poll_left;    // records of a member's poll; that this poll may still hand out
     size_t held_bytes;                // of all chunks, and what is asked for
     size_t paused_bytes;              // of them, of paused partitions; as of the last turn
     // reading

@@ -71,6 +71,7 @@ weft_err_t weft_consumer_part_new(const weft_options_t *options, weft_consumer_p
     weft_counters_init(&self->counters, s_counter_infos, WEFT_CONSUMER_COUNTERS);
     weft_consumer_offsets_init(self, options);
     self->group.exclusive = weft_options_bool(options, "exclusive") && *self->offsets.group;
+    self->poll_most = (uint64_t) weft_options_int(options, "max.poll.records");
     self->group.is_static = *weft_options_text(options, "instance") != 0;
     self->group.patience_us = weft_options_int(options, "release.ms") * 500;
     if (self->group.patience_us > self->attempt_us) self->group.patience_us = self->attempt_us;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 // From chunks to records. A batch is verified when reading reaches it (its bytes are warm then, and iteration follows
 // at once), inflated into a buffer that lives until the next poll, and its records are handed out as slices. The state
-// of reading survives a poll, so that a program that takes one record a poll does not make the same batch be verified
-// again and again.
+// of reading survives a poll, so that a program that takes one record a poll, or a member whose polls are limited
+// (max.poll.records), does not make the same batch be verified and inflated again and again.
 #include "consumer_inner.h"
 
 #include "../base/mutate.h"
@@ -93,6 +93,7 @@ bool weft_consumer_part_begin_poll(weft_consumer_part_t *self)
     self->scratch_used = keep ? 1 : 0;
     self->scratch_bytes = keep ? self->batch.raw_bytes : 0;
     self->poll_serial = self->serial;
+    self->poll_left = self->group.subscribed ? self->poll_most : UINT64_MAX;
     return s_next_chunk(self) != NULL;
 }
 
@@ -195,6 +196,16 @@ static void s_close_batch(weft_consumer_part_t *self, struct weft_cchunk *chunk,
 
 // ---- records
 
+// The poll has handed out its most, and this batch has more. Looked up so that what is used up is closed and freed all the
+// same, and the next poll does not begin with nothing.
+static bool s_is_full(const weft_consumer_part_t *self)
+{
+    weft_record_iter_t ahead = self->iter;
+    struct weft_record found;
+    bool bad = false;
+    return weft_record_iter_next(&ahead, &found, &bad);
+}
+
 bool weft_consumer_part_next(weft_consumer_part_t *self, struct weft_record_view *record, bool *crossed)
 {
     self->handed = NULL; // the one before is done with
@@ -222,6 +233,7 @@ bool weft_consumer_part_next(weft_consumer_part_t *self, struct weft_record_view
             }
             continue;
         }
+        if (__builtin_expect(self->poll_left == 0, 0) && s_is_full(self)) return false;
         struct weft_record found;
         bool bad = false;
         if (!weft_record_iter_next(&self->iter, &found, &bad)) {
@@ -230,6 +242,7 @@ bool weft_consumer_part_next(weft_consumer_part_t *self, struct weft_record_view
         }
         int64_t offset = self->batch.base_offset + found.offset_delta;
         if (__builtin_expect(offset < partition->position, 0)) continue;
+        self->poll_left--;
         partition->position = offset + 1;
         self->handed = partition;
         self->handed_epoch = partition->read_epoch;

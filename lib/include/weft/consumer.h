@@ -29,7 +29,9 @@
  *               max.poll.ms. Nothing can be committed for it any more; what was read since the last commit is read again
  *               by its new owner
  * Each record is read at least once: by default what earlier polls returned is committed every auto.commit.ms, on
- * revocation and at the end. A record counts as done with when the program asked for the next one or polled again; with
+ * revocation and at the end. All of that happens inside poll and close: poll takes all that was handed out before it as
+ * done with, close all but the record handed out last, unless the program asked for the next one. A member's poll returns
+ * max.poll.records at most, so that a program with work to do for each record polls, and commits, within max.poll.ms. With
  * auto.commit.ms=0 only weft_consumer_commit and weft_consumer_commit_offsets commit.
  * A commit carries the token of its partition: one of a member that was replaced is refused (FENCED), told by an event
  * LOST. Without a coordinator in reach a member goes on with what it owns; with exclusive=true it stops handing out
@@ -178,8 +180,8 @@ WEFT_EXPORT void weft_consumer_on_rebalance(weft_consumer_t *self, weft_rebalanc
  */
 WEFT_EXPORT_CHECKED weft_err_t weft_consumer_poll(weft_consumer_t *self, int timeout_ms, weft_records_t **records);
 /**
- * The next record; false when the poll's records are all read, or (exclusive=true) the session ended: what is left comes
- * again if the partition is kept.
+ * The next record; false when the poll's records are all read (of a member, max.poll.records were: the next poll returns
+ * more at once), or (exclusive=true) the session ended: what is left comes again if the partition is kept.
  */
 WEFT_EXPORT bool weft_records_next(weft_records_t *self, struct weft_record_view *record);
 /**

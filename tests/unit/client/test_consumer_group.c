@@ -170,6 +170,47 @@ static void test_consumer_group__commits_what_earlier_polls_returned_at_the_inte
     s_close(&self);
 }
 
+static void test_consumer_group__a_poll_returns_so_many_and_the_next_what_is_left(void **state)
+{
+    struct fixture self;
+    s_open(&self, (const char *const[]){"auto.commit.ms=1s", NULL}); // 500 a poll
+    s_own(&self, (const int32_t[]){0}, 1, 40);
+    (void) s_feed(&self, 1700);
+    (void) s_feed(&self, 300); // the limit falls on the end of what was received
+    int64_t next = 40;
+    for (int poll = 0; poll < 4; poll++) {
+        s_advance_ms(&self, 1100); // slow work
+        assert_true(s_poll(&self));
+        if (poll) {
+            const struct peer_call *call = s_take_commit(&self);
+            assert_int_equal(self.commit.entries[0].offset, next);
+            s_answer_commit(&self, call, -1, WEFT_OK);
+        }
+        struct weft_record_view record;
+        size_t count = 0;
+        for (; weft_consumer_part_next(self.part, &record, NULL); count++) assert_int_equal(record.offset, next++);
+        assert_int_equal(count, 500);
+        assert_false(weft_consumer_part_next(self.part, &record, NULL));
+    }
+    assert_int_equal(next, 2040);
+    assert_false(s_poll(&self)); // all of it was used up
+    s_close(&self);
+}
+
+static void test_consumer_group__a_limit_may_be_one(void **state)
+{
+    struct fixture self;
+    s_open(&self, (const char *const[]){"max.poll.records=1", NULL});
+    s_own(&self, (const int32_t[]){0}, 1, 40);
+    (void) s_feed(&self, 3);
+    for (int poll = 0; poll < 3; poll++) {
+        assert_true(s_poll(&self));
+        assert_int_equal(s_read(&self, 10), 1);
+    }
+    assert_false(s_poll(&self));
+    s_close(&self);
+}
+
 static void test_consumer_group__of_many_commits_the_newest_wins(void **state)
 {
     struct fixture self;
@@ -385,6 +426,8 @@ int main(void)
         cmocka_unit_test(test_consumer_group__a_fence_is_retried_until_it_is_answered),
         cmocka_unit_test(test_consumer_group__a_seek_in_the_callback_waits_for_the_fence),
         cmocka_unit_test(test_consumer_group__commits_what_earlier_polls_returned_at_the_interval),
+        cmocka_unit_test(test_consumer_group__a_poll_returns_so_many_and_the_next_what_is_left),
+        cmocka_unit_test(test_consumer_group__a_limit_may_be_one),
         cmocka_unit_test(test_consumer_group__of_many_commits_the_newest_wins),
         cmocka_unit_test(test_consumer_group__a_commit_that_is_not_answered_is_sent_again_with_the_newest),
         cmocka_unit_test(test_consumer_group__a_commit_that_nobody_answers_is_given_up_and_told),

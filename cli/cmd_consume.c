@@ -50,6 +50,8 @@ struct consume {
     bool json;
     const char *group; // NULL: none
     int64_t commit_us; // when what was printed is committed next
+    bool fenced;       // a commit was refused because others own the partition
+    bool leaving;
     int64_t count_max, count, bytes;
     weft_err_t fatal;
     int64_t from_offset; // asked for, -1: none
@@ -186,13 +188,36 @@ static void s_tell_rebalance(const struct consume *self, const struct weft_consu
         cli_fail(self->args, "%s %s/%d", what, event->topic, event->partition);
 }
 
+// Without membership: members own what is read here, so that nothing of it will ever be committed.
+static bool s_is_held(struct consume *self, const struct weft_consumer_event *event)
+{
+    bool held = event->type == WEFT_EVENT_COMMIT_FAILED && event->error == WEFT_ERR_FENCED &&
+                cli_has(self->args, "--partition");
+    if (held && !self->fenced)
+        cli_fail(self->args, "members of group '%s' hold %s/%d: leave out --partition to join them, or stop them first",
+                 self->group, event->topic, event->partition);
+    self->fenced |= held;
+    return held;
+}
+
+// Of these nothing is said here.
+static bool s_is_other_talk(struct consume *self, const struct weft_consumer_event *event)
+{
+    if (event->type == WEFT_EVENT_ASSIGNED || (self->group && event->type == WEFT_EVENT_REVOKED)) {
+        if (cli_has(self->args, "--show-rebalance") && !self->leaving) s_tell_rebalance(self, event);
+        return true;
+    }
+    return self->leaving && event->type == WEFT_EVENT_COMMIT_FAILED; // s_leave says so
+}
+
 // Says what happened; what ends the run is remembered.
 static void s_events(struct consume *self)
 {
     struct weft_consumer_event event;
     while (weft_consumer_event(self->consumer, &event)) {
-        if (event.type == WEFT_EVENT_ASSIGNED || (self->group && event.type == WEFT_EVENT_REVOKED)) {
-            if (cli_has(self->args, "--show-rebalance")) s_tell_rebalance(self, &event);
+        if (s_is_other_talk(self, &event)) continue;
+        if (s_is_held(self, &event)) {
+            self->fatal = event.error;
             continue;
         }
         bool moved = event.type == WEFT_EVENT_RESET && event.offset >= 0;
@@ -318,16 +343,21 @@ static void s_commit_sometimes(struct consume *self)
     (void) !weft_consumer_commit_async(self->consumer);
 }
 
-// The end: the last commit, and the group knows at once.
+// The end: the last commit, and the group knows at once. What happens meanwhile is told too: a jump over offsets that are
+// gone is committed like any other place.
 static int s_leave(struct consume *self, int status)
 {
     if (!self->group) return status;
-    weft_err_t err = s_flushed() ? weft_consumer_commit(self->consumer, CONSUME_COMMIT_MS) : WEFT_OK;
+    if (self->fenced && status == CLI_DONE) status = CLI_FAILED;
+    self->leaving = true;
+    weft_err_t err = s_flushed() && !self->fenced ? weft_consumer_commit(self->consumer, CONSUME_COMMIT_MS) : WEFT_OK;
     if (err != WEFT_OK) {
         cli_fail(self->args, "the last records were not committed: %s", weft_consumer_error_text(self->consumer));
         if (status == CLI_DONE) status = CLI_FAILED;
     }
+    s_events(self);
     (void) !weft_consumer_close(self->consumer, CONSUME_COMMIT_MS);
+    s_events(self);
     return status;
 }
 
@@ -435,12 +465,26 @@ static int s_open(struct consume *self)
     return status;
 }
 
+// What only a group gives a meaning to must not be passed over.
+static int s_check_group(const struct cli_args *args, const char *group)
+{
+    static const char *const names[] = {"instance",   "rack",      "assignor",       "session.ms", "max.poll.ms",
+                                        "release.ms", "exclusive", "auto.commit.ms", "group",      "max.poll.records"};
+    const char *pair;
+    if (group && !*group) return cli_usage(args, "--group is empty; it takes a name");
+    if (!group && cli_has(args, "--show-rebalance")) return cli_usage(args, "--show-rebalance goes with --group");
+    for (int n = 0; !group && (pair = cli_get_nth(args, "--set", n)); n++)
+        for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+            if (strcspn(pair, "=") == strlen(names[i]) && strncmp(pair, names[i], strlen(names[i])) == 0)
+                return cli_usage(args, "--set %s= goes with --group", names[i]);
+    return CLI_DONE;
+}
+
 static int s_consume(const struct cli_args *args)
 {
     struct consume self = {
         .args = args, .json = cli_json(args), .group = cli_get(args, "--group"), .count_max = -1, .from_offset = -1};
-    if (self.group && !*self.group) return cli_usage(args, "--group is empty; it takes a name");
-    if (!self.group && cli_has(args, "--show-rebalance")) return cli_usage(args, "--show-rebalance goes with --group");
+    if (s_check_group(args, self.group) != CLI_DONE) return CLI_USAGE;
     if (!cli_number(args, "--count", 0, INT64_MAX, &self.count_max)) return CLI_USAGE;
     if (cli_get(args, "--format")) self.format = cli_unescape(cli_get(args, "--format"));
     if (s_check_format(args, self.format) != CLI_DONE) {

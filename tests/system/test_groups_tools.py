@@ -3,7 +3,7 @@
 
 import time
 
-from harness import run, up, weft_json
+from harness import run, up, wait_until, weft_json
 from members import lines, members, own, parts, read_all
 
 NODE = None
@@ -110,8 +110,11 @@ def test_tools__a_live_group_is_neither_reset_nor_deleted_and_says_who_is_in_it(
             refused(*words, says=["group 'live' has 2 members", "worker@", "two", "stop them first"])
         a.leave()
         b.leave()  # a static member is away, not gone
-        refused("delete", "live", says=["1 member", "two"])
+        for words in (["reset", "live", "--topic", "live", "--to", "earliest"], ["delete", "live"]):
+            refused(*words, says=["1 member", "two (stopped, its place is kept for ", " s more); wait until it is out"])
         assert len(json("describe", "live")["members"]) == 1
+        told = NODE.weft("group", "describe", "live").stdout
+        assert told.count(" (away)  two ") == 2, told
 
 
 def test_tools__a_deleted_group_leaves_nothing_behind():
@@ -139,8 +142,44 @@ def test_tools__offsets_without_members_are_a_group_too():
         a.leave()
     told = json("describe", "alone")
     assert told["state"] == "none" and told["members"] == [] and committed("alone") == {("alone", 0): 100}, told
-    assert "without members ever" in NODE.weft("group", "describe", "alone").stdout
+    assert "has only offsets, never had members" in NODE.weft("group", "describe", "alone").stdout
     NODE.weft("group", "delete", "alone")
+
+
+def test_tools__a_jump_over_what_is_gone_is_told_also_when_it_happens_at_the_end():
+    NODE.weft("topic", "create", "holes", "--partitions", 4)
+    for number in range(4):
+        NODE.weft("produce", "holes", "--partition", number, input="x\n" * 6000)
+    reset("holes", "--topic", "holes", "--to", 100)
+    NODE.weft("topic", "delete-records", "holes", "--partition", 0, "--before", 5000)
+    for _ in range(20):
+        done = NODE.weft("consume", "holes", "--group", "holes", "--count", 1, "--from", "earliest")
+        at = committed("holes")[("holes", 0)]
+        told = "holes/0 went on at offset 5000, not 100" in done.stderr
+        assert told or at == 100, (at, done.stderr)
+        if at != 100:
+            return
+    raise AssertionError("it was never read from partition 0")
+
+
+def test_tools__who_reads_a_partition_that_members_hold_stops_with_a_sentence():
+    topic("held", 1)
+    with members() as member:
+        a = member(NODE.endpoint, "held", "held")
+        own(parts("held", 1), a)
+        read_all(["99"], a)
+        wait_until(lambda: committed("held") == {("held", 0): 100}, "it is committed")
+        NODE.weft("produce", "held", input="x\n")
+        done = NODE.weft("consume", "held", "--group", "held", "--partition", 0, "--from", "earliest", status=1)
+        assert done.stderr == "weft consume: members of group 'held' hold held/0: leave out --partition to join them, or stop them first\n", done.stderr
+        a.leave()
+
+
+def test_tools__settings_of_members_go_with_a_group():
+    topic("alone2", 1)
+    for pair in ("instance=one", "session.ms=2s", "max.poll.ms=1m", "max.poll.records=5", "exclusive=true", "assignor=range", "auto.commit.ms=0", "group=g"):
+        done = NODE.weft("consume", "alone2", "--count", 1, "--set", pair, status=2)
+        assert f"--set {pair.split('=')[0]}= goes with --group" in done.stderr and done.stdout == "", done.stderr
 
 
 def test_tools__what_can_not_be_is_refused_with_a_sentence():

@@ -91,8 +91,13 @@ static int s_start_embedded(struct bench *self)
              base        ? base
              : temporary ? temporary
                          : "/tmp");
-    if (!mkdtemp(self->directory))
-        return cli_fail(self->args, "can't make a directory %s; name another place with --dir", self->directory);
+    if ((base && weft_disk_posix()->ops->mkdir(weft_disk_posix(), base) != WEFT_OK) || !mkdtemp(self->directory)) {
+        *self->directory = '\0'; // nothing to take away
+        return cli_fail(self->args, "can't make a directory in %s; name another place with --dir",
+                        base        ? base
+                        : temporary ? temporary
+                                    : "/tmp");
+    }
     struct weft_error error;
     static const char *const settings[] = {"retention.check.ms=200", NULL}; // see s_create_topic
     struct weft_embedded_options options = {.data = self->directory,

@@ -31,7 +31,7 @@ struct bench {
     weft_embedded_t *embedded; // own cluster, or NULL
     char directory[256];       // its data, removed at the end
     char bootstrap[BENCH_BOOTSTRAP_BYTES];
-    char topic[64];
+    char topic[256];
     bool topic_created;
     uint8_t *pool; // text to cut values from
     uint64_t random;

@@ -16,6 +16,7 @@
 #define COMMIT_LINKS_MAX 64
 #define COMMIT_WAIT_MS 10000
 #define COMMIT_PAUSE_MS 50
+#define COMMIT_ASKS_MAX 20 // until it is believed that a topic does not exist: a broker's metadata may lag
 
 struct link {
     char endpoint[256];
@@ -28,6 +29,8 @@ struct commit {
     void *context;
     struct link links[COMMIT_LINKS_MAX];
     int link_count;
+    bool topic_unknown;
+    int64_t topic_partitions; // that it has, as the metadata tells
     int *link_of_group;
     int64_t *committed; // by group
     weft_id_t topic;
@@ -106,8 +109,12 @@ static bool s_take_metadata(struct commit *self, const struct weft_metadata_repl
 {
     const struct weft_metadata_topic *offsets = NULL;
     for (size_t i = 0; i < reply->topics_count; i++) {
-        if (weft_slice_is_text(reply->topics[i].name, WEFT_OFFSETS_TOPIC)) offsets = &reply->topics[i];
-        if (weft_slice_is_text(reply->topics[i].name, self->bench.topic)) self->topic = reply->topics[i].id;
+        const struct weft_metadata_topic *topic = &reply->topics[i];
+        if (weft_slice_is_text(topic->name, WEFT_OFFSETS_TOPIC)) offsets = topic;
+        if (!weft_slice_is_text(topic->name, self->bench.topic)) continue;
+        self->topic_unknown = topic->error != 0;
+        self->topic_partitions = (int64_t) topic->partitions_count;
+        self->topic = topic->id;
     }
     if (offsets == NULL || offsets->partitions_count == 0 || weft_id_is_zero(self->topic)) return false;
     for (int64_t i = 0; i < self->groups; i++) {
@@ -141,6 +148,23 @@ static bool s_find_leaders(struct commit *self, int link)
     return found;
 }
 
+static int s_await_leaders(struct commit *self, int link)
+{
+    const char *topic = self->bench.topic;
+    for (int i = 0; i < COMMIT_WAIT_MS / COMMIT_PAUSE_MS; i++) {
+        bool found = s_find_leaders(self, link);
+        if (found && self->topic_partitions < self->bench.partitions)
+            return cli_fail(self->bench.args,
+                            "topic '%s' has no %" PRId64 " partitions but %" PRId64 ": see --partitions", topic,
+                            self->bench.partitions, self->topic_partitions);
+        if (found) return CLI_DONE;
+        if (self->topic_unknown && i >= COMMIT_ASKS_MAX)
+            return cli_fail(self->bench.args, "there is no topic '%s'; without --topic one is made", topic);
+        if (!cli_sleep_ms(COMMIT_PAUSE_MS)) return CLI_INTERRUPTED;
+    }
+    return cli_fail(self->bench.args, "a partition of __offsets has no leader");
+}
+
 static int s_open(struct commit *self)
 {
     char first[BENCH_BOOTSTRAP_BYTES];
@@ -155,11 +179,7 @@ static int s_open(struct commit *self)
         if (err != WEFT_OK && !cli_sleep_ms(COMMIT_PAUSE_MS)) return CLI_INTERRUPTED;
     }
     if (err != WEFT_OK) return cli_fail(self->bench.args, "%s", self->error.text);
-    for (int i = 0; i < COMMIT_WAIT_MS / COMMIT_PAUSE_MS; i++) {
-        if (s_find_leaders(self, link)) return CLI_DONE;
-        if (!cli_sleep_ms(COMMIT_PAUSE_MS)) return CLI_INTERRUPTED;
-    }
-    return cli_fail(self->bench.args, "a partition of __offsets has no leader");
+    return s_await_leaders(self, link);
 }
 
 // ---- commits
@@ -293,6 +313,31 @@ static int s_measure(struct commit *self)
                     weft_err_name(self->refusal));
 }
 
+// ---- afterwards
+
+// One after another, so it takes its time; an embedded cluster goes as a whole.
+static int s_delete_groups(struct commit *self)
+{
+    char bootstrap[BENCH_BOOTSTRAP_BYTES + 16];
+    snprintf(bootstrap, sizeof bootstrap, "bootstrap=%s", self->bench.bootstrap);
+    const char *settings[] = {bootstrap, NULL};
+    weft_admin_t *admin = NULL;
+    struct weft_error error;
+    if (weft_admin_new(settings, &admin, &error) != WEFT_OK) return cli_fail(self->bench.args, "%s", error.text);
+    int status = CLI_DONE;
+    for (int64_t i = 0; i < self->groups && status == CLI_DONE && !cli_interrupted(); i++) {
+        if (self->committed[i] == 0) continue;
+        char name[32];
+        snprintf(name, sizeof name, "bench-%" PRId64, i);
+        weft_err_t err = weft_admin_delete_group(admin, name, NULL);
+        if (err == WEFT_OK || err == WEFT_ERR_UNKNOWN_GROUP) continue;
+        status =
+            cli_fail(self->bench.args, "groups from '%s' on are left behind: %s", name, weft_admin_error_text(admin));
+    }
+    weft_admin_destroy(&admin);
+    return status;
+}
+
 // ---- the verb
 
 static bool s_parse(struct commit *self, const struct cli_args *args)
@@ -310,6 +355,13 @@ static bool s_parse(struct commit *self, const struct cli_args *args)
         !cli_number(args, "--shards", 1, 64, &bench->shards) ||
         !cli_number(args, "--brokers", 1, WEFT_EMBEDDED_BROKERS_MAX, &bench->brokers))
         return false;
+    if (self->entries > bench->partitions) {
+        cli_usage(args,
+                  "--entries %" PRId64
+                  ": a commit has at most one offset of each partition, and --partitions is %" PRId64,
+                  self->entries, bench->partitions);
+        return false;
+    }
     bench->seconds = (double) seconds;
     return true;
 }
@@ -350,6 +402,10 @@ static int s_commit(const struct cli_args *args)
         s_prepare(&self);
         status = s_open(&self);
         if (status == CLI_DONE) status = s_measure(&self);
+        if (cli_has(args, "--delete") && !self.bench.embedded) {
+            int deleted = s_delete_groups(&self);
+            if (status == CLI_DONE) status = deleted;
+        }
         s_fini(&self);
     }
     bench_close(&self.bench);
@@ -359,11 +415,12 @@ static int s_commit(const struct cli_args *args)
 static const struct cli_option s_options[] = {
     {"--groups", "N", "1000", false, "Consumer groups that commit in turn."},
     {"--partitions", "N", "10", false, "Partitions that each group commits."},
-    {"--entries", "N", "1", false, "Offsets in one commit."},
+    {"--entries", "N", "1", false, "Offsets in one commit, at most one of each partition."},
     {"--in-flight", "N", "4096", false, "Commits of all groups that may wait for their answer."},
     {"--seconds", "N", "5", false, "How long to measure."},
     {"--replicas", "R", "1", false, "Copies of the topic's partitions; those of __offsets: offsets.replicas."},
     {"--topic", "NAME", NULL, false, "A topic that exists, with those partitions; else one is made and deleted."},
+    {"--delete", NULL, NULL, false, "Delete the groups at the end, one after another: a thousand take seconds."},
     {"--embedded", NULL, NULL, false, "Start a cluster in this process, with data in --dir."},
     {"--dir", "DIR", NULL, false, "Data of the embedded cluster [a new directory in TMPDIR or /tmp]."},
     {"--brokers", "N", "1", false, "Brokers of the embedded cluster."},
@@ -377,8 +434,8 @@ const struct cli_verb cli_verb_bench_commit = {
     0,
     "Measure commits of consumer groups.",
     "Each is answered once it is on the disk of every replica in sync. Runs against --bootstrap, where it leaves "
-    "groups "
-    "named bench-0 and up, whose offsets expire; or with --embedded against a cluster of its own in this process.",
+    "groups named bench-0 and up, whose offsets expire (or see --delete); or with --embedded against a cluster of its "
+    "own in this process.",
     "  weft bench commit --embedded --groups 1000 --entries 10",
     s_options,
     true,

@@ -2,6 +2,7 @@
 """The weft command as a person and a script use it: output, JSON, sentences, exit status."""
 
 import json
+import pathlib
 import signal
 import subprocess
 import tempfile
@@ -299,6 +300,29 @@ def test_cli__bench_consume_measures_as_many_records_as_asked_for():
     with up() as node:
         told = weft_json("bench", "consume", "--count", 20000, bootstrap=node.endpoint)
         assert told["records"] == 20000, told
+
+
+def test_cli__bench_commit_says_what_it_can_not_measure_and_deletes_its_groups():
+    with up() as node:
+        node.weft("topic", "create", "few", "--partitions", 3)
+        bench = ("bench", "commit", "--groups", 5, "--seconds", 1)
+        assert "there is no topic 'nope'" in node.weft(*bench, "--topic", "nope", status=1).stderr
+        assert "has no 10 partitions but 3" in node.weft(*bench, "--topic", "few", status=1).stderr
+        assert "--partitions is 3" in node.weft(*bench, "--partitions", 3, "--entries", 4, status=2).stderr
+        told = json.loads(node.weft(*bench, "--topic", "few", "--partitions", 3, "--entries", 3, "--delete", "--json").stdout)
+        assert told["commits"] > 0 and told["refused"] == 0, told
+        assert "bench-" not in node.weft("group", "list").stdout
+
+
+def test_cli__an_embedded_bench_makes_its_directory():
+    with tempfile.TemporaryDirectory() as directory:
+        new = pathlib.Path(directory, "new", "one")
+        weft("bench", "commit", "--embedded", "--dir", new, "--groups", 5, "--seconds", 1)
+        assert list(new.iterdir()) == []
+        file = pathlib.Path(directory, "file")
+        file.touch()
+        refused = weft("bench", "commit", "--embedded", "--dir", file, status=1).stderr
+        assert refused == f"weft bench commit: can't make a directory in {file}; name another place with --dir\n", refused
 
 
 if __name__ == "__main__":

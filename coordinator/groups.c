@@ -19,7 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { S_RETRY_MS_MIN = 50, S_RETRY_MS_MAX = 1000, S_NEWCOMER_US = 500000, S_SAME_RETRY_MS = 50 };
+enum { S_RETRY_MS_MIN = 50, S_RETRY_MS_MAX = 1000, S_NEWCOMER_US = 3000000, S_SAME_RETRY_MS = 50 };
 
 // ---- checks
 
@@ -255,7 +255,8 @@ static void s_want_join(weft_coordinator_t *self, const struct weft_asker *asker
 
 // ---- joins
 
-// The place of the instance is held by a live member: when to ask again.
+// The place of the instance is held by a live member: when to ask again. The place is kept for whoever knocked lately, by
+// a time that a client's own back-off (2.5 s at most) fits into: else the holder would go just before, and all would move.
 static void s_refuse_newcomer(weft_coordinator_t *self, const struct weft_asker *asker,
                               const struct weft_group_heartbeat_request *request,
                               const struct weft_group_member *holder, struct weft_group_seat *seat)
@@ -263,7 +264,7 @@ static void s_refuse_newcomer(weft_coordinator_t *self, const struct weft_asker 
     int64_t now_us = weft_port_now_us(&self->port);
     int64_t left_ms = (weft_coordinator_seat_ends(self, seat) - now_us) / 1000 + 1;
     int64_t retry_ms = left_ms > S_RETRY_MS_MAX ? S_RETRY_MS_MAX : left_ms < S_RETRY_MS_MIN ? S_RETRY_MS_MIN : left_ms;
-    seat->newcomer_us = now_us + 2 * retry_ms * 1000 + S_NEWCOMER_US;
+    seat->newcomer_us = now_us + S_NEWCOMER_US;
     struct weft_error error;
     (void) weft_error_set(
         &error, WEFT_ERR_INSTANCE_IN_USE,

@@ -154,6 +154,29 @@ def test_groups__a_static_member_finds_its_partitions_again():
         assert rows == {"a": 2, "b": 2}, rows
 
 
+def test_groups__a_static_member_that_was_killed_and_started_again_at_once_moves_nothing():
+    topic("again")
+    with members() as member:
+        def static(name):  # a session so long that who waits for its end has a long back-off by then
+            return member(NODE.endpoint, "again", "again", session=8, options=("--set", f"instance={name}"))
+
+        def owners():
+            group = described("again")
+            by_id = {m["member"]: m["instance"] for m in group["members"]}
+            return {p["partition"]: by_id.get(p["member"]) for p in group["partitions"]}
+
+        a, b = static("a"), static("b")
+        own(parts("again", 4), a, b)
+        before, moves = owners(), b.moves
+        assert sorted(before.values()) == ["a", "a", "b", "b"], before
+        a.kill()
+        a = static("a")
+        own(parts("again", 4), a, b)
+        assert owners() == before
+        assert b.moves == moves, b.said
+        assert [each["why"] for each in described("again")["left"]] == ["replaced"]
+
+
 def test_groups__a_member_that_stops_polling_is_told_apart_from_a_dead_one():
     topic("idle", 1)
     values = produce("idle", 0, 100000)

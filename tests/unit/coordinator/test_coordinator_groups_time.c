@@ -105,6 +105,55 @@ static void test_coordinator_groups_time__why_somebody_left_is_told(void **state
     assert_string_equal(s_last_left(self), "left");
 }
 
+// ---- a static member that was killed, and is started again
+
+// Member 0, an instance, is killed, and its successor knocks 300 ms before its session ends.
+static struct member *s_knock_late(struct play *self)
+{
+    struct member *a = s_member(self, "g", "orders"), *b = s_member(self, "g", "orders");
+    a->instance = "one";
+    assert_ok(s_join_group(self, a));
+    assert_ok(s_join_group(self, b));
+    s_live(self, SECOND_US);
+    s_beat_member(self, a);
+    (void) s_pump(self);
+    a->silent = true;
+    s_live(self, 10 * SECOND_US - 3 * SECOND_US / 10);
+    struct member *again = s_member(self, "g", "orders");
+    again->instance = "one";
+    assert_err(s_join_group(self, again), WEFT_ERR_INSTANCE_IN_USE);
+    assert_true(again->retry_ms <= 400);
+    again->silent = true;
+    return again;
+}
+
+static void test_coordinator_groups_time__who_knocked_finds_the_place_after_a_long_back_off(void **state)
+{
+    struct play *self = *state;
+    struct member *again = s_knock_late(self), *b = &self->members[1];
+    uint64_t revision = b->seen;
+    s_live(self, 5 * SECOND_US / 2); // as long as a client waits at most
+    assert_int_equal(b->seen, revision);
+    again->silent = false;
+    again->err = WEFT_OK;
+    assert_ok(s_join_group(self, again));
+    s_live(self, SECOND_US / 5);
+    assert_int_equal(again->owned_count, 3);
+    assert_int_equal(b->seen, revision); // nothing was rebalanced
+    assert_string_equal(s_last_left(self), "replaced");
+}
+
+static void test_coordinator_groups_time__who_knocked_and_stays_away_is_not_waited_for_long(void **state)
+{
+    struct play *self = *state;
+    (void) s_knock_late(self);
+    s_live(self, 29 * SECOND_US / 10);
+    assert_int_equal(self->members[1].owned_count, 3);
+    s_live(self, SECOND_US / 2);
+    assert_int_equal(self->members[1].owned_count, 6);
+    assert_string_equal(s_last_left(self), "timed out");
+}
+
 // ---- releases
 
 static void test_coordinator_groups_time__who_does_not_release_in_time_goes(void **state)
@@ -264,6 +313,8 @@ int main(void)
         GROUP_TEST(test_coordinator_groups_time__those_silent_together_go_in_one_command),
         GROUP_TEST(test_coordinator_groups_time__a_paused_instance_that_stays_away_loses_its_place),
         GROUP_TEST(test_coordinator_groups_time__why_somebody_left_is_told),
+        GROUP_TEST(test_coordinator_groups_time__who_knocked_finds_the_place_after_a_long_back_off),
+        GROUP_TEST(test_coordinator_groups_time__who_knocked_and_stays_away_is_not_waited_for_long),
         GROUP_TEST(test_coordinator_groups_time__who_does_not_release_in_time_goes),
         GROUP_TEST(test_coordinator_groups_time__an_exclusive_one_is_waited_for_until_its_lease_ends),
         GROUP_TEST(test_coordinator_groups_time__an_exclusive_one_has_what_a_turn_may_take_beside),

@@ -119,6 +119,7 @@ static void s_refused(weft_member_part_t *self, weft_err_t error, const char *te
         s_not_a_member(self, error, text);
     } else if (class == WEFT_CLASS_RETRY || class == WEFT_CLASS_REFRESH || error == WEFT_ERR_INTERNAL) {
         self->full = true;
+        if (error == WEFT_ERR_INSTANCE_IN_USE && header && header->retry_ms) self->tries = 0; // it is told when
         if (error == WEFT_ERR_INSTANCE_IN_USE || error == WEFT_ERR_INTERNAL) weft_desk_refuse(self->desk, error, text);
         // One that does not answer, or goes, is asked last, unless somebody says that it is the coordinator.
         self->avoid = self->call.redirected ? NULL : self->call.link;

@@ -207,21 +207,37 @@ static const char *s_short_id(weft_id_t id)
     return text;
 }
 
+// Who stands where nobody holds a partition: the one member, or all of them, if they are away.
+static const struct weft_group_member_info *s_away(const weft_group_info_t *info, bool *away)
+{
+    *away = info->member_count > 0;
+    for (size_t i = 0; i < info->member_count; i++) *away = *away && info->members[i].paused;
+    return *away && info->member_count == 1 ? &info->members[0] : NULL;
+}
+
 static void s_partitions_table(const weft_group_info_t *info)
 {
     static const char *const columns[] = {"TOPIC",  ">PARTITION", ">COMMITTED", ">END", ">LAG",
                                           "MEMBER", "INSTANCE",   "CLIENT",     "HOST"};
     cli_table_t *table = cli_table_new(columns, 9);
+    bool away;
+    const struct weft_group_member_info *absent = s_away(info, &away);
     for (size_t i = 0; i < info->partition_count; i++) {
         const struct weft_group_partition_info *partition = &info->partitions[i];
-        const struct weft_group_member_info *member = partition->member < 0 ? NULL : &info->members[partition->member];
+        const struct weft_group_member_info *member =
+            partition->member < 0 ? absent : &info->members[partition->member];
         cli_table_cell(table, "%s", *partition->topic ? partition->topic : "(deleted)");
         cli_table_cell(table, "%d", partition->partition);
         cli_table_cell(table, "%s", s_number(partition->committed));
         cli_table_cell(table, "%s", partition->error ? weft_err_name(partition->error) : s_number(partition->end));
         cli_table_cell(table, "%s", s_number(partition->lag));
-        cli_table_cell(table, "%s%s", member ? s_short_id(member->id) : "-",
-                       partition->releasing ? " (releasing)" : "");
+        cli_table_cell(table, "%s%s",
+                       member ? s_short_id(member->id)
+                       : away ? "(away)"
+                              : "-",
+                       partition->releasing ? " (releasing)"
+                       : member && away     ? " (away)"
+                                            : "");
         cli_table_cell(table, "%s", member ? s_or_dash(member->instance) : "-");
         cli_table_cell(table, "%s", member ? s_or_dash(member->client) : "-");
         cli_table_cell(table, "%s", member ? s_or_dash(member->host) : "-");
@@ -270,8 +286,10 @@ static void s_headline(const char *name, const weft_group_info_t *info)
     }
     for (size_t i = 0; i < info->member_count; i++)
         waiting += !info->members[i].owns && !info->members[i].target && !info->members[i].paused;
-    printf("group '%s' is %s", name,
-           strcmp(info->state, "none") == 0 ? "without members ever: offsets alone" : info->state);
+    if (strcmp(info->state, "none") == 0)
+        printf("group '%s' has only offsets, never had members", name);
+    else
+        printf("group '%s' is %s", name, info->state);
     if (info->empty_ms >= 0) printf(" since %s", s_age(info->empty_ms));
     if (*info->assignor) printf(", %s", info->assignor);
     printf(": %zu member%s", info->member_count, info->member_count == 1 ? "" : "s");
@@ -363,7 +381,8 @@ const struct cli_verb cli_verb_group_describe = {
     "assigning "
     "(a new target is worked out), empty. COMMITTED is the next offset to be read, LAG the records behind it. Members "
     "that "
-    "left lately are listed with the reason: left, timed out, stopped polling.",
+    "left lately are listed with the reason: closed, left, timed out, stopped polling, replaced, did not release in "
+    "time, paused and did not come back in its session.",
     "  weft group describe billing\n  weft group describe billing --members",
     s_describe_options,
     true,

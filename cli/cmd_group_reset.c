@@ -228,7 +228,7 @@ static void s_print(const struct reset *self, bool dry)
 static int s_refuse(const struct reset *self, const weft_group_info_t *info)
 {
     char who[1024] = ""; // three fit: an instance has 255 bytes, a client and a host 128 each
-    size_t size = 0;
+    size_t size = 0, away = 0, count = info->member_count;
     for (size_t i = 0; i < info->member_count && i < 3; i++) {
         const struct weft_group_member_info *member = &info->members[i];
         const char *comma = i ? ", " : "";
@@ -238,10 +238,18 @@ static int s_refuse(const struct reset *self, const weft_group_info_t *info)
             size += (size_t) snprintf(who + size, sizeof who - size, "%s%s@%s", comma, member->client, member->host);
         else
             size += (size_t) snprintf(who + size, sizeof who - size, "%s%s", comma, cli_id_text(member->id));
+        if (member->paused)
+            size += (size_t) snprintf(
+                who + size, sizeof who - size, " (stopped, its place is kept for %u s more)",
+                member->session_ms > member->heard_ms ? (member->session_ms - member->heard_ms + 999) / 1000 : 0);
     }
-    return cli_fail(self->args, "group '%s' has %zu member%s: %s%s; stop %s first", self->group, info->member_count,
-                    info->member_count == 1 ? "" : "s", who, info->member_count > 3 ? " and more" : "",
-                    info->member_count == 1 ? "it" : "them");
+    for (size_t i = 0; i < count; i++) away += info->members[i].paused;
+    const char *one = away ? "wait until it is out" : "stop it first";
+    const char *many = away == 0       ? "stop them first"
+                       : away == count ? "wait until they are out"
+                                       : "stop those that run, and wait until the others are out";
+    return cli_fail(self->args, "group '%s' has %zu member%s: %s%s; %s", self->group, count, count == 1 ? "" : "s", who,
+                    count > 3 ? " and more" : "", count == 1 ? one : many);
 }
 
 // What is tried is refused if it would be in earnest.

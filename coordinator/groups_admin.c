@@ -20,11 +20,29 @@ void weft_coordinator_member_name(const struct weft_group_member *member, weft_b
     char id[WEFT_ID_TEXT_BYTES];
     weft_id_text(member->id, id);
     if (member->instance[0])
-        weft_buf_printf(out, "%s%s", member->instance, member->paused ? " (paused)" : "");
+        weft_buf_printf(out, "%s", member->instance);
     else if (member->client[0] || member->host[0])
         weft_buf_printf(out, "%s@%s", member->client, member->host);
     else
         weft_buf_printf(out, "%s", id);
+}
+
+// A member that is away, and how long it may be: nobody can stop that one.
+static void s_append_kept(const weft_coordinator_t *self, const struct weft_group_member *member, weft_buf_t *out)
+{
+    const struct weft_group_room *room = weft_coordinator_room(self, weft_slice_text(member->group->name));
+    const struct weft_group_seat *seat = room ? weft_coordinator_seat(room, member->id) : NULL;
+    if (!member->paused || !seat) return;
+    int64_t left_us = weft_coordinator_seat_ends(self, seat) - weft_port_now_us(&self->port);
+    weft_buf_printf(out, " (stopped, its place is kept for %lld s more)",
+                    left_us > 0 ? (long long) ((left_us + 999999) / 1000000) : 0);
+}
+
+static const char *s_what_to_do(size_t members, size_t away)
+{
+    if (away == 0) return members == 1 ? "stop it first" : "stop them first";
+    if (away == members) return members == 1 ? "wait until it is out" : "wait until they are out";
+    return "stop those that run, and wait until the others are out";
 }
 
 static weft_err_t s_empty_check(const weft_coordinator_t *self, weft_slice_t name, struct weft_error *error)
@@ -36,12 +54,14 @@ static weft_err_t s_empty_check(const weft_coordinator_t *self, weft_slice_t nam
     for (size_t i = 0; i < group->member_count && i < S_NAMED_MAX; i++) {
         if (i) weft_buf_printf(&text, ", ");
         weft_coordinator_member_name(group->members[i], &text);
+        s_append_kept(self, group->members[i], &text);
     }
     if (group->member_count > S_NAMED_MAX) weft_buf_printf(&text, " and %zu more", group->member_count - S_NAMED_MAX);
-    weft_err_t err =
-        weft_error_set(error, WEFT_ERR_GROUP_NOT_EMPTY, "group '%s' has %zu member%s: %.*s; stop %s first", group->name,
-                       group->member_count, group->member_count == 1 ? "" : "s", (int) text.size,
-                       (const char *) text.data, group->member_count == 1 ? "it" : "them");
+    size_t away = 0;
+    for (size_t i = 0; i < group->member_count; i++) away += group->members[i]->paused;
+    weft_err_t err = weft_error_set(error, WEFT_ERR_GROUP_NOT_EMPTY, "group '%s' has %zu member%s: %.*s; %s",
+                                    group->name, group->member_count, group->member_count == 1 ? "" : "s",
+                                    (int) text.size, (const char *) text.data, s_what_to_do(group->member_count, away));
     weft_buf_fini(&text);
     return err;
 }

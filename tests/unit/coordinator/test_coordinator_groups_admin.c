@@ -192,6 +192,27 @@ static void test_coordinator_groups_admin__says_which_groups_it_knows(void **sta
 
 // ---- token, delete, expiry
 
+static void test_coordinator_groups_admin__who_is_away_cannot_be_stopped_and_is_waited_for(void **state)
+{
+    struct play *self = *state;
+    uint64_t token;
+    bool existed;
+    s_begin(self);
+    struct member *a = s_member(self, "g", "orders");
+    a->instance = "a";
+    assert_ok(s_join_group(self, a));
+    s_live(self, SECOND_US);
+    assert_ok(s_leave_group(self, a, "pause", NULL));
+    s_live(self, 7 * SECOND_US + SECOND_US / 2);
+    assert_err(s_delete(self, "g", &token, &existed), WEFT_ERR_GROUP_NOT_EMPTY);
+    assert_string_equal(self->at->error.text,
+                        "group 'g' has 1 member: a (stopped, its place is kept for 3 s more); wait "
+                        "until it is out");
+    assert_ok(s_join_group(self, s_member(self, "g", "orders")));
+    assert_err(s_token(self, "g", &token), WEFT_ERR_GROUP_NOT_EMPTY);
+    assert_non_null(strstr(self->at->error.text, "app@host; stop those that run, and wait until the others are out"));
+}
+
 static void test_coordinator_groups_admin__a_live_group_says_who_is_in_it(void **state)
 {
     struct play *self = *state;
@@ -368,6 +389,7 @@ int main(void)
         GROUP_TEST(test_coordinator_groups_admin__describes_members_and_what_they_hold),
         GROUP_TEST(test_coordinator_groups_admin__says_which_groups_it_knows),
         GROUP_TEST(test_coordinator_groups_admin__a_live_group_says_who_is_in_it),
+        GROUP_TEST(test_coordinator_groups_admin__who_is_away_cannot_be_stopped_and_is_waited_for),
         GROUP_TEST(test_coordinator_groups_admin__an_unused_group_is_forgotten),
         GROUP_TEST(test_coordinator_groups_admin__offsets_are_made_once),
         GROUP_TEST(test_coordinator_groups_admin__without_a_broker_offsets_wait_and_members_come_in),

@@ -158,7 +158,7 @@ def test_groups__a_static_member_that_was_killed_and_started_again_at_once_moves
     topic("again")
     with members() as member:
         def static(name):  # a session so long that who waits for its end has a long back-off by then
-            return member(NODE.endpoint, "again", "again", session=8, options=("--set", f"instance={name}"))
+            return member(NODE.endpoint, "again", "again", session=7, options=("--set", f"instance={name}"))
 
         def owners():
             group = described("again")

@@ -60,8 +60,8 @@ bool weft_consumer_part_has_news(const weft_consumer_part_t *self);
 // exclusive: no record may be handed out at that time.
 bool weft_consumer_part_lease_over(const weft_consumer_part_t *self, int64_t now_us);
 /**
- * The next record of this poll; of a member, max.poll.records of them at most. *crossed (may be NULL) is set when a chunk was finished: a good moment to give the part
- * a turn.
+ * The next record of this poll; of a member, max.poll.records of them at most. *crossed (may be NULL) is set when a
+ * chunk was finished: a good moment to give the part a turn.
  */
 bool weft_consumer_part_next(weft_consumer_part_t *self, struct weft_record_view *record, bool *crossed);
 bool weft_consumer_part_event(weft_consumer_part_t *self, struct weft_consumer_event *event);

@@ -451,6 +451,8 @@ static struct sim_record *s_read_tombstone(sim_history_t *self, const char *read
     if ((size_t) view->offset >= at->slot_count || at->slots[view->offset].record == NULL) return NULL;
     struct sim_record *record = at->slots[view->offset].record;
     if (!record->tombstone) return NULL; // of a record that was lost since, or not: the final reading tells
+    // They look all the same: one that a leader of the past alone had promised may be another by now.
+    if (at->slots[view->offset].promise < SIM_PROMISE_COMMITTED) return NULL;
     s_learn(self, reader, record, view->offset, durable ? SIM_PROMISE_DURABLE : SIM_PROMISE_COMMITTED, now_us);
     return record;
 }

@@ -23,14 +23,19 @@ DEADLINE_S = float(os.environ.get("WEFT_TEST_DEADLINE_S", "30"))
 
 
 def wait_until(condition, what, seconds=None):
-    """Waits for condition() to be true; fails with `what` when time is over."""
+    """Waits for condition() to be true; fails with `what` when time is over. A command in it that fails is tried again:
+    a node may not have heard yet of what another one was told."""
     deadline = time.monotonic() + (seconds or DEADLINE_S)
+    why = ""
     while time.monotonic() < deadline:
-        result = condition()
+        try:
+            result = condition()
+        except AssertionError as error:
+            result, why = None, f" ({error})"
         if result:
             return result
         time.sleep(0.01)  # allow-sleep: the pace of a wait with a deadline
-    raise AssertionError(f"did not happen in time: {what}")
+    raise AssertionError(f"did not happen in time: {what}{why}")
 
 
 def free_ports(count):

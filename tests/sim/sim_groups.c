@@ -7,6 +7,7 @@
 #include <weft_gen/messages.h>
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define SECOND INT64_C(1000000)
@@ -118,6 +119,11 @@ void sim_members_fini(struct sim_members *self)
         weft_desk_on_change(self->members[i].desk, WEFT_DESK_MEMBER, NULL, NULL);
         weft_desk_on_change(self->members[i].desk, WEFT_DESK_CONSUMER, NULL, NULL);
         weft_desk_drop(&self->members[i].desk);
+    }
+    while (self->steps != NULL) {
+        struct sim_step *step = self->steps;
+        self->steps = step->next;
+        free(step);
     }
     sim_ledger_destroy(&self->ledger);
 }

@@ -365,18 +365,22 @@ static void s_close_step(struct sim_member *self)
     sim_member_come_later(self);
 }
 
-struct step {
-    struct sim_member *member;
-    uint64_t life;
-};
-
 static void s_step(void *context);
 
 static void s_step_at(struct sim_member *self, int64_t at_us)
 {
-    struct step *step = weft_alloc(sizeof *step);
-    *step = (struct step){.member = self, .life = self->life};
-    sim_at(s_sim(self->owner), at_us, s_step, step);
+    struct sim_members *owner = self->owner;
+    struct sim_step *step = owner->steps_free;
+    if (step != NULL) {
+        owner->steps_free = step->next_free;
+    } else {
+        step = weft_alloc(sizeof *step);
+        step->next = owner->steps;
+        owner->steps = step;
+    }
+    step->member = self;
+    step->life = self->life;
+    sim_at(s_sim(owner), at_us, s_step, step);
 }
 
 static void s_work(struct sim_member *self)
@@ -402,10 +406,11 @@ static void s_work(struct sim_member *self)
 
 static void s_step(void *context)
 {
-    struct step step = *(struct step *) context;
-    struct sim_member *self = step.member;
-    free(context);
-    if (self->life != step.life || self->part == NULL) return;
+    struct sim_step *step = context;
+    struct sim_member *self = step->member;
+    step->next_free = self->owner->steps_free;
+    self->owner->steps_free = step;
+    if (self->life != step->life || self->part == NULL) return;
     sim_t *sim = s_sim(self->owner);
     int64_t now_us = s_now_us(self), free_us = sim_part_free_us(sim, self->host, self->part_id);
     if (free_us > now_us) { // stopped: its program is, too

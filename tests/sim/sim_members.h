@@ -60,7 +60,14 @@ struct sim_member {
     struct sim_place places[SIM_TOPICS_MAX][SIM_PARTITIONS_MAX];
 };
 
+struct sim_step { // of a member's program, under way in the simulation or free
+    struct sim_member *member;
+    uint64_t life;
+    struct sim_step *next, *next_free;
+};
+
 struct sim_members {
+    struct sim_step *steps, *steps_free; // all, and those to be used again
     struct sim_clients *clients;
     const sim_witness_t *witness;
     sim_ledger_t *ledger;

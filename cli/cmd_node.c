@@ -37,7 +37,7 @@ static bool s_trace_level(const struct cli_args *args)
     return false;
 }
 
-static void s_show(const struct weft_node_type *type, const weft_options_t *options)
+static void s_show(const struct weft_parts_type *type, const weft_options_t *options)
 {
     static const char *const columns[] = {"SETTING", "VALUE", "MEANING"};
     cli_table_t *table = cli_table_new(columns, 3);
@@ -51,7 +51,7 @@ static void s_show(const struct weft_node_type *type, const weft_options_t *opti
     cli_table_destroy(&table);
 }
 
-static int s_run_node(const struct cli_args *args, const struct weft_node_type *type)
+static int s_run_node(const struct cli_args *args, const struct weft_parts_type *type)
 {
     if (!s_trace_level(args)) return CLI_USAGE;
     weft_options_t *options = weft_options_new(type->options, type->option_count, type->name);

@@ -266,7 +266,7 @@ fail_node:
     return err;
 }
 
-const struct weft_node_type weft_node_coordinator = {
+const struct weft_parts_type weft_node_coordinator = {
     .name = "coordinator",
     .doc = "Holds brokers, topics and leadership of a cluster, and tells everyone.",
     .options = weft_options_coordinator,

@@ -5,6 +5,7 @@
 #include "net/loop.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <weft_gen/limits.h>
 
 // The producer bounds its own memory (buffer.bytes); this only stops a part that doesn't.
@@ -49,8 +50,20 @@ static void s_destroy(struct weft_driver **driver_p)
 
 static const struct weft_driver_ops s_ops = {.run = s_run, .wake = s_wake, .fd = s_fd, .destroy = s_destroy};
 
-weft_err_t weft_driver_new(struct weft_part *part, struct weft_driver **out, struct weft_error *error)
+static const char *s_scheme;
+static weft_driver_make_fn *s_make;
+
+void weft_driver_provide(const char *scheme, weft_driver_make_fn *make)
 {
+    s_scheme = make != NULL ? scheme : NULL;
+    s_make = make;
+}
+
+weft_err_t weft_driver_new(struct weft_part *part, const char *bootstrap, struct weft_driver **out,
+                           struct weft_error *error)
+{
+    if (s_scheme != NULL && strncmp(bootstrap, s_scheme, strlen(s_scheme)) == 0)
+        return s_make(part, bootstrap, out, error);
     weft_net_t *net = NULL;
     struct weft_net_how net_how = {.io_threads = 1, .linger_ms = S_LINGER_MS};
     weft_err_t err = weft_net_new(&net_how, &net, error);

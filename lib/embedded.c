@@ -135,7 +135,7 @@ static weft_err_t s_set(weft_options_t *options, const char *const (*pairs)[2], 
     return WEFT_OK;
 }
 
-static weft_err_t s_start_node(weft_embedded_t *self, const struct weft_node_type *type, const char *const (*pairs)[2],
+static weft_err_t s_start_node(weft_embedded_t *self, const struct weft_parts_type *type, const char *const (*pairs)[2],
                                const char *const *settings, const struct weft_node **out, struct weft_error *error)
 {
     weft_options_t *options = weft_options_new(type->options, type->option_count, type->name);

@@ -15,7 +15,7 @@ weft_err_t weft_host_init(weft_host_t *self, int io_threads, struct weft_error *
     return weft_runtime_new(&how, &self->runtime, error);
 }
 
-weft_err_t weft_host_start(weft_host_t *self, const struct weft_node_type *type, const weft_options_t *options,
+weft_err_t weft_host_start(weft_host_t *self, const struct weft_parts_type *type, const weft_options_t *options,
                            const struct weft_node **out, struct weft_error *error)
 {
     weft_assert(self->count < WEFT_HOST_NODES_MAX);

@@ -20,7 +20,7 @@ typedef struct weft_host {
 // io_threads 0: by the machine's cores.
 WEFT_MUST_USE weft_err_t weft_host_init(weft_host_t *self, int io_threads, struct weft_error *error);
 // Creates and starts a node. The result is borrowed.
-WEFT_MUST_USE weft_err_t weft_host_start(weft_host_t *self, const struct weft_node_type *type,
+WEFT_MUST_USE weft_err_t weft_host_start(weft_host_t *self, const struct weft_parts_type *type,
                                          const weft_options_t *options, const struct weft_node **out,
                                          struct weft_error *error);
 // Waits until every node serves (or is degraded). LOCAL_TIMED_OUT, INTERNAL if one failed; a sentence names the node.

@@ -25,7 +25,7 @@ const char *weft_health_name(enum weft_health health)
 weft_err_t weft_node_start(const char *type_name, const char *const *settings, weft_hosted_node_t **out,
                            struct weft_error *error)
 {
-    const struct weft_node_type *type = weft_node_type_find(type_name, error);
+    const struct weft_parts_type *type = weft_node_type_find(type_name, error);
     if (type == NULL) return WEFT_ERR_INVALID_ARGUMENT;
     weft_options_t *options = NULL;
     weft_err_t err = weft_node_type_options(type, settings, &options, error);

@@ -4,9 +4,9 @@
 
 #include <string.h>
 
-const struct weft_node_type *const weft_node_types[] = {&weft_node_broker, &weft_node_coordinator, NULL};
+const struct weft_parts_type *const weft_node_types[] = {&weft_node_broker, &weft_node_coordinator, NULL};
 
-const struct weft_node_type *weft_node_type_find(const char *name, struct weft_error *error)
+const struct weft_parts_type *weft_node_type_find(const char *name, struct weft_error *error)
 {
     for (size_t i = 0; weft_node_types[i] != NULL; i++) {
         if (strcmp(weft_node_types[i]->name, name) == 0) return weft_node_types[i];
@@ -17,7 +17,7 @@ const struct weft_node_type *weft_node_type_find(const char *name, struct weft_e
     return NULL;
 }
 
-weft_err_t weft_node_type_options(const struct weft_node_type *type, const char *const *settings, weft_options_t **out,
+weft_err_t weft_node_type_options(const struct weft_parts_type *type, const char *const *settings, weft_options_t **out,
                                   struct weft_error *error)
 {
     weft_options_t *options = weft_options_new(type->options, type->option_count, type->name);

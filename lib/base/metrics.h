@@ -12,12 +12,9 @@
 
 #include "bytes.h"
 
-#include <stdatomic.h>
+#include <weft/node_type.h>
 
-struct weft_counter_info {
-    const char *name; // snake_case with its unit last: "frames_refused_count"
-    const char *doc;
-};
+#include <stdatomic.h>
 
 typedef struct weft_counters {
     const struct weft_counter_info *infos;

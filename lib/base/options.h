@@ -11,26 +11,7 @@
 
 #include "bytes.h"
 
-enum weft_option_type {
-    WEFT_OPTION_BOOL,     // true | false
-    WEFT_OPTION_INT,      // decimal
-    WEFT_OPTION_BYTES,    // decimal with optional KiB, MiB, GiB; -1 where min allows it
-    WEFT_OPTION_DURATION, // milliseconds; decimal with optional ms, s, m, h, d; -1 where min allows it
-    WEFT_OPTION_TEXT,
-    WEFT_OPTION_CHOICE // one of `choices`, separated by '|'; the parsed value is its index
-};
-
-struct weft_option {
-    const char *name;
-    enum weft_option_type type;
-    const char *initial; // default, as text
-    int64_t min, max;    // of the number, or of the text's length
-    const char *choices;
-    bool live;       // may change while running
-    const char *doc; // one sentence
-};
-
-typedef struct weft_options weft_options_t;
+#include <weft/options.h>
 
 weft_options_t *weft_options_new(const struct weft_option *table, size_t count, const char *scope);
 void weft_options_destroy(weft_options_t **self_p);
@@ -43,12 +24,6 @@ WEFT_MUST_USE weft_err_t weft_options_set_pair(weft_options_t *self, const char 
                                                struct weft_error *error); // "key=value"
 // Reads a ZPL file of `key = value` lines. All or nothing.
 WEFT_MUST_USE weft_err_t weft_options_load(weft_options_t *self, const char *path, struct weft_error *error);
-
-// A name that is not in the table is a defect of the caller (asserted).
-int64_t weft_options_int(const weft_options_t *self, const char *name); // also bool, bytes, duration (ms), choice index
-bool weft_options_bool(const weft_options_t *self, const char *name);
-const char *weft_options_text(const weft_options_t *self, const char *name); // as given; any type
-bool weft_options_is_set(const weft_options_t *self, const char *name);      // false: it has its default
 
 // Generated, one a scope: weft_options_broker, weft_options_coordinator, weft_options_topic, weft_options_producer,
 // weft_options_consumer (lib/base includes nothing generated but errors; the tables are in lib/wire's generated config.h).

@@ -30,7 +30,8 @@ weft_err_t weft_admin_new(const char *const *settings, weft_admin_t **out, struc
     self->timeout_us = weft_options_int(self->options, "request.timeout.ms") * 1000;
     err = weft_admin_part_new(self->options, &self->part, error);
     if (err) goto fail_options;
-    err = weft_driver_new(weft_admin_part_base(self->part), &self->driver, error);
+    err = weft_driver_new(weft_admin_part_base(self->part), weft_options_text(self->options, "bootstrap"),
+                          &self->driver, error);
     if (err) goto fail_options; // the driver destroyed the part
     weft_codec_init(&self->codec);
     *out = self;

@@ -79,7 +79,8 @@ weft_err_t weft_consumer_new(const char *const *settings, weft_consumer_t **out,
     if (err) goto fail_options;
     err = weft_consumer_part_new(self->options, &self->part, error);
     if (err) goto fail_options;
-    err = weft_driver_new(weft_consumer_part_base(self->part), &self->driver, error);
+    err = weft_driver_new(weft_consumer_part_base(self->part), weft_options_text(self->options, "bootstrap"),
+                          &self->driver, error);
     if (err) goto fail_options; // the driver destroyed the part
     if (*weft_options_text(self->options, "group")) s_meet(self);
     self->records.consumer = self;

@@ -37,9 +37,19 @@ struct weft_driver {
 };
 
 /**
- * Takes ownership of `part` (also on failure, then it is destroyed), calls its start slot. Defined outside lib/client;
- * the only function that lib/client does not define itself.
+ * Takes ownership of `part` (also on failure, then it is destroyed), calls its start slot. `bootstrap`: the client's
+ * setting; with an inproc endpoint in it the driver uses the process's shared context, else a context of its own.
+ * Defined outside lib/client; the only function that lib/client does not define itself.
  */
-WEFT_MUST_USE weft_err_t weft_driver_new(struct weft_part *part, struct weft_driver **out, struct weft_error *error);
+WEFT_MUST_USE weft_err_t weft_driver_new(struct weft_part *part, const char *bootstrap, struct weft_driver **out,
+                                         struct weft_error *error);
+
+/**
+ * Another maker of drivers, for bootstraps that begin with `scheme` ("virtual://"): clusters in virtual time
+ * (weft/testing.h). NULL takes it away again. One at a time; set while no client of that scheme lives.
+ */
+typedef weft_err_t weft_driver_make_fn(struct weft_part *part, const char *bootstrap, struct weft_driver **out,
+                                       struct weft_error *error);
+void weft_driver_provide(const char *scheme, weft_driver_make_fn *make);
 
 #endif

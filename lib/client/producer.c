@@ -51,7 +51,8 @@ weft_err_t weft_producer_new(const char *const *settings, weft_producer_t **out,
     if (err) goto fail_new;
     err = weft_producer_part_new(self->options, &self->part, error);
     if (err) goto fail_options;
-    err = weft_driver_new(weft_producer_part_base(self->part), &self->driver, error);
+    err = weft_driver_new(weft_producer_part_base(self->part), weft_options_text(self->options, "bootstrap"),
+                          &self->driver, error);
     if (err) goto fail_options; // the driver destroyed the part
     *out = self;
     return WEFT_OK;

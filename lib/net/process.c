@@ -67,7 +67,7 @@ static bool s_serve(const struct weft_node *node, char *sentence, size_t sentenc
     }
 }
 
-static int s_run(weft_runtime_t *runtime, const struct weft_node_type *type, const weft_options_t *options)
+static int s_run(weft_runtime_t *runtime, const struct weft_parts_type *type, const weft_options_t *options)
 {
     struct weft_error error = {0};
     struct weft_node *node = NULL;
@@ -90,7 +90,7 @@ static int s_run(weft_runtime_t *runtime, const struct weft_node_type *type, con
     return served ? 0 : 1;
 }
 
-int weft_process_io_threads(const struct weft_node_type *type, const weft_options_t *options)
+int weft_process_io_threads(const struct weft_parts_type *type, const weft_options_t *options)
 {
     int64_t shards = 1;
     for (size_t i = 0; i < type->option_count; i++) {
@@ -101,7 +101,7 @@ int weft_process_io_threads(const struct weft_node_type *type, const weft_option
     return (int) (shards < cores ? shards : cores);
 }
 
-int weft_process_run(const struct weft_node_type *type, const weft_options_t *options)
+int weft_process_run(const struct weft_parts_type *type, const weft_options_t *options)
 {
     weft_process_begin();
     struct weft_error error = {0};

@@ -21,13 +21,13 @@ int weft_process_wait_signal(int64_t timeout_us);
 
 // How many I/O threads a node with these options gets: one a shard, at most one a core. With more, what a shard sends in
 // one turn wakes several of them.
-int weft_process_io_threads(const struct weft_node_type *type, const weft_options_t *options);
+int weft_process_io_threads(const struct weft_parts_type *type, const weft_options_t *options);
 
 /*
  * Creates the node, runs it, prints one line to stdout once it serves ("broker-1 serves tcp://127.0.0.1:9650"), waits
  * for a signal or for the node to fail, stops it within its option "stop.ms". Returns the exit status: 0 stopped
  * cleanly, 1 failed (one sentence on stderr). Calls weft_process_begin.
  */
-int weft_process_run(const struct weft_node_type *type, const weft_options_t *options);
+int weft_process_run(const struct weft_parts_type *type, const weft_options_t *options);
 
 #endif

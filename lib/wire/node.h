@@ -20,7 +20,7 @@
 
 struct weft_node;
 
-struct weft_node_type {
+struct weft_parts_type {
     const char *name;                  // "broker"
     const char *doc;                   // one sentence
     const struct weft_option *options; // every setting, described once
@@ -37,7 +37,7 @@ struct weft_node_type {
 
 /** First member of every node. */
 struct weft_node {
-    const struct weft_node_type *type;
+    const struct weft_parts_type *type;
     char name[WEFT_NODE_NAME_BYTES_MAX];       // "broker-1"
     char endpoint[WEFT_ENDPOINT_BYTES_MAX];    // its first endpoint, as bound
     weft_part_id_t parts[WEFT_NODE_PARTS_MAX]; // in the order in which they are to be stopped
@@ -46,7 +46,7 @@ struct weft_node {
     size_t counters_count;
 };
 
-extern const struct weft_node_type weft_node_broker;      // nodes/broker
-extern const struct weft_node_type weft_node_coordinator; // coordinator
+extern const struct weft_parts_type weft_node_broker;      // nodes/broker
+extern const struct weft_parts_type weft_node_coordinator; // coordinator
 
 #endif

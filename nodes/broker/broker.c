@@ -401,7 +401,7 @@ fail_node:
     return code;
 }
 
-const struct weft_node_type weft_node_broker = {
+const struct weft_parts_type weft_node_broker = {
     .name = "broker",
     .doc = "Stores partitions, leads some, follows others.",
     .options = weft_options_broker,

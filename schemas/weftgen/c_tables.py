@@ -142,9 +142,10 @@ def config_source(model):
         for option in options:
             choices = c_text("|".join(option.choices)) if option.choices else "NULL"
             lines.append("    {.name = %s, .type = WEFT_OPTION_%s, .initial = %s, .min = %s, .max = %s, .choices = %s, "
-                         ".live = %s,\n     .doc = %s},"
+                         ".live = %s,\n     .doc = %s, .role = WEFT_OPTION_ROLE_%s},"
                          % (c_text(option.name), option.type.upper(), c_text(option.default), _number(option.min),
-                            _number(option.max), choices, "true" if option.live else "false", c_text(option.doc)))
+                            _number(option.max), choices, "true" if option.live else "false", c_text(option.doc),
+                            option.role.replace("-", "_").upper()))
         lines.append("};\nconst size_t weft_options_%s_count = sizeof(weft_options_%s) / sizeof(weft_options_%s[0]);\n"
                      % (scope, scope, scope))
     return "\n".join(lines)

@@ -161,11 +161,15 @@ class Record:
             raise SchemaError("%s: a record has fields" % where)
 
 
+# What an option is to a topology: enum weft_option_role in lib/include/weft/options.h.
+OPTION_ROLES = ("none", "listen", "control", "source", "target", "source-topic", "target-topic", "path")
+
+
 class Option:
     """One configuration key."""
 
     def __init__(self, where, thing):
-        _check_keys(where, thing, ("name", "type", "default", "doc"), ("min", "max", "choices", "live"))
+        _check_keys(where, thing, ("name", "type", "default", "doc"), ("min", "max", "choices", "live", "role"))
         self.name, self.type, self.default, self.doc = thing["name"], thing["type"], thing["default"], thing["doc"]
         where = "%s, option '%s'" % (where, self.name)
         if not re.match(r"^[a-z][a-z0-9.]*$", self.name):
@@ -179,6 +183,9 @@ class Option:
             raise SchemaError("%s: 'max' is missing" % where)
         self.has_max = "max" in thing
         self.live = thing.get("live", False)
+        self.role = thing.get("role", "none")
+        if self.role not in OPTION_ROLES or (self.role != "none" and self.type != "text"):
+            raise SchemaError("%s: role '%s' is not known, or not of a text" % (where, self.role))
         if self.type == "bool":
             self.min, self.max = 0, 1
         elif self.type == "choice":

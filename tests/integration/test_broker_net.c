@@ -145,7 +145,7 @@ static void s_wait_serving(const struct weft_node *node)
     fail_msg("%s does not serve: %s", node->name, sentence);
 }
 
-static struct weft_node *s_node(struct s_cluster *self, const struct weft_node_type *type, const char *const *pairs)
+static struct weft_node *s_node(struct s_cluster *self, const struct weft_parts_type *type, const char *const *pairs)
 {
     struct weft_node *node = NULL;
     weft_options_t *options = weft_options_new(type->options, type->option_count, type->name);

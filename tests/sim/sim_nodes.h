@@ -18,7 +18,7 @@
 enum sim_node_state { SIM_NODE_DOWN, SIM_NODE_UP, SIM_NODE_STOPPING };
 
 struct sim_node {
-    const struct weft_node_type *type;
+    const struct weft_parts_type *type;
     bool is_broker;
     int32_t id; // among brokers or among coordinators, from 1 on
     char name[32], rack[8];

@@ -28,7 +28,7 @@ struct node {
     bool fails;
 };
 
-static const struct weft_node_type s_type;
+static const struct weft_parts_type s_type;
 
 static bool s_never(struct weft_part *part)
 {
@@ -71,12 +71,12 @@ static void s_destroy(struct weft_node **node)
     *node = NULL;
 }
 
-static const struct weft_node_type s_type = {.name = "echo",
-                                             .options = s_options,
-                                             .option_count = 4,
-                                             .create = s_create,
-                                             .health = s_health,
-                                             .destroy = s_destroy};
+static const struct weft_parts_type s_type = {.name = "echo",
+                                              .options = s_options,
+                                              .option_count = 4,
+                                              .create = s_create,
+                                              .health = s_health,
+                                              .destroy = s_destroy};
 
 // ---- a process of it
 

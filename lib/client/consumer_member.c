@@ -56,7 +56,7 @@ weft_err_t weft_consumer_member_start(const weft_options_t *options, weft_desk_t
     weft_err_t err = weft_member_part_new(options, host, desk, &part, error);
     if (err) return err;
     weft_consumer_member_t *self = weft_calloc(1, sizeof *self);
-    err = weft_driver_new(weft_member_part_base(part), &self->driver, error);
+    err = weft_driver_new(weft_member_part_base(part), weft_options_text(options, "bootstrap"), &self->driver, error);
     if (err) goto fail_new; // the driver destroyed the part
     self->desk = weft_desk_hold(desk);
     weft_desk_on_change(desk, WEFT_DESK_MEMBER, s_wake, self);

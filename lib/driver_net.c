@@ -59,11 +59,11 @@ void weft_driver_provide(const char *scheme, weft_driver_make_fn *make)
     s_make = make;
 }
 
-weft_err_t weft_driver_new(struct weft_part *part, const char *bootstrap, struct weft_driver **out,
+weft_err_t weft_driver_new(struct weft_part *part, const struct weft_driver_how *client, struct weft_driver **out,
                            struct weft_error *error)
 {
-    if (s_scheme != NULL && strncmp(bootstrap, s_scheme, strlen(s_scheme)) == 0)
-        return s_make(part, bootstrap, out, error);
+    if (s_scheme != NULL && strncmp(client->bootstrap, s_scheme, strlen(s_scheme)) == 0)
+        return s_make(part, client, out, error);
     weft_net_t *net = NULL;
     struct weft_net_how net_how = {.io_threads = 1, .linger_ms = S_LINGER_MS};
     weft_err_t err = weft_net_new(&net_how, &net, error);
@@ -72,7 +72,7 @@ weft_err_t weft_driver_new(struct weft_part *part, const char *bootstrap, struct
         return err;
     }
     struct weft_world_part how = {
-        .name = "client", .frame_bytes_max = WEFT_FRAME_BYTES_MAX, .peer_bytes_max = S_LINK_BYTES_MAX};
+        .name = client->client, .frame_bytes_max = WEFT_FRAME_BYTES_MAX, .peer_bytes_max = S_LINK_BYTES_MAX};
     weft_loop_t *loop = NULL;
     err = weft_loop_new(net, &how, part, &loop, NULL, error);
     if (err != WEFT_OK) {

@@ -10,13 +10,10 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
-static int64_t s_now_us(void)
+static int64_t s_now_us(const weft_admin_t *self)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t) now.tv_sec * 1000000 + now.tv_nsec / 1000;
+    return weft_driver_now_us(self->driver);
 }
 
 weft_err_t weft_admin_new(const char *const *settings, weft_admin_t **out, struct weft_error *error)
@@ -30,8 +27,9 @@ weft_err_t weft_admin_new(const char *const *settings, weft_admin_t **out, struc
     self->timeout_us = weft_options_int(self->options, "request.timeout.ms") * 1000;
     err = weft_admin_part_new(self->options, &self->part, error);
     if (err) goto fail_options;
-    err = weft_driver_new(weft_admin_part_base(self->part), weft_options_text(self->options, "bootstrap"),
-                          &self->driver, error);
+    const struct weft_driver_how how = {.bootstrap = weft_options_text(self->options, "bootstrap"),
+                                        .client = weft_options_text(self->options, "client")};
+    err = weft_driver_new(weft_admin_part_base(self->part), &how, &self->driver, error);
     if (err) goto fail_options; // the driver destroyed the part
     weft_codec_init(&self->codec);
     *out = self;
@@ -83,7 +81,7 @@ weft_err_t weft_admin_say(weft_admin_t *self, weft_err_t error, const char *text
 static int64_t s_patience_us(weft_admin_t *self, int64_t begun_us, bool *told)
 {
     if (!self->on_wait || *told) return -1;
-    int64_t left_us = begun_us + self->on_wait_us - s_now_us();
+    int64_t left_us = begun_us + self->on_wait_us - s_now_us(self);
     if (left_us > 0) return left_us;
     *told = true;
     char text[WEFT_ERROR_TEXT_BYTES_MAX];
@@ -97,7 +95,7 @@ typedef bool s_done_fn(const weft_admin_part_t *part);
 // Runs until all that was submitted is done; WEFT_OK then, whatever came of it.
 static weft_err_t s_run(weft_admin_t *self, s_done_fn *done)
 {
-    int64_t begun_us = s_now_us();
+    int64_t begun_us = s_now_us(self);
     bool told = false;
     // The first turn does not wait: the part has to say when the new call is due.
     for (int64_t wait_us = 0; !done(self->part); wait_us = s_patience_us(self, begun_us, &told)) {
@@ -212,17 +210,17 @@ weft_err_t weft_admin_wait_topic(weft_admin_t *self, const char *topic, int time
     weft_err_t err = weft_admin_check_topic(self, topic);
     if (err) return err;
     int64_t wait_us = 5000;
-    for (int64_t deadline_us = s_now_us() + (int64_t) timeout_ms * 1000;;) {
+    for (int64_t deadline_us = s_now_us(self) + (int64_t) timeout_ms * 1000;;) {
         weft_metadata_t *metadata;
         err = weft_admin_metadata(self, &topic, 1, true, &metadata);
         if (err) return err;
         bool ready = s_has_leaders(metadata);
         weft_metadata_destroy(&metadata);
         if (ready) return WEFT_OK;
-        int64_t left_us = deadline_us - s_now_us();
+        int64_t left_us = deadline_us - s_now_us(self);
         if (left_us <= 0) break;
-        for (int64_t until_us = s_now_us() + (left_us < wait_us ? left_us : wait_us); s_now_us() < until_us;) {
-            weft_err_t woken = self->driver->ops->run(self->driver, until_us - s_now_us());
+        for (int64_t until_us = s_now_us(self) + (left_us < wait_us ? left_us : wait_us); s_now_us(self) < until_us;) {
+            weft_err_t woken = self->driver->ops->run(self->driver, until_us - s_now_us(self));
             if (woken) return weft_admin_say(self, woken, weft_err_sentence(woken));
         }
         if (wait_us < 200000) wait_us *= 2;

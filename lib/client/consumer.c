@@ -17,7 +17,6 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #define DESTROY_WAITS_MS 2000
 
@@ -39,11 +38,9 @@ struct weft_consumer {
     char text[WEFT_ERROR_TEXT_BYTES_MAX];
 };
 
-static int64_t s_now_us(void)
+static int64_t s_now_us(const weft_consumer_t *self)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t) now.tv_sec * 1000000 + now.tv_nsec / 1000;
+    return weft_driver_now_us(self->driver);
 }
 
 static void s_wake(void *context)
@@ -79,8 +76,9 @@ weft_err_t weft_consumer_new(const char *const *settings, weft_consumer_t **out,
     if (err) goto fail_options;
     err = weft_consumer_part_new(self->options, &self->part, error);
     if (err) goto fail_options;
-    err = weft_driver_new(weft_consumer_part_base(self->part), weft_options_text(self->options, "bootstrap"),
-                          &self->driver, error);
+    const struct weft_driver_how how = {.bootstrap = weft_options_text(self->options, "bootstrap"),
+                                        .client = weft_options_text(self->options, "client")};
+    err = weft_driver_new(weft_consumer_part_base(self->part), &how, &self->driver, error);
     if (err) goto fail_options; // the driver destroyed the part
     if (*weft_options_text(self->options, "group")) s_meet(self);
     self->records.consumer = self;
@@ -180,7 +178,7 @@ static bool s_run(weft_consumer_t *self, int64_t timeout_us)
 
 static weft_err_t s_wait(weft_consumer_t *self, int timeout_ms)
 {
-    int64_t deadline_us = timeout_ms < 0 ? -1 : s_now_us() + (int64_t) timeout_ms * 1000;
+    int64_t deadline_us = timeout_ms < 0 ? -1 : s_now_us(self) + (int64_t) timeout_ms * 1000;
     int64_t left_us = 0; // first only what is there
     for (;;) {
         bool woken = s_run(self, left_us);
@@ -194,7 +192,7 @@ static weft_err_t s_wait(weft_consumer_t *self, int timeout_ms)
             return WEFT_OK;
         }
         if (woken) return s_interrupted(self);
-        left_us = deadline_us < 0 ? -1 : deadline_us - s_now_us();
+        left_us = deadline_us < 0 ? -1 : deadline_us - s_now_us(self);
         if (deadline_us >= 0 && left_us <= 0) return WEFT_OK;
     }
 }
@@ -228,7 +226,7 @@ static bool s_may_deliver(weft_consumer_t *self)
 {
     if (!self->member) return true;
     if (weft_consumer_part_has_news(self->part)) (void) !self->driver->ops->run(self->driver, 0);
-    return !weft_consumer_part_lease_over(self->part, s_now_us());
+    return !weft_consumer_part_lease_over(self->part, s_now_us(self));
 }
 
 bool weft_records_next(weft_records_t *self, struct weft_record_view *record)
@@ -264,7 +262,7 @@ typedef bool s_over_fn(weft_consumer_t *self, void *context, weft_err_t *error);
 
 static weft_err_t s_until(weft_consumer_t *self, int timeout_ms, s_over_fn *over, void *context)
 {
-    int64_t deadline_us = timeout_ms < 0 ? -1 : s_now_us() + (int64_t) timeout_ms * 1000;
+    int64_t deadline_us = timeout_ms < 0 ? -1 : s_now_us(self) + (int64_t) timeout_ms * 1000;
     int64_t left_us = 0;
     weft_err_t err = WEFT_OK;
     for (;;) {
@@ -274,7 +272,7 @@ static weft_err_t s_until(weft_consumer_t *self, int timeout_ms, s_over_fn *over
             return err ? s_said(self, err) : WEFT_OK;
         }
         if (woken && !self->closed) return s_interrupted(self); // close is what a wake mostly leads to
-        left_us = deadline_us < 0 ? -1 : deadline_us - s_now_us();
+        left_us = deadline_us < 0 ? -1 : deadline_us - s_now_us(self);
         if (deadline_us < 0 || left_us > 0) continue;
         snprintf(self->text, sizeof self->text, "%s", weft_err_sentence(WEFT_ERR_LOCAL_TIMED_OUT));
         return WEFT_ERR_LOCAL_TIMED_OUT;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 // The one thread of ours in a client (docs/decisions/client-without-threads.md): it gives the member part its turns and
 // runs nothing else. It starts with the first subscription in a group and ends with the consumer. Signals are the
-// program's: this thread takes none.
+// program's: this thread takes none. In virtual time there is no thread: the driver runs the part by itself.
 #include "consumer_member.h"
 
 #include "../base/assert.h"
@@ -19,6 +19,7 @@ struct weft_consumer_member {
     struct weft_driver *driver;
     weft_desk_t *desk;
     pthread_t thread;
+    bool threaded; // false: its driver gives the turns
     atomic_bool stop;
 };
 
@@ -38,6 +39,11 @@ static void s_wake(void *context)
 
 static bool s_begin(weft_consumer_member_t *self)
 {
+    if (self->driver->ops->go) {
+        self->driver->ops->go(self->driver);
+        return true;
+    }
+    self->threaded = true;
     sigset_t all, before;
     sigfillset(&all);
     if (pthread_sigmask(SIG_SETMASK, &all, &before)) return false;
@@ -56,7 +62,9 @@ weft_err_t weft_consumer_member_start(const weft_options_t *options, weft_desk_t
     weft_err_t err = weft_member_part_new(options, host, desk, &part, error);
     if (err) return err;
     weft_consumer_member_t *self = weft_calloc(1, sizeof *self);
-    err = weft_driver_new(weft_member_part_base(part), weft_options_text(options, "bootstrap"), &self->driver, error);
+    const struct weft_driver_how how = {.bootstrap = weft_options_text(options, "bootstrap"),
+                                        .client = weft_options_text(options, "client")};
+    err = weft_driver_new(weft_member_part_base(part), &how, &self->driver, error);
     if (err) goto fail_new; // the driver destroyed the part
     self->desk = weft_desk_hold(desk);
     weft_desk_on_change(desk, WEFT_DESK_MEMBER, s_wake, self);
@@ -83,8 +91,10 @@ void weft_consumer_member_stop(weft_consumer_member_t **self_p)
     *self_p = NULL;
     weft_desk_on_change(self->desk, WEFT_DESK_MEMBER, NULL, NULL);
     self->stop = true;
-    self->driver->ops->wake(self->driver);
-    weft_assert(pthread_join(self->thread, NULL) == 0);
+    if (self->threaded) {
+        self->driver->ops->wake(self->driver);
+        weft_assert(pthread_join(self->thread, NULL) == 0);
+    }
     self->driver->ops->destroy(&self->driver);
     weft_desk_drop(&self->desk);
     free(self);

@@ -13,7 +13,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #define LEAVING_POLL_US 2000 // the transport does not tell when it is through
 
@@ -27,18 +26,9 @@ struct weft_producer {
     char text[WEFT_ERROR_TEXT_BYTES_MAX];
 };
 
-static int64_t s_coarse_ms(clockid_t clock)
+static int64_t s_now_us(const weft_producer_t *self)
 {
-    struct timespec now;
-    clock_gettime(clock, &now);
-    return (int64_t) now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
-static int64_t s_now_us(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t) now.tv_sec * 1000000 + now.tv_nsec / 1000;
+    return weft_driver_now_us(self->driver);
 }
 
 weft_err_t weft_producer_new(const char *const *settings, weft_producer_t **out, struct weft_error *error)
@@ -51,8 +41,9 @@ weft_err_t weft_producer_new(const char *const *settings, weft_producer_t **out,
     if (err) goto fail_new;
     err = weft_producer_part_new(self->options, &self->part, error);
     if (err) goto fail_options;
-    err = weft_driver_new(weft_producer_part_base(self->part), weft_options_text(self->options, "bootstrap"),
-                          &self->driver, error);
+    const struct weft_driver_how how = {.bootstrap = weft_options_text(self->options, "bootstrap"),
+                                        .client = weft_options_text(self->options, "client")};
+    err = weft_driver_new(weft_producer_part_base(self->part), &how, &self->driver, error);
     if (err) goto fail_options; // the driver destroyed the part
     *out = self;
     return WEFT_OK;
@@ -119,16 +110,16 @@ static weft_err_t s_run(weft_producer_t *self, int64_t timeout_us)
 }
 
 // The time left until `deadline_us` (-1: for ever).
-static int64_t s_left_us(int64_t deadline_us)
+static int64_t s_left_us(const weft_producer_t *self, int64_t deadline_us)
 {
     if (deadline_us < 0) return -1;
-    int64_t left_us = deadline_us - s_now_us();
+    int64_t left_us = deadline_us - s_now_us(self);
     return left_us > 0 ? left_us : 0;
 }
 
-static int64_t s_deadline_us(int timeout_ms)
+static int64_t s_deadline_us(const weft_producer_t *self, int timeout_ms)
 {
-    return timeout_ms < 0 ? -1 : s_now_us() + (int64_t) timeout_ms * 1000;
+    return timeout_ms < 0 ? -1 : s_now_us(self) + (int64_t) timeout_ms * 1000;
 }
 
 static weft_err_t s_say(weft_producer_t *self, weft_err_t error, const char *text)
@@ -148,7 +139,7 @@ weft_err_t weft_producer_topic(weft_producer_t *self, const char *name, weft_top
 
 weft_err_t weft_producer_partition_count(weft_producer_t *self, weft_topic_t *topic, int timeout_ms, int32_t *count)
 {
-    int64_t deadline_us = s_deadline_us(timeout_ms);
+    int64_t deadline_us = s_deadline_us(self, timeout_ms);
     for (;;) {
         int32_t found = weft_producer_part_partition_count(self->part, topic);
         if (found > 0) {
@@ -160,7 +151,7 @@ weft_err_t weft_producer_partition_count(weft_producer_t *self, weft_topic_t *to
                      weft_topic_name(topic));
             return WEFT_ERR_UNKNOWN_TOPIC;
         }
-        int64_t left_us = s_left_us(deadline_us);
+        int64_t left_us = s_left_us(self, deadline_us);
         if (!left_us)
             return s_say(self, WEFT_ERR_LOCAL_TIMED_OUT,
                          "no node told of the topic in time; check bootstrap and the cluster");
@@ -198,7 +189,7 @@ weft_err_t weft_producer_send(weft_producer_t *self, weft_topic_t *topic, int32_
 {
     if (__builtin_expect(self->closed, 0))
         return s_say(self, WEFT_ERR_LOCAL_CLOSED, weft_err_sentence(WEFT_ERR_LOCAL_CLOSED));
-    int64_t now_ms = s_coarse_ms(CLOCK_REALTIME_COARSE);
+    int64_t now_ms = weft_driver_coarse_ms(self->driver);
     if (__builtin_expect(now_ms != self->tick_ms, 0) && !self->inside) {
         self->tick_ms = now_ms;
         s_turn(self); // before the record is taken: the part's clock stood still since its last turn
@@ -214,8 +205,8 @@ weft_err_t weft_producer_send_wait(weft_producer_t *self, weft_topic_t *topic, i
 {
     weft_err_t err = weft_producer_send(self, topic, partition, key, value, extra);
     if (err != WEFT_ERR_LOCAL_QUEUE_FULL || self->inside) return err;
-    for (int64_t deadline_us = s_deadline_us(timeout_ms); err == WEFT_ERR_LOCAL_QUEUE_FULL;) {
-        int64_t left_us = s_left_us(deadline_us);
+    for (int64_t deadline_us = s_deadline_us(self, timeout_ms); err == WEFT_ERR_LOCAL_QUEUE_FULL;) {
+        int64_t left_us = s_left_us(self, deadline_us);
         if (!left_us) return err;
         weft_err_t woken = s_run(self, left_us);
         if (woken) return s_say(self, woken, weft_err_sentence(woken));
@@ -229,20 +220,20 @@ weft_err_t weft_producer_send_wait(weft_producer_t *self, weft_topic_t *topic, i
 size_t weft_producer_poll(weft_producer_t *self, int timeout_ms)
 {
     uint64_t before = weft_producer_part_reported_batches(self->part);
-    int64_t deadline_us = s_deadline_us(timeout_ms);
+    int64_t deadline_us = s_deadline_us(self, timeout_ms);
     for (;;) {
-        weft_err_t woken = s_run(self, s_left_us(deadline_us));
+        weft_err_t woken = s_run(self, s_left_us(self, deadline_us));
         size_t reported = (size_t) (weft_producer_part_reported_batches(self->part) - before);
-        if (reported || woken || !s_left_us(deadline_us)) return reported;
+        if (reported || woken || !s_left_us(self, deadline_us)) return reported;
     }
 }
 
 static weft_err_t s_flush(weft_producer_t *self, int timeout_ms)
 {
-    int64_t deadline_us = s_deadline_us(timeout_ms);
+    int64_t deadline_us = s_deadline_us(self, timeout_ms);
     while (weft_producer_part_waiting_count(self->part)) {
         weft_producer_part_flush(self->part); // again: records may have waited for their topic, or come from a report
-        int64_t left_us = s_left_us(deadline_us);
+        int64_t left_us = s_left_us(self, deadline_us);
         weft_err_t woken = s_run(self, left_us);
         if (!weft_producer_part_waiting_count(self->part)) break;
         if (woken) return s_say(self, woken, weft_err_sentence(woken));
@@ -253,7 +244,7 @@ static weft_err_t s_flush(weft_producer_t *self, int timeout_ms)
         }
     }
     while (weft_producer_part_leaving_bytes(self->part)) {
-        int64_t left_us = s_left_us(deadline_us);
+        int64_t left_us = s_left_us(self, deadline_us);
         weft_err_t woken = s_run(self, left_us < 0 || left_us > LEAVING_POLL_US ? LEAVING_POLL_US : left_us);
         if (woken || !left_us)
             return s_say(self, woken ? woken : WEFT_ERR_LOCAL_TIMED_OUT,
@@ -320,8 +311,8 @@ bool weft_delivery_is_done(const weft_delivery_t *self)
 
 weft_err_t weft_delivery_wait(weft_delivery_t *self, int timeout_ms)
 {
-    for (int64_t deadline_us = s_deadline_us(timeout_ms); !self->done;) {
-        int64_t left_us = s_left_us(deadline_us);
+    for (int64_t deadline_us = s_deadline_us(self->producer, timeout_ms); !self->done;) {
+        int64_t left_us = s_left_us(self->producer, deadline_us);
         weft_err_t woken = s_run(self->producer, left_us);
         if (self->done) break;
         if (woken) return woken;

@@ -4,6 +4,7 @@
 #include "cli.h"
 
 #include "../lib/base/options.h"
+#include "../lib/base/trace.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -243,6 +244,19 @@ bool cli_whole(const char *text, int64_t min, int64_t max, int64_t *out)
     if (strspn(text, "0123456789-") == 0 || end == text || *end || errno || number < min || number > max) return false;
     *out = number;
     return true;
+}
+
+bool cli_trace_level(const struct cli_args *args)
+{
+    static const char *const names[] = {"error", "warn", "info", "debug"};
+    const char *wanted = cli_get(args, "--trace");
+    for (int i = 0; i < 4; i++) {
+        if (strcmp(wanted, names[i]) != 0) continue;
+        weft_trace_level_set((enum weft_trace_level) i);
+        return true;
+    }
+    cli_usage(args, "--trace is '%s'; it takes error, warn, info or debug", wanted);
+    return false;
 }
 
 static int s_hex(char c)

@@ -27,6 +27,12 @@ struct cli_option {
     const char *doc;
 };
 
+// Of every verb that runs nodes.
+#define CLI_OPTION_TRACE \
+    { \
+        "--trace", "error|warn|info|debug", "info", false, "How much is said on stderr." \
+    }
+
 struct cli_args;
 
 struct cli_verb {
@@ -71,6 +77,8 @@ bool cli_json(const struct cli_args *args);
 bool cli_number(const struct cli_args *args, const char *option, int64_t min, int64_t max, int64_t *out);
 // A whole number in plain decimal, all of the text; false if it is not one or out of bounds.
 bool cli_whole(const char *text, int64_t min, int64_t max, int64_t *out);
+// Sets the trace level as CLI_OPTION_TRACE was given; else prints a usage sentence and returns false.
+bool cli_trace_level(const struct cli_args *args);
 // Unescapes \n \t \0 \\ \xHH in place into a fresh slice (heap; the caller frees data).
 weft_slice_t cli_unescape(const char *text);
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MPL-2.0
-"""Markdown: docs/PROTOCOL.md (from PROTOCOL.md.in), ERRORS.md, CONFIG.md."""
+"""What is committed under docs/: PROTOCOL.md (from PROTOCOL.md.in), ERRORS.md, CONFIG.md, golden.json."""
 import os
 
+from . import golden
 from .model import INTEGERS, UNITS
 
 NOTE = "<!-- Made by schemas/generate.py --docs from schemas/; change it there. -->\n"
@@ -278,4 +279,4 @@ refused before anything starts, with file, line, what is allowed and the nearest
 
 
 def files(model):
-    return {"PROTOCOL.md": protocol(model), "ERRORS.md": errors(model), "CONFIG.md": config(model)}
+    return {"PROTOCOL.md": protocol(model), "ERRORS.md": errors(model), "CONFIG.md": config(model), "golden.json": golden.text(model)}

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: MPL-2.0
-"""A peer that speaks the protocol by hand, so that it can speak it wrongly: requests, batches byte by byte, bare ZMTP over TCP."""
+"""A peer that speaks the protocol by hand, so that it can speak it wrongly: requests, bare ZMTP over TCP, batches byte by byte (wire.py)."""
 
-import ctypes
-import json
 import pathlib
 import socket
 import struct
+import sys
 import time
 
 import msgpack
@@ -13,8 +12,9 @@ import zmq
 
 from harness import DEADLINE_S, ROOT
 
-ERRORS = {e["number"]: e["name"] for e in json.loads((ROOT / "schemas/errors.json").read_text())["errors"]}
-LIMITS = {limit["name"]: limit["value"] for limit in json.loads((ROOT / "schemas/limits.json").read_text())["limits"]}
+sys.path.insert(0, str(ROOT / "tests/conformance"))
+from wire import CRC_ABSENT, ERRORS, LIMITS, LZ4, NOW_MS, ZSTD, batch, crc32c, lz4, record, zstd  # noqa: E402,F401
+
 CONTEXT = zmq.Context()
 
 # ---- requests
@@ -73,70 +73,6 @@ def refused(reply, *names):
     assert len(reply["message"].split()) >= 3, f"no sentence: {reply}"
     assert len(reply["message"].encode()) <= 512, reply
     return reply
-
-
-# ---- batches
-
-_CRC32C = []
-for byte in range(256):
-    crc = byte
-    for _ in range(8):
-        crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
-    _CRC32C.append(crc)
-
-
-def crc32c(data, crc=0):
-    crc ^= 0xFFFFFFFF
-    for octet in data:
-        crc = crc >> 8 ^ _CRC32C[(crc ^ octet) & 0xFF]
-    return crc ^ 0xFFFFFFFF
-
-
-def record(value=b"value", key=None, headers=None, delta=0):
-    return msgpack.packb([delta, key, value, headers])
-
-
-CRC_ABSENT, LZ4, ZSTD = 0x8000, 3, 4
-NOW_MS = int(time.time() * 1000)  # older ones would be retention's
-
-
-def batch(records=None, *, payload=None, crc=None, **fields):
-    """A whole batch; any field may be told to lie. The CRC is right unless given, or marked absent."""
-    records = [record()] if records is None else records
-    raw = b"".join(records)
-    payload = raw if payload is None else payload
-    f = {"base_offset": 0, "leader_epoch": 0, "format": 1, "attributes": 0, "last_offset_delta": len(records) - 1, "base_timestamp": NOW_MS,
-         "max_timestamp": NOW_MS, "producer_id": -1, "producer_epoch": 0, "base_sequence": 0, "count": len(records), "raw_bytes": len(raw),
-         "payload_bytes": len(payload)}
-    assert not set(fields) - set(f), fields
-    f.update(fields)
-    head = b"\x9e\xd3" + struct.pack(">q", f["base_offset"]) + b"\xd2" + struct.pack(">i", f["leader_epoch"]) + b"\xcc" + bytes([f["format"]])
-    tail = (b"\xcd" + struct.pack(">H", f["attributes"]) + b"\xce" + struct.pack(">I", f["last_offset_delta"]) + b"\xd3"
-            + struct.pack(">q", f["base_timestamp"]) + b"\xd3" + struct.pack(">q", f["max_timestamp"]) + b"\xd3" + struct.pack(">q", f["producer_id"])
-            + b"\xd1" + struct.pack(">h", f["producer_epoch"]) + b"\xd2" + struct.pack(">i", f["base_sequence"]) + b"\xce" + struct.pack(">I", f["count"])
-            + b"\xce" + struct.pack(">I", f["raw_bytes"]) + b"\xc6" + struct.pack(">I", f["payload_bytes"]) + payload)
-    if crc is None:
-        crc = 0 if f["attributes"] & CRC_ABSENT else crc32c(head, crc32c(tail))
-    return head + b"\xce" + struct.pack(">I", crc) + tail
-
-
-def lz4(data):
-    """An lz4 frame, by the library that Weft links to."""
-    library = ctypes.CDLL("liblz4.so.1")
-    library.LZ4F_compressFrameBound.restype = library.LZ4F_compressFrame.restype = ctypes.c_size_t
-    room = library.LZ4F_compressFrameBound(ctypes.c_size_t(len(data)), None)
-    out = ctypes.create_string_buffer(room)
-    size = library.LZ4F_compressFrame(out, ctypes.c_size_t(room), data, ctypes.c_size_t(len(data)), None)
-    return out.raw[:size]
-
-
-def zstd(data):
-    library = ctypes.CDLL("libzstd.so.1")
-    library.ZSTD_compressBound.restype = library.ZSTD_compress.restype = ctypes.c_size_t
-    room = library.ZSTD_compressBound(ctypes.c_size_t(len(data)))
-    out = ctypes.create_string_buffer(room)
-    size = library.ZSTD_compress(out, ctypes.c_size_t(room), data, ctypes.c_size_t(len(data)), 3)
-    return out.raw[:size]
 
 
 # ---- bare TCP

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: MPL-2.0
+"""The conformance kit (scripts/conformance): our servers and our clients pass it, and it notices who does not."""
+
+import json
+import os
+import subprocess
+import sys
+
+from harness import DEADLINE_S, ROOT, WEFT, clusters, run, up
+
+KIT = [sys.executable, str(ROOT / "tests/conformance/main.py")]
+
+
+def kit(*arguments, status=0):
+    done = subprocess.run([*KIT, *map(str, arguments)], capture_output=True, text=True, timeout=20 * DEADLINE_S, env={**os.environ, "WEFT_CLI": WEFT})
+    assert done.returncode == status, f"{arguments}: status {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-2000:]}"
+    return done
+
+
+def results(done):
+    return {one["check"]: one for one in json.loads(done.stdout)["checks"]}
+
+
+def test_conformance__one_node_passes():
+    with up("--shards", "2") as node:
+        found = results(kit(node.endpoint, "--json"))
+        assert all(one["result"] == "passed" for one in found.values()), [one for one in found.values() if one["result"] != "passed"]
+        assert "conformance-" not in node.weft("topic", "list").stdout, "the kit left topics behind"
+
+
+def test_conformance__any_node_of_a_cluster_passes():
+    with clusters() as cluster:
+        cluster.up(3)
+        found = results(kit(cluster.endpoints.split(",")[1], "--json"))
+        assert all(one["result"] == "passed" for one in found.values()), [one for one in found.values() if one["result"] != "passed"]
+
+
+def test_conformance__the_command_passes_as_a_client():
+    found = results(kit("client", "--json", "--", ROOT / "tests/conformance/weft_client"))
+    assert all(one["result"] == "passed" for one in found.values()), [one for one in found.values() if one["result"] != "passed"]
+
+
+def test_conformance__a_careless_client_is_told():
+    """It sends each line once, asks no questions and never looks at an answer."""
+    careless = [sys.executable, "-c", """
+import sys, msgpack, zmq
+socket = zmq.Context().socket(zmq.DEALER)
+socket.connect(sys.argv[2].split(",")[0])
+for n, line in enumerate(sys.stdin.buffer):
+    socket.send_multipart([msgpack.packb({"api": "produce", "id": n, "topic": sys.argv[3], "partition": 0}), msgpack.packb([0, None, line.rstrip(b"\\n"), None])])
+    socket.recv_multipart()
+"""]
+    found = results(kit("client", "--json", "--only", "lines become", "--only", "need not lead", "--only", "permanent refusal", "--", *careless, status=1))
+    assert found["lines become records"]["result"] == "passed", found
+    assert found["the node it knows need not lead"]["result"] == "failed", found
+    assert found["a permanent refusal is told and not repeated"]["result"] == "failed", found
+
+
+def test_conformance__usage_is_told():
+    assert "did you mean tcp://localhost:9650" in kit("localhost:9650", status=2).stderr
+    assert "no check has" in kit("tcp://127.0.0.1:1", "--only", "no such thing", status=2).stderr
+    assert "lines become records" in kit("--list").stdout
+
+
+if __name__ == "__main__":
+    run(globals())

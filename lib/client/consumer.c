@@ -240,6 +240,16 @@ bool weft_records_next(weft_records_t *self, struct weft_record_view *record)
     return found;
 }
 
+bool weft_records_next_batch(weft_records_t *self, struct weft_batch_view *batch)
+{
+    weft_consumer_t *consumer = self->consumer;
+    bool crossed = false;
+    if (consumer->closed || (consumer->exclusive && !s_may_deliver(consumer))) return false;
+    bool found = weft_consumer_part_next_batch(consumer->part, batch, &crossed);
+    if (crossed) (void) !consumer->driver->ops->run(consumer->driver, 0);
+    return found;
+}
+
 bool weft_consumer_event(weft_consumer_t *self, struct weft_consumer_event *event)
 {
     return weft_consumer_part_event(self->part, event);

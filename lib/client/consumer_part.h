@@ -64,6 +64,7 @@ bool weft_consumer_part_lease_over(const weft_consumer_part_t *self, int64_t now
  * chunk was finished: a good moment to give the part a turn.
  */
 bool weft_consumer_part_next(weft_consumer_part_t *self, struct weft_record_view *record, bool *crossed);
+bool weft_consumer_part_next_batch(weft_consumer_part_t *self, struct weft_batch_view *batch, bool *crossed);
 bool weft_consumer_part_event(weft_consumer_part_t *self, struct weft_consumer_event *event);
 uint64_t weft_consumer_part_event_serial(const weft_consumer_part_t *self); // grows with every event
 bool weft_consumer_part_at_end(const weft_consumer_part_t *self);

@@ -150,25 +150,35 @@ static bool s_ends_poll(weft_consumer_part_t *self)
     return ends;
 }
 
-// The next batch of the chunk being read: opened, or passed, or its partition stopped.
-static void s_open_batch(weft_consumer_part_t *self, struct weft_cchunk *chunk)
+// The header of the next batch of the chunk being read. False: it is passed, or its partition stopped.
+static bool s_find_batch(weft_consumer_part_t *self, struct weft_cchunk *chunk, weft_slice_t *bytes)
 {
     struct weft_cpartition *partition = chunk->partition;
     weft_slice_t rest = weft_bytes(chunk->frame.data + chunk->at, chunk->frame.size - chunk->at);
     weft_err_t err = weft_batch_read(rest, &self->batch);
     if (err) {
         s_bad_batch(self, partition, partition->position, -1, err);
-        return;
+        return false;
     }
-    weft_slice_t bytes = weft_bytes(rest.data, weft_batch_bytes(&self->batch));
-    if (weft_batch_next_offset(&self->batch) <= partition->position) {
-        chunk->at += bytes.size;
-        return;
-    }
-    if (s_ends_poll(self)) return;
-    if (self->check_crc && !(self->batch.attributes & WEFT_BATCH_ATTR_CRC_ABSENT))
-        err = weft_batch_verify(bytes, &self->batch);
-    weft_slice_t payload;
+    *bytes = weft_bytes(rest.data, weft_batch_bytes(&self->batch));
+    if (weft_batch_next_offset(&self->batch) > partition->position) return true;
+    chunk->at += bytes->size;
+    return false;
+}
+
+static weft_err_t s_verify(weft_consumer_part_t *self, weft_slice_t bytes)
+{
+    bool check = self->check_crc && !(self->batch.attributes & WEFT_BATCH_ATTR_CRC_ABSENT);
+    return check ? weft_batch_verify(bytes, &self->batch) : WEFT_OK;
+}
+
+// The next batch of the chunk being read: opened, or passed, or its partition stopped.
+static void s_open_batch(weft_consumer_part_t *self, struct weft_cchunk *chunk)
+{
+    struct weft_cpartition *partition = chunk->partition;
+    weft_slice_t bytes, payload;
+    if (!s_find_batch(self, chunk, &bytes) || s_ends_poll(self)) return;
+    weft_err_t err = s_verify(self, bytes);
     if (!err) err = weft_batch_payload(bytes, &self->batch, self->in_scratch ? s_scratch(self) : NULL, &payload);
     if (err) {
         s_bad_batch(self, partition, self->batch.base_offset, weft_batch_next_offset(&self->batch), err);
@@ -192,6 +202,52 @@ static void s_close_batch(weft_consumer_part_t *self, struct weft_cchunk *chunk,
     if (next > partition->position) partition->position = next; // the end of a batch may be a gap of compaction
     partition->read_epoch = self->batch.leader_epoch;
     chunk->at += weft_batch_bytes(&self->batch);
+}
+
+// ---- whole batches
+
+// The batch is handed out as it is, and counts as read.
+static bool s_give_batch(weft_consumer_part_t *self, struct weft_cchunk *chunk, struct weft_batch_view *view)
+{
+    struct weft_cpartition *partition = chunk->partition;
+    weft_slice_t bytes;
+    if (!s_find_batch(self, chunk, &bytes)) return false;
+    weft_err_t err = s_verify(self, bytes);
+    if (err) {
+        s_bad_batch(self, partition, self->batch.base_offset, weft_batch_next_offset(&self->batch), err);
+        return false;
+    }
+    if (self->batch.base_offset > partition->position) s_tell_gap(self, partition);
+    *view = (struct weft_batch_view){.topic = partition->topic->name,
+                                     .topic_id = partition->topic->id,
+                                     .partition = partition->index,
+                                     .position = partition->position,
+                                     .base_offset = self->batch.base_offset,
+                                     .next_offset = weft_batch_next_offset(&self->batch),
+                                     .bytes = bytes};
+    weft_counter_add(&self->counters, WEFT_CONSUMER_RECORDS, self->batch.count);
+    self->handed = partition;
+    self->handed_epoch = partition->read_epoch;
+    s_close_batch(self, chunk, false);
+    return true;
+}
+
+bool weft_consumer_part_next_batch(weft_consumer_part_t *self, struct weft_batch_view *batch, bool *crossed)
+{
+    self->handed = NULL;
+    self->in_batch = false; // of one that is half read the rest is given, as told by the position
+    for (;;) {
+        struct weft_cchunk *chunk = self->reading;
+        if (!chunk || chunk->partition->quiet) {
+            self->reading = chunk = s_next_chunk(self);
+            if (!chunk) return false;
+        }
+        if (chunk->at == chunk->frame.size) {
+            s_spend(self, chunk);
+            *crossed = true;
+        } else if (s_give_batch(self, chunk, batch))
+            return true;
+    }
 }
 
 // ---- records

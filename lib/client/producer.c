@@ -215,6 +215,16 @@ weft_err_t weft_producer_send_wait(weft_producer_t *self, weft_topic_t *topic, i
     return err;
 }
 
+weft_err_t weft_producer_send_batch(weft_producer_t *self, weft_topic_t *topic, int32_t partition, weft_slice_t batch,
+                                    const struct weft_batch_identity *as, void *opaque)
+{
+    if (self->closed) return s_say(self, WEFT_ERR_LOCAL_CLOSED, weft_err_sentence(WEFT_ERR_LOCAL_CLOSED));
+    weft_err_t err = weft_producer_part_send_batch(self->part, topic, partition, batch, as, opaque);
+    if (err) s_say(self, err, weft_producer_part_error_text(self->part));
+    if (!self->inside) s_turn(self);
+    return err;
+}
+
 // ---- waiting
 
 size_t weft_producer_poll(weft_producer_t *self, int timeout_ms)

@@ -52,7 +52,7 @@ static void s_failed(weft_producer_part_t *self, struct weft_pbatch *batch, weft
 {
     if (batch->state == WEFT_PBATCH_SENT) batch->partition->in_flight--;
     weft_requests_cancel(&self->requests, &batch->call);
-    batch->partition->broken = self->idempotent;
+    if (!batch->given) batch->partition->broken = self->idempotent;
     s_unlink(batch->partition, batch);
     bool doubt = batch->in_doubt || weft_err_outcome(error) == WEFT_OUTCOME_MAYBE_APPLIED;
     weft_producer_report_batch(self, batch, -1, error, doubt ? WEFT_OUTCOME_MAYBE_APPLIED : WEFT_OUTCOME_NOT_APPLIED,
@@ -132,7 +132,8 @@ static bool s_mend(weft_producer_part_t *self, struct weft_ppartition *partition
         partition->epoch++;
     partition->next_sequence = 0;
     partition->broken = false;
-    for (struct weft_pbatch *batch = partition->first; batch; batch = batch->next) s_restamp(self, batch);
+    for (struct weft_pbatch *batch = partition->first; batch; batch = batch->next)
+        if (!batch->given) s_restamp(self, batch);
     weft_counter_add(&self->counters, WEFT_PRODUCER_IDENTITIES, 1);
     return true;
 }
@@ -165,7 +166,7 @@ static void s_gap(weft_producer_part_t *self, struct weft_pbatch *batch, weft_er
             s_try_later(self, partition, weft_requests_backoff_us(&self->requests, 1));
         return;
     }
-    if (batch->in_doubt) {
+    if (batch->in_doubt || batch->given) {
         s_failed(self, batch, error, text);
         return;
     }
@@ -206,6 +207,7 @@ static void s_answered(struct weft_call *call, weft_err_t error, const char *tex
         error = weft_produce_reply_decode(&self->requests.codec, weft_frame_slice(&message->header), &reply, &why);
         if (!error) {
             if (reply.duplicate) weft_counter_add(&self->counters, WEFT_PRODUCER_DUPLICATES, 1);
+            batch->duplicate = reply.duplicate;
             s_delivered(self, batch, reply.offset);
             return;
         }
@@ -215,13 +217,14 @@ static void s_answered(struct weft_call *call, weft_err_t error, const char *tex
     batch->last_error = error;
     if (!header || weft_err_outcome(error) == WEFT_OUTCOME_MAYBE_APPLIED)
         batch->in_doubt = !weft_mutated("doubt_is_refusal");
-    if (weft_err_outcome(error) == WEFT_OUTCOME_APPLIED)
-        s_delivered(self, batch, -1); // an old duplicate
-    else if (error == WEFT_ERR_OUT_OF_ORDER_SEQUENCE || error == WEFT_ERR_UNKNOWN_PRODUCER)
+    if (weft_err_outcome(error) == WEFT_OUTCOME_APPLIED) {
+        batch->duplicate = true; // an old one
+        s_delivered(self, batch, -1);
+    } else if (error == WEFT_ERR_OUT_OF_ORDER_SEQUENCE || error == WEFT_ERR_UNKNOWN_PRODUCER)
         s_gap(self, batch, error, text);
     else if (weft_err_class(error) == WEFT_CLASS_RETRY || weft_err_class(error) == WEFT_CLASS_REFRESH)
         s_retry(self, batch, error, header);
-    else if (weft_err_class(error) == WEFT_CLASS_FATAL) {
+    else if (weft_err_class(error) == WEFT_CLASS_FATAL && !batch->given) {
         self->fatal = error;
         snprintf(self->text, sizeof self->text, "%s", text);
         char kept[WEFT_ERROR_TEXT_BYTES_MAX];

@@ -58,6 +58,9 @@ struct weft_pbatch {
     uint32_t count;
     enum weft_pbatch_state state;
     bool in_doubt; // an attempt may have been applied
+    bool given;    // by the program, with an identity that is the program's (producer_given.c)
+    void *opaque;  // of a given one
+    bool duplicate;
     int64_t opened_us;
     int64_t deadline_us;
     weft_err_t last_error;
@@ -154,6 +157,10 @@ int32_t weft_producer_choose(weft_producer_part_t *self, weft_topic_t *topic, we
 void weft_producer_append(weft_producer_part_t *self, struct weft_ppartition *partition, size_t bound, weft_slice_t key,
                           weft_slice_t value, weft_slice_t headers, int64_t timestamp_ms, void *opaque,
                           weft_delivery_t *delivery);
+
+// A closed batch behind the others of its partition. Takes the bytes; size, count and times are set.
+void weft_producer_queue(weft_producer_part_t *self, struct weft_pbatch *batch, weft_buf_t *bytes);
+weft_buf_t weft_producer_buffer(weft_producer_part_t *self); // an empty one, with memory if there is some to spare
 
 // producer_topic.c
 void weft_producer_topic_updated(weft_producer_part_t *self, weft_topic_t *topic, int64_t now_us);

@@ -192,6 +192,30 @@ void weft_producer_activate(weft_producer_part_t *self, struct weft_ppartition *
     self->active[self->active_count++] = partition;
 }
 
+weft_buf_t weft_producer_buffer(weft_producer_part_t *self)
+{
+    weft_buf_t out;
+    weft_buf_init(&out);
+    return self->spare_buffer_count ? self->spare_buffers[--self->spare_buffer_count] : out;
+}
+
+void weft_producer_queue(weft_producer_part_t *self, struct weft_pbatch *batch, weft_buf_t *bytes)
+{
+    struct weft_ppartition *partition = batch->partition;
+    batch->size = bytes->size;
+    batch->bytes = weft_shared_new(bytes);
+    batch->previous = partition->last;
+    if (partition->last)
+        partition->last->next = batch;
+    else
+        partition->first = batch;
+    partition->last = batch;
+    self->waiting_bytes += batch->size;
+    weft_counter_add(&self->counters, WEFT_PRODUCER_BATCHES, 1);
+    weft_counter_add(&self->counters, WEFT_PRODUCER_BATCH_BYTES, batch->size);
+    self->wants_turn = true;
+}
+
 void weft_producer_close_batch(weft_producer_part_t *self, struct weft_ppartition *partition)
 {
     weft_batch_builder_t *builder = &partition->builder;
@@ -203,28 +227,15 @@ void weft_producer_close_batch(weft_producer_part_t *self, struct weft_ppartitio
     weft_ptags_move(&batch->tags, &partition->tags);
     size_t open_bytes = builder->buf.size;
     partition->open_bytes_before = open_bytes;
-    weft_buf_t out;
-    weft_buf_init(&out);
-    if (self->spare_buffer_count) out = self->spare_buffers[--self->spare_buffer_count];
+    weft_buf_t out = weft_producer_buffer(self);
     weft_err_t err = weft_batch_builder_finish(builder, self->codec, self->idempotent ? partition->identity : -1,
                                                self->idempotent ? partition->epoch : -1,
                                                self->idempotent ? partition->next_sequence : -1, &out);
     weft_assert(!err); // only compression could fail, of bytes within its limits
     partition->next_sequence = (int32_t) (((uint32_t) partition->next_sequence + batch->count) & 0x7fffffff);
-    batch->size = out.size;
-    batch->bytes = weft_shared_new(&out);
-    batch->previous = partition->last;
-    if (partition->last)
-        partition->last->next = batch;
-    else
-        partition->first = batch;
-    partition->last = batch;
-    self->waiting_bytes += batch->size;
+    weft_producer_queue(self, batch, &out);
     self->waiting_bytes -= open_bytes;
     if (partition->topic->sticky == partition->index) partition->topic->sticky = -1;
-    weft_counter_add(&self->counters, WEFT_PRODUCER_BATCHES, 1);
-    weft_counter_add(&self->counters, WEFT_PRODUCER_BATCH_BYTES, batch->size);
-    self->wants_turn = true;
 }
 
 // The record is taken: into the open batch of its partition.

@@ -46,6 +46,11 @@ WEFT_MUST_USE weft_err_t weft_producer_part_send(weft_producer_part_t *self, wef
                                                  weft_slice_t key, weft_slice_t value, int64_t timestamp_ms,
                                                  const struct weft_send_extra *extra, weft_delivery_t *delivery);
 
+// A batch as it is, under an identity of the program's: as weft_producer_send_batch.
+WEFT_MUST_USE weft_err_t weft_producer_part_send_batch(weft_producer_part_t *self, weft_topic_t *topic,
+                                                       int32_t partition, weft_slice_t batch,
+                                                       const struct weft_batch_identity *as, void *opaque);
+
 void weft_producer_part_flush(weft_producer_part_t *self); // closes every open batch; they leave as the windows allow
 void weft_producer_part_give_up(weft_producer_part_t *self, weft_err_t error); // reports all that waits as failed
 bool weft_producer_part_wants_turn(const weft_producer_part_t *self);          // something was closed that could leave

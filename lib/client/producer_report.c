@@ -130,8 +130,11 @@ void weft_producer_report_batch(weft_producer_part_t *self, struct weft_pbatch *
                                        .error = error,
                                        .outcome = outcome,
                                        .text = text,
-                                       .opaques = tags->opaque_count ? tags->opaques : NULL,
-                                       .latency_us = now_us - batch->opened_us};
+                                       .opaques = batch->given         ? &batch->opaque
+                                                  : tags->opaque_count ? tags->opaques
+                                                                       : NULL,
+                                       .latency_us = now_us - batch->opened_us,
+                                       .duplicate = batch->duplicate};
     self->waiting_count -= batch->count;
     self->waiting_bytes -= batch->size;
     self->reported_batches++;
@@ -141,6 +144,7 @@ void weft_producer_report_batch(weft_producer_part_t *self, struct weft_pbatch *
         s_complete(tags->futures[i].delivery, report.partition,
                    base_offset < 0 ? -1 : base_offset + tags->futures[i].index, error, outcome);
     if (self->batch_report) self->batch_report(self->batch_report_context, &report);
+    if (batch->given) report.count = 1;
     if (self->report) s_report_each(self, &report);
     weft_producer_batch_put(self, batch);
 }

@@ -74,7 +74,13 @@ static void s_topic_replaced(weft_producer_part_t *self, weft_topic_t *topic)
     topic->view->replaced = false;
     topic->partition_count = 0;
     topic->sticky = -1;
-    for (int32_t i = 0; i < topic->made_count; i++) topic->partitions[i]->broken = true;
+    for (int32_t i = 0; i < topic->made_count; i++) {
+        struct weft_ppartition *partition = topic->partitions[i];
+        if (partition->first && partition->first->given) // whose offsets they follow is the program's to find out
+            weft_producer_fail_partition(self, partition, WEFT_ERR_TOPIC_REPLACED,
+                                         weft_err_sentence(WEFT_ERR_TOPIC_REPLACED));
+        partition->broken = true;
+    }
     s_fail_topic(self, topic, topic->view->partition_count, WEFT_ERR_TOPIC_REPLACED,
                  weft_err_sentence(WEFT_ERR_TOPIC_REPLACED));
 }

@@ -185,6 +185,24 @@ WEFT_EXPORT_CHECKED weft_err_t weft_consumer_poll(weft_consumer_t *self, int tim
  */
 WEFT_EXPORT bool weft_records_next(weft_records_t *self, struct weft_record_view *record);
 /**
+ * A whole batch as it is stored (docs/STORAGE.md): header and records, maybe compressed, checksum verified. Borrowed as
+ * records are.
+ */
+struct weft_batch_view {
+    const char *topic;
+    weft_id_t topic_id;
+    int32_t partition;
+    int64_t position; // next record wanted: what the batch holds below was read, or never asked for
+    int64_t base_offset, next_offset;
+    weft_slice_t bytes;
+};
+/**
+ * The same by whole batches, for programs that pass them on (weft_producer_send_batch). Batches without records are given too:
+ * they stand for offsets that compaction took. May be mixed with weft_records_next. Of a member, max.poll.records are
+ * not counted.
+ */
+WEFT_EXPORT bool weft_records_next_batch(weft_records_t *self, struct weft_batch_view *batch);
+/**
  * The next event that happened; false when there is none. At most 1,024 wait; more are counted (events_dropped_count).
  */
 WEFT_EXPORT bool weft_consumer_event(weft_consumer_t *self, struct weft_consumer_event *event);

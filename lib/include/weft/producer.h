@@ -56,6 +56,7 @@ struct weft_batch_report {
     const char *text;
     void *const *opaques;
     int64_t latency_us; // from the first send of the batch to its answer
+    bool duplicate;     // it had been written before: by an earlier attempt, or by somebody else under its identity
 };
 
 typedef void weft_report_fn(void *context, const struct weft_report *report);
@@ -149,6 +150,31 @@ WEFT_EXPORT const char *weft_producer_error_text(const weft_producer_t *self);
 
 /** Counters (I7): name and value by index; false behind the last. */
 WEFT_EXPORT bool weft_producer_counter(const weft_producer_t *self, size_t index, const char **name, uint64_t *value);
+
+// ---- batches that are there already
+
+/** Under which name a batch goes; the broker judges by it what is the next, and what was written before. */
+struct weft_batch_identity {
+    int64_t producer_id; // of the caller's choice, 0 or more
+    int16_t epoch;       // a higher one begins with sequence 0, and ends all lower ones
+    int32_t sequence;    // of the first record; the next batch's is higher by the records in this one, modulo 2^31
+};
+
+/**
+ * Sends a batch as weft_records_next_batch gave it (copied; its records, times and compression stay as they are) under
+ * an identity that the caller keeps: for programs that copy from log to log and must know, after a crash of theirs, what was
+ * written. The caller numbers the batches; nothing is renumbered. So a batch that fails takes those behind it with it:
+ * each is reported, in order, OUT_OF_ORDER_SEQUENCE where the one before it is missing, PRODUCER_FENCED and
+ * UNKNOWN_PRODUCER for what they say; none of them stops the producer. Reported to the callback for batches, `opaques`
+ * holding the one opaque, and to the other with the first record's offset. Not beside weft_producer_send in one partition.
+ *
+ * LOCAL_QUEUE_FULL as with send; LOCAL_NOT_CONNECTED: the topic's partitions are not known yet, poll and send again;
+ * UNKNOWN_TOPIC; INVALID_ARGUMENT (partition, identity); BAD_BATCH: it has no records, or gaps of compaction between them;
+ * BATCH_TOO_LARGE.
+ */
+WEFT_EXPORT_CHECKED weft_err_t weft_producer_send_batch(weft_producer_t *self, weft_topic_t *topic, int32_t partition,
+                                                        weft_slice_t batch, const struct weft_batch_identity *as,
+                                                        void *opaque);
 
 // ---- futures: driven by the producer's calls, and by wait
 

@@ -3,8 +3,8 @@
 """Makes from the schemas what the build needs: C codecs and tables, the Python codec, vectors, fuzz seeds, reference docs.
 
     generate.py --out DIR     writes everything under DIR (files that would not change are left alone)
-    generate.py --docs        writes docs/PROTOCOL.md, ERRORS.md and CONFIG.md
-    generate.py --check       fails if those docs drifted, or if the schemas break what frozen.json says was released
+    generate.py --docs        writes docs/PROTOCOL.md, ERRORS.md and CONFIG.md, and the generated modules of lib/python/weft
+    generate.py --check       fails if those drifted, or if the schemas break what frozen.json says was released
     generate.py --freeze      takes additions into frozen.json, at a release; refused if anything breaks it
 """
 import argparse
@@ -15,11 +15,12 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 sys.dont_write_bytecode = True
 
-from weftgen import c_codec, c_tables, docs, evolution, py_codec, vectors  # noqa: E402
+from weftgen import c_codec, c_tables, docs, evolution, py_codec, py_package, vectors  # noqa: E402
 from weftgen.model import Model, SchemaError  # noqa: E402
 
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 DOCS = os.path.join(os.path.dirname(FOLDER), "docs")
+PACKAGE = os.path.join(os.path.dirname(FOLDER), "lib", "python", "weft")
 FROZEN = os.path.join(FOLDER, "frozen.json")
 
 
@@ -63,17 +64,25 @@ def read_frozen():
         return json.load(file)
 
 
+def committed(model):
+    """Path -> content of what is generated and stands in the repository."""
+    made = {os.path.join(DOCS, name): content for name, content in docs.files(model).items()}
+    made.update({os.path.join(PACKAGE, name): content for name, content in py_package.files(model).items()})
+    return made
+
+
 def check(model):
     """Sentences, one for each thing that is wrong."""
     problems = ["schemas: " + problem for problem in evolution.compare(read_frozen(), evolution.shape(model))]
-    for name, content in docs.files(model).items():
+    for path, content in committed(model).items():
         try:
-            with open(os.path.join(DOCS, name), encoding="utf-8") as file:
+            with open(path, encoding="utf-8") as file:
                 same = file.read() == content
         except OSError:
             same = False
         if not same:
-            problems.append("docs/%s does not match the schemas; run schemas/generate.py --docs" % name)
+            problems.append("%s does not match the schemas; run schemas/generate.py --docs"
+                            % os.path.relpath(path, os.path.dirname(FOLDER)))
     return problems
 
 
@@ -109,8 +118,8 @@ def main():
             for name, content in outputs(model, arguments.out).items():
                 write_if_changed(os.path.join(arguments.out, name), content)
         if arguments.docs:
-            for name, content in docs.files(model).items():
-                write_if_changed(os.path.join(DOCS, name), content)
+            for path, content in committed(model).items():
+                write_if_changed(path, content)
         if arguments.freeze:
             problems += freeze(model)
         if arguments.check:

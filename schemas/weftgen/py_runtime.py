@@ -261,3 +261,12 @@ def _pack(packer, value):
 def encode(kind, values):
     """One msgpack map; what is not in `values` has its default."""
     return _pack(msgpack.Packer(use_bin_type=True), plain(kind, values))
+
+
+def reply_id(data):
+    """The id of a reply, to find out whose it is. Raises CodecError."""
+    try:
+        found = msgpack.unpackb(data, raw=True, strict_map_key=False, use_list=False)[b"id"]
+    except Exception as error:
+        raise CodecError("BAD_FRAME", "no reply: %s" % error)
+    return found if isinstance(found, int) else 0

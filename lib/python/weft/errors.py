@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: MPL-2.0
+"""Exceptions. Each error of docs/ERRORS.md is a class of its own (`weft.errors.NotLeaderError`), all of them are WeftErrors, and
+what to do is asked of the class, never of a list of names: `error.retriable`, `error.error_class`, `error.outcome`.
+
+Names of kafka.errors that mean the same are here, too, so that an `except` clause goes on to work."""
+from typing import Optional
+
+from . import _errors
+from ._errors import *  # noqa: F401,F403
+from ._errors import BY_NUMBER, WeftError
+
+
+
+class IllegalStateError(WeftError):
+    """The call does not fit what was called before."""
+
+    name, error_class, outcome = "ILLEGAL_STATE", "permanent", "not_applied"
+    sentence = "The call does not fit what was called before."
+
+
+class CommitFailedError(WeftError):
+    """Offsets were not committed because another member of the group has the partition by now."""
+
+    errno, name, error_class, outcome = _errors.FencedError.errno, "FENCED", "permanent", "not_applied"
+    sentence = "Offsets were not committed: another member of the group has the partition by now."
+
+
+class WakeupError(WeftError):
+    """Another thread called wakeup() while this one waited."""
+
+    name, error_class, outcome = "WAKEUP", "permanent", "not_applied"
+    sentence = "Another thread called wakeup()."
+
+
+KafkaError = WeftError
+KafkaTimeoutError = _errors.LocalTimedOutError
+NoBrokersAvailable = _errors.LocalNotConnectedError
+KafkaConnectionError = _errors.LocalNotConnectedError
+RequestTimedOutError = _errors.TimedOutError
+UnknownTopicOrPartitionError = _errors.UnknownTopicError
+NotLeaderForPartitionError = _errors.NotLeaderError
+TopicAlreadyExistsError = _errors.TopicExistsError
+InvalidTopicError = _errors.InvalidTopicError
+InvalidPartitionsError = _errors.InvalidPartitionsError
+InvalidReplicationFactorError = _errors.InvalidReplicationError
+InvalidConfigurationError = _errors.InvalidConfigError
+NotEnoughReplicasError = _errors.NotEnoughReplicasError
+MessageSizeTooLargeError = _errors.RecordTooLargeError
+GroupIdNotFoundError = _errors.UnknownGroupError
+NonEmptyGroupError = _errors.GroupNotEmptyError
+InvalidGroupIdError = _errors.InvalidGroupError
+UnknownMemberIdError = _errors.UnknownMemberError
+FencedInstanceIdError = _errors.FencedMemberError
+OffsetMetadataTooLargeError = _errors.MetadataTooLargeError
+CorruptRecordError = _errors.BadCrcError
+CorruptRecordException = _errors.BadCrcError
+NotCoordinatorError = _errors.NotCoordinatorError
+UnsupportedCodecError = _errors.UnsupportedCompressionError
+
+
+class NoOffsetForPartitionError(_errors.OffsetOutOfRangeError):
+    """There is no offset to begin at, and auto_offset_reset is 'none'."""
+
+    sentence = "There is no offset to begin at, and auto_offset_reset is 'none'; seek to one."
+
+
+def of_number(number: int, message: Optional[str] = None) -> WeftError:
+    """The exception for an error number of a reply; one that this package does not know is taken for INTERNAL."""
+    return BY_NUMBER.get(number, _errors.InternalError)(message or None)
+
+
+def for_code(number: int) -> type:
+    """The class of an error number, as kafka.errors.for_code."""
+    return BY_NUMBER.get(number, _errors.InternalError)

@@ -1,0 +1,356 @@
+// SPDX-License-Identifier: MPL-2.0
+// The live side: what the topic gets is sent to the XPUB, in order of the partition, each record once.
+//
+// Nothing is kept about subscribers. What PUB drops for a slow one, and what was published before it came (back), it
+// finds as a gap in the sequence and asks for on the ROUTER. The gap is only seen when something follows it, so a
+// stream that is silent after a subscription repeats its last record once (announce.ms): the new subscriber learns how
+// far the stream is, the others have seen that sequence. Sequences never go back otherwise, which subscribers of the
+// KV-event convention take for a new publisher.
+//
+// Memory: libzmq keeps up to a high-water mark of *messages* for each subscriber. The mark follows the mean size of what
+// is published, so that it stands for bytes.
+#include "tap_inner.h"
+
+#include "../../lib/base/trace.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <zmq.h>
+
+#define TURN_RECORDS 8192          // then subscriptions and the end are looked at again
+#define TURN_BYTES (1024 * 1024)   // likewise
+#define MESSAGE_OVERHEAD_BYTES 320 // of three frames in libzmq's queues, measured
+#define IDLE_MS 100                // the consumer's timers are not seen by its descriptor
+#define LOOK_US 250000             // how often health is looked at
+
+struct tap_live {
+    struct tap_settings settings;
+    struct tap_streams *streams;
+    void *xpub;
+    weft_consumer_t *consumer;
+    weft_buf_t scratch;
+    uint64_t subscriptions;
+    bool waiting;   // for the first subscriptions
+    bool announces; // some stream has an announcement to come
+    uint64_t mean_bytes;
+    uint64_t hwm;
+    int64_t looked_us;
+    bool unknown_topic;
+    char stopped[200]; // why a partition stopped for good, "" if none did
+};
+
+static void s_count(const tap_live_t *self, enum tap_counter counter, uint64_t more)
+{
+    if (more > 0) weft_node_counter_add(self->settings.node, counter, more);
+}
+
+// ---- subscribers
+
+// A stream that a subscription may hear is to repeat its last record, unless something is published before.
+static void s_announce_soon(tap_live_t *self, weft_slice_t prefix)
+{
+    if (self->settings.announce_us < 0) return;
+    for (size_t i = 0; i < self->streams->count; i++) {
+        struct tap_stream *stream = self->streams->items[i];
+        if (!stream || prefix.size > stream->name_bytes || memcmp(stream->name, prefix.data, prefix.size) != 0)
+            continue;
+        if (!stream->announce_at_us) stream->announce_at_us = tap_now_us() + self->settings.announce_us;
+        self->announces = true;
+    }
+}
+
+static void s_subscription(tap_live_t *self, weft_slice_t frame)
+{
+    if (frame.size == 0 || frame.data[0] > 1) {
+        s_count(self, TAP_BAD_SUBSCRIPTIONS_COUNT, 1); // XSUB lets its users send anything
+        return;
+    }
+    if (frame.data[0] == 1) {
+        self->subscriptions++;
+        s_count(self, TAP_SUBSCRIBED_COUNT, 1);
+        s_announce_soon(self, weft_slice(frame.data + 1, frame.size - 1));
+    } else if (self->subscriptions > 0) {
+        self->subscriptions--;
+    }
+    weft_node_counter_set(self->settings.node, TAP_SUBSCRIPTIONS_COUNT, self->subscriptions);
+}
+
+static weft_err_t s_hear(tap_live_t *self)
+{
+    for (int i = 0; i < 256; i++) {
+        zmq_msg_t message;
+        zmq_msg_init(&message);
+        if (zmq_msg_recv(&message, self->xpub, ZMQ_DONTWAIT) < 0) break;
+        s_subscription(self, weft_slice(zmq_msg_data(&message), zmq_msg_size(&message)));
+        zmq_msg_close(&message);
+    }
+    if (!self->waiting || self->subscriptions < self->settings.wait_subscribers) return WEFT_OK;
+    self->waiting = false;
+    weft_err_t err = weft_consumer_resume(self->consumer, NULL, WEFT_PARTITION_ALL);
+    return err == WEFT_ERR_NOT_FOUND ? WEFT_OK : err; // nothing is assigned yet
+}
+
+// ---- publishing
+
+// One frame. With slow=wait the socket waits for its slowest subscriber; the end of the node ends that.
+static bool s_send(tap_live_t *self, const void *data, size_t size, int flags)
+{
+    while (zmq_send(self->xpub, data, size, flags) < 0) {
+        if (zmq_errno() != EAGAIN && zmq_errno() != EINTR) return false;
+        if (weft_node_stopping(self->settings.node)) return false;
+    }
+    return true;
+}
+
+static bool s_publish(tap_live_t *self, const struct tap_stream *stream, const struct weft_record_view *record,
+                      size_t *bytes)
+{
+    uint8_t sequence[8];
+    tap_store_sequence(sequence, (uint64_t) record->offset);
+    weft_slice_t payload = record->value;
+    if (self->settings.whole_records) {
+        tap_encode_record(&self->scratch, record);
+        payload = weft_buf_slice(&self->scratch);
+    }
+    int more = self->settings.slow_waits ? ZMQ_SNDMORE : ZMQ_SNDMORE | ZMQ_DONTWAIT;
+    int last = self->settings.slow_waits ? 0 : ZMQ_DONTWAIT;
+    *bytes += payload.size;
+    return s_send(self, stream->name, stream->name_bytes, more) && s_send(self, sequence, sizeof sequence, more) &&
+           s_send(self, payload.data, payload.size, last);
+}
+
+static void s_note_published(tap_live_t *self, struct tap_stream *stream, int64_t offset)
+{
+    int64_t next = atomic_load_explicit(&stream->next, memory_order_relaxed);
+    if (offset == next) {
+        stream->announce_at_us = 0; // it tells as much
+    } else if (next >= 0 && offset > next) {
+        s_count(self, TAP_GAPS_COUNT, 1);
+    }
+    if (offset >= next) atomic_store_explicit(&stream->next, offset + 1, memory_order_release);
+}
+
+// The high-water mark for the mean size of a message; libzmq takes it for pipes that are open as well.
+static void s_fit_hwm(tap_live_t *self, size_t records, size_t bytes)
+{
+    uint64_t size = bytes / records + MESSAGE_OVERHEAD_BYTES;
+    self->mean_bytes = size > self->mean_bytes ? size : (7 * self->mean_bytes + size) / 8;
+    uint64_t hwm = self->settings.subscriber_bytes / self->mean_bytes;
+    if (hwm > self->settings.hwm) hwm = self->settings.hwm;
+    if (hwm < 2) hwm = 2;
+    if (hwm >= self->hwm - self->hwm / 4 && hwm <= self->hwm + self->hwm / 4) return;
+    int value = (int) hwm;
+    if (zmq_setsockopt(self->xpub, ZMQ_SNDHWM, &value, sizeof value) == 0) self->hwm = hwm;
+}
+
+// Publishes what is there. False: nothing was.
+static weft_err_t s_publish_some(tap_live_t *self, bool *any)
+{
+    weft_records_t *records;
+    weft_err_t err = weft_consumer_poll(self->consumer, 0, &records);
+    *any = false;
+    if (err) return err == WEFT_ERR_INTERRUPTED ? WEFT_OK : err;
+    if (self->waiting) return WEFT_OK; // what a new partition has comes again
+    size_t count = 0, bytes = 0;
+    struct tap_stream *stream = NULL;
+    struct weft_record_view record;
+    while (count < TURN_RECORDS && bytes < TURN_BYTES && weft_records_next(records, &record)) {
+        if (!stream || stream->partition != record.partition) stream = tap_streams_of(self->streams, record.partition);
+        if (!s_publish(self, stream, &record, &bytes)) break; // the node stops
+        s_note_published(self, stream, record.offset);
+        count++;
+    }
+    *any = count > 0;
+    if (count == 0) return WEFT_OK;
+    s_count(self, TAP_PUBLISHED_COUNT, count);
+    s_count(self, TAP_PUBLISHED_BYTES, bytes);
+    s_fit_hwm(self, count, bytes);
+    return WEFT_OK;
+}
+
+// Streams that stayed silent since a subscription: their last record comes again. It is read from the log anew, so
+// nothing needs to be kept, also over a restart.
+static weft_err_t s_announce(tap_live_t *self)
+{
+    if (!self->announces || self->waiting) return WEFT_OK;
+    int64_t now = tap_now_us();
+    self->announces = false;
+    for (size_t i = 0; i < self->streams->count; i++) {
+        struct tap_stream *stream = self->streams->items[i];
+        if (!stream || !stream->announce_at_us) continue;
+        int64_t next = atomic_load_explicit(&stream->next, memory_order_relaxed);
+        if (now < stream->announce_at_us || next < 0) {
+            self->announces = true;
+            continue;
+        }
+        stream->announce_at_us = 0;
+        if (next == 0) continue;
+        weft_err_t err = weft_consumer_seek(self->consumer, self->settings.topic, stream->partition,
+                                            (struct weft_position){WEFT_FROM_OFFSET, next - 1});
+        if (err && err != WEFT_ERR_NOT_FOUND) return err;
+        if (!err) s_count(self, TAP_ANNOUNCED_COUNT, 1);
+    }
+    return WEFT_OK;
+}
+
+// ---- what happens to the consumer
+
+static void s_event(tap_live_t *self, const struct weft_consumer_event *event)
+{
+    weft_hosted_node_t *node = self->settings.node;
+    switch (event->type) {
+    case WEFT_EVENT_ASSIGNED: {
+        self->unknown_topic = false;
+        struct tap_stream *stream = tap_streams_of(self->streams, event->partition);
+        if (event->offset >= 0) atomic_store(&stream->next, event->offset);
+        if (self->subscriptions > 0) s_announce_soon(self, weft_slice(stream->name, stream->name_bytes));
+        break;
+    }
+    case WEFT_EVENT_RESET:
+    case WEFT_EVENT_DIVERGED:
+        s_count(self, event->type == WEFT_EVENT_RESET ? TAP_RESETS_COUNT : TAP_DIVERGED_COUNT, 1);
+        weft_node_trace(node, WEFT_TRACE_WARN, "%s", event->text);
+        if (event->partition >= 0 && event->offset >= 0)
+            atomic_store(&tap_streams_of(self->streams, event->partition)->next, event->offset);
+        break;
+    case WEFT_EVENT_BAD_BATCH:
+        weft_node_trace(node, WEFT_TRACE_ERROR, "%s", event->text);
+        if (event->offset >= 0 &&
+            weft_consumer_seek(self->consumer, event->topic, event->partition,
+                               (struct weft_position){WEFT_FROM_OFFSET, event->offset}) == WEFT_OK)
+            s_count(self, TAP_BAD_BATCHES_COUNT, 1);
+        else
+            snprintf(self->stopped, sizeof self->stopped, "%s", event->text);
+        break;
+    case WEFT_EVENT_STOPPED:
+        snprintf(self->stopped, sizeof self->stopped, "%s", event->text);
+        weft_node_trace(node, WEFT_TRACE_ERROR, "%s", event->text);
+        break;
+    case WEFT_EVENT_UNKNOWN_TOPIC: self->unknown_topic = true; break;
+    case WEFT_EVENT_REVOKED: // the topic was deleted; one of its name starts over
+        if (event->partition >= 0) atomic_store(&tap_streams_of(self->streams, event->partition)->next, -1);
+        break;
+    case WEFT_EVENT_LOST:
+    case WEFT_EVENT_COMMIT_FAILED:
+    case WEFT_EVENT_REFUSED:
+    case WEFT_EVENT_UNHEARD: break; // of groups
+    }
+}
+
+// What keeps the tap from being well, or NULL.
+static const char *s_complaint(tap_live_t *self, char *text, size_t text_bytes)
+{
+    if (self->stopped[0]) return self->stopped;
+    struct weft_partition_position at;
+    size_t count = 0;
+    for (; weft_consumer_position(self->consumer, count, &at); count++) {
+        // A position of a stream is known from its start on, not only when something was published.
+        struct tap_stream *stream = tap_streams_of(self->streams, at.partition);
+        if (at.position >= 0 && atomic_load(&stream->next) < 0) atomic_store(&stream->next, at.position);
+        if (at.error == WEFT_OK && at.unheard == WEFT_OK) continue;
+        snprintf(text, text_bytes, "Partition %d of topic '%.100s' can't be read now: %s", at.partition, at.topic,
+                 weft_err_sentence(at.error ? at.error : at.unheard));
+        return text;
+    }
+    if (count > 0) return NULL;
+    snprintf(text, text_bytes,
+             self->unknown_topic
+                 ? "Topic '%.200s' does not exist (yet): create it; the tap looks for it again and again."
+                 : "The cluster of topic '%.200s' does not answer (yet): see that a node of `bootstrap` runs.",
+             self->settings.topic);
+    return text;
+}
+
+static void s_look(tap_live_t *self)
+{
+    int64_t now = tap_now_us();
+    if (now - self->looked_us < LOOK_US) return;
+    self->looked_us = now;
+    char text[WEFT_ERROR_TEXT_BYTES_MAX];
+    const char *complaint = s_complaint(self, text, sizeof text);
+    if (complaint)
+        weft_node_set_health(self->settings.node, WEFT_HEALTH_DEGRADED, "%s", complaint);
+    else if (self->waiting)
+        weft_node_set_health(self->settings.node, WEFT_HEALTH_SERVING, "waits for %llu subscriptions",
+                             (unsigned long long) self->settings.wait_subscribers);
+    else
+        weft_node_set_health(self->settings.node, WEFT_HEALTH_SERVING, NULL);
+}
+
+// ---- life
+
+static weft_err_t s_begin(tap_live_t *self)
+{
+    const struct weft_assignment all = {.topic = self->settings.topic,
+                                        .partition = self->settings.partition < 0 ? WEFT_PARTITION_ALL
+                                                                                  : self->settings.partition,
+                                        .at = self->settings.from};
+    weft_err_t err = weft_consumer_assign(self->consumer, &all, 1);
+    if (err) return err;
+    self->waiting = self->settings.wait_subscribers > 0;
+    return WEFT_OK;
+}
+
+weft_err_t tap_live_new(const struct tap_settings *settings, struct tap_streams *streams, void *xpub, tap_live_t **out,
+                        struct weft_error *error)
+{
+    weft_consumer_t *consumer = NULL;
+    weft_err_t err = tap_consumer_new(settings, (const char *const[]){NULL}, &consumer, error);
+    if (err) return err;
+    tap_live_t *self = weft_calloc(1, sizeof *self);
+    self->settings = *settings;
+    self->streams = streams;
+    self->xpub = xpub;
+    self->consumer = consumer;
+    self->hwm = settings->hwm;
+    self->mean_bytes = MESSAGE_OVERHEAD_BYTES;
+    weft_buf_init(&self->scratch);
+    err = s_begin(self);
+    if (err) {
+        err = weft_node_refuse(error, err, "topic=%s: %s", settings->topic, weft_consumer_error_text(consumer));
+        tap_live_destroy(&self);
+        return err;
+    }
+    *out = self;
+    return WEFT_OK;
+}
+
+void tap_live_destroy(tap_live_t **self_p)
+{
+    tap_live_t *self = *self_p;
+    if (!self) return;
+    *self_p = NULL;
+    weft_consumer_destroy(&self->consumer);
+    weft_buf_fini(&self->scratch);
+    free(self);
+}
+
+weft_err_t tap_live_run(tap_live_t *self, struct weft_error *error)
+{
+    weft_hosted_node_t *node = self->settings.node;
+    weft_err_t err = WEFT_OK;
+    bool any = false;
+    while (!weft_node_stopping(node)) {
+        if (!any) {
+            zmq_pollitem_t items[] = {{NULL, weft_node_stop_fd(node), ZMQ_POLLIN, 0},
+                                      {NULL, weft_consumer_fd(self->consumer), ZMQ_POLLIN, 0},
+                                      {self->xpub, 0, ZMQ_POLLIN, 0}};
+            zmq_poll(items, 3, self->announces ? 10 : IDLE_MS);
+        }
+        err = s_hear(self);
+        if (!err && self->waiting) { // also of partitions that came since
+            err = weft_consumer_pause(self->consumer, NULL, WEFT_PARTITION_ALL);
+            if (err == WEFT_ERR_NOT_FOUND) err = WEFT_OK;
+        }
+        any = false;
+        if (!err) err = s_publish_some(self, &any);
+        for (struct weft_consumer_event event; !err && weft_consumer_event(self->consumer, &event);)
+            s_event(self, &event);
+        if (!err && !any) err = s_announce(self);
+        if (err) break;
+        s_look(self);
+    }
+    if (!err) return WEFT_OK;
+    return weft_node_refuse(error, err, "The tap of topic '%s' ends: %s", self->settings.topic,
+                            weft_consumer_error_text(self->consumer));
+}

@@ -12,12 +12,12 @@ import tempfile
 from harness import ROOT, Load, clusters, run, up, wait_until
 
 
-LINES = {"member.py": 79}  # a member of a group has more to do
+LINES = {"member.py": 79, "attach.mjs": 41}  # a member of a group has more to do; the second is two in one
 
 
 def listings():
     text = (ROOT / "docs/ATTACH.md").read_text()
-    return dict(re.findall(r"<!-- listing: (\S+) -->\n```python\n(.*?)```", text, re.S))
+    return dict(re.findall(r"<!-- listing: (\S+) -->\n```(?:python|js|bash)\n(.*?)```", text, re.S))
 
 
 def python(directory, name, *arguments):
@@ -128,6 +128,40 @@ def test_attach__a_member_goes_on_over_the_death_of_all_that_it_talks_to():
         assert len(a.read() + b.read()) == load.sent  # both lived on: none twice
         group = cluster.json("group", "describe", "g")
         assert sum(p["committed"] for p in group["partitions"]) == load.sent, group
+
+
+def test_attach__bash_alone_writes():
+    with up() as node, tempfile.TemporaryDirectory() as directory:
+        node.weft("topic", "create", "orders")
+        path = pathlib.Path(directory, "attach.sh")
+        path.write_text(listings()["attach.sh"])
+        host, port = node.endpoint.removeprefix("tcp://").split(":")
+        lines = "".join(f"line {n}\n" for n in range(200)) + "tschüß\n"
+        for topic, status, told in (("orders", 0, "written, durable"), ("nobody", 1, "UNKNOWN_TOPIC")):
+            done = subprocess.run(["bash", str(path), host, port, topic], input=lines, capture_output=True, text=True, timeout=30)
+            assert done.returncode == status and told in done.stdout + done.stderr, done
+        assert node.weft("consume", "orders", "--from", "earliest", "--exit-at-end").stdout == lines
+
+
+def test_attach__node_js_writes_and_reads():
+    """With packages from npm: where there is neither node nor a registry, this can't be tried, and says so."""
+    with up() as node, tempfile.TemporaryDirectory() as directory:
+        try:
+            subprocess.run(["npm", "install", "--silent", "--no-save", "zeromq@6", "@msgpack/msgpack@3"], cwd=directory, check=True, capture_output=True, timeout=120)
+            subprocess.run(["node", "-e", "require('zeromq')"], cwd=directory, check=True, capture_output=True, timeout=60)
+        except (OSError, subprocess.SubprocessError) as error:
+            print(f"skipped: no node with zeromq and @msgpack/msgpack here ({error})", flush=True)
+            return
+        node.weft("topic", "create", "orders")
+        path = pathlib.Path(directory, "attach.mjs")
+        path.write_text(listings()["attach.mjs"])
+
+        def attach(*arguments):
+            done = subprocess.run(["node", str(path), node.endpoint, "orders", *map(str, arguments)], capture_output=True, text=True, timeout=60)
+            assert done.returncode == 0, done.stderr
+            return done.stdout
+        assert attach("produce", 100) == "100 records from offset 0 on, durable\n"
+        assert attach("consume", 100) == "".join(f"{at} customer-{at % 7} order {at}\n" for at in range(100))
 
 
 def test_attach__listings_are_short():

@@ -101,7 +101,7 @@ class Cluster:
             else:
                 self.where.pop(what, None)
             assert time.monotonic() < deadline, f"{api}: still {name}: {header.get('message')}"
-            time.sleep(0.02)
+            time.sleep(0.02)  # allow-sleep: the pace of a wait with a deadline
 
     def coordinator(self, api, **fields):
         return self.ask("coordinator", api, **fields)[0]
@@ -114,7 +114,7 @@ class Cluster:
             self.where["offsets made"] = True
             deadline = time.monotonic() + 3 * ANSWER_S
             while header.get("error") == NUMBERS["UNKNOWN_TOPIC"] and time.monotonic() < deadline:
-                time.sleep(0.05)
+                time.sleep(0.05)  # allow-sleep: the pace of a wait with a deadline
                 header, _ = self.ask("offsets " + fields["group"], api, **fields)
         return header
 
@@ -128,7 +128,7 @@ class Cluster:
         for partition in range(partitions):
             while self.at(name, "list_offsets", partition)[0].get("error"):
                 assert time.monotonic() < deadline, f"topic {name} was made and does not serve"
-                time.sleep(0.02)
+                time.sleep(0.02)  # allow-sleep: the pace of a wait with a deadline
         return name
 
     def at(self, topic, api, partition=0, data=None, **fields):

@@ -96,7 +96,7 @@ class Server:
                 return
             except zmq.ZMQError:  # libzmq closes in the background
                 assert time.monotonic() < deadline, "the scripted server could not listen again"
-                time.sleep(0.01)
+                time.sleep(0.01)  # allow-sleep: the pace of a wait with a deadline
 
     def take(self, node, frames):
         peer, frames = frames[0], frames[1:]

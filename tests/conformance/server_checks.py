@@ -579,7 +579,7 @@ def settle(members, condition, what):
         assert time.monotonic() < deadline, f"did not happen in 20 s: {what}; owned: {[sorted(m.owned) for m in members]}"
         for member in members:
             fine(member.beat())
-        time.sleep(0.02)
+        time.sleep(0.02)  # allow-sleep: the pace of a wait with a deadline
 
 
 @check("group_heartbeat")

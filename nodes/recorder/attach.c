@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: MPL-2.0
+// Every option of the socket is set here, each for a reason: the peers are anybody's programs, so nothing is asked of
+// them that libzmq of any version would not answer (TCP keepalive instead of ZMTP heartbeats).
+#include "attach.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <weft_gen/limits.h>
+#include <zmq.h>
+
+#define CLIENT_SETTINGS_MAX 64
+
+static void s_set(void *socket, int option, int value)
+{
+    (void) zmq_setsockopt(socket, option, &value, sizeof value); // fails only where it does not apply
+}
+
+static void s_options(void *socket, const struct weft_attach_settings *settings)
+{
+    s_set(socket, ZMQ_SNDHWM, settings->hwm);
+    s_set(socket, ZMQ_RCVHWM, settings->hwm);
+    s_set(socket, ZMQ_LINGER, settings->linger_ms);
+    s_set(socket, ZMQ_RECONNECT_IVL, 100);
+    s_set(socket, ZMQ_RECONNECT_IVL_MAX, 2000);
+    s_set(socket, ZMQ_TCP_KEEPALIVE, 1); // a peer that vanished without a word is found out
+    s_set(socket, ZMQ_TCP_KEEPALIVE_IDLE, 30);
+    s_set(socket, ZMQ_TCP_KEEPALIVE_INTVL, 10);
+    s_set(socket, ZMQ_TCP_KEEPALIVE_CNT, 3);
+    if (settings->message_bytes_max >= 0)
+        (void) zmq_setsockopt(socket, ZMQ_MAXMSGSIZE, &settings->message_bytes_max, sizeof(int64_t));
+    if (settings->identity && *settings->identity)
+        (void) zmq_setsockopt(socket, ZMQ_ROUTING_ID, settings->identity, strlen(settings->identity));
+    if (settings->type == ZMQ_XPUB) {
+        s_set(socket, ZMQ_XPUB_VERBOSER, 1); // each subscription is counted
+        s_set(socket, ZMQ_XPUB_NODROP, settings->lossless);
+    }
+    // A PUSH or DEALER gives nothing to a peer that is not there yet: another may take it.
+    if (settings->type == ZMQ_PUSH || settings->type == ZMQ_DEALER) s_set(socket, ZMQ_IMMEDIATE, 1);
+}
+
+// ---- endpoints
+
+static weft_err_t s_refused(const char *verb, const char *endpoint, struct weft_error *error)
+{
+    weft_err_t code = errno == EADDRINUSE ? WEFT_ERR_ENDPOINT_IN_USE : WEFT_ERR_INVALID_ENDPOINT;
+    return weft_node_refuse(error, code, "can't %s '%.200s': %s", verb, endpoint, zmq_strerror(errno));
+}
+
+weft_err_t weft_attach_bind(void *socket, const char *endpoint, char bound[256], struct weft_error *error)
+{
+    if (zmq_bind(socket, endpoint)) return s_refused("bind", endpoint, error);
+    size_t size = 256;
+    if (zmq_getsockopt(socket, ZMQ_LAST_ENDPOINT, bound, &size)) snprintf(bound, 256, "%s", endpoint);
+    return WEFT_OK;
+}
+
+static weft_err_t s_attach(weft_hosted_node_t *node, struct weft_attach *self, const char *endpoint, bool bind,
+                           bool *told, struct weft_error *error)
+{
+    char bound[256];
+    if (strncmp(endpoint, "inproc:", 7) == 0) self->counts = false;
+    if (!bind) return zmq_connect(self->socket, endpoint) ? s_refused("connect to", endpoint, error) : WEFT_OK;
+    weft_err_t err = weft_attach_bind(self->socket, endpoint, bound, error);
+    if (!err && !*told) weft_node_set_endpoint(node, bound);
+    *told = true;
+    return err;
+}
+
+// Cuts the next piece off a list separated by commas; spaces around it go. False at the end.
+static bool s_piece(char **rest, char **piece)
+{
+    while (*rest) {
+        char *begin = *rest, *comma = strchr(begin, ',');
+        *rest = comma ? comma + 1 : NULL;
+        if (comma) *comma = 0;
+        while (*begin == ' ') begin++;
+        for (char *end = begin + strlen(begin); end > begin && end[-1] == ' ';) *--end = 0;
+        *piece = begin;
+        if (*begin) return true;
+    }
+    return false;
+}
+
+static weft_err_t s_attach_list(weft_hosted_node_t *node, struct weft_attach *self, const char *list, bool bind,
+                                size_t *count, struct weft_error *error)
+{
+    char *copy = weft_strdup(list), *rest = copy, *endpoint;
+    weft_err_t err = WEFT_OK;
+    bool told = false;
+    while (!err && s_piece(&rest, &endpoint)) {
+        err = s_attach(node, self, endpoint, bind, &told, error);
+        ++*count;
+    }
+    free(copy);
+    return err;
+}
+
+// ---- peers
+
+static void s_monitor(void *context, struct weft_attach *self)
+{
+    char address[64];
+    snprintf(address, sizeof address, "inproc://weft-attach-%p", self->socket);
+    if (zmq_socket_monitor(self->socket, address, ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_CONNECTED | ZMQ_EVENT_DISCONNECTED))
+        return;
+    self->monitor = zmq_socket(context, ZMQ_PAIR);
+    if (!self->monitor) return;
+    s_set(self->monitor, ZMQ_LINGER, 0);
+    s_set(self->monitor, ZMQ_RCVHWM, 0); // a full queue would block libzmq's I/O thread; look() empties it
+    if (zmq_connect(self->monitor, address) == 0) return;
+    zmq_close(self->monitor);
+    self->monitor = NULL;
+}
+
+void weft_attach_look(struct weft_attach *self)
+{
+    if (!self->monitor) return;
+    for (;;) {
+        uint16_t event = 0;
+        char text[16];
+        int size = zmq_recv(self->monitor, text, sizeof text, ZMQ_DONTWAIT);
+        if (size < 0) return;
+        if (size >= 2) memcpy(&event, text, sizeof event);
+        (void) zmq_recv(self->monitor, text, sizeof text, 0); // the endpoint
+        if (event == ZMQ_EVENT_ACCEPTED || event == ZMQ_EVENT_CONNECTED) self->peers++;
+        if (event == ZMQ_EVENT_DISCONNECTED && self->peers) self->peers--;
+    }
+}
+
+// ---- life
+
+weft_err_t weft_attach_open(weft_hosted_node_t *node, const struct weft_attach_settings *settings,
+                            const char *connect_name, struct weft_attach *out, struct weft_error *error)
+{
+    void *context = weft_node_zmq_context(node);
+    struct weft_attach self = {.socket = zmq_socket(context, settings->type), .counts = true};
+    if (!self.socket) return weft_node_refuse(error, WEFT_ERR_INTERNAL, "no socket: %s", zmq_strerror(errno));
+    s_options(self.socket, settings);
+    s_monitor(context, &self);
+    self.counts = self.monitor != NULL;
+    size_t count = 0;
+    weft_err_t err = s_attach_list(node, &self, settings->listen, true, &count, error);
+    if (!err) err = s_attach_list(node, &self, settings->connect, false, &count, error);
+    if (!err && !count)
+        err =
+            weft_node_refuse(error, WEFT_ERR_INVALID_ARGUMENT,
+                             "neither 'listen' nor '%s' is set: say where the socket binds or connects", connect_name);
+    if (err)
+        weft_attach_close(&self);
+    else
+        *out = self;
+    return err;
+}
+
+void weft_attach_close(struct weft_attach *self)
+{
+    if (self->monitor) {
+        (void) zmq_socket_monitor(self->socket, NULL, 0);
+        zmq_close(self->monitor);
+    }
+    if (self->socket) zmq_close(self->socket);
+    self->monitor = self->socket = NULL;
+}
+
+// ---- settings of a client inside
+
+const char **weft_attach_client_settings(const char *const *fixed, const char *more)
+{
+    const char **list = weft_calloc(CLIENT_SETTINGS_MAX + 1, sizeof *list);
+    char *copy = weft_strdup(more), *rest = copy, *piece;
+    size_t count = 0;
+    for (; fixed[count]; count++) list[count] = weft_strdup(fixed[count]);
+    while (count < CLIENT_SETTINGS_MAX && s_piece(&rest, &piece)) list[count++] = weft_strdup(piece);
+    free(copy);
+    return list;
+}
+
+void weft_attach_free_settings(const char ***settings_p)
+{
+    const char **list = *settings_p;
+    if (!list) return;
+    *settings_p = NULL;
+    for (size_t i = 0; list[i]; i++) free((void *) (uintptr_t) list[i]);
+    free(list);
+}

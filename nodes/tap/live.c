@@ -21,7 +21,8 @@
 #define TURN_BYTES (1024 * 1024)   // likewise
 #define MESSAGE_OVERHEAD_BYTES 320 // of three frames in libzmq's queues, measured
 #define IDLE_MS 100                // the consumer's timers are not seen by its descriptor
-#define LOOK_US 250000             // how often health is looked at
+#define PATIENCE_US 3000000
+#define LOOK_US 250000 // how often health is looked at
 
 struct tap_live {
     struct tap_settings settings;
@@ -35,6 +36,7 @@ struct tap_live {
     uint64_t mean_bytes;
     uint64_t hwm;
     int64_t looked_us;
+    int64_t patient_until_us; // a cluster that has not answered by then is complained of
     bool unknown_topic;
     char stopped[200]; // why a partition stopped for good, "" if none did
 };
@@ -252,7 +254,7 @@ static const char *s_complaint(tap_live_t *self, char *text, size_t text_bytes)
                  weft_err_sentence(at.error ? at.error : at.unheard));
         return text;
     }
-    if (count > 0) return NULL;
+    if (count > 0 || (!self->unknown_topic && tap_now_us() < self->patient_until_us)) return NULL;
     snprintf(text, text_bytes,
              self->unknown_topic
                  ? "Topic '%.200s' does not exist (yet): create it; the tap looks for it again and again."
@@ -270,6 +272,8 @@ static void s_look(tap_live_t *self)
     const char *complaint = s_complaint(self, text, sizeof text);
     if (complaint)
         weft_node_set_health(self->settings.node, WEFT_HEALTH_DEGRADED, "%s", complaint);
+    else if (!tap_streams_any(self->streams))
+        return; // starting
     else if (self->waiting)
         weft_node_set_health(self->settings.node, WEFT_HEALTH_SERVING, "waits for %llu subscriptions",
                              (unsigned long long) self->settings.wait_subscribers);
@@ -330,6 +334,7 @@ weft_err_t tap_live_run(tap_live_t *self, struct weft_error *error)
     weft_hosted_node_t *node = self->settings.node;
     weft_err_t err = WEFT_OK;
     bool any = false;
+    self->patient_until_us = tap_now_us() + PATIENCE_US;
     while (!weft_node_stopping(node)) {
         if (!any) {
             zmq_pollitem_t items[] = {{NULL, weft_node_stop_fd(node), ZMQ_POLLIN, 0},

@@ -226,7 +226,7 @@ static weft_err_t s_run(void *context, struct weft_error *error)
     return err;
 }
 
-const struct weft_node_type weft_node_type_tap;
+extern const struct weft_node_type weft_node_type_tap;
 const struct weft_node_type weft_node_type_tap = {
     .abi = WEFT_NODE_ABI,
     .name = "tap",

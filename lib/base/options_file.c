@@ -118,65 +118,96 @@ static weft_err_t s_take_lines(struct s_file *self, weft_slice_t text)
 struct s_tell {
     const struct s_file *file;
     const struct s_line *next;
-    weft_options_pair_fn *pair;
+    weft_options_item_fn *item;
     void *context;
 };
 
 // Depth first, in the order of the lines. Recursion is bounded by WEFT_OPTIONS_DEPTH_MAX.
-static weft_err_t s_tell_items(struct s_tell *tell, zconfig_t *parent, const char *prefix)
+static weft_err_t s_tell_items(struct s_tell *tell, zconfig_t *parent, size_t depth)
 {
-    for (zconfig_t *item = zconfig_child(parent); item; item = zconfig_next(item)) {
+    weft_err_t err = WEFT_OK;
+    for (zconfig_t *item = zconfig_child(parent); item && !err; item = zconfig_next(item)) {
         const struct s_line *line = tell->next++;
-        char name[WEFT_OPTIONS_LINE_BYTES_MAX * 2];
-        int size = snprintf(name, sizeof(name), "%s%s%s", prefix, *prefix ? "." : "", zconfig_name(item));
-        if (size >= WEFT_OPTIONS_LINE_BYTES_MAX) return s_refuse(tell->file, line->number, "the key is too long");
-        weft_err_t err = WEFT_OK;
-        if (line->has_value) {
-            err = tell->pair(tell->context, line->number, name, zconfig_value(item));
-        } else if (!zconfig_child(item)) {
-            err = s_refuse(tell->file, line->number, "the key has no value; the form is key = value");
-        }
-        if (!err) err = s_tell_items(tell, item, name);
-        if (err) return err;
+        err = tell->item(tell->context, line->number, depth, zconfig_name(item),
+                         line->has_value ? zconfig_value(item) : NULL);
+        if (!err) err = s_tell_items(tell, item, depth + 1);
     }
-    return WEFT_OK;
+    return err;
 }
 
-static weft_err_t s_parse(struct s_file *self, weft_options_pair_fn *pair, void *context)
+static weft_err_t s_parse(struct s_file *self, weft_options_item_fn *item, void *context)
 {
     weft_buf_append(&self->clean, "", 1);
     zconfig_t *root = zconfig_str_load((const char *) self->clean.data);
     weft_assert(root); // every line was judged
-    struct s_tell tell = {self, (const struct s_line *) (const void *) self->lines.data, pair, context};
-    weft_err_t err = s_tell_items(&tell, root, "");
+    struct s_tell tell = {self, (const struct s_line *) (const void *) self->lines.data, item, context};
+    weft_err_t err = s_tell_items(&tell, root, 1);
     weft_assert(err || (const uint8_t *) tell.next == self->lines.data + self->lines.size);
     zconfig_destroy(&root);
     return err;
 }
 
-weft_err_t weft_options_file_parse(const char *path, weft_slice_t text, weft_options_pair_fn *pair, void *context,
+weft_err_t weft_options_file_items(const char *path, weft_slice_t text, weft_options_item_fn *item, void *context,
                                    struct weft_error *error)
 {
     struct s_file file = {.path = path, .error = error};
     weft_buf_init(&file.clean);
     weft_buf_init(&file.lines);
     weft_err_t err = s_take_lines(&file, text);
-    if (!err && file.lines.size > 0) err = s_parse(&file, pair, context);
+    if (!err && file.lines.size > 0) err = s_parse(&file, item, context);
     weft_buf_fini(&file.clean);
     weft_buf_fini(&file.lines);
     return err;
 }
 
-weft_err_t weft_options_file_read(const char *path, weft_options_pair_fn *pair, void *context, struct weft_error *error)
+// ---- items as pairs: the names down to a value, joined with dots
+
+struct s_pairs {
+    struct s_file file; // for its path and error
+    weft_options_pair_fn *pair;
+    void *context;
+    char name[WEFT_OPTIONS_LINE_BYTES_MAX * 2];
+    size_t ends[WEFT_OPTIONS_DEPTH_MAX + 1]; // by depth: bytes of `name` that belong to it
+    size_t depth;
+    unsigned bare; // line of the item before, if it had no value: something must stand below it; else 0
+};
+
+static weft_err_t s_refuse_bare(const struct s_pairs *self)
+{
+    return s_refuse(&self->file, self->bare, "the key has no value; the form is key = value");
+}
+
+static weft_err_t s_take_item(void *context, unsigned line, size_t depth, const char *name, const char *value)
+{
+    struct s_pairs *self = context;
+    if (self->bare && depth <= self->depth) return s_refuse_bare(self);
+    size_t before = self->ends[depth - 1];
+    int more = snprintf(self->name + before, sizeof(self->name) - before, "%s%s", before > 0 ? "." : "", name);
+    if (before + (size_t) more >= WEFT_OPTIONS_LINE_BYTES_MAX)
+        return s_refuse(&self->file, line, "the key is too long");
+    self->depth = depth;
+    self->ends[depth] = before + (size_t) more;
+    self->bare = value ? 0 : line;
+    return value ? self->pair(self->context, line, self->name, value) : WEFT_OK;
+}
+
+weft_err_t weft_options_file_parse(const char *path, weft_slice_t text, weft_options_pair_fn *pair, void *context,
+                                   struct weft_error *error)
+{
+    struct s_pairs pairs = {.file = {.path = path, .error = error}, .pair = pair, .context = context};
+    weft_err_t err = weft_options_file_items(path, text, s_take_item, &pairs, error);
+    if (!err && pairs.bare) err = s_refuse_bare(&pairs);
+    return err;
+}
+
+weft_err_t weft_options_file_bytes(const char *path, weft_buf_t *out, struct weft_error *error)
 {
     char shown[128];
-    weft_buf_t text;
-    weft_buf_init(&text);
     weft_err_t err = WEFT_ERR_DISK_FAILED;
     struct stat what;
     if (stat(path, &what) != 0 ||
         S_ISREG(what.st_mode)) // a pipe or device has no size: it would pass for an empty file
-        err = weft_disk_read_file(weft_disk_posix(), path, WEFT_OPTIONS_FILE_BYTES_MAX, &text);
+        err = weft_disk_read_file(weft_disk_posix(), path, WEFT_OPTIONS_FILE_BYTES_MAX, out);
     weft_options_printable(path, shown, sizeof(shown));
     if (err == WEFT_ERR_NOT_FOUND) {
         weft_error_set(error, err, "There is no configuration file '%s'; check the path.", shown);
@@ -186,9 +217,16 @@ weft_err_t weft_options_file_read(const char *path, weft_options_pair_fn *pair, 
     } else if (err) {
         weft_error_set(error, err,
                        "The configuration file '%s' can't be read; check that it is a file and may be read.", shown);
-    } else {
-        err = weft_options_file_parse(path, weft_buf_slice(&text), pair, context, error);
     }
+    return err;
+}
+
+weft_err_t weft_options_file_read(const char *path, weft_options_pair_fn *pair, void *context, struct weft_error *error)
+{
+    weft_buf_t text;
+    weft_buf_init(&text);
+    weft_err_t err = weft_options_file_bytes(path, &text, error);
+    if (!err) err = weft_options_file_parse(path, weft_buf_slice(&text), pair, context, error);
     weft_buf_fini(&text);
     return err;
 }

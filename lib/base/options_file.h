@@ -23,6 +23,14 @@ WEFT_MUST_USE weft_err_t weft_options_file_read(const char *path, weft_options_p
 WEFT_MUST_USE weft_err_t weft_options_file_parse(const char *path, weft_slice_t text, weft_options_pair_fn *pair,
                                                  void *context, struct weft_error *error);
 
+// Every item of the file in its order, one a line: `depth` counts from 1, `value` is NULL where there is none (a section).
+typedef weft_err_t weft_options_item_fn(void *context, unsigned line, size_t depth, const char *name,
+                                        const char *value);
+WEFT_MUST_USE weft_err_t weft_options_file_items(const char *path, weft_slice_t text, weft_options_item_fn *item,
+                                                 void *context, struct weft_error *error);
+// The file's bytes, appended; the same errors and sentences as weft_options_file_read.
+WEFT_MUST_USE weft_err_t weft_options_file_bytes(const char *path, weft_buf_t *out, struct weft_error *error);
+
 // A copy that may stand in a sentence: control characters replaced, "..." at the end where it was cut.
 const char *weft_options_printable(const char *text, char *out, size_t size);
 

@@ -77,9 +77,9 @@ static int s_unknown_verb(int argc, char **argv)
     }
     char given[160]; // an argument behind a verb of one word is no part of its name
     snprintf(given, sizeof given, "%s%s%s", argv[0], word_follows ? " " : "", word_follows ? argv[1] : "");
-    const char *names[64];
+    const char *names[128];
     size_t count = 0;
-    for (size_t i = 0; cli_verbs[i] && count < 64; i++) names[count++] = cli_verbs[i]->words;
+    for (size_t i = 0; cli_verbs[i] && count < 128; i++) names[count++] = cli_verbs[i]->words;
     const char *near = weft_nearest(given, names, count);
     if (!near) near = weft_nearest(argv[0], names, count);
     if (!group && (!near || !strchr(near, ' '))) snprintf(given, sizeof given, "%s", argv[0]);

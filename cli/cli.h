@@ -48,7 +48,7 @@ struct cli_verb {
     int (*run)(const struct cli_args *args);
 };
 
-extern const struct cli_verb *const cli_verbs[]; // ends with NULL
+extern const struct cli_verb *const *cli_verbs; // ends with NULL
 extern const struct cli_option cli_option_bootstrap, cli_option_json;
 
 struct cli_args {
@@ -153,11 +153,14 @@ int cli_completion(FILE *stream);                         // bash
 
 // ---- verbs
 
-extern const struct cli_verb cli_verb_up, cli_verb_coordinator, cli_verb_broker;
+extern const struct cli_verb cli_verb_up;
 extern const struct cli_verb cli_verb_topic_create, cli_verb_topic_list, cli_verb_topic_describe, cli_verb_topic_alter,
     cli_verb_topic_add_partitions, cli_verb_topic_delete, cli_verb_topic_delete_records;
 extern const struct cli_verb cli_verb_produce, cli_verb_consume;
 extern const struct cli_verb cli_verb_cluster_status, cli_verb_cluster_brokers, cli_verb_node_status;
+extern const struct cli_verb cli_verb_node_list, cli_verb_node_describe, cli_verb_node_run;
+struct weft_node_type;
+const struct cli_verb *cli_verb_of_type(const struct weft_node_type *type); // weft TYPE; lives for ever
 extern const struct cli_verb cli_verb_cluster_drain, cli_verb_cluster_remove, cli_verb_cluster_reassign,
     cli_verb_cluster_balance, cli_verb_cluster_elect, cli_verb_cluster_alter, cli_verb_cluster_voters;
 extern const struct cli_verb cli_verb_group_list, cli_verb_group_describe, cli_verb_group_reset, cli_verb_group_delete;

@@ -4,6 +4,7 @@
 
 #include "../lib/base/disk.h"
 #include "../lib/net/process.h"
+#include "../lib/wire/port.h"
 
 #include <weft/embedded.h>
 

@@ -2,14 +2,16 @@
 // The weft command: finds the verb, runs it, returns its status.
 #include "cli.h"
 
+#include "../lib/nodes.h"
+
 #include <malloc.h>
 #include <signal.h>
 #include <string.h>
 
-const struct cli_verb *const cli_verbs[] = {
-    &cli_verb_up,
-    &cli_verb_coordinator,
-    &cli_verb_broker,
+#define TYPES_MAX 32
+
+static const struct cli_verb *const s_verbs[] = {
+    &cli_verb_up, // and behind it a verb for every type of node
     &cli_verb_topic_create,
     &cli_verb_topic_list,
     &cli_verb_topic_describe,
@@ -32,6 +34,9 @@ const struct cli_verb *const cli_verbs[] = {
     &cli_verb_cluster_elect,
     &cli_verb_cluster_alter,
     &cli_verb_cluster_voters,
+    &cli_verb_node_list,
+    &cli_verb_node_describe,
+    &cli_verb_node_run,
     &cli_verb_node_status,
     &cli_verb_log_dump,
     &cli_verb_log_verify,
@@ -46,6 +51,17 @@ const struct cli_verb *const cli_verbs[] = {
     &cli_verb_version,
     NULL,
 };
+
+static const struct cli_verb *s_all[sizeof s_verbs / sizeof *s_verbs + TYPES_MAX];
+const struct cli_verb *const *cli_verbs = s_all;
+
+static void s_collect_verbs(void)
+{
+    size_t count = 0;
+    s_all[count++] = s_verbs[0];
+    for (size_t i = 0; weft_node_types[i] && i < TYPES_MAX; i++) s_all[count++] = cli_verb_of_type(weft_node_types[i]);
+    for (size_t i = 1; s_verbs[i]; i++) s_all[count++] = s_verbs[i];
+}
 
 static const struct cli_option s_none[] = {{0}};
 
@@ -79,11 +95,29 @@ static int s_help(const struct cli_args *args)
     return any ? CLI_DONE : cli_usage(args, "there is no verb '%s'; 'weft help' lists them", words);
 }
 
+// One page: of the verb, or with NULL of the command itself, into DIR/weft-topic-create.1.
+static bool s_write_page(const char *directory, const char *words)
+{
+    char path[4096];
+    int size = snprintf(path, sizeof path, "%s/weft%s%s.1", directory, words ? "-" : "", words ? words : "");
+    if (size >= (int) sizeof path) return false;
+    for (char *at = path + strlen(directory); *at; at++)
+        if (*at == ' ') *at = '-';
+    FILE *file = fopen(path, "w");
+    if (!file) return false;
+    bool written = cli_manual(words, file) == CLI_DONE && !ferror(file);
+    return fclose(file) == 0 && written;
+}
+
 static int s_manual(const struct cli_args *args)
 {
     char words[128];
     s_join(args, words, sizeof words);
-    return cli_manual(*words ? words : NULL, stdout);
+    const char *directory = cli_get(args, "--write");
+    if (!directory) return cli_manual(*words ? words : NULL, stdout);
+    bool written = s_write_page(directory, NULL);
+    for (size_t i = 0; written && cli_verbs[i]; i++) written = s_write_page(directory, cli_verbs[i]->words);
+    return written ? CLI_DONE : cli_fail(args, "can't write the pages into '%s'", directory);
 }
 
 static int s_completion(const struct cli_args *args)
@@ -105,6 +139,8 @@ static int s_version(const struct cli_args *args)
 const struct cli_verb cli_verb_help = {
     "help", "[VERB]", 0,     2,     "Tell what there is, or all of one verb.", NULL, "  weft help topic create",
     s_none, false,    false, s_help};
+static const struct cli_option s_manual_options[] = {
+    {"--write", "DIR", NULL, false, "Write the pages of all verbs into this directory instead."}, {0}};
 const struct cli_verb cli_verb_manual = {
     "manual",
     "[VERB]",
@@ -113,7 +149,7 @@ const struct cli_verb cli_verb_manual = {
     "Print a manual page in roff.",
     "Without VERB the page of the command itself. The installed pages are made by this.",
     "  weft manual topic create | man -l -",
-    s_none,
+    s_manual_options,
     false,
     false,
     s_manual};
@@ -152,6 +188,7 @@ static void s_keep_memory(void)
 int main(int argc, char **argv)
 {
     s_keep_memory();
+    s_collect_verbs();
     signal(SIGPIPE, SIG_IGN); // a reader that goes away is seen by the failed write
     return cli_end(s_main(argc, argv));
 }

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
-// The actor's thread only answers its pipe; the node has its own threads and its own context.
+// The actor's thread only answers its pipe; the node has its own threads, and its own context unless it is to be reached
+// by inproc: then that is CZMQ's, where the program's zsocks are.
+#include "zmq_context.h"
+
 #include <weft/czmq_actor.h>
 #include <weft/node.h>
 
@@ -34,11 +37,20 @@ static zmsg_t *s_answer(const char *command, const weft_hosted_node_t *node, con
     return answer;
 }
 
+static bool s_is_inproc(const char *const *settings)
+{
+    for (size_t i = 0; settings != NULL && settings[i] != NULL; i++)
+        if (weft_zmq_context_is_for(settings[i])) return true;
+    return false;
+}
+
 void weft_node_actor(zsock_t *pipe, void *args)
 {
     const struct weft_node_actor_args *how = args;
     struct weft_error error = {0};
     weft_hosted_node_t *node = NULL;
+    bool inproc = s_is_inproc(how->settings);
+    if (inproc) (void) weft_zmq_context_take_or(zsys_init());
     weft_err_t err = weft_node_start(how->type, how->settings, &node, &error);
     zsock_signal(pipe, err == WEFT_OK ? 0 : 1);
     for (;;) {
@@ -55,4 +67,5 @@ void weft_node_actor(zsock_t *pipe, void *args)
         if (term) break;
     }
     weft_node_stop(&node);
+    if (inproc) weft_zmq_context_release();
 }

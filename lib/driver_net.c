@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
-// The client's driver (lib/client/driver.h) over lib/net: one context with one I/O thread, one loop, the client's part.
+// The client's driver (lib/client/driver.h) over lib/net: one context with one I/O thread (or the process's shared one,
+// for inproc), one loop, the client's part.
 // It stands outside both layers, which don't know of each other; libweft is where they meet.
 #include "client/driver.h"
 #include "net/loop.h"
+#include "zmq_context.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +18,7 @@ struct s_driver {
     struct weft_driver base;
     weft_net_t *net;
     weft_loop_t *loop;
+    bool inproc; // the net is in the process's shared context
 };
 
 static struct s_driver *s_of(struct weft_driver *driver)
@@ -38,13 +41,19 @@ static int s_fd(const struct weft_driver *driver)
     return weft_loop_fd(((const struct s_driver *) driver)->loop);
 }
 
+static void s_net_end(weft_net_t **net_p, bool inproc)
+{
+    weft_net_destroy(net_p);
+    if (inproc) weft_zmq_context_release();
+}
+
 static void s_destroy(struct weft_driver **driver_p)
 {
     if (*driver_p == NULL) return;
     struct s_driver *self = s_of(*driver_p);
     *driver_p = NULL;
     weft_loop_destroy(&self->loop);
-    weft_net_destroy(&self->net);
+    s_net_end(&self->net, self->inproc);
     free(self);
 }
 
@@ -65,9 +74,12 @@ weft_err_t weft_driver_new(struct weft_part *part, const struct weft_driver_how 
     if (s_scheme != NULL && strncmp(client->bootstrap, s_scheme, strlen(s_scheme)) == 0)
         return s_make(part, client, out, error);
     weft_net_t *net = NULL;
-    struct weft_net_how net_how = {.io_threads = 1, .linger_ms = S_LINGER_MS};
+    bool inproc = weft_zmq_context_is_for(client->bootstrap);
+    struct weft_net_how net_how = {
+        .zmq_context = inproc ? weft_zmq_context_take() : NULL, .io_threads = 1, .linger_ms = S_LINGER_MS};
     weft_err_t err = weft_net_new(&net_how, &net, error);
     if (err != WEFT_OK) {
+        if (inproc) weft_zmq_context_release();
         part->ops->destroy(&part);
         return err;
     }
@@ -76,13 +88,14 @@ weft_err_t weft_driver_new(struct weft_part *part, const struct weft_driver_how 
     weft_loop_t *loop = NULL;
     err = weft_loop_new(net, &how, part, &loop, NULL, error);
     if (err != WEFT_OK) {
-        weft_net_destroy(&net);
+        s_net_end(&net, inproc);
         return err;
     }
     struct s_driver *self = weft_calloc(1, sizeof *self);
     self->base.ops = &s_ops;
     self->net = net;
     self->loop = loop;
+    self->inproc = inproc;
     weft_loop_start(loop);
     *out = &self->base;
     return WEFT_OK;

@@ -3,6 +3,7 @@
 // where those really are. A single coordinator may take a free port; several have to know each other before the first of
 // them is bound, so their free ports are chosen here.
 #include "host.h"
+#include "zmq_context.h"
 
 #include <netdb.h>
 #include <stdio.h>
@@ -17,6 +18,7 @@
 
 struct weft_embedded {
     weft_host_t host;
+    bool inproc; // it uses the process's shared context
     const struct weft_node *coordinators[WEFT_EMBEDDED_COORDINATORS_MAX];
     uint32_t coordinator_count;
     const struct weft_node *brokers[WEFT_EMBEDDED_BROKERS_MAX];
@@ -239,7 +241,8 @@ weft_err_t weft_embedded_start(const struct weft_embedded_options *options, weft
     uint32_t io_threads = plan.brokers * plan.shards;
     if (cores > 0 && io_threads > (uint32_t) cores) io_threads = (uint32_t) cores;
     weft_embedded_t *self = weft_calloc(1, sizeof *self);
-    err = weft_host_init(&self->host, (int) io_threads, error);
+    self->inproc = weft_zmq_context_is_for(plan.how.listen);
+    err = weft_host_init(&self->host, self->inproc ? weft_zmq_context_take() : NULL, (int) io_threads, error);
     if (err != WEFT_OK) goto fail_self;
     err = s_start_all(self, &plan, error);
     if (err != WEFT_OK) goto fail_host;
@@ -249,6 +252,7 @@ weft_err_t weft_embedded_start(const struct weft_embedded_options *options, weft
 fail_host:
     weft_host_fini(&self->host);
 fail_self:
+    if (self->inproc) weft_zmq_context_release();
     free(self);
     return err;
 }
@@ -259,6 +263,7 @@ weft_err_t weft_embedded_stop(weft_embedded_t **self_p)
     if (self == NULL) return WEFT_OK;
     *self_p = NULL;
     weft_err_t err = weft_host_fini(&self->host);
+    if (self->inproc && err == WEFT_OK) weft_zmq_context_release(); // else a stuck part may still have sockets there
     free(self);
     return err;
 }

@@ -8,10 +8,10 @@
 #include <string.h>
 #include <time.h>
 
-weft_err_t weft_host_init(weft_host_t *self, int io_threads, struct weft_error *error)
+weft_err_t weft_host_init(weft_host_t *self, void *zmq_context, int io_threads, struct weft_error *error)
 {
     *self = (weft_host_t){0};
-    struct weft_runtime_how how = {.io_threads = io_threads};
+    struct weft_runtime_how how = {.zmq_context = zmq_context, .io_threads = io_threads};
     return weft_runtime_new(&how, &self->runtime, error);
 }
 

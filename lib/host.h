@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 /**
- * Host: some nodes over one runtime in this process; what weft/node.h and weft/embedded.h have in common.
+ * Host: some nodes made of parts over one runtime in this process: a broker or coordinator (parts_node.c), or a whole
+ * cluster (weft/embedded.h).
  */
 #ifndef WEFT_HOST_H
 #define WEFT_HOST_H
@@ -17,8 +18,8 @@ typedef struct weft_host {
     size_t count;
 } weft_host_t;
 
-// io_threads 0: by the machine's cores.
-WEFT_MUST_USE weft_err_t weft_host_init(weft_host_t *self, int io_threads, struct weft_error *error);
+// zmq_context NULL: one of its own, with so many I/O threads (0: by the machine's cores).
+WEFT_MUST_USE weft_err_t weft_host_init(weft_host_t *self, void *zmq_context, int io_threads, struct weft_error *error);
 // Creates and starts a node. The result is borrowed.
 WEFT_MUST_USE weft_err_t weft_host_start(weft_host_t *self, const struct weft_parts_type *type,
                                          const weft_options_t *options, const struct weft_node **out,

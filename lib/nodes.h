@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 /**
- * The types of nodes that this library knows. A new type is added to the table in nodes.c and is then known to the
- * command, to weft_node_start and to the CZMQ actor.
+ * The types of nodes that this library knows, and those that stand in shared objects. A type in the table of nodes.c is
+ * known to the command, to weft_node_start, to the CZMQ actor and to topologies.
  */
 #ifndef WEFT_NODES_H
 #define WEFT_NODES_H
@@ -10,14 +10,26 @@
 
 #include <weft/node_type.h>
 
-// Each type of this library but broker and coordinator, which are made of parts, says itself: nodes/<type>/<type>.c has
-// `const struct weft_node_type weft_node_type_<type>`.
+// broker and coordinator, which are made of parts: parts_node.c; the others say so themselves: nodes/<type>/<type>.c.
+extern const struct weft_node_type weft_node_type_broker;
+extern const struct weft_node_type weft_node_type_coordinator;
 
-extern const struct weft_parts_type *const weft_node_types[]; // NULL at the end
-// NULL: `error` (may be NULL) says which there are.
-const struct weft_parts_type *weft_node_type_find(const char *name, struct weft_error *error);
+extern const struct weft_node_type *const weft_node_types[]; // NULL at the end
+
+const struct weft_node_type *weft_node_type_find(const char *name); // of the table; NULL: none
+bool weft_node_type_is_file(const char *name);                      // "./libcounter.so": has a '/' or ends in ".so"
+/*
+ * A type by name or by file. A shared object stays open until weft_node_library_close(library), which comes after the
+ * last use of the type; of a name `library` becomes NULL. INVALID_ARGUMENT, NOT_FOUND, with a sentence.
+ */
+WEFT_MUST_USE weft_err_t weft_node_type_open(const char *name, const struct weft_node_type **out, void **library,
+                                             struct weft_error *error);
+void weft_node_library_close(void **library_p);
+// Whether a table keeps the contract of weft/node_type.h. `source` names it in the sentence ("./libcounter.so").
+WEFT_MUST_USE weft_err_t weft_node_type_check(const struct weft_node_type *type, const char *source,
+                                              struct weft_error *error);
 // Parsed settings ("key=value", NULL at the end; NULL allowed) of a type.
-WEFT_MUST_USE weft_err_t weft_node_type_options(const struct weft_parts_type *type, const char *const *settings,
+WEFT_MUST_USE weft_err_t weft_node_type_options(const struct weft_node_type *type, const char *const *settings,
                                                 weft_options_t **out, struct weft_error *error);
 
 #endif

@@ -3,7 +3,6 @@
 #include "error.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 
 // Bytes of the character that begins here; 0 if none does: no UTF-8 (RFC 3629), or a control character.
@@ -41,15 +40,21 @@ bool weft_text_is_clean(const char *text)
     return true;
 }
 
-weft_err_t weft_error_set(struct weft_error *error, weft_err_t code, const char *format, ...)
+weft_err_t weft_error_set_list(struct weft_error *error, weft_err_t code, const char *format, va_list arguments)
 {
     if (!error) return code;
     error->code = code;
+    if (vsnprintf(error->text, sizeof error->text, format, arguments) < 0) error->text[0] = '\0';
+    s_make_text(error->text);
+    return code;
+}
+
+weft_err_t weft_error_set(struct weft_error *error, weft_err_t code, const char *format, ...)
+{
     va_list arguments;
     va_start(arguments, format);
-    if (vsnprintf(error->text, sizeof error->text, format, arguments) < 0) error->text[0] = '\0';
+    weft_error_set_list(error, code, format, arguments);
     va_end(arguments);
-    s_make_text(error->text);
     return code;
 }
 

@@ -15,6 +15,7 @@
 #include <weft/errors.h>
 #include <weft/types.h>
 
+#include <stdarg.h>
 #include <stdbool.h>
 
 // struct weft_error stands in the public <weft/types.h>.
@@ -24,6 +25,9 @@
 // what a peer wrote may be quoted as it is.
 weft_err_t weft_error_set(struct weft_error *error, weft_err_t code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+
+weft_err_t weft_error_set_list(struct weft_error *error, weft_err_t code, const char *format, va_list arguments)
+    __attribute__((format(printf, 3, 0)));
 
 // UTF-8 without control characters: fit to be stored and shown.
 bool weft_text_is_clean(const char *text);

@@ -89,7 +89,7 @@ static bool s_parse_text(const char *text, int64_t *out)
     return true;
 }
 
-static bool s_parse(const struct weft_option *option, const char *text, int64_t *out)
+bool weft_option_parse(const struct weft_option *option, const char *text, int64_t *out)
 {
     int64_t number = 0;
     bool good = false;
@@ -104,7 +104,8 @@ static bool s_parse(const struct weft_option *option, const char *text, int64_t 
     case WEFT_OPTION_TEXT: good = s_parse_text(text, &number); break;
     case WEFT_OPTION_CHOICE: good = s_parse_choice(option->choices, text, &number); break;
     }
-    if (!good || number < option->min || number > option->max) return false;
+    bool bounded = option->type != WEFT_OPTION_BOOL && option->type != WEFT_OPTION_CHOICE;
+    if (!good || (bounded && (number < option->min || number > option->max))) return false;
     *out = number;
     return true;
 }
@@ -133,7 +134,7 @@ static void s_print_number(const struct s_unit *units, int64_t number, char *out
     snprintf(out, size, "%" PRId64 "%s", number / best->factor, best->name);
 }
 
-static void s_print_allowed(const struct weft_option *option, char *out, size_t size)
+void weft_option_allowed(const struct weft_option *option, char *out, size_t size)
 {
     static const char *const forms[] = {"", "a number", "a number of bytes (with KiB, MiB or GiB if you like)",
                                         "a duration (in ms, or with s, m, h or d)"};
@@ -159,7 +160,7 @@ static weft_err_t s_refuse_value(const struct weft_option *option, const char *v
                                  struct weft_error *error)
 {
     char given[PRINT_BYTES_MAX], allowed[256];
-    s_print_allowed(option, allowed, sizeof(allowed));
+    weft_option_allowed(option, allowed, sizeof(allowed));
     return weft_error_set(error, WEFT_ERR_INVALID_OPTION, "%s'%s' can't be '%s'; allowed is %s.", place, option->name,
                           weft_options_printable(value, given, sizeof(given)), allowed);
 }
@@ -188,7 +189,7 @@ weft_options_t *weft_options_new(const struct weft_option *table, size_t count, 
     weft_options_t *self = weft_alloc(sizeof(*self));
     *self = (weft_options_t){table, count, weft_strdup(scope), weft_calloc(count, sizeof(struct s_slot))};
     for (size_t i = 0; i < count; i++) {
-        bool legal = s_parse(&table[i], table[i].initial, &self->slots[i].number);
+        bool legal = weft_option_parse(&table[i], table[i].initial, &self->slots[i].number);
         weft_assert(legal); // the generator checked it
         self->slots[i].text = weft_strdup(table[i].initial);
     }
@@ -234,7 +235,8 @@ static weft_err_t s_set(weft_options_t *self, const char *name, const char *valu
     size_t i = s_find(self, name);
     if (i == self->count) return s_refuse_name(self, name, place, error);
     int64_t number;
-    if (!s_parse(&self->table[i], value, &number)) return s_refuse_value(&self->table[i], value, place, error);
+    if (!weft_option_parse(&self->table[i], value, &number))
+        return s_refuse_value(&self->table[i], value, place, error);
     char *text = weft_strdup(value);
     free(self->slots[i].text);
     self->slots[i] = (struct s_slot){text, number, true};

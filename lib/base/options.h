@@ -13,6 +13,18 @@
 
 #include <weft/options.h>
 
+/*
+ * A table that strangers wrote: names, defaults, choices are there and legal, no name twice; else INVALID_OPTION with a
+ * sentence. weft_options_new asserts all this.
+ */
+WEFT_MUST_USE weft_err_t weft_options_check_table(const struct weft_option *table, size_t count,
+                                                  struct weft_error *error);
+bool weft_option_parse(const struct weft_option *option, const char *text, int64_t *out); // false: not a legal value
+// What a value may be, in words: "true or false", "a number from 1 to 5".
+void weft_option_allowed(const struct weft_option *option, char *out, size_t size);
+const char *weft_option_type_name(enum weft_option_type type); // "bool", "int", ...
+const char *weft_option_role_name(enum weft_option_role role); // "listen", "source-topic", ...; "": none
+
 weft_options_t *weft_options_new(const struct weft_option *table, size_t count, const char *scope);
 void weft_options_destroy(weft_options_t **self_p);
 weft_options_t *weft_options_copy(const weft_options_t *self);

@@ -17,6 +17,7 @@
 
 struct weft_net {
     void *zmq;
+    bool foreign;
     const weft_security_t *security;
     int linger_ms;
     atomic_int connections;
@@ -24,6 +25,21 @@ struct weft_net {
     _Atomic(weft_mailbox_t *) mailboxes[WEFT_NET_PARTS_MAX]; // [id - 1]
     atomic_uint count;
 };
+
+void *weft_net_context_new(int io_threads)
+{
+    void *zmq = zmq_ctx_new();
+    weft_assert(zmq != NULL);
+    zmq_ctx_set(zmq, ZMQ_IO_THREADS, io_threads > 0 ? io_threads : 1);
+    zmq_ctx_set(zmq, ZMQ_MAX_SOCKETS, S_SOCKETS_MAX);
+    return zmq;
+}
+
+void weft_net_context_term(void **zmq_p)
+{
+    while (zmq_ctx_term(*zmq_p) != 0 && errno == EINTR) {}
+    *zmq_p = NULL;
+}
 
 weft_err_t weft_net_new(const struct weft_net_how *how, weft_net_t **out, struct weft_error *error)
 {
@@ -34,17 +50,15 @@ weft_err_t weft_net_new(const struct weft_net_how *how, weft_net_t **out, struct
     size_t open_max = getrlimit(RLIMIT_NOFILE, &files) == 0 ? (size_t) files.rlim_cur : 1024;
     self->connections_max = open_max / 2 < S_CONNECTIONS_MAX ? open_max / 2 : S_CONNECTIONS_MAX;
     if (how->connections_max > 0) self->connections_max = how->connections_max;
-    self->zmq = zmq_ctx_new();
-    weft_assert(self->zmq != NULL);
-    zmq_ctx_set(self->zmq, ZMQ_IO_THREADS, how->io_threads > 0 ? how->io_threads : 1);
-    zmq_ctx_set(self->zmq, ZMQ_MAX_SOCKETS, S_SOCKETS_MAX);
+    self->foreign = how->zmq_context != NULL;
+    self->zmq = self->foreign ? how->zmq_context : weft_net_context_new(how->io_threads);
     weft_err_t err = self->security->begin(self->security, self->zmq, error);
     if (err != WEFT_OK) goto fail_context;
     *out = self;
     return WEFT_OK;
 
 fail_context:
-    zmq_ctx_term(self->zmq);
+    if (!self->foreign) weft_net_context_term(&self->zmq);
     free(self);
     return err;
 }
@@ -55,7 +69,7 @@ void weft_net_destroy(weft_net_t **self_p)
     if (self == NULL) return;
     *self_p = NULL;
     self->security->end(self->security, self->zmq);
-    while (zmq_ctx_term(self->zmq) != 0 && errno == EINTR) {}
+    if (!self->foreign) weft_net_context_term(&self->zmq);
     for (size_t i = 0; i < WEFT_NET_PARTS_MAX; i++) {
         weft_mailbox_t *mailbox = atomic_load(&self->mailboxes[i]);
         weft_mailbox_destroy(&mailbox);

@@ -3,7 +3,7 @@
  * Net: one ZeroMQ context with what its parts share: I/O threads, the security object, and the table of mailboxes.
  *
  * A runtime has one, a client has one. It is never CZMQ's process-wide context, so that it neither takes the host's
- * signals nor its linger (ZEROMQ.md).
+ * signals nor its linger (ZEROMQ.md), unless a program asks for that, for inproc.
  */
 #ifndef WEFT_NET_NET_H
 #define WEFT_NET_NET_H
@@ -16,14 +16,20 @@
 typedef struct weft_net weft_net_t;
 
 struct weft_net_how {
-    int io_threads;                  // 0: one
+    void *zmq_context;               // somebody else's, for inproc, who terminates it; NULL: one of its own
+    int io_threads;                  // of its own; 0: one
     int linger_ms;                   // how long what was sent may take to leave after its socket closed; 0: 2,000
     size_t connections_max;          // 0: see weft_net_connections_max
     const weft_security_t *security; // NULL: none
 };
 
+// A ZeroMQ context as we want it, and its end: blocks until its sockets are closed and what they sent has left.
+void *weft_net_context_new(int io_threads);
+void weft_net_context_term(void **zmq_p);
+
 WEFT_MUST_USE weft_err_t weft_net_new(const struct weft_net_how *how, weft_net_t **out, struct weft_error *error);
-// All loops must be gone. Blocks until what they sent has left, at most the linger.
+// All loops must be gone. Blocks until what they sent has left, at most the linger; in somebody else's context it leaves
+// by itself.
 void weft_net_destroy(weft_net_t **self_p);
 
 // Connections accepted by all ROUTERs of this net: one in or out; the new number. Any thread.

@@ -142,7 +142,8 @@ static int s_io_threads(int wanted)
 weft_err_t weft_runtime_new(const struct weft_runtime_how *how, weft_runtime_t **out, struct weft_error *error)
 {
     weft_runtime_t *self = weft_calloc(1, sizeof *self);
-    struct weft_net_how net_how = {.io_threads = s_io_threads(how->io_threads), .security = how->security};
+    struct weft_net_how net_how = {
+        .zmq_context = how->zmq_context, .io_threads = s_io_threads(how->io_threads), .security = how->security};
     weft_err_t err = weft_net_new(&net_how, &self->net, error);
     if (err != WEFT_OK) {
         free(self);

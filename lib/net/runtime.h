@@ -19,6 +19,7 @@
 typedef struct weft_runtime weft_runtime_t;
 
 struct weft_runtime_how {
+    void *zmq_context;               // as weft_net_how's
     int io_threads;                  // 0: one a core, at most 4
     const weft_security_t *security; // NULL: none
     const struct weft_disk *disk;    // NULL: the real one

@@ -9,8 +9,8 @@
  *
  *     const struct weft_node_type weft_node_type_main = {.abi = WEFT_NODE_ABI, .name = "counter", ...};
  *
- * Options that the host knows, wherever a table has them: `name` (the node's name, default: the type's) and `stop.ms`
- * (longest a clean stop may take, default 10 s).
+ * Options that the host knows, wherever a table has them: `name` (the node's name; empty or no such option: the type's)
+ * and `stop.ms` (a duration: longest a clean stop may take; no such option: 10 s).
  */
 #ifndef WEFT_NODE_TYPE_H
 #define WEFT_NODE_TYPE_H
@@ -63,12 +63,19 @@ struct weft_node_type {
     void (*each_counter)(const void *self, weft_counter_fn *each, void *context);
 };
 
+/**
+ * weft_node_start of a type that the program defines itself. `type` lives as long as the node. A table that breaks the
+ * contract is refused with INVALID_ARGUMENT and a sentence.
+ */
+WEFT_EXPORT_CHECKED weft_err_t weft_node_start_type(const struct weft_node_type *type, const char *const *settings,
+                                                    weft_hosted_node_t **out, struct weft_error *error);
+
 // ---- for the node's own code. weft_node_name, weft_node_endpoint, weft_node_zmq_context (weft/node.h) serve it too.
 
 WEFT_EXPORT bool weft_node_stopping(const weft_hosted_node_t *node); // any thread
 // Readable once the node is to stop, and from then on; for zmq_poll (its member fd), poll, epoll. Not to be read.
 WEFT_EXPORT int weft_node_stop_fd(const weft_hosted_node_t *node);
-// What others connect to, as really bound (ZMQ_LAST_ENDPOINT). In create only.
+// What others connect to, as really bound (ZMQ_LAST_ENDPOINT). In create only; a node that binds nothing has none.
 WEFT_EXPORT void weft_node_set_endpoint(weft_hosted_node_t *node, const char *endpoint);
 // A node is STARTING until it says something else. Any thread. The sentence may be NULL.
 WEFT_EXPORT void weft_node_set_health(weft_hosted_node_t *node, enum weft_health health, const char *format, ...)

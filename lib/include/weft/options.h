@@ -45,7 +45,7 @@ struct weft_option {
     const char *name;
     enum weft_option_type type;
     const char *initial; // default, as text
-    int64_t min, max;    // of the number, or of the text's length
+    int64_t min, max;    // of the number, or of the text's length; not of bool and choice
     const char *choices;
     bool live;       // may change while running
     const char *doc; // one sentence

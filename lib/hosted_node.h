@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: MPL-2.0
+/**
+ * Hosted node: what weft/node.h and weft/node_type.h promise, for any type; and what this library's own callers and
+ * types need beyond that.
+ *
+ * Life: start (options are parsed) -> create on this thread -> run on its own -> stop.
+ */
+#ifndef WEFT_HOSTED_NODE_H
+#define WEFT_HOSTED_NODE_H
+
+#include "nodes.h"
+
+/*
+ * The table must have been checked. Takes over the options and the library that the type stands in (NULL: none), also
+ * on failure.
+ */
+WEFT_MUST_USE weft_err_t weft_hosted_node_start(const struct weft_node_type *type, weft_options_t **options_p,
+                                                void **library_p, weft_hosted_node_t **out, struct weft_error *error);
+
+// ---- for types of this library, in create
+
+const struct weft_node_type *weft_hosted_node_type(const weft_hosted_node_t *self);
+void weft_hosted_node_set_name(weft_hosted_node_t *self, const char *name);
+// The type keeps stop.ms by itself: it is waited for so much longer, until it has told how it went.
+void weft_hosted_node_set_grace(weft_hosted_node_t *self, int64_t grace_ms);
+void *weft_hosted_node_shared_zmq(const weft_hosted_node_t *self);  // NULL: its settings name no inproc endpoint
+void weft_hosted_node_set_zmq(weft_hosted_node_t *self, void *zmq); // the type's own, which it terminates itself
+
+#endif

@@ -11,6 +11,7 @@ struct weft_shared {
     atomic_uint count;
     bool framed;
     weft_buf_t buf;
+    weft_frame_t frame; // empty: the bytes are those of buf
 };
 
 weft_shared_t *weft_shared_new(weft_buf_t *buf)
@@ -19,6 +20,14 @@ weft_shared_t *weft_shared_new(weft_buf_t *buf)
     atomic_init(&self->count, 1);
     self->buf = *buf;
     weft_buf_init(buf);
+    return self;
+}
+
+weft_shared_t *weft_shared_new_frame(weft_frame_t *frame)
+{
+    weft_shared_t *self = weft_calloc(1, sizeof *self);
+    atomic_init(&self->count, 1);
+    weft_frame_move(&self->frame, frame);
     return self;
 }
 
@@ -33,6 +42,7 @@ void weft_shared_drop(weft_shared_t **self_p)
     *self_p = NULL;
     if (!self || !s_release(self)) return;
     weft_buf_fini(&self->buf);
+    weft_frame_drop(&self->frame);
     free(self);
 }
 
@@ -44,18 +54,20 @@ bool weft_shared_reclaim(weft_shared_t **self_p, weft_buf_t *buf)
     weft_assert(!buf->data);
     *buf = self->buf;
     buf->size = 0;
+    bool reclaimed = !self->frame.ops;
+    weft_frame_drop(&self->frame);
     free(self);
-    return true;
+    return reclaimed;
 }
 
 weft_slice_t weft_shared_slice(const weft_shared_t *self)
 {
-    return weft_buf_slice(&self->buf);
+    return self->frame.ops ? weft_frame_slice(&self->frame) : weft_buf_slice(&self->buf);
 }
 
 uint8_t *weft_shared_bytes(weft_shared_t *self)
 {
-    weft_assert(!self->framed);
+    weft_assert(!self->framed && !self->frame.ops);
     return self->buf.data;
 }
 
@@ -73,6 +85,8 @@ void weft_shared_frame(weft_shared_t *self, weft_frame_t *out)
 {
     atomic_fetch_add_explicit(&self->count, 1, memory_order_relaxed);
     self->framed = true;
-    *out = (weft_frame_t){.ops = &s_frame_ops, .data = self->buf.data, .size = self->buf.size, .shared = true};
+    weft_slice_t bytes = weft_shared_slice(self);
+    *out = (weft_frame_t){.ops = &s_frame_ops, .size = bytes.size, .shared = true};
+    out->data = self->frame.ops ? self->frame.data : self->buf.data;
     memcpy(out->storage, &self, sizeof self);
 }

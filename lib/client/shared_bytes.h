@@ -15,8 +15,10 @@ typedef struct weft_shared weft_shared_t;
 
 // Takes over the memory of `buf` (left empty and usable).
 weft_shared_t *weft_shared_new(weft_buf_t *buf);
+// Takes over a frame (left empty) that was received: its bytes are sent on, again and again, without a copy.
+weft_shared_t *weft_shared_new_frame(weft_frame_t *frame);
 void weft_shared_drop(weft_shared_t **self_p); // accepts NULL
-// As drop; when it was the last reference, `buf` (must be empty) gets the memory, with size 0. True then.
+// As drop; when it was the last reference (and not to a frame), `buf` (must be empty) gets the memory, with size 0. True then.
 bool weft_shared_reclaim(weft_shared_t **self_p, weft_buf_t *buf);
 weft_slice_t weft_shared_slice(const weft_shared_t *self);
 // The bytes, to be patched: only while no frame was ever made of them.

@@ -48,5 +48,6 @@ struct weft_node {
 
 extern const struct weft_parts_type weft_node_broker;      // nodes/broker
 extern const struct weft_parts_type weft_node_coordinator; // coordinator
+extern const struct weft_parts_type weft_node_edge;        // nodes/edge
 
 #endif

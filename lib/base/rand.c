@@ -27,8 +27,19 @@ void weft_rand_init(weft_rand_t *self, uint64_t seed)
     for (int i = 0; i < 4; i++) self->state[i] = s_splitmix(&seed);
 }
 
+static _Atomic uint64_t s_source; // 0: the operating system
+
+void weft_rand_source_set(uint64_t seed)
+{
+    s_source = seed;
+}
+
 void weft_rand_seed_os(weft_rand_t *self)
 {
+    if (s_source != 0) {
+        weft_rand_init(self, s_source += 0x9e3779b97f4a7c15);
+        return;
+    }
     uint64_t seed = 0;
     ssize_t got;
     do got = getrandom(&seed, sizeof seed, 0);

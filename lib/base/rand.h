@@ -16,6 +16,7 @@ typedef struct weft_rand {
 
 void weft_rand_init(weft_rand_t *self, uint64_t seed);
 void weft_rand_seed_os(weft_rand_t *self); // getrandom(2)
+void weft_rand_source_set(uint64_t seed);  // tests in one thread: weft_rand_seed_os goes by this seed; 0: not any more
 uint64_t weft_rand_next(weft_rand_t *self);
 uint64_t weft_rand_below(weft_rand_t *self, uint64_t bound); // 0 to bound - 1, unbiased; bound >= 1
 bool weft_rand_chance(weft_rand_t *self, uint32_t per_million);

@@ -12,11 +12,13 @@
 #include "link.h"
 
 #include "../base/trace.h"
+#include "disturbed.h"
 #include "sockets.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <zmq.h>
 
 #define S_REVIVE_US INT64_C(5000000)
@@ -36,7 +38,16 @@ struct weft_dealer {
     bool lost; // a send found no connection: told by the next poll
     bool renewed;
     int64_t revive_us;
+    weft_disturbed_t *disturbed; // by tests; NULL: not
+    int64_t look_us;             // when to look what they want
 };
+
+static int64_t s_clock_us(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t) now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
 
 static weft_err_t s_open(weft_dealer_t *self)
 {
@@ -51,7 +62,8 @@ static weft_err_t s_open(weft_dealer_t *self)
     return err;
 }
 
-weft_err_t weft_dealer_new(weft_net_t *net, const char *endpoint, size_t frame_bytes_max, weft_dealer_t **out)
+weft_err_t weft_dealer_new(weft_net_t *net, const char *party, const char *endpoint, size_t frame_bytes_max,
+                           weft_dealer_t **out)
 {
     weft_dealer_t *self = weft_calloc(1, sizeof *self);
     self->net = net;
@@ -65,6 +77,7 @@ weft_err_t weft_dealer_new(weft_net_t *net, const char *endpoint, size_t frame_b
         return err;
     }
     self->account = weft_account_new();
+    self->disturbed = weft_disturbed_new(party, endpoint);
     *out = self;
     return WEFT_OK;
 }
@@ -74,6 +87,7 @@ void weft_dealer_destroy(weft_dealer_t **self_p)
     weft_dealer_t *self = *self_p;
     if (self == NULL) return;
     *self_p = NULL;
+    weft_disturbed_destroy(&self->disturbed);
     weft_socket_close_dealer(&self->receiver.socket, &self->monitor);
     weft_account_release(&self->account);
     free(self->endpoint);
@@ -107,7 +121,8 @@ weft_account_t *weft_dealer_account(weft_dealer_t *self)
 
 int64_t weft_dealer_revive_us(const weft_dealer_t *self)
 {
-    return self->lost ? 0 : self->revive_us;
+    int64_t revive_us = self->lost ? 0 : self->revive_us;
+    return self->disturbed != NULL && self->look_us < revive_us ? self->look_us : revive_us;
 }
 
 bool weft_dealer_renewed(weft_dealer_t *self)
@@ -117,12 +132,26 @@ bool weft_dealer_renewed(weft_dealer_t *self)
     return renewed;
 }
 
+// What is there goes through the queue of what is late; only messages are late, news of malformed ones are not.
+static enum weft_received s_receive_disturbed(weft_dealer_t *self, struct weft_message *out)
+{
+    int64_t now_us = s_clock_us();
+    for (enum weft_received received; self->receiver.socket != NULL;) {
+        received = weft_receive(&self->receiver, out);
+        if (received == WEFT_RECEIVED_NOTHING) break;
+        if (received != WEFT_RECEIVED_MESSAGE) return received;
+        weft_disturbed_put(self->disturbed, now_us, out);
+    }
+    return weft_disturbed_take(self->disturbed, now_us, out) ? WEFT_RECEIVED_MESSAGE : WEFT_RECEIVED_NOTHING;
+}
+
 enum weft_received weft_dealer_receive(weft_dealer_t *self, struct weft_message *out)
 {
+    if (__builtin_expect(self->disturbed != NULL, 0)) return s_receive_disturbed(self, out);
     return self->receiver.socket != NULL ? weft_receive(&self->receiver, out) : WEFT_RECEIVED_NOTHING;
 }
 
-bool weft_dealer_send(weft_dealer_t *self, weft_outgoing_t *outgoing)
+static bool s_send(weft_dealer_t *self, weft_outgoing_t *outgoing)
 {
     if (self->receiver.socket != NULL) {
         if (weft_outgoing_send(outgoing, self->receiver.socket)) return true;
@@ -136,12 +165,20 @@ bool weft_dealer_send(weft_dealer_t *self, weft_outgoing_t *outgoing)
     return false;
 }
 
+bool weft_dealer_send(weft_dealer_t *self, weft_outgoing_t *outgoing)
+{
+    if (__builtin_expect(self->disturbed != NULL, 0) && weft_disturbed_hold(self->disturbed, s_clock_us(), outgoing))
+        return true;
+    return s_send(self, outgoing);
+}
+
 static enum weft_link_event s_fall(weft_dealer_t *self, int64_t now_us)
 {
     bool was_up = self->state == S_UP;
     self->state = S_DOWN;
     self->lost = false;
     self->receiver.discarding = false;
+    if (self->disturbed != NULL) weft_disturbed_clear(self->disturbed);
     self->revive_us = now_us + (self->inproc ? S_REVIVE_INPROC_US : S_REVIVE_US);
     return was_up ? WEFT_LINK_DOWN : WEFT_LINK_NOTHING;
 }
@@ -153,8 +190,23 @@ static void s_renew(weft_dealer_t *self, int64_t now_us)
     self->renewed = true;
 }
 
+// Lets out what is due. True: tests take the connection away, with all that is in it.
+static bool s_disturb(weft_dealer_t *self, int64_t now_us)
+{
+    bool lost = weft_disturbed_look(self->disturbed, now_us, self->state == S_UP);
+    weft_outgoing_t outgoing;
+    while (!lost && weft_disturbed_release(self->disturbed, now_us, &outgoing)) (void) s_send(self, &outgoing);
+    self->look_us = weft_disturbed_next_us(self->disturbed, now_us);
+    return lost;
+}
+
 enum weft_link_event weft_dealer_poll(weft_dealer_t *self, int64_t now_us)
 {
+    if (__builtin_expect(self->disturbed != NULL, 0) && s_disturb(self, now_us)) {
+        enum weft_link_event event = s_fall(self, now_us);
+        s_renew(self, now_us);
+        return event;
+    }
     for (int event, value; (event = weft_socket_monitor_next(self->monitor, &value)) != 0;) {
         if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED) {
             if (self->state == S_DOWN) self->state = S_RISING;
@@ -164,7 +216,8 @@ enum weft_link_event weft_dealer_poll(weft_dealer_t *self, int64_t now_us)
         if (s_fall(self, now_us) == WEFT_LINK_DOWN) return WEFT_LINK_DOWN;
     }
     if (self->lost) return s_fall(self, now_us);
-    if (self->state == S_RISING && weft_socket_writable(self->receiver.socket)) {
+    bool cut = self->disturbed != NULL && weft_disturbed_is_cut(self->disturbed);
+    if (self->state == S_RISING && !cut && weft_socket_writable(self->receiver.socket)) {
         self->state = S_UP;
         return WEFT_LINK_UP;
     }

@@ -18,8 +18,9 @@ enum weft_link_event { WEFT_LINK_NOTHING, WEFT_LINK_UP, WEFT_LINK_DOWN };
 
 typedef struct weft_dealer weft_dealer_t;
 
-WEFT_MUST_USE weft_err_t weft_dealer_new(weft_net_t *net, const char *endpoint, size_t frame_bytes_max,
-                                         weft_dealer_t **out);
+// party: whose it is, for faults in tests (disturb.h).
+WEFT_MUST_USE weft_err_t weft_dealer_new(weft_net_t *net, const char *party, const char *endpoint,
+                                         size_t frame_bytes_max, weft_dealer_t **out);
 void weft_dealer_destroy(weft_dealer_t **self_p);
 
 const char *weft_dealer_endpoint(const weft_dealer_t *self);

@@ -41,7 +41,7 @@ static weft_err_t s_link_open(void *world, const char *endpoint, weft_link_t *ou
 {
     weft_loop_t *self = world;
     weft_dealer_t *dealer;
-    weft_err_t err = weft_dealer_new(self->net, endpoint, self->frame_bytes_max, &dealer);
+    weft_err_t err = weft_dealer_new(self->net, self->name, endpoint, self->frame_bytes_max, &dealer);
     if (err != WEFT_OK) return err;
     if (self->link_count == self->link_capacity) {
         self->link_capacity = self->link_capacity == 0 ? 8 : self->link_capacity * 2;

@@ -4,7 +4,7 @@
 #include "../../lib/base/trace.h"
 #include "../../lib/log/checkpoint.h"
 #include "../../lib/log/log.h"
-#include "../support/crash_disk.h"
+#include "../../lib/testing/crash_disk.h"
 #include "../support/fault_disk.h"
 #include "../support/test.h"
 

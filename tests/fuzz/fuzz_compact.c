@@ -3,10 +3,10 @@
 // reads to its count, of records that were there, at their offsets and times, and filtering that again changes nothing. And a directory in
 // which a swap is under way, its files edited by the input: a start refuses with a sentence or gives a log that reads to its end and can be
 // compacted.
+#include "../../lib/testing/crash_disk.h"
 #include "lib/base/assert.h"
 #include "lib/base/trace.h"
 #include "lib/log/compact_filter.h"
-#include "tests/support/crash_disk.h"
 #include "tests/support/test.h"
 
 #include "lib/base/crc32c.h"

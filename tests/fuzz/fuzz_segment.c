@@ -2,13 +2,13 @@
 // Recovery from a data directory in which anything may stand. A good log of some segments is written, then the input edits its files: overwrites bytes,
 // cuts, appends, removes; whole files can come from it as well. Checked beside "no crash": opening either refuses with a sentence or gives a log that
 // reads to its end, takes a batch, and is the same when opened again; inspection, checkpoint and identity take any bytes.
+#include "../../lib/testing/crash_disk.h"
 #include "lib/base/assert.h"
 #include "lib/base/trace.h"
 #include "lib/log/checkpoint.h"
 #include "lib/log/identity.h"
 #include "lib/log/inspect.h"
 #include "lib/log/log.h"
-#include "tests/support/crash_disk.h"
 #include "tests/support/test.h"
 
 #include <string.h>

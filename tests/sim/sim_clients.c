@@ -25,7 +25,7 @@ void sim_clients_bootstrap(const struct sim_clients *self, weft_options_t *optio
 
 weft_part_id_t sim_clients_run_part(struct sim_clients *self, sim_host_t host, const char *name, struct weft_part *part)
 {
-    const weft_world_t *world = sim_host_world(self->sim, host);
+    const weft_world_t *world = weft_sim_host_world(self->sim, host);
     struct weft_world_part how = {.name = name, .frame_bytes_max = 32 << 20, .peer_bytes_max = 64 << 20};
     weft_part_id_t id = 0;
     weft_assert(world->ops->add(world->self, &how, part, &id, NULL, NULL) == WEFT_OK);
@@ -44,7 +44,7 @@ weft_admin_part_t *sim_clients_admin_run(struct sim_clients *self, const char *n
     weft_admin_part_t *admin = NULL;
     weft_assert(weft_admin_part_new(options, &admin, &error) == WEFT_OK);
     weft_options_destroy(&options);
-    *host = sim_host_add(self->sim, name, NULL);
+    *host = weft_sim_host_add(self->sim, name, NULL);
     *id = sim_clients_run_part(self, *host, name, weft_admin_part_base(admin));
     return admin;
 }
@@ -52,7 +52,7 @@ weft_admin_part_t *sim_clients_admin_run(struct sim_clients *self, const char *n
 static void s_admin_start(struct sim_clients *self)
 {
     self->admin = sim_clients_admin_run(self, "admin", &self->admin_host, &self->admin_id);
-    sim_run_until(self->sim, sim_now_us(self->sim) + 1000); // it has started
+    weft_sim_run_until(self->sim, weft_sim_now_us(self->sim) + 1000); // it has started
 }
 
 static bool s_admin_is_done(void *context)
@@ -71,14 +71,14 @@ struct weft_call *sim_admin_begin(struct sim_clients *self, enum weft_call_to to
 static void s_submit(struct sim_clients *self, int64_t timeout_us)
 {
     weft_admin_part_submit(self->admin, timeout_us);
-    sim_part_poke(self->sim, self->admin_host, self->admin_id);
+    weft_sim_part_poke(self->sim, self->admin_host, self->admin_id);
 }
 
 weft_err_t sim_admin_run(struct sim_clients *self, int64_t timeout_us)
 {
     s_submit(self, timeout_us);
-    int64_t limit = sim_now_us(self->sim) + timeout_us + 5 * SECOND;
-    if (!sim_run_until_true(self->sim, limit, s_admin_is_done, self)) {
+    int64_t limit = weft_sim_now_us(self->sim) + timeout_us + 5 * SECOND;
+    if (!weft_sim_run_until_true(self->sim, limit, s_admin_is_done, self)) {
         sim_history_violate(self->history, "O9: an admin call did not end by its own timeout");
         return WEFT_ERR_LOCAL_TIMED_OUT;
     }
@@ -113,7 +113,8 @@ weft_err_t sim_admin_offsets(struct sim_clients *self, int topic, int partition,
     weft_err_t err = WEFT_ERR_UNKNOWN_TOPIC;
     for (int tries = 0; err == WEFT_ERR_UNKNOWN_TOPIC && tries < 10; tries++) {
         if (tries > 0)
-            sim_run_until(self->sim, sim_now_us(self->sim) + 300000); // a node that has only just started told
+            weft_sim_run_until(self->sim,
+                               weft_sim_now_us(self->sim) + 300000); // a node that has only just started told
         err = s_offsets(self, topic, partition, durable, start, end);
     }
     return err;
@@ -129,7 +130,7 @@ weft_err_t sim_admin_touch(struct sim_clients *self, int64_t timeout_us)
     request.topic = weft_slice_text(self->topics[0].name);
     request.set = &entry;
     request.set_count = 1;
-    request.operation = weft_rand_id(sim_rand(self->sim));
+    request.operation = weft_rand_id(weft_sim_rand(self->sim));
     weft_topic_alter_request_encode(&request, &call->header);
     return sim_admin_run(self, timeout_us);
 }
@@ -138,8 +139,8 @@ weft_err_t sim_admin_touch(struct sim_clients *self, int64_t timeout_us)
 
 static bool s_create_topic(struct sim_clients *self, const struct sim_topic *topic)
 {
-    const char *segment_bytes = sim_chance(self->sim, 700000) ? "65536" : "1MiB";
-    const char *segment_ms = sim_chance(self->sim, 500000) ? "2s" : "1h";
+    const char *segment_bytes = weft_sim_chance(self->sim, 700000) ? "65536" : "1MiB";
+    const char *segment_ms = weft_sim_chance(self->sim, 500000) ? "2s" : "1h";
     char min_insync[8];
     snprintf(min_insync, sizeof min_insync, "%d", topic->min_insync);
     struct weft_config_entry config[7] = {
@@ -154,7 +155,7 @@ static bool s_create_topic(struct sim_clients *self, const struct sim_topic *top
         config[0].value = weft_slice_text("65536");
         config[1].value = weft_slice_text("1s");
     }
-    weft_id_t operation = weft_rand_id(sim_rand(self->sim));
+    weft_id_t operation = weft_rand_id(weft_sim_rand(self->sim));
     for (int tries = 0; tries < 50; tries++) {
         struct weft_call *call = sim_admin_begin(self, WEFT_TO_COORDINATOR, NULL, 0);
         struct weft_topic_create_request request;
@@ -169,8 +170,8 @@ static bool s_create_topic(struct sim_clients *self, const struct sim_topic *top
         weft_topic_create_request_encode(&request, &call->header);
         weft_err_t err = sim_admin_run(self, 20 * SECOND);
         if (err == WEFT_OK || err == WEFT_ERR_TOPIC_EXISTS) return true; // the answer to a first try may have been lost
-        sim_trace(self->sim, "admin", "topic_create: %s", weft_admin_part_error_text(self->admin));
-        sim_run_until(self->sim, sim_now_us(self->sim) + 100000); // no broker has registered yet
+        weft_sim_trace(self->sim, "admin", "topic_create: %s", weft_admin_part_error_text(self->admin));
+        weft_sim_run_until(self->sim, weft_sim_now_us(self->sim) + 100000); // no broker has registered yet
     }
     return false;
 }
@@ -205,7 +206,7 @@ bool sim_clients_create_topics(struct sim_clients *self)
         int tries = 0;
         while (!sim_clients_led(self, i)) {
             if (++tries == 50) return false;
-            sim_run_until(self->sim, sim_now_us(self->sim) + 100000);
+            weft_sim_run_until(self->sim, weft_sim_now_us(self->sim) + 100000);
         }
     }
     return true;
@@ -218,12 +219,12 @@ static void s_delete_check(void *context)
     struct sim_clients *self = context;
     if (self->delete_topic < 0) return;
     if (!weft_admin_part_is_done(self->admin)) {
-        if (!self->calm) sim_at(self->sim, sim_now_us(self->sim) + 20000, s_delete_check, self);
+        if (!self->calm) weft_sim_at(self->sim, weft_sim_now_us(self->sim) + 20000, s_delete_check, self);
         return;
     }
     bool done = weft_admin_part_error(self->admin) == WEFT_OK;
-    sim_trace(self->sim, "admin", "delete_records: %s",
-              done ? "done" : weft_err_name(weft_admin_part_error(self->admin)));
+    weft_sim_trace(self->sim, "admin", "delete_records: %s",
+                   done ? "done" : weft_err_name(weft_admin_part_error(self->admin)));
     sim_history_delete(self->history, self->delete_topic, self->delete_partition, self->delete_before, done);
     self->delete_topic = -1;
 }
@@ -231,12 +232,12 @@ static void s_delete_check(void *context)
 void sim_admin_delete_some(struct sim_clients *self)
 {
     if (self->delete_topic >= 0 || self->consumer_count == 0) return;
-    const struct sim_consumer *seen = &self->consumers[sim_below(self->sim, (uint64_t) self->consumer_count)];
-    int partition = (int) sim_below(self->sim, (uint64_t) self->topics[seen->topic].partitions);
+    const struct sim_consumer *seen = &self->consumers[weft_sim_below(self->sim, (uint64_t) self->consumer_count)];
+    int partition = (int) weft_sim_below(self->sim, (uint64_t) self->topics[seen->topic].partitions);
     if (seen->part == NULL || seen->expected[partition] <= 0) return;
     self->delete_topic = seen->topic;
     self->delete_partition = partition;
-    self->delete_before = (int64_t) sim_below(self->sim, (uint64_t) seen->expected[partition] + 1);
+    self->delete_before = (int64_t) weft_sim_below(self->sim, (uint64_t) seen->expected[partition] + 1);
     sim_history_delete(self->history, seen->topic, partition, self->delete_before, false);
     const char *name = self->topics[seen->topic].name;
     struct weft_call *call = sim_admin_begin(self, WEFT_TO_LEADER, name, partition);
@@ -247,8 +248,8 @@ void sim_admin_delete_some(struct sim_clients *self)
     request.partition = (uint32_t) partition;
     request.before_offset = self->delete_before;
     weft_delete_records_request_encode(&request, &call->header);
-    sim_trace(self->sim, "admin", "delete_records of %s %d below %lld", name, partition,
-              (long long) self->delete_before);
+    weft_sim_trace(self->sim, "admin", "delete_records of %s %d below %lld", name, partition,
+                   (long long) self->delete_before);
     s_submit(self, 10 * SECOND);
     s_delete_check(self);
 }
@@ -260,10 +261,10 @@ static void s_report(void *context, const struct weft_report *report)
     struct sim_producer *self = context;
     struct sim_record *record = report->opaque;
     if (report->error == WEFT_OK) {
-        sim_history_acked(self->owner->history, record, report->offset, sim_now_us(self->owner->sim));
+        sim_history_acked(self->owner->history, record, report->offset, weft_sim_now_us(self->owner->sim));
     } else {
-        sim_trace(self->owner->sim, "producer", "record %u of writer %u: %s (%s)", record->sequence, record->producer,
-                  weft_err_name(report->error), report->text);
+        weft_sim_trace(self->owner->sim, "producer", "record %u of writer %u: %s (%s)", record->sequence,
+                       record->producer, weft_err_name(report->error), report->text);
         sim_history_failed(self->owner->history, record, report->outcome == WEFT_OUTCOME_MAYBE_APPLIED);
     }
 }
@@ -276,7 +277,7 @@ static void s_set(weft_options_t *options, char *told, size_t told_bytes, const 
 
 static const char *s_pick(sim_t *sim, const char *const *choices, size_t count)
 {
-    return choices[sim_below(sim, count)];
+    return choices[weft_sim_below(sim, count)];
 }
 
 #define PICK(sim, ...) \
@@ -289,7 +290,7 @@ static void s_producer_start(struct sim_producer *self)
     weft_options_t *options = weft_options_new(weft_options_producer, weft_options_producer_count, "producer");
     sim_clients_bootstrap(owner, options);
     const char *acks = PICK(sim, "all", "all", "all", "leader", "none");
-    bool durable = sim_chance(sim, owner->lazy ? 0 : 600000), idempotent = sim_chance(sim, 800000);
+    bool durable = weft_sim_chance(sim, owner->lazy ? 0 : 600000), idempotent = weft_sim_chance(sim, 800000);
     self->settings[0] = '\0';
     s_set(options, self->settings, sizeof self->settings, "acks", acks);
     s_set(options, self->settings, sizeof self->settings, "durable", durable ? "true" : "false");
@@ -309,12 +310,12 @@ static void s_producer_start(struct sim_producer *self)
                                            : durable                     ? SIM_PROMISE_DURABLE
                                                                          : SIM_PROMISE_COMMITTED};
     self->writer = sim_history_writer(owner->history, &writer);
-    sim_trace(sim, "producer", "writer %u:%s", self->writer, self->settings);
+    weft_sim_trace(sim, "producer", "writer %u:%s", self->writer, self->settings);
     weft_producer_part_on_report(self->part, s_report, self);
     for (int i = 0; i < owner->topic_count; i++) {
         weft_assert(weft_producer_part_topic(self->part, owner->topics[i].name, &self->topics[i]) == WEFT_OK);
     }
-    self->started_us = sim_now_us(sim);
+    self->started_us = weft_sim_now_us(sim);
     self->part_id = sim_clients_run_part(owner, self->host, "producer", weft_producer_part_base(self->part));
 }
 
@@ -322,28 +323,28 @@ static void s_send_to(struct sim_producer *self, int topic, int partition)
 {
     struct sim_clients *owner = self->owner;
     sim_t *sim = owner->sim;
-    uint32_t bytes = (uint32_t) (60 + sim_below(sim, sim_chance(sim, 50000) ? 5000 : 300));
+    uint32_t bytes = (uint32_t) (60 + weft_sim_below(sim, weft_sim_chance(sim, 50000) ? 5000 : 300));
     weft_buf_clear(&owner->scratch);
     struct sim_record *record =
-        sim_history_send(owner->history, self->writer, topic, partition, bytes, sim_now_us(sim), &owner->scratch);
+        sim_history_send(owner->history, self->writer, topic, partition, bytes, weft_sim_now_us(sim), &owner->scratch);
     char key[16];
     bool compacted = owner->topics[topic].compacted;
     snprintf(key, sizeof key, "k%u", sim_history_key(record));
-    weft_slice_t key_slice = !compacted && sim_chance(sim, 300000) ? WEFT_SLICE_NIL : weft_slice_text(key);
+    weft_slice_t key_slice = !compacted && weft_sim_chance(sim, 300000) ? WEFT_SLICE_NIL : weft_slice_text(key);
     weft_slice_t value = weft_buf_slice(&owner->scratch);
-    record->tombstone = compacted && sim_chance(sim, 100000);
+    record->tombstone = compacted && weft_sim_chance(sim, 100000);
     if (record->tombstone) value = WEFT_SLICE_NIL;
     struct weft_send_extra extra = {.opaque = record};
     weft_err_t err = weft_producer_part_send(self->part, self->topics[topic], partition, key_slice, value,
-                                             sim_host_wall_ms(sim, self->host), &extra, NULL);
+                                             weft_sim_host_wall_ms(sim, self->host), &extra, NULL);
     if (err != WEFT_OK) sim_history_unsend(owner->history, record);
 }
 
 static void s_send_one(struct sim_producer *self)
 {
     const struct sim_clients *owner = self->owner;
-    int topic = (int) sim_below(owner->sim, (uint64_t) owner->topic_count);
-    int partition = (int) sim_below(owner->sim, (uint64_t) owner->topics[topic].partitions);
+    int topic = (int) weft_sim_below(owner->sim, (uint64_t) owner->topic_count);
+    int partition = (int) weft_sim_below(owner->sim, (uint64_t) owner->topics[topic].partitions);
     s_send_to(self, topic, partition);
 }
 
@@ -363,16 +364,16 @@ static void s_producer_step(void *context)
     struct sim_producer *self = context;
     sim_t *sim = self->owner->sim;
     if (!self->busy) return;
-    bool ready = self->part != NULL && sim_now_us(sim) > self->started_us + 1000;
+    bool ready = self->part != NULL && weft_sim_now_us(sim) > self->started_us + 1000;
     if (ready && weft_producer_part_waiting_count(self->part) < 300) {
-        for (uint64_t count = 1 + sim_below(sim, sim_chance(sim, 100000) ? 40 : 6); count > 0; count--) {
+        for (uint64_t count = 1 + weft_sim_below(sim, weft_sim_chance(sim, 100000) ? 40 : 6); count > 0; count--) {
             s_send_one(self);
         }
-        if (sim_chance(sim, 100000)) weft_producer_part_flush(self->part);
-        sim_part_poke(sim, self->host, self->part_id);
+        if (weft_sim_chance(sim, 100000)) weft_producer_part_flush(self->part);
+        weft_sim_part_poke(sim, self->host, self->part_id);
     }
-    int64_t wait_us = (int64_t) sim_below(sim, sim_chance(sim, 50000) ? 1000000 : 60000);
-    sim_at(sim, sim_now_us(sim) + 100 + wait_us, s_producer_step, self);
+    int64_t wait_us = (int64_t) weft_sim_below(sim, weft_sim_chance(sim, 50000) ? 1000000 : 60000);
+    weft_sim_at(sim, weft_sim_now_us(sim) + 100 + wait_us, s_producer_step, self);
 }
 
 void sim_producers_start(struct sim_clients *self)
@@ -382,9 +383,10 @@ void sim_producers_start(struct sim_clients *self)
         char name[32];
         snprintf(name, sizeof name, "producer-%d", i + 1);
         *producer = (struct sim_producer){.owner = self, .busy = true};
-        producer->host = sim_host_add(self->sim, name, NULL);
+        producer->host = weft_sim_host_add(self->sim, name, NULL);
         s_producer_start(producer);
-        sim_at(self->sim, sim_now_us(self->sim) + (int64_t) sim_below(self->sim, 100000), s_producer_step, producer);
+        weft_sim_at(self->sim, weft_sim_now_us(self->sim) + (int64_t) weft_sim_below(self->sim, 100000),
+                    s_producer_step, producer);
     }
 }
 
@@ -397,13 +399,14 @@ static void s_producer_again(void *context)
 void sim_producer_kill(struct sim_producer *self)
 {
     if (self->part == NULL) return;
-    sim_trace(self->owner->sim, "producer", "writer %u is killed", self->writer);
+    weft_sim_trace(self->owner->sim, "producer", "writer %u is killed", self->writer);
     weft_producer_part_on_report(self->part, NULL, NULL); // the dead tell nothing
-    sim_host_kill(self->owner->sim, self->host, sim_chance(self->owner->sim, 500000));
+    weft_sim_host_kill(self->owner->sim, self->host, weft_sim_chance(self->owner->sim, 500000));
     self->part = NULL;
     sim_history_abandon(self->owner->history, self->writer);
-    sim_at(self->owner->sim, sim_now_us(self->owner->sim) + (int64_t) sim_below(self->owner->sim, 2000000),
-           s_producer_again, self);
+    weft_sim_at(self->owner->sim,
+                weft_sim_now_us(self->owner->sim) + (int64_t) weft_sim_below(self->owner->sim, 2000000),
+                s_producer_again, self);
 }
 
 void sim_producers_finish(struct sim_clients *self)
@@ -413,7 +416,7 @@ void sim_producers_finish(struct sim_clients *self)
         producer->busy = false;
         if (producer->part == NULL) continue;
         weft_producer_part_flush(producer->part);
-        sim_part_poke(self->sim, producer->host, producer->part_id);
+        weft_sim_part_poke(self->sim, producer->host, producer->part_id);
     }
 }
 
@@ -422,16 +425,16 @@ void sim_producers_trace(const struct sim_clients *self)
     for (int i = 0; i < self->producer_count; i++) {
         const struct sim_producer *producer = &self->producers[i];
         if (producer->part == NULL) continue;
-        sim_trace(self->sim, "producer", "writer %u: %llu records without an answer, %zu in the client",
-                  producer->writer, (unsigned long long) sim_history_unanswered(self->history, producer->writer),
-                  weft_producer_part_waiting_count(producer->part));
+        weft_sim_trace(self->sim, "producer", "writer %u: %llu records without an answer, %zu in the client",
+                       producer->writer, (unsigned long long) sim_history_unanswered(self->history, producer->writer),
+                       weft_producer_part_waiting_count(producer->part));
         const char *name;
         uint64_t value;
         const weft_counters_t *counters = weft_producer_part_counters(producer->part);
         for (size_t j = 0; j < counters->count; j++) {
             name = counters->infos[j].name;
             value = weft_counter_get(counters, j);
-            if (value > 0) sim_trace(self->sim, "producer", "    %s %llu", name, (unsigned long long) value);
+            if (value > 0) weft_sim_trace(self->sim, "producer", "    %s %llu", name, (unsigned long long) value);
         }
     }
 }

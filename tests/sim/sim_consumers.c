@@ -39,8 +39,8 @@ static void s_jump(struct sim_consumer *self, const struct weft_consumer_event *
 static void s_event(struct sim_consumer *self, const struct weft_consumer_event *event)
 {
     struct sim_clients *owner = self->owner;
-    sim_trace(owner->sim, self->name, "event %d partition %d from %lld to %lld: %s", (int) event->type,
-              event->partition, (long long) event->from_offset, (long long) event->offset, event->text);
+    weft_sim_trace(owner->sim, self->name, "event %d partition %d from %lld to %lld: %s", (int) event->type,
+                   event->partition, (long long) event->from_offset, (long long) event->offset, event->text);
     switch (event->type) {
     case WEFT_EVENT_ASSIGNED:
     case WEFT_EVENT_RESET:
@@ -77,7 +77,7 @@ static void s_record(struct sim_consumer *self, const struct weft_record_view *v
     if (self->final)
         sim_history_final_record(owner->history, self->topic, view);
     else
-        sim_history_read(owner->history, self->name, self->topic, view, self->durable, sim_now_us(owner->sim));
+        sim_history_read(owner->history, self->name, self->topic, view, self->durable, weft_sim_now_us(owner->sim));
 }
 
 // What compaction left no record of is passed in silence.
@@ -109,9 +109,9 @@ static void s_step(void *context)
     }
     while (weft_consumer_part_event(self->part, &event)) s_event(self, &event);
     if (self->owner->topics[self->topic].compacted) s_positions(self);
-    sim_part_poke(sim, self->host, self->part_id);
-    int64_t wait_us = (int64_t) sim_below(sim, sim_chance(sim, 20000) ? 2000000 : 50000);
-    sim_at(sim, sim_now_us(sim) + 100 + wait_us, s_step, self);
+    weft_sim_part_poke(sim, self->host, self->part_id);
+    int64_t wait_us = (int64_t) weft_sim_below(sim, weft_sim_chance(sim, 20000) ? 2000000 : 50000);
+    weft_sim_at(sim, weft_sim_now_us(sim) + 100 + wait_us, s_step, self);
 }
 
 static void s_start_part(struct sim_consumer *self)
@@ -121,7 +121,7 @@ static void s_start_part(struct sim_consumer *self)
     sim_clients_bootstrap(owner, options);
     weft_err_t err = weft_options_set(options, "read", self->durable ? "durable" : "committed", NULL);
     if (err == WEFT_OK) err = weft_options_set(options, "reset", self->final ? "error" : "earliest", NULL);
-    const char *bytes = sim_chance(owner->sim, 500000) ? "2KiB" : "256KiB";
+    const char *bytes = weft_sim_chance(owner->sim, 500000) ? "2KiB" : "256KiB";
     if (err == WEFT_OK) err = weft_options_set(options, "fetch.bytes", bytes, NULL);
     if (err == WEFT_OK) err = weft_options_set(options, "metadata.ms", "2s", NULL);
     if (err == WEFT_OK) err = weft_options_set(options, "request.timeout.ms", "3s", NULL);
@@ -134,7 +134,7 @@ static void s_start_part(struct sim_consumer *self)
         .topic = owner->topics[self->topic].name, .partition = WEFT_PARTITION_ALL, .at = {.from = WEFT_FROM_EARLIEST}};
     weft_assert(weft_consumer_part_assign(self->part, &assignment, 1) == WEFT_OK);
     self->part_id = sim_clients_run_part(owner, self->host, self->name, weft_consumer_part_base(self->part));
-    sim_at(owner->sim, sim_now_us(owner->sim) + 1000, s_step, self);
+    weft_sim_at(owner->sim, weft_sim_now_us(owner->sim) + 1000, s_step, self);
 }
 
 void sim_consumer_start(struct sim_consumer *self, struct sim_clients *owner, const char *name, int topic, bool durable,
@@ -143,14 +143,14 @@ void sim_consumer_start(struct sim_consumer *self, struct sim_clients *owner, co
     *self = (struct sim_consumer){.owner = owner, .topic = topic, .durable = durable, .final = final};
     snprintf(self->name, sizeof self->name, "%s", name);
     for (int i = 0; i < SIM_PARTITIONS_MAX; i++) self->goal[i] = -1;
-    self->host = sim_host_add(owner->sim, name, NULL);
+    self->host = weft_sim_host_add(owner->sim, name, NULL);
     s_start_part(self);
 }
 
 void sim_consumer_stop(struct sim_consumer *self)
 {
     if (self->part == NULL) return;
-    sim_host_kill(self->owner->sim, self->host, false);
+    weft_sim_host_kill(self->owner->sim, self->host, false);
     self->part = NULL;
 }
 
@@ -164,10 +164,10 @@ void sim_consumer_kill(struct sim_consumer *self)
 {
     if (self->part == NULL) return;
     sim_t *sim = self->owner->sim;
-    sim_trace(sim, self->name, "killed");
+    weft_sim_trace(sim, self->name, "killed");
     sim_consumer_stop(self);
     // Long enough for the last step of the one before to have found it dead.
-    sim_at(sim, sim_now_us(sim) + 2200000, s_again, self);
+    weft_sim_at(sim, weft_sim_now_us(sim) + 2200000, s_again, self);
 }
 
 void sim_consumers_start(struct sim_clients *self)
@@ -175,8 +175,8 @@ void sim_consumers_start(struct sim_clients *self)
     for (int i = 0; i < self->consumer_count; i++) {
         char name[24];
         snprintf(name, sizeof name, "consumer-%d", i + 1);
-        int topic = (int) sim_below(self->sim, (uint64_t) self->stable_count);
-        bool durable = sim_chance(self->sim, self->lazy ? 0 : 500000);
+        int topic = (int) weft_sim_below(self->sim, (uint64_t) self->stable_count);
+        bool durable = weft_sim_chance(self->sim, self->lazy ? 0 : 500000);
         sim_consumer_start(&self->consumers[i], self, name, topic, durable, false);
     }
 }

@@ -56,7 +56,7 @@ void sim_members_plan(struct sim_members *self, struct sim_clients *clients, con
 static bool s_admin_ok(struct sim_members *self, const char *what)
 {
     if (sim_admin_run(self->clients, 20 * SECOND) == WEFT_OK) return true;
-    sim_trace(s_sim(self), "admin", "%s: %s", what, weft_admin_part_error_text(self->clients->admin));
+    weft_sim_trace(s_sim(self), "admin", "%s: %s", what, weft_admin_part_error_text(self->clients->admin));
     return false;
 }
 
@@ -105,11 +105,11 @@ void sim_members_start(struct sim_members *self)
 {
     for (int i = 0; i < self->count; i++) {
         struct sim_member *member = &self->members[i];
-        member->host = sim_host_add(s_sim(self), member->name, NULL);
-        sim_at(s_sim(self), sim_now_us(s_sim(self)) + 1 + (int64_t) sim_members_below(self, 2000000), sim_member_come,
-               member);
+        member->host = weft_sim_host_add(s_sim(self), member->name, NULL);
+        weft_sim_at(s_sim(self), weft_sim_now_us(s_sim(self)) + 1 + (int64_t) sim_members_below(self, 2000000),
+                    sim_member_come, member);
     }
-    sim_at(s_sim(self), sim_now_us(s_sim(self)) + SECOND, sim_members_direct, self);
+    weft_sim_at(s_sim(self), weft_sim_now_us(s_sim(self)) + SECOND, sim_members_direct, self);
 }
 
 void sim_members_fini(struct sim_members *self)
@@ -214,7 +214,7 @@ static bool s_settled_or_bad(void *context)
 static bool s_settle(struct sim_members *self, int64_t limit_us, const char *after)
 {
     char why[128] = "";
-    if (!sim_run_until_true(s_sim(self), sim_now_us(s_sim(self)) + limit_us, s_settled_or_bad, self)) {
+    if (!weft_sim_run_until_true(s_sim(self), weft_sim_now_us(s_sim(self)) + limit_us, s_settled_or_bad, self)) {
         (void) sim_members_settled(self, why, sizeof why);
         sim_history_violate(self->clients->history, "O9: %lld ms after %s in a calm cluster %s",
                             (long long) limit_us / 1000, after, why);
@@ -241,7 +241,7 @@ bool sim_members_probe(struct sim_members *self)
         return false;
     member->away = false;
     sim_member_come(member);
-    sim_run_until(s_sim(self), sim_now_us(s_sim(self)) + 20000);
+    weft_sim_run_until(s_sim(self), weft_sim_now_us(s_sim(self)) + 20000);
     return s_settle(self, beats_us, "a member came");
 }
 

@@ -55,7 +55,7 @@ struct large {
 
 static void s_note(const struct large *self, const char *what)
 {
-    printf("%-34s at %.3f s of the cluster's time\n", what, (double) sim_now_us(self->sim) / 1e6);
+    printf("%-34s at %.3f s of the cluster's time\n", what, (double) weft_sim_now_us(self->sim) / 1e6);
     fflush(stdout);
 }
 
@@ -96,13 +96,13 @@ static void s_wake_consumer(void *context)
     struct one *self = context;
     if (self->asked) return;
     self->asked = true;
-    sim_at(self->owner->sim, sim_now_us(self->owner->sim) + 1000, s_carry, self);
+    weft_sim_at(self->owner->sim, weft_sim_now_us(self->owner->sim) + 1000, s_carry, self);
 }
 
 static void s_wake_member(void *context)
 {
     const struct one *self = context;
-    sim_part_poke(self->owner->sim, self->host, self->id);
+    weft_sim_part_poke(self->owner->sim, self->host, self->id);
 }
 
 static void s_join(struct large *self, size_t index)
@@ -123,7 +123,7 @@ static void s_join(struct large *self, size_t index)
     weft_desk_on_change(member->desk, WEFT_DESK_CONSUMER, s_wake_consumer, member);
     weft_desk_on_change(member->desk, WEFT_DESK_MEMBER, s_wake_member, member);
     const char *pattern = "large-*";
-    weft_desk_polled(member->desk, sim_now_us(self->sim), true);
+    weft_desk_polled(member->desk, weft_sim_now_us(self->sim), true);
     weft_desk_subscribe(member->desk, &pattern, 1);
     self->live++;
     s_recount(self);
@@ -150,10 +150,10 @@ static bool s_settled(void *context)
 // How long until all have what they are to have; says so.
 static void s_settle(struct large *self, const char *what, int64_t limit_us)
 {
-    int64_t begun_us = sim_now_us(self->sim);
-    bool settled = sim_run_until_true(self->sim, begun_us + limit_us, s_settled, self);
+    int64_t begun_us = weft_sim_now_us(self->sim);
+    bool settled = weft_sim_run_until_true(self->sim, begun_us + limit_us, s_settled, self);
     printf("%-34s %s %.3f s, at most %.3f s\n", what, settled ? "settles in" : "does NOT settle in",
-           (double) (sim_now_us(self->sim) - begun_us) / 1e6, (double) limit_us / 1e6);
+           (double) (weft_sim_now_us(self->sim) - begun_us) / 1e6, (double) limit_us / 1e6);
     fflush(stdout);
     if (!settled) self->bad = true;
 }
@@ -175,7 +175,7 @@ static void s_create(struct large *self, int topic)
         request.replicas = 1;
         weft_topic_create_request_encode(&request, &call->header);
         err = sim_admin_run(&self->clients, 30 * SECOND);
-        if (err != WEFT_OK) sim_run_until(self->sim, sim_now_us(self->sim) + SECOND / 5);
+        if (err != WEFT_OK) weft_sim_run_until(self->sim, weft_sim_now_us(self->sim) + SECOND / 5);
     }
     weft_assert(err == WEFT_OK);
 }
@@ -193,16 +193,16 @@ static void s_begin(struct large *self, bool trace)
                                     .replica_lag_ms = 10000,
                                     .replica_wait_ms = 500,
                                     .replica_bytes = 4 << 20};
-    *self = (struct large){.sim = sim_new(1, &sim_calm), .history = sim_history_new()};
+    *self = (struct large){.sim = weft_sim_new(1, &sim_calm), .history = sim_history_new()};
     sim_wrap_seed(1);
-    sim_trace_on(self->sim, trace, false);
+    weft_sim_trace_on(self->sim, trace, false);
     sim_nodes_init(&self->nodes, self->sim, self->history, &settings);
     sim_clients_init(&self->clients, self->sim, self->history, &self->nodes);
     for (size_t i = 0; i < self->nodes.count; i++) sim_node_start(&self->nodes.nodes[i]);
     for (int i = 0; i < HOSTS; i++) {
         char name[16];
         snprintf(name, sizeof name, "members-%d", i);
-        self->hosts[i] = sim_host_add(self->sim, name, NULL);
+        self->hosts[i] = weft_sim_host_add(self->sim, name, NULL);
     }
     for (int i = 0; i < TOPICS; i++) s_create(self, i);
     s_note(self, "topics are there");
@@ -220,7 +220,7 @@ static void s_end(struct large *self)
     }
     sim_clients_fini(&self->clients);
     sim_nodes_fini(&self->nodes);
-    sim_destroy(&self->sim);
+    weft_sim_destroy(&self->sim);
     sim_history_destroy(&self->history);
 }
 
@@ -241,13 +241,13 @@ static uint64_t s_heartbeats(const struct large *self)
 static void s_measure(struct large *self, int seconds)
 {
     const struct sim_node *coordinators = self->nodes.nodes;
-    for (int i = 0; i < 3; i++) sim_host_meter(self->sim, coordinators[i].host);
+    for (int i = 0; i < 3; i++) weft_sim_host_meter(self->sim, coordinators[i].host);
     uint64_t sent = s_heartbeats(self);
-    sim_run_until(self->sim, sim_now_us(self->sim) + seconds * SECOND);
+    weft_sim_run_until(self->sim, weft_sim_now_us(self->sim) + seconds * SECOND);
     sent = s_heartbeats(self) - sent;
     int64_t most_us = 0;
     for (int i = 0; i < 3; i++) {
-        int64_t cpu_us = sim_host_cpu_us(self->sim, coordinators[i].host);
+        int64_t cpu_us = weft_sim_host_cpu_us(self->sim, coordinators[i].host);
         if (cpu_us > most_us) most_us = cpu_us;
     }
     double percent = (double) most_us / seconds / 1e6 * 100;
@@ -262,11 +262,11 @@ bool sim_large_run(bool trace)
     s_begin(self, trace);
     for (size_t i = 0; i < MEMBERS; i++) s_join(self, i);
     s_settle(self, "1,000 members join at once", 120 * SECOND);
-    sim_run_until(self->sim, sim_now_us(self->sim) + 5 * SECOND);
+    weft_sim_run_until(self->sim, weft_sim_now_us(self->sim) + 5 * SECOND);
     s_measure(self, 20);
     s_join(self, MEMBERS);
     s_settle(self, "one joins", 2 * HEARTBEAT_US);
-    sim_run_until(self->sim, sim_now_us(self->sim) + 5 * SECOND);
+    weft_sim_run_until(self->sim, weft_sim_now_us(self->sim) + 5 * SECOND);
     s_leave(self, 17);
     s_settle(self, "one leaves", 2 * HEARTBEAT_US);
     bool good = !self->bad && sim_history_violation(self->history) == NULL;

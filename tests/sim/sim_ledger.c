@@ -96,7 +96,7 @@ int sim_topic_of(const struct sim_clients *clients, const sim_witness_t *witness
 
 static int64_t s_now_us(const sim_ledger_t *self)
 {
-    return sim_now_us(self->clients->sim);
+    return weft_sim_now_us(self->clients->sim);
 }
 
 // ---- books
@@ -243,7 +243,7 @@ static void s_check_look(sim_ledger_t *self, struct book *book, int64_t offset)
 
 static struct asked *s_asked_new(sim_ledger_t *self, enum kind kind, uint64_t id, size_t count)
 {
-    sim_host_t host = sim_running_host(self->clients->sim);
+    sim_host_t host = weft_sim_running_host(self->clients->sim);
     struct asked *asked = NULL;
     for (size_t i = 0; i < self->asked_count; i++) {
         if (self->asked[i].host == host && self->asked[i].kind == kind) asked = &self->asked[i];
@@ -261,7 +261,7 @@ static struct asked *s_asked_new(sim_ledger_t *self, enum kind kind, uint64_t id
 
 static struct asked *s_asked(sim_ledger_t *self, bool commits, uint64_t id)
 {
-    sim_host_t host = sim_running_host(self->clients->sim);
+    sim_host_t host = weft_sim_running_host(self->clients->sim);
     struct asked *found = NULL; // the newest: an earlier life of the host counted from 1, too
     for (size_t i = 0; i < self->asked_count; i++) {
         struct asked *asked = &self->asked[i];
@@ -276,7 +276,7 @@ void __wrap_weft_commit_request_encode(const struct weft_commit_request *request
     __real_weft_commit_request_encode(request, out);
     sim_ledger_t *self = s_ledger;
     int group = self == NULL ? -1 : sim_group_of(request->group);
-    if (group < 0 || sim_running_host(self->clients->sim) < 0) return; // a person's: sim_ledger_reset
+    if (group < 0 || weft_sim_running_host(self->clients->sim) < 0) return; // a person's: sim_ledger_reset
     struct asked *asked = s_asked_new(self, COMMIT, request->id, request->entries_count);
     for (size_t i = 0; asked != NULL && i < request->entries_count; i++) {
         const struct weft_commit_entry *entry = &request->entries[i];
@@ -284,9 +284,9 @@ void __wrap_weft_commit_request_encode(const struct weft_commit_request *request
         struct write write = {.token = entry->token, .rank = request->n + 1, .offset = entry->offset};
         size_t at = s_write(self, book, write);
         asked->parts[asked->count++] = (struct part){.book = book, .write = at, .token = entry->token, .writes = true};
-        sim_trace(self->clients->sim, sim_running(self->clients->sim),
-                  "commits %lld of partition %u under %llu, n %llu", (long long) entry->offset, entry->partition,
-                  (unsigned long long) entry->token, (unsigned long long) request->n);
+        weft_sim_trace(self->clients->sim, weft_sim_running(self->clients->sim),
+                       "commits %lld of partition %u under %llu, n %llu", (long long) entry->offset, entry->partition,
+                       (unsigned long long) entry->token, (unsigned long long) request->n);
         self->sent(self->context, asked->host, group, entry->topic_id, entry->partition, entry->token, entry->offset);
     }
 }
@@ -315,7 +315,7 @@ void __wrap_weft_committed_request_encode(const struct weft_committed_request *r
     __real_weft_committed_request_encode(request, out);
     sim_ledger_t *self = s_ledger;
     int group = self == NULL ? -1 : sim_group_of(request->group);
-    if (group < 0 || sim_running_host(self->clients->sim) < 0) return;
+    if (group < 0 || weft_sim_running_host(self->clients->sim) < 0) return;
     enum kind kind = request->entries_count > 0 && request->entries[0].token > 0 ? FENCE : LOOK;
     struct asked *asked = s_asked_new(self, kind, request->id, request->entries_count);
     for (size_t i = 0; asked != NULL && i < request->entries_count; i++) {

@@ -33,7 +33,7 @@ static sim_t *s_sim(const struct sim_members *self)
 
 static int64_t s_now_us(const struct sim_member *self)
 {
-    return sim_now_us(s_sim(self->owner));
+    return weft_sim_now_us(s_sim(self->owner));
 }
 
 static sim_history_t *s_history(const struct sim_member *self)
@@ -117,12 +117,12 @@ static void s_rebalanced(void *context, const struct weft_rebalance *rebalance)
     for (size_t i = 0; i < rebalance->count; i++) {
         const struct weft_rebalance_partition *told = &rebalance->partitions[i];
         struct sim_place *place = s_place(self, told->topic, told->partition, &topic);
-        sim_trace(s_sim(self->owner), self->name, "%s %s/%d token %llu position %lld %s",
-                  rebalance->type == WEFT_EVENT_ASSIGNED  ? "is given"
-                  : rebalance->type == WEFT_EVENT_REVOKED ? "releases"
-                                                          : "lost",
-                  told->topic, told->partition, (unsigned long long) told->token, (long long) told->position,
-                  rebalance->text);
+        weft_sim_trace(s_sim(self->owner), self->name, "%s %s/%d token %llu position %lld %s",
+                       rebalance->type == WEFT_EVENT_ASSIGNED  ? "is given"
+                       : rebalance->type == WEFT_EVENT_REVOKED ? "releases"
+                                                               : "lost",
+                       told->topic, told->partition, (unsigned long long) told->token, (long long) told->position,
+                       rebalance->text);
         if (place == NULL) continue;
         if (rebalance->type == WEFT_EVENT_ASSIGNED && place->token >= told->token) {
             sim_history_violate(s_history(self), "I5: %s is given %s/%d under token %llu, and had %llu", self->name,
@@ -173,8 +173,9 @@ static void s_event(struct sim_member *self, const struct weft_consumer_event *e
 {
     int topic = -1;
     struct sim_place *place = s_place(self, event->topic, event->partition, &topic);
-    sim_trace(s_sim(self->owner), self->name, "event %d of %s/%d from %lld to %lld: %s", (int) event->type,
-              event->topic, event->partition, (long long) event->from_offset, (long long) event->offset, event->text);
+    weft_sim_trace(s_sim(self->owner), self->name, "event %d of %s/%d from %lld to %lld: %s", (int) event->type,
+                   event->topic, event->partition, (long long) event->from_offset, (long long) event->offset,
+                   event->text);
     switch (event->type) {
     case WEFT_EVENT_ASSIGNED:
     case WEFT_EVENT_RESET:
@@ -241,7 +242,7 @@ static void s_record(struct sim_member *self, const struct weft_record_view *vie
     place->expected = view->offset + 1;
     if (place->expected > place->highest) place->highest = place->expected;
     struct sim_record *record =
-        sim_history_read(history, self->name, topic, view, self->durable, sim_now_us(s_sim(self->owner)));
+        sim_history_read(history, self->name, topic, view, self->durable, weft_sim_now_us(s_sim(self->owner)));
     self->owner->handed++;
     if (record == NULL) return;
     if ((record->handed & UINT32_C(1) << self->group) != 0) self->owner->again++;
@@ -327,7 +328,7 @@ void sim_member_subscribe(struct sim_member *self)
     self->pattern = self->owner->quiet || !sim_members_chance(self->owner, 30)
                         ? "topic-*"
                         : patterns[sim_members_below(self->owner, 4)];
-    sim_trace(s_sim(self->owner), self->name, "subscribes to %s", self->pattern);
+    weft_sim_trace(s_sim(self->owner), self->name, "subscribes to %s", self->pattern);
     struct weft_position at = {.from = WEFT_FROM_EARLIEST};
     weft_assert(weft_consumer_part_subscribe(self->part, &self->pattern, 1, at) == WEFT_OK);
 }
@@ -336,7 +337,7 @@ void sim_member_gone(struct sim_member *self, bool silent)
 {
     weft_desk_on_change(self->desk, WEFT_DESK_MEMBER, NULL, NULL);
     weft_desk_on_change(self->desk, WEFT_DESK_CONSUMER, NULL, NULL);
-    sim_host_kill(s_sim(self->owner), self->host, silent);
+    weft_sim_host_kill(s_sim(self->owner), self->host, silent);
     weft_desk_drop(&self->desk);
     self->part = NULL;
     self->member = NULL;
@@ -348,15 +349,15 @@ void sim_member_come_later(struct sim_member *self)
 {
     if (self->away) return;
     uint64_t most = sim_members_chance(self->owner, 30) ? 3000000 : 600000;
-    sim_at(s_sim(self->owner), s_now_us(self) + 1000 + (int64_t) sim_members_below(self->owner, most), sim_member_come,
-           self);
+    weft_sim_at(s_sim(self->owner), s_now_us(self) + 1000 + (int64_t) sim_members_below(self->owner, most),
+                sim_member_come, self);
 }
 
 static void s_close_step(struct sim_member *self)
 {
     weft_err_t error;
     if (weft_consumer_part_close_step(self->part, &error)) {
-        sim_trace(s_sim(self->owner), self->name, "is closed: %s", weft_err_name(error));
+        weft_sim_trace(s_sim(self->owner), self->name, "is closed: %s", weft_err_name(error));
     } else if (s_now_us(self) < self->close_us + 5 * SECOND) {
         return;
     }
@@ -380,7 +381,7 @@ static void s_step_at(struct sim_member *self, int64_t at_us)
     }
     step->member = self;
     step->life = self->life;
-    sim_at(s_sim(owner), at_us, s_step, step);
+    weft_sim_at(s_sim(owner), at_us, s_step, step);
 }
 
 static void s_work(struct sim_member *self)
@@ -412,7 +413,7 @@ static void s_step(void *context)
     self->owner->steps_free = step;
     if (self->life != step->life || self->part == NULL) return;
     sim_t *sim = s_sim(self->owner);
-    int64_t now_us = s_now_us(self), free_us = sim_part_free_us(sim, self->host, self->part_id);
+    int64_t now_us = s_now_us(self), free_us = weft_sim_part_free_us(sim, self->host, self->part_id);
     if (free_us > now_us) { // stopped: its program is, too
         s_step_at(self, free_us);
         return;
@@ -423,7 +424,7 @@ static void s_step(void *context)
     }
     s_work(self);
     if (self->part == NULL) return;
-    sim_part_poke(sim, self->host, self->part_id);
+    weft_sim_part_poke(sim, self->host, self->part_id);
     s_step_at(self, now_us + 100 + (int64_t) sim_members_below(self->owner, 40000));
 }
 
@@ -432,13 +433,13 @@ static void s_step(void *context)
 static void s_wake_member(void *context)
 {
     const struct sim_member *self = context;
-    sim_part_poke(s_sim(self->owner), self->host, self->member_id);
+    weft_sim_part_poke(s_sim(self->owner), self->host, self->member_id);
 }
 
 static void s_wake_consumer(void *context)
 {
     const struct sim_member *self = context;
-    sim_part_poke(s_sim(self->owner), self->host, self->part_id);
+    weft_sim_part_poke(s_sim(self->owner), self->host, self->part_id);
 }
 
 static void s_set_ms(weft_options_t *options, const char *name, uint32_t ms)
@@ -493,7 +494,7 @@ static void s_start(struct sim_member *self)
     weft_consumer_part_on_rebalance(self->part, s_rebalanced, self);
     weft_assert(weft_member_part_new(options, self->name, self->desk, &self->member, &error) == WEFT_OK);
     weft_options_destroy(&options);
-    sim_trace(s_sim(owner), self->name, "starts%s%s", self->instance[0] ? ", static as " : "", self->instance);
+    weft_sim_trace(s_sim(owner), self->name, "starts%s%s", self->instance[0] ? ", static as " : "", self->instance);
     self->part_id = sim_clients_run_part(owner->clients, self->host, self->name, weft_consumer_part_base(self->part));
     self->member_id = sim_clients_run_part(owner->clients, self->host, self->name, weft_member_part_base(self->member));
     weft_desk_on_change(self->desk, WEFT_DESK_MEMBER, s_wake_member, self);
@@ -511,7 +512,7 @@ void sim_member_come(void *context)
 
 void sim_member_close(struct sim_member *self)
 {
-    sim_trace(s_sim(self->owner), self->name, "closes");
+    weft_sim_trace(s_sim(self->owner), self->name, "closes");
     self->owner->closed++;
     weft_consumer_part_close(self->part);
     self->closing = true;
@@ -520,7 +521,7 @@ void sim_member_close(struct sim_member *self)
 
 void sim_member_kill(struct sim_member *self)
 {
-    sim_trace(s_sim(self->owner), self->name, "is killed");
+    weft_sim_trace(s_sim(self->owner), self->name, "is killed");
     self->owner->killed++;
     sim_member_gone(self, sim_members_chance(self->owner, 50));
     sim_member_come_later(self);
@@ -532,20 +533,20 @@ static void s_stall(struct sim_member *self)
     self->stalled_until_us =
         s_now_us(self) + (int64_t) sim_members_below(self->owner, 2000 * (uint64_t) how->max_poll_ms);
     self->owner->stalled++;
-    sim_trace(s_sim(self->owner), self->name, "stalls for %lld us",
-              (long long) (self->stalled_until_us - s_now_us(self)));
+    weft_sim_trace(s_sim(self->owner), self->name, "stalls for %lld us",
+                   (long long) (self->stalled_until_us - s_now_us(self)));
 }
 
 static void s_pause(struct sim_member *self)
 {
     const struct sim_group *how = &self->owner->groups[self->group];
     int64_t duration_us = (int64_t) sim_members_below(self->owner, 3000 * (uint64_t) how->session_ms);
-    sim_trace(s_sim(self->owner), self->name, "is stopped for %lld us", (long long) duration_us);
+    weft_sim_trace(s_sim(self->owner), self->name, "is stopped for %lld us", (long long) duration_us);
     // A thread of two may be what is stopped: its program, or its heartbeats.
     uint64_t which = sim_members_below(self->owner, 6);
-    if (which == 0) sim_part_pause(s_sim(self->owner), self->host, self->part_id, duration_us);
-    if (which == 1) sim_part_pause(s_sim(self->owner), self->host, self->member_id, duration_us);
-    if (which > 1) sim_host_pause(s_sim(self->owner), self->host, duration_us);
+    if (which == 0) weft_sim_part_pause(s_sim(self->owner), self->host, self->part_id, duration_us);
+    if (which == 1) weft_sim_part_pause(s_sim(self->owner), self->host, self->member_id, duration_us);
+    if (which > 1) weft_sim_host_pause(s_sim(self->owner), self->host, duration_us);
 }
 
 struct sim_member *sim_members_some(struct sim_members *self)
@@ -574,6 +575,6 @@ void sim_members_direct(void *context)
     struct sim_members *self = context;
     if (self->quiet) return;
     sim_member_trouble(sim_members_some(self));
-    sim_at(s_sim(self), sim_now_us(s_sim(self)) + 20000 + (int64_t) sim_members_below(self, 1500000),
-           sim_members_direct, self);
+    weft_sim_at(s_sim(self), weft_sim_now_us(s_sim(self)) + 20000 + (int64_t) sim_members_below(self, 1500000),
+                sim_members_direct, self);
 }

@@ -32,8 +32,8 @@ static void s_add(struct sim_nodes *self, bool broker, int32_t id)
     snprintf(node->name, sizeof node->name, broker ? "broker-%d" : "coordinator-%d", id);
     if (broker && self->settings.racks > 0)
         snprintf(node->rack, sizeof node->rack, "rack-%u", (unsigned) id % self->settings.racks);
-    node->disk = weft_crash_disk_new(weft_rand_next(sim_rand(self->sim)));
-    node->host = sim_host_add(self->sim, node->name, weft_crash_disk_of(node->disk));
+    node->disk = weft_crash_disk_new(weft_rand_next(weft_sim_rand(self->sim)));
+    node->host = weft_sim_host_add(self->sim, node->name, weft_crash_disk_of(node->disk));
 }
 
 void sim_nodes_init(struct sim_nodes *self, sim_t *sim, sim_history_t *history, const struct sim_settings *settings)
@@ -61,7 +61,7 @@ struct sim_node *sim_nodes_coordinator(struct sim_nodes *self, int32_t id)
 
 static void s_gone(struct sim_node *self, bool silent)
 {
-    sim_host_kill(self->owner->sim, self->host, silent);
+    weft_sim_host_kill(self->owner->sim, self->host, silent);
     if (self->node != NULL) self->type->destroy(&self->node);
     self->node = NULL;
     self->state = SIM_NODE_DOWN;
@@ -146,7 +146,7 @@ static void s_start_due(void *context)
 void sim_node_start_after(struct sim_node *self, int64_t wait_us)
 {
     self->restart_wanted = true;
-    sim_at(self->owner->sim, sim_now_us(self->owner->sim) + wait_us, s_start_due, self);
+    weft_sim_at(self->owner->sim, weft_sim_now_us(self->owner->sim) + wait_us, s_start_due, self);
 }
 
 // A refused start leaves nothing behind but the parts already added to the world.
@@ -154,7 +154,7 @@ static void s_refused(struct sim_node *self, const struct weft_error *error)
 {
     struct sim_nodes *owner = self->owner;
     snprintf(self->refusal, sizeof self->refusal, "%s", error->text);
-    sim_trace(owner->sim, self->name, "start refused: %s", error->text);
+    weft_sim_trace(owner->sim, self->name, "start refused: %s", error->text);
     owner->refused_starts++;
     if (owner->disk_faults == 0)
         sim_history_violate(owner->history, "I9: %s does not start: %s", self->name, error->text);
@@ -168,7 +168,7 @@ void sim_node_start(struct sim_node *self)
     if (self->state != SIM_NODE_DOWN || self->retired) return;
     self->restart_wanted = false;
     weft_options_t *options = s_options(self);
-    const weft_world_t *world = sim_host_world(self->owner->sim, self->host);
+    const weft_world_t *world = weft_sim_host_world(self->owner->sim, self->host);
     struct weft_error error = {.text = ""};
     struct weft_node *node = NULL;
     weft_err_t err = self->type->create(world, options, &node, &error);
@@ -182,14 +182,14 @@ void sim_node_start(struct sim_node *self)
     self->refusal[0] = '\0';
     self->node = node;
     self->state = SIM_NODE_UP;
-    sim_trace(self->owner->sim, self->name, "started");
+    weft_sim_trace(self->owner->sim, self->name, "started");
     world->ops->start(world->self);
 }
 
 void sim_node_kill(struct sim_node *self)
 {
     if (self->state == SIM_NODE_DOWN) return;
-    sim_trace(self->owner->sim, self->name, "killed");
+    weft_sim_trace(self->owner->sim, self->name, "killed");
     self->owner->kills++;
     weft_crash_disk_kill(self->disk);
     s_gone(self, false);
@@ -197,11 +197,11 @@ void sim_node_kill(struct sim_node *self)
 
 void sim_node_power_off(struct sim_node *self)
 {
-    sim_trace(self->owner->sim, self->name, "lost power");
+    weft_sim_trace(self->owner->sim, self->name, "lost power");
     self->owner->power_losses++;
-    weft_crash_disk_crash(self->disk, sim_rand(self->owner->sim));
+    weft_crash_disk_crash(self->disk, weft_sim_rand(self->owner->sim));
     s_gone(self, true);
-    self->power_lost_us = sim_now_us(self->owner->sim);
+    self->power_lost_us = weft_sim_now_us(self->owner->sim);
     if (self->is_broker) sim_history_power_lost(self->owner->history, self->id, self->power_lost_us);
 }
 
@@ -210,33 +210,33 @@ static void s_stop_step(void *context)
     struct sim_node *self = context;
     sim_t *sim = self->owner->sim;
     if (self->state != SIM_NODE_STOPPING) return;
-    if (sim_part_stopped(sim, self->host, self->node->parts[self->stopping])) {
+    if (weft_sim_part_stopped(sim, self->host, self->node->parts[self->stopping])) {
         if (++self->stopping == self->node->part_count) {
-            sim_trace(sim, self->name, "stopped");
+            weft_sim_trace(sim, self->name, "stopped");
             s_gone(self, false);
             weft_crash_disk_kill(self->disk);
             return;
         }
-        sim_part_stop(sim, self->host, self->node->parts[self->stopping]);
+        weft_sim_part_stop(sim, self->host, self->node->parts[self->stopping]);
     }
-    if (sim_now_us(sim) > self->stop_deadline_us) {
+    if (weft_sim_now_us(sim) > self->stop_deadline_us) {
         if (self->owner->disk_faults == 0)
             sim_history_violate(self->owner->history, "O9: %s does not stop", self->name);
         sim_node_kill(self);
         return;
     }
-    sim_at(sim, sim_now_us(sim) + STOP_STEP_US, s_stop_step, self);
+    weft_sim_at(sim, weft_sim_now_us(sim) + STOP_STEP_US, s_stop_step, self);
 }
 
 void sim_node_stop(struct sim_node *self)
 {
     if (self->state != SIM_NODE_UP) return;
-    sim_trace(self->owner->sim, self->name, "stopping");
+    weft_sim_trace(self->owner->sim, self->name, "stopping");
     self->owner->stops++;
     self->state = SIM_NODE_STOPPING;
     self->stopping = 0;
-    self->stop_deadline_us = sim_now_us(self->owner->sim) + STOP_LIMIT_US;
-    sim_part_stop(self->owner->sim, self->host, self->node->parts[0]);
+    self->stop_deadline_us = weft_sim_now_us(self->owner->sim) + STOP_LIMIT_US;
+    weft_sim_part_stop(self->owner->sim, self->host, self->node->parts[0]);
     s_stop_step(self);
 }
 
@@ -245,27 +245,27 @@ static void s_disk_good(void *context)
     struct sim_node *self = context;
     self->disk_fails = false;
     weft_crash_disk_faults_set(self->disk, &(struct weft_crash_disk_faults){.read_eio = 0});
-    sim_trace(self->owner->sim, self->name, "disk works again");
+    weft_sim_trace(self->owner->sim, self->name, "disk works again");
 }
 
 // A log whose sync or write failed is given up (rule 11), with all that was not synced: as if its machine had lost power then.
 static void s_given_up(void *context)
 {
     struct sim_node *self = context;
-    sim_history_power_lost(self->owner->history, self->id, sim_now_us(self->owner->sim));
-    if (self->disk_fails) sim_at(self->owner->sim, sim_now_us(self->owner->sim) + 50000, s_given_up, self);
+    sim_history_power_lost(self->owner->history, self->id, weft_sim_now_us(self->owner->sim));
+    if (self->disk_fails) weft_sim_at(self->owner->sim, weft_sim_now_us(self->owner->sim) + 50000, s_given_up, self);
 }
 
 void sim_node_disk_fault(struct sim_node *self, const struct weft_crash_disk_faults *faults, int64_t duration_us)
 {
-    sim_trace(self->owner->sim, self->name, "disk: write EIO %u, ENOSPC %u, sync EIO %u, open EIO %u, space %lld",
-              faults->write_eio, faults->write_enospc, faults->sync_eio, faults->open_eio,
-              (long long) faults->space_bytes);
+    weft_sim_trace(self->owner->sim, self->name, "disk: write EIO %u, ENOSPC %u, sync EIO %u, open EIO %u, space %lld",
+                   faults->write_eio, faults->write_enospc, faults->sync_eio, faults->open_eio,
+                   (long long) faults->space_bytes);
     self->owner->disk_faults++;
     self->disk_bad = self->disk_fails = true;
     weft_crash_disk_faults_set(self->disk, faults);
     if (self->is_broker && (faults->sync_eio > 0 || faults->write_eio > 0)) s_given_up(self);
-    sim_at(self->owner->sim, sim_now_us(self->owner->sim) + duration_us, s_disk_good, self);
+    weft_sim_at(self->owner->sim, weft_sim_now_us(self->owner->sim) + duration_us, s_disk_good, self);
 }
 
 void sim_nodes_supervise(struct sim_nodes *self)
@@ -275,7 +275,7 @@ void sim_nodes_supervise(struct sim_nodes *self)
         char sentence[WEFT_ERROR_TEXT_BYTES_MAX];
         if (node->state != SIM_NODE_UP) continue;
         if (node->type->health(node->node, sentence, sizeof sentence) != WEFT_HEALTH_FAILED) continue;
-        sim_trace(self->sim, node->name, "failed: %s", sentence);
+        weft_sim_trace(self->sim, node->name, "failed: %s", sentence);
         sim_node_kill(node);
         sim_node_start_after(node, 100000);
     }

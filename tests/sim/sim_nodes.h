@@ -7,10 +7,10 @@
 #ifndef WEFT_TESTS_SIM_NODES_H
 #define WEFT_TESTS_SIM_NODES_H
 
+#include "../../lib/testing/crash_disk.h"
+#include "../../lib/testing/sim_world.h"
 #include "../../lib/wire/node.h"
-#include "../support/crash_disk.h"
 #include "sim_history.h"
-#include "sim_world.h"
 
 #define SIM_COORDINATORS_MAX 6
 #define SIM_NODES_MAX (SIM_COORDINATORS_MAX + SIM_BROKERS_MAX)

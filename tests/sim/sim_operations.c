@@ -22,19 +22,19 @@ static struct weft_call *s_begin(struct sim_operations *self, const char *what)
 
 static weft_id_t s_operation(struct sim_operations *self)
 {
-    return weft_rand_id(sim_rand(s_sim(self)));
+    return weft_rand_id(weft_sim_rand(s_sim(self)));
 }
 
 static int32_t s_broker(struct sim_operations *self)
 {
-    return 1 + (int32_t) sim_below(s_sim(self), self->clients->nodes->settings.brokers);
+    return 1 + (int32_t) weft_sim_below(s_sim(self), self->clients->nodes->settings.brokers);
 }
 
 // A partition of a topic that stays.
 static int s_target(struct sim_operations *self, int *partition)
 {
-    int topic = (int) sim_below(s_sim(self), (uint64_t) self->clients->stable_count);
-    *partition = (int) sim_below(s_sim(self), (uint64_t) self->clients->topics[topic].partitions);
+    int topic = (int) weft_sim_below(s_sim(self), (uint64_t) self->clients->stable_count);
+    *partition = (int) weft_sim_below(s_sim(self), (uint64_t) self->clients->topics[topic].partitions);
     return topic;
 }
 
@@ -55,7 +55,7 @@ static bool s_drain(struct sim_operations *self, int32_t broker, bool undo)
 
 static bool s_drain_some(struct sim_operations *self)
 {
-    return s_drain(self, s_broker(self), sim_chance(s_sim(self), 500000));
+    return s_drain(self, s_broker(self), weft_sim_chance(s_sim(self), 500000));
 }
 
 static bool s_decommission(struct sim_operations *self, bool undo)
@@ -77,7 +77,7 @@ static bool s_decommission_some(struct sim_operations *self)
     if (self->removed) return false;
     if (self->leaving != 0) {
         bool retired = sim_nodes_broker(clients->nodes, self->leaving)->retired;
-        return s_decommission(self, !retired && sim_chance(s_sim(self), 300000));
+        return s_decommission(self, !retired && weft_sim_chance(s_sim(self), 300000));
     }
     for (int i = 0; i < clients->topic_count; i++) { // there must be somewhere to go
         if (clients->topics[i].replicas >= (int) clients->nodes->settings.brokers) return false;
@@ -92,7 +92,7 @@ static bool s_reassign(struct sim_operations *self)
     weft_id_t id;
     const struct weft_cluster_partition *now = sim_witness_partition(self->witness, topic, partition, &id);
     if (now == NULL) return false;
-    bool cancel = now->moving != NULL && sim_chance(s_sim(self), 600000);
+    bool cancel = now->moving != NULL && weft_sim_chance(s_sim(self), 600000);
     struct weft_call *call = s_begin(self, cancel ? "cancel a move" : "reassign");
     struct weft_reassign_request request;
     weft_reassign_request_init(&request);
@@ -100,7 +100,7 @@ static bool s_reassign(struct sim_operations *self)
         .topic = weft_slice_text(self->clients->topics[topic].name), .topic_id = id, .partition = (uint32_t) partition};
     int32_t to[SIM_BROKERS_MAX];
     size_t count = 0, brokers = self->clients->nodes->settings.brokers;
-    uint64_t first = sim_below(s_sim(self), brokers);
+    uint64_t first = weft_sim_below(s_sim(self), brokers);
     while (!cancel && count < (size_t) self->clients->topics[topic].replicas) {
         to[count] = 1 + (int32_t) ((first + count) % brokers);
         if (to[count] == self->leaving) return false;
@@ -112,7 +112,7 @@ static bool s_reassign(struct sim_operations *self)
     request.moves = &move;
     request.moves_count = 1;
     request.operation = s_operation(self);
-    if (sim_chance(s_sim(self), 300000)) request.bytes_per_second = 100000;
+    if (weft_sim_chance(s_sim(self), 300000)) request.bytes_per_second = 100000;
     weft_reassign_request_encode(&request, &call->header);
     return true;
 }
@@ -123,7 +123,7 @@ static bool s_balance(struct sim_operations *self)
     struct weft_balance_request request;
     weft_balance_request_init(&request);
     request.id = call->id;
-    request.replicas = sim_chance(s_sim(self), 500000);
+    request.replicas = weft_sim_chance(s_sim(self), 500000);
     request.operation = s_operation(self);
     weft_balance_request_encode(&request, &call->header);
     return true;
@@ -138,7 +138,7 @@ static bool s_elect(struct sim_operations *self)
     request.id = call->id;
     request.topic = weft_slice_text(self->clients->topics[topic].name);
     request.partition = (uint32_t) partition;
-    if (sim_chance(s_sim(self), 500000)) request.broker_id = s_broker(self);
+    if (weft_sim_chance(s_sim(self), 500000)) request.broker_id = s_broker(self);
     request.unclean = self->unclean;
     request.operation = s_operation(self);
     weft_elect_leader_request_encode(&request, &call->header);
@@ -161,7 +161,7 @@ static bool s_throttle(struct sim_operations *self, const char *bytes)
 
 static bool s_throttle_some(struct sim_operations *self)
 {
-    return s_throttle(self, sim_chance(s_sim(self), 500000) ? "50000" : "0");
+    return s_throttle(self, weft_sim_chance(s_sim(self), 500000) ? "50000" : "0");
 }
 
 static bool s_alter(struct sim_operations *self)
@@ -169,7 +169,7 @@ static bool s_alter(struct sim_operations *self)
     int partition, topic = s_target(self, &partition);
     char text[8];
     uint64_t replicas = (uint64_t) self->clients->topics[topic].replicas;
-    snprintf(text, sizeof text, "%d", (int) sim_below(s_sim(self), replicas + 1));
+    snprintf(text, sizeof text, "%d", (int) weft_sim_below(s_sim(self), replicas + 1));
     struct weft_call *call = s_begin(self, "alter min.insync");
     struct weft_topic_alter_request request;
     struct weft_config_entry entry = {weft_slice_text("min.insync"), weft_slice_text(text)};
@@ -185,7 +185,7 @@ static bool s_alter(struct sim_operations *self)
 
 static bool s_add_partitions(struct sim_operations *self)
 {
-    self->topic = (int) sim_below(s_sim(self), (uint64_t) self->clients->stable_count);
+    self->topic = (int) weft_sim_below(s_sim(self), (uint64_t) self->clients->stable_count);
     const struct sim_topic *topic = &self->clients->topics[self->topic];
     if (topic->partitions == SIM_PARTITIONS_MAX || topic->retained) return false;
     self->partitions = topic->partitions + 1;
@@ -206,17 +206,17 @@ static void s_submit(struct sim_operations *self, int64_t timeout_us)
 {
     self->asked++;
     weft_admin_part_submit(self->admin, timeout_us);
-    sim_part_poke(s_sim(self), self->host, self->admin_id);
+    weft_sim_part_poke(s_sim(self), self->host, self->admin_id);
 }
 
 // It is forgotten, and stopped, if that has not been done; now and then somebody starts it again.
 static void s_forgotten(struct sim_operations *self)
 {
     struct sim_node *node = sim_nodes_broker(self->clients->nodes, self->leaving);
-    sim_trace(s_sim(self), node->name, "is forgotten");
+    weft_sim_trace(s_sim(self), node->name, "is forgotten");
     if (!node->retired) sim_node_kill(node);
     self->removed = node->removed = true;
-    node->retired = !sim_chance(s_sim(self), 500000);
+    node->retired = !weft_sim_chance(s_sim(self), 500000);
     if (!node->retired) sim_node_start_after(node, SECOND);
 }
 
@@ -237,8 +237,8 @@ static void s_ended(struct sim_operations *self)
 {
     weft_err_t err = weft_admin_part_error(self->admin);
     bool decommission = self->what[0] == 'd' && self->what[1] == 'e';
-    sim_trace(s_sim(self), "operations", "%s: %s", self->what,
-              err == WEFT_OK ? "done" : weft_admin_part_error_text(self->admin));
+    weft_sim_trace(s_sim(self), "operations", "%s: %s", self->what,
+                   err == WEFT_OK ? "done" : weft_admin_part_error_text(self->admin));
     bool adds = self->partitions > 0;
     self->what = NULL;
     if (err == WEFT_OK) self->done++;
@@ -264,13 +264,13 @@ static void s_step(void *context)
     if (self->what != NULL && weft_admin_part_is_done(self->admin)) s_ended(self);
     if (self->quiet) return;
     if (self->what == NULL) {
-        uint64_t drawn = sim_below(sim, sizeof operations / sizeof operations[0]);
+        uint64_t drawn = weft_sim_below(sim, sizeof operations / sizeof operations[0]);
         if (operations[drawn](self))
             s_submit(self, 5 * SECOND);
         else
             self->what = NULL;
     }
-    sim_at(sim, sim_now_us(sim) + 20000 + (int64_t) sim_below(sim, 1200000), s_step, self);
+    weft_sim_at(sim, weft_sim_now_us(sim) + 20000 + (int64_t) weft_sim_below(sim, 1200000), s_step, self);
 }
 
 void sim_operations_start(struct sim_operations *self, struct sim_clients *clients, const sim_witness_t *witness,
@@ -278,7 +278,7 @@ void sim_operations_start(struct sim_operations *self, struct sim_clients *clien
 {
     *self = (struct sim_operations){.clients = clients, .witness = witness, .unclean = unclean};
     self->admin = sim_clients_admin_run(clients, "operations", &self->host, &self->admin_id);
-    sim_at(clients->sim, sim_now_us(clients->sim) + 300000, s_step, self);
+    weft_sim_at(clients->sim, weft_sim_now_us(clients->sim) + 300000, s_step, self);
 }
 
 static bool s_call_ended(void *context)
@@ -290,7 +290,7 @@ static bool s_call_ended(void *context)
 static void s_wait(struct sim_operations *self)
 {
     if (self->what == NULL) return;
-    (void) sim_run_until_true(s_sim(self), sim_now_us(s_sim(self)) + 10 * SECOND, s_call_ended, self);
+    (void) weft_sim_run_until_true(s_sim(self), weft_sim_now_us(s_sim(self)) + 10 * SECOND, s_call_ended, self);
     s_ended(self);
 }
 
@@ -309,7 +309,7 @@ static void s_insist(struct sim_operations *self, bool (*ask)(struct sim_operati
         s_submit(self, 5 * SECOND);
         s_wait(self);
         if (self->done > done) return;
-        sim_run_until(s_sim(self), sim_now_us(s_sim(self)) + 300000);
+        weft_sim_run_until(s_sim(self), weft_sim_now_us(s_sim(self)) + 300000);
     }
     if (s_failed(self)) return;
     sim_history_violate(self->clients->history, "O9: an operation is refused after the faults: %s",
@@ -345,7 +345,7 @@ void sim_operations_settle(struct sim_operations *self)
     for (size_t i = 0; i < self->clients->nodes->settings.brokers; i++) s_insist(self, s_no_drain);
     for (int tries = 0; self->leaving != 0 && !self->removed && tries < 100 && !s_failed(self); tries++) {
         s_insist(self, s_go_on_leaving);
-        sim_run_until(s_sim(self), sim_now_us(s_sim(self)) + 300000);
+        weft_sim_run_until(s_sim(self), weft_sim_now_us(s_sim(self)) + 300000);
     }
     if (self->leaving != 0 && !self->removed) {
         sim_history_violate(self->clients->history, "O9: the decommission of broker %d does not end", self->leaving);

@@ -23,7 +23,7 @@ static uint64_t s_below(struct sim_resets *self, uint64_t bound)
 static void s_submit(struct sim_resets *self)
 {
     weft_admin_part_submit(self->admin, 5 * SECOND);
-    sim_part_poke(s_sim(self), self->host, self->admin_id);
+    weft_sim_part_poke(s_sim(self), self->host, self->admin_id);
 }
 
 static struct weft_call *s_begin(struct sim_resets *self, bool leader)
@@ -112,9 +112,9 @@ static void s_change(struct sim_resets *self)
         weft_offsets_delete_request_encode(&all, &call->header);
     else
         weft_commit_request_encode(&commit, &call->header);
-    sim_trace(s_sim(self), "resets", "%s of %s: topic %d partition %d to %lld under %llu",
-              self->deletes ? "delete" : "reset", name, self->topic, self->partition, (long long) self->offset,
-              (unsigned long long) self->token);
+    weft_sim_trace(s_sim(self), "resets", "%s of %s: topic %d partition %d to %lld under %llu",
+                   self->deletes ? "delete" : "reset", name, self->topic, self->partition, (long long) self->offset,
+                   (unsigned long long) self->token);
     s_tell(self, false);
     self->state = SIM_RESETS_CHANGE;
     s_submit(self);
@@ -146,8 +146,8 @@ static bool s_is_changed(struct sim_resets *self)
 static void s_answered(struct sim_resets *self)
 {
     weft_err_t err = weft_admin_part_error(self->admin);
-    sim_trace(s_sim(self), "resets", "%s: %s", self->state == SIM_RESETS_TOKEN ? "token" : "change",
-              err == WEFT_OK ? "done" : weft_admin_part_error_text(self->admin));
+    weft_sim_trace(s_sim(self), "resets", "%s: %s", self->state == SIM_RESETS_TOKEN ? "token" : "change",
+                   err == WEFT_OK ? "done" : weft_admin_part_error_text(self->admin));
     if (self->state == SIM_RESETS_TOKEN && err == WEFT_OK) {
         s_have_token(self);
         return;
@@ -165,14 +165,14 @@ static void s_step(void *context)
     if (self->state != SIM_RESETS_REST && weft_admin_part_is_done(self->admin)) s_answered(self);
     if (self->quiet) return;
     if (self->state == SIM_RESETS_REST) s_ask_token(self);
-    sim_at(s_sim(self), sim_now_us(s_sim(self)) + 20000 + (int64_t) s_below(self, 1000000), s_step, self);
+    weft_sim_at(s_sim(self), weft_sim_now_us(s_sim(self)) + 20000 + (int64_t) s_below(self, 1000000), s_step, self);
 }
 
 void sim_resets_start(struct sim_resets *self, struct sim_members *members)
 {
     *self = (struct sim_resets){.members = members};
     self->admin = sim_clients_admin_run(members->clients, "resets", &self->host, &self->admin_id);
-    sim_at(s_sim(self), sim_now_us(s_sim(self)) + SECOND, s_step, self);
+    weft_sim_at(s_sim(self), weft_sim_now_us(s_sim(self)) + SECOND, s_step, self);
 }
 
 static bool s_call_ended(void *context)
@@ -185,7 +185,8 @@ void sim_resets_settle(struct sim_resets *self)
 {
     self->quiet = true;
     while (self->state != SIM_RESETS_REST) {
-        if (!sim_run_until_true(s_sim(self), sim_now_us(s_sim(self)) + 10 * SECOND, s_call_ended, self)) return;
+        if (!weft_sim_run_until_true(s_sim(self), weft_sim_now_us(s_sim(self)) + 10 * SECOND, s_call_ended, self))
+            return;
         s_answered(self);
     }
 }

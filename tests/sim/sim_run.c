@@ -24,7 +24,7 @@ static void s_supervise(void *context)
 {
     struct sim_run *run = context;
     sim_nodes_supervise(&run->nodes);
-    sim_at(run->sim, sim_now_us(run->sim) + SECOND / 2, s_supervise, run);
+    weft_sim_at(run->sim, weft_sim_now_us(run->sim) + SECOND / 2, s_supervise, run);
 }
 
 static bool s_start(struct sim_run *run)
@@ -46,7 +46,7 @@ static bool s_bad_or_over(void *context)
 
 static bool s_load(struct sim_run *run)
 {
-    sim_configure(run->sim, &run->network);
+    weft_sim_configure(run->sim, &run->network);
     sim_producers_start(&run->clients);
     sim_consumers_start(&run->clients);
     if (run->has_churn) sim_churn_start(&run->churn, &run->clients, run->clients.stable_count);
@@ -60,7 +60,7 @@ static bool s_load(struct sim_run *run)
         sim_resets_start(&run->resets, &run->members);
     }
     sim_faults_start(run);
-    sim_run_until_true(run->sim, run->faults_end_us, s_bad_or_over, run);
+    weft_sim_run_until_true(run->sim, run->faults_end_us, s_bad_or_over, run);
     return !s_bad(run);
 }
 
@@ -96,10 +96,10 @@ static bool s_replicas_settled(void *context)
 // Every partition has a leader and all its replicas in sync; then the replicas are the same, byte for byte.
 static bool s_converge(struct sim_run *run, int64_t limit_us)
 {
-    while (!sim_run_until_true(run->sim, sim_now_us(run->sim) + SECOND, s_replicas_settled, run)) {
+    while (!weft_sim_run_until_true(run->sim, weft_sim_now_us(run->sim) + SECOND, s_replicas_settled, run)) {
         char why[256] = "";
         sim_faults_revive(run);
-        if (sim_now_us(run->sim) < limit_us) continue;
+        if (weft_sim_now_us(run->sim) < limit_us) continue;
         (void) sim_witness_settled(run->witness, why, sizeof why);
         sim_history_violate(run->history, "O9: %lld s after the last fault %s", (long long) (HEAL_LIMIT / SECOND),
                             sim_nodes_all_up(&run->nodes) ? why : "a node is still down");
@@ -114,26 +114,26 @@ static bool s_heal(struct sim_run *run)
         sim_resets_settle(&run->resets);
         sim_members_calm(&run->members);
     }
-    int64_t limit = sim_now_us(run->sim) + HEAL_LIMIT;
+    int64_t limit = weft_sim_now_us(run->sim) + HEAL_LIMIT;
     while ((run->has_churn || run->has_operations) &&
-           !sim_run_until_true(run->sim, sim_now_us(run->sim) + SECOND, s_nodes_up, run)) {
+           !weft_sim_run_until_true(run->sim, weft_sim_now_us(run->sim) + SECOND, s_nodes_up, run)) {
         sim_faults_revive(run); // one that was stopping when faults stopped
-        if (sim_now_us(run->sim) >= limit) break;
+        if (weft_sim_now_us(run->sim) >= limit) break;
     }
     if (run->has_operations) sim_operations_settle(&run->operations); // first: new topics keep away from who is drained
     if (run->has_churn) sim_churn_settle(&run->churn);
     sim_producers_finish(&run->clients);
-    while (!sim_run_until_true(run->sim, sim_now_us(run->sim) + SECOND, s_settled, run)) {
+    while (!weft_sim_run_until_true(run->sim, weft_sim_now_us(run->sim) + SECOND, s_settled, run)) {
         sim_faults_revive(run);
         sim_producers_finish(&run->clients);
-        if (sim_now_us(run->sim) < limit) continue;
+        if (weft_sim_now_us(run->sim) < limit) continue;
         sim_producers_trace(&run->clients);
         sim_history_violate(run->history, "O9: %lld s after the last fault %s", (long long) (HEAL_LIMIT / SECOND),
                             sim_nodes_all_up(&run->nodes) ? "producers still wait" : "a node is still down");
     }
     if (s_bad(run) || !s_converge(run, limit)) return false;
     // What nobody waits for an answer to is still under way: slow messages, syncs that hang.
-    sim_run_until(run->sim, sim_now_us(run->sim) + 4 * SECOND);
+    weft_sim_run_until(run->sim, weft_sim_now_us(run->sim) + 4 * SECOND);
     sim_logs_compare_all(&run->nodes, &run->clients, run->witness);
     return !s_bad(run);
 }
@@ -150,7 +150,7 @@ static bool s_answered(void *context)
 static bool s_probe_produce(struct sim_run *run, const char *when)
 {
     sim_producers_probe(&run->clients);
-    if (!sim_run_until_true(run->sim, sim_now_us(run->sim) + 10 * SECOND, s_answered, run)) {
+    if (!weft_sim_run_until_true(run->sim, weft_sim_now_us(run->sim) + 10 * SECOND, s_answered, run)) {
         sim_producers_trace(&run->clients);
         sim_history_violate(run->history, "O9: records wait for longer than 10 s %s", when);
     }
@@ -160,9 +160,9 @@ static bool s_probe_produce(struct sim_run *run, const char *when)
 // Decisions within three election timeouts.
 static bool s_probe(struct sim_run *run)
 {
-    int64_t begun_us = sim_now_us(run->sim);
+    int64_t begun_us = weft_sim_now_us(run->sim);
     weft_err_t err = sim_admin_touch(&run->clients, 20 * SECOND);
-    int64_t took_ms = (sim_now_us(run->sim) - begun_us) / 1000;
+    int64_t took_ms = (weft_sim_now_us(run->sim) - begun_us) / 1000;
     if (err != WEFT_OK || took_ms > 3 * run->settings.election_ms) {
         sim_history_violate(run->history, "O9: a decision took %lld ms (%s) in a calm cluster, elections %u ms",
                             (long long) took_ms, weft_err_name(err), run->settings.election_ms);
@@ -173,18 +173,18 @@ static bool s_probe(struct sim_run *run)
 // All coordinators are gone: what is in sync goes on (I10).
 static bool s_leave_alone(struct sim_run *run)
 {
-    sim_trace(run->sim, "run", "all coordinators go");
-    bool power = sim_chance(run->sim, 500000);
+    weft_sim_trace(run->sim, "run", "all coordinators go");
+    bool power = weft_sim_chance(run->sim, 500000);
     for (size_t i = 0; i < run->settings.coordinators; i++) {
         if (power)
             sim_node_power_off(&run->nodes.nodes[i]);
         else
             sim_node_kill(&run->nodes.nodes[i]);
     }
-    sim_run_until(run->sim, sim_now_us(run->sim) + (int64_t) sim_below(run->sim, 4 * SECOND));
+    weft_sim_run_until(run->sim, weft_sim_now_us(run->sim) + (int64_t) weft_sim_below(run->sim, 4 * SECOND));
     if (!s_probe_produce(run, "without coordinators, with all replicas in sync")) return false;
     for (size_t i = 0; i < run->settings.coordinators; i++) sim_node_start(&run->nodes.nodes[i]);
-    return s_converge(run, sim_now_us(run->sim) + HEAL_LIMIT);
+    return s_converge(run, weft_sim_now_us(run->sim) + HEAL_LIMIT);
 }
 
 static bool s_all_down(void *context)
@@ -199,23 +199,24 @@ static bool s_all_down(void *context)
 // Everything goes, at once or as it is asked to, and is as it was when it comes back (I9).
 static bool s_restart_all(struct sim_run *run)
 {
-    uint64_t how = sim_below(run->sim, 3);
-    sim_trace(run->sim, "run", "everything goes");
+    uint64_t how = weft_sim_below(run->sim, 3);
+    weft_sim_trace(run->sim, "run", "everything goes");
     for (size_t i = run->nodes.count; i-- > 0;) {
         struct sim_node *node = &run->nodes.nodes[i];
         if (how == 0) sim_node_stop(node);
         if (how == 1) sim_node_kill(node);
         if (how == 2 && node->state != SIM_NODE_DOWN) sim_node_power_off(node);
     }
-    if (!sim_run_until_true(run->sim, sim_now_us(run->sim) + HEAL_LIMIT, s_all_down, run)) {
+    if (!weft_sim_run_until_true(run->sim, weft_sim_now_us(run->sim) + HEAL_LIMIT, s_all_down, run)) {
         sim_history_violate(run->history, "O9: not all nodes stop");
     }
     for (size_t i = 0; i < run->nodes.count; i++) {
-        sim_node_start_after(&run->nodes.nodes[i], (int64_t) sim_below(run->sim, SECOND));
+        sim_node_start_after(&run->nodes.nodes[i], (int64_t) weft_sim_below(run->sim, SECOND));
     }
-    int64_t limit_us = sim_now_us(run->sim) + HEAL_LIMIT;
+    int64_t limit_us = weft_sim_now_us(run->sim) + HEAL_LIMIT;
     if (!s_converge(run, limit_us)) return false;
-    sim_run_until(run->sim, sim_now_us(run->sim) + 4 * SECOND); // who was not heard in time is fenced; tails are copied
+    weft_sim_run_until(run->sim,
+                       weft_sim_now_us(run->sim) + 4 * SECOND); // who was not heard in time is fenced; tails are copied
     if (!s_converge(run, limit_us)) return false;
     sim_logs_compare_all(&run->nodes, &run->clients, run->witness);
     return !s_bad(run);
@@ -240,7 +241,8 @@ static bool s_goals(struct sim_run *run, int64_t starts[][SIM_PARTITIONS_MAX], i
             ends[t][p] = 0; // not the same as durable_end: it is asked at least once
             for (int tries = 0; err == WEFT_OK && durable_end != ends[t][p] && tries < 100; tries++) {
                 if (tries > 0)
-                    sim_run_until(run->sim, sim_now_us(run->sim) + 100000); // what asked for no answer still comes
+                    weft_sim_run_until(run->sim,
+                                       weft_sim_now_us(run->sim) + 100000); // what asked for no answer still comes
                 err = sim_admin_offsets(clients, t, p, false, &starts[t][p], &ends[t][p]);
                 if (err == WEFT_OK) err = sim_admin_offsets(clients, t, p, true, &starts[t][p], &durable_end);
             }
@@ -268,21 +270,21 @@ static void s_rot(struct sim_run *run)
 {
     size_t first = run->settings.coordinators;
     for (size_t i = first; i < run->nodes.count; i++) sim_node_stop(&run->nodes.nodes[i]);
-    if (!sim_run_until_true(run->sim, sim_now_us(run->sim) + HEAL_LIMIT, s_brokers_down, run)) {
+    if (!weft_sim_run_until_true(run->sim, weft_sim_now_us(run->sim) + HEAL_LIMIT, s_brokers_down, run)) {
         sim_history_violate(run->history, "O9: brokers do not stop");
         return;
     }
     char path[256];
-    struct sim_node *victim = &run->nodes.nodes[first + sim_below(run->sim, run->settings.brokers)];
-    const char *suffix = sim_chance(run->sim, 700000) ? ".log" : NULL;
-    for (uint64_t flips = 1 + sim_below(run->sim, 12); flips > 0; flips--) {
-        if (!weft_crash_disk_flip(victim->disk, sim_rand(run->sim), suffix, path, sizeof path)) break;
-        sim_trace(run->sim, victim->name, "a bit flips in %s", path);
+    struct sim_node *victim = &run->nodes.nodes[first + weft_sim_below(run->sim, run->settings.brokers)];
+    const char *suffix = weft_sim_chance(run->sim, 700000) ? ".log" : NULL;
+    for (uint64_t flips = 1 + weft_sim_below(run->sim, 12); flips > 0; flips--) {
+        if (!weft_crash_disk_flip(victim->disk, weft_sim_rand(run->sim), suffix, path, sizeof path)) break;
+        weft_sim_trace(run->sim, victim->name, "a bit flips in %s", path);
     }
     run->nodes.disk_faults++; // a start may be refused, with a sentence
     run->rotten = victim->id;
     for (size_t i = first; i < run->nodes.count; i++) sim_node_start(&run->nodes.nodes[i]);
-    sim_run_until(run->sim, sim_now_us(run->sim) + 5 * SECOND);
+    weft_sim_run_until(run->sim, weft_sim_now_us(run->sim) + 5 * SECOND);
 }
 
 static bool s_final_done(void *context)
@@ -307,11 +309,11 @@ static bool s_verify_topic(struct sim_run *run, int topic, const int64_t *starts
         if (starts[p] == ends[p]) reader.goal[p] = -1; // nothing to read
         if (ends[p] < 0) reader.stopped[p] = true;     // refused already
     }
-    if (!sim_run_until_true(run->sim, sim_now_us(run->sim) + HEAL_LIMIT, s_final_done, &reader)) {
+    if (!weft_sim_run_until_true(run->sim, weft_sim_now_us(run->sim) + HEAL_LIMIT, s_final_done, &reader)) {
         sim_history_violate(run->history, "O9: the final reading of topic %d does not reach its end", topic);
     }
     sim_consumer_stop(&reader);
-    sim_run_until(run->sim, sim_now_us(run->sim) + 3 * SECOND); // its last step has found it gone
+    weft_sim_run_until(run->sim, weft_sim_now_us(run->sim) + 3 * SECOND); // its last step has found it gone
     for (int p = 0; p < partitions && !s_bad(run); p++) {
         if (!reader.stopped[p]) sim_history_final_end(run->history, topic, p, ends[p]);
     }
@@ -330,7 +332,8 @@ static bool s_verify_rotten(struct sim_run *run)
             weft_err_t err = sim_admin_offsets(&run->clients, t, p, false, &starts[p], &ends[p]);
             bool rotten = sim_history_only_on(run->history, t, p, run->rotten);
             if (err != WEFT_OK) ends[p] = -1;
-            if (err != WEFT_OK) sim_trace(run->sim, "admin", "topic %d partition %d: %s", t, p, weft_err_name(err));
+            if (err != WEFT_OK)
+                weft_sim_trace(run->sim, "admin", "topic %d partition %d: %s", t, p, weft_err_name(err));
             if (err == WEFT_OK || rotten) continue;
             sim_history_violate(run->history, "I8: topic %d partition %d answers %s, though its disk is whole", t, p,
                                 weft_err_name(err));
@@ -362,7 +365,7 @@ static bool s_groups_read_all(struct sim_run *run, int64_t starts[][SIM_PARTITIO
         }
     }
     struct group_goals goals = {.run = run, .ends = ends};
-    if (!sim_run_until_true(run->sim, sim_now_us(run->sim) + HEAL_LIMIT, s_groups_done, &goals)) {
+    if (!weft_sim_run_until_true(run->sim, weft_sim_now_us(run->sim) + HEAL_LIMIT, s_groups_done, &goals)) {
         sim_history_violate(run->history, "O9: a group does not reach the end of what it reads");
     }
     return !s_bad(run);
@@ -379,11 +382,11 @@ static bool s_verify(struct sim_run *run)
         for (int p = 0; p < partitions; p++)
             consumer->goal[p] = starts[consumer->topic][p] == ends[consumer->topic][p] ? -1 : ends[consumer->topic][p];
     }
-    if (!sim_run_until_true(run->sim, sim_now_us(run->sim) + HEAL_LIMIT, s_consumers_done, run)) {
+    if (!weft_sim_run_until_true(run->sim, weft_sim_now_us(run->sim) + HEAL_LIMIT, s_consumers_done, run)) {
         sim_history_violate(run->history, "O9: consumers do not reach the end");
     }
     // Retention may have moved the starts meanwhile, once more where leaders changed.
-    sim_run_until(run->sim, sim_now_us(run->sim) + 2 * SECOND);
+    weft_sim_run_until(run->sim, weft_sim_now_us(run->sim) + 2 * SECOND);
     for (int t = 0; t < run->clients.topic_count && !s_bad(run); t++) {
         int64_t now_starts[SIM_TOPICS_MAX][SIM_PARTITIONS_MAX], now_ends[SIM_TOPICS_MAX][SIM_PARTITIONS_MAX];
         if (!s_goals(run, now_starts, now_ends)) return false;
@@ -398,16 +401,16 @@ static bool s_verify(struct sim_run *run)
 static void s_summarize(const struct sim_run *run, struct sim_result *out)
 {
     const struct sim_history_stats *stats = sim_history_stats(run->history);
-    const struct sim_stats *world = sim_stats(run->sim);
+    const struct sim_stats *world = weft_sim_stats(run->sim);
     const char *violation = sim_history_violation(run->history);
     out->failed = violation != NULL;
     snprintf(out->violation, sizeof out->violation, "%s", violation != NULL ? violation : "");
-    out->digest = sim_digest(run->sim);
+    out->digest = weft_sim_digest(run->sim);
     out->sent = stats->sent;
     out->acked = stats->acked;
     out->crashes = run->nodes.kills + run->nodes.power_losses;
     out->events = world->events;
-    out->virtual_us = sim_now_us(run->sim);
+    out->virtual_us = weft_sim_now_us(run->sim);
     char decided[200], groups[200] = "";
     sim_witness_summary(run->witness, decided, sizeof decided);
     if (run->has_groups) sim_members_summary(&run->members, groups, sizeof groups);
@@ -424,9 +427,9 @@ static void s_summarize(const struct sim_run *run, struct sim_result *out)
 
 void sim_run_seed(uint64_t seed, bool trace, bool messages, struct sim_result *out)
 {
-    struct sim_run run = {.sim = sim_new(seed, &sim_calm), .history = sim_history_new(), .seed = seed};
+    struct sim_run run = {.sim = weft_sim_new(seed, &sim_calm), .history = sim_history_new(), .seed = seed};
     sim_wrap_seed(seed);
-    sim_trace_on(run.sim, trace || messages, messages);
+    weft_sim_trace_on(run.sim, trace || messages, messages);
     run.witness = sim_witness_new(run.sim, run.history, &run.clients);
     sim_plan(&run);
     if (s_start(&run) && s_load(&run) && s_heal(&run) && s_calm(&run))
@@ -436,7 +439,7 @@ void sim_run_seed(uint64_t seed, bool trace, bool messages, struct sim_result *o
     weft_crash_save_destroy(&run.save);
     sim_clients_fini(&run.clients);
     sim_nodes_fini(&run.nodes);
-    sim_destroy(&run.sim);
+    weft_sim_destroy(&run.sim);
     if (run.has_groups) sim_members_fini(&run.members);
     sim_history_destroy(&run.history);
     sim_witness_destroy(&run.witness);

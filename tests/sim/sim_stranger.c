@@ -227,7 +227,7 @@ static void s_destroy(struct weft_part **part_p)
 {
     struct sim_stranger *self = (struct sim_stranger *) *part_p;
     *part_p = NULL;
-    sim_trace(self->clients->sim, "stranger", "%llu answers", (unsigned long long) self->answers);
+    weft_sim_trace(self->clients->sim, "stranger", "%llu answers", (unsigned long long) self->answers);
     weft_buf_fini(&self->header);
     weft_buf_fini(&self->data);
     free(self);
@@ -248,7 +248,7 @@ void sim_stranger_start(struct sim_clients *clients)
     struct sim_stranger *self = weft_calloc(1, sizeof *self);
     self->base.ops = &s_ops;
     self->clients = clients;
-    weft_rand_init(&self->rand, weft_rand_next(sim_rand(clients->sim)));
-    sim_host_t host = sim_host_add(clients->sim, "stranger", NULL);
+    weft_rand_init(&self->rand, weft_rand_next(weft_sim_rand(clients->sim)));
+    sim_host_t host = weft_sim_host_add(clients->sim, "stranger", NULL);
     (void) sim_clients_run_part(clients, host, "stranger", &self->base);
 }

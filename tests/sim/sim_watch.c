@@ -8,8 +8,8 @@
 static void s_ask(struct sim_watch *self)
 {
     struct sim_clients *clients = self->clients;
-    self->topic = (int) sim_below(clients->sim, (uint64_t) clients->stable_count);
-    self->partition = (int) sim_below(clients->sim, (uint64_t) clients->topics[self->topic].partitions);
+    self->topic = (int) weft_sim_below(clients->sim, (uint64_t) clients->stable_count);
+    self->partition = (int) weft_sim_below(clients->sim, (uint64_t) clients->topics[self->topic].partitions);
     weft_id_t id;
     const struct weft_cluster_partition *partition =
         sim_witness_partition(self->witness, self->topic, self->partition, &id);
@@ -27,7 +27,7 @@ static void s_ask(struct sim_watch *self)
     request.read = weft_slice_text("committed");
     weft_list_offsets_request_encode(&request, &call->header);
     weft_admin_part_submit(self->admin, 2 * SECOND);
-    sim_part_poke(clients->sim, self->host, self->admin_id);
+    weft_sim_part_poke(clients->sim, self->host, self->admin_id);
     self->busy = true;
 }
 
@@ -57,12 +57,12 @@ static void s_step(void *context)
     if (self->clients->calm) return;
     if (self->busy && weft_admin_part_is_done(self->admin)) s_answered(self);
     if (!self->busy) s_ask(self);
-    sim_at(sim, sim_now_us(sim) + 500 + (int64_t) sim_below(sim, 20000), s_step, self);
+    weft_sim_at(sim, weft_sim_now_us(sim) + 500 + (int64_t) weft_sim_below(sim, 20000), s_step, self);
 }
 
 void sim_watch_start(struct sim_watch *self, struct sim_clients *clients, const sim_witness_t *witness)
 {
     *self = (struct sim_watch){.clients = clients, .witness = witness};
     self->admin = sim_clients_admin_run(clients, "watch", &self->host, &self->admin_id);
-    sim_at(clients->sim, sim_now_us(clients->sim) + 100000, s_step, self);
+    weft_sim_at(clients->sim, weft_sim_now_us(clients->sim) + 100000, s_step, self);
 }

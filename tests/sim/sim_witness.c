@@ -100,7 +100,7 @@ static void s_trace(sim_witness_t *self, int topic, uint32_t p, const struct wef
     if (partition->moving != NULL) snprintf(text + size, sizeof text - (size_t) size, ", moving");
     if (strcmp(text, last) == 0) return;
     memcpy(last, text, sizeof text);
-    sim_trace(self->sim, "witness", "%s", text);
+    weft_sim_trace(self->sim, "witness", "%s", text);
 }
 
 static void s_tell(sim_witness_t *self)
@@ -109,15 +109,15 @@ static void s_tell(sim_witness_t *self)
     const struct weft_cluster_topic *topic;
     while ((topic = weft_cluster_next_topic(self->cluster, &cursor)) != NULL) {
         int index = s_topic_of(self, topic->name);
-        bool offsets = sim_is_traced(self->sim) && strcmp(topic->name, "__offsets") == 0;
+        bool offsets = weft_sim_is_traced(self->sim) && strcmp(topic->name, "__offsets") == 0;
         for (uint32_t p = 0; offsets && p < topic->partition_count && p < SIM_PARTITIONS_MAX; p++) {
             s_trace(self, SIM_TOPICS_MAX, p, &topic->partitions[p]);
         }
         for (uint32_t p = 0; index >= 0 && p < topic->partition_count && p < SIM_PARTITIONS_MAX; p++) {
             const struct weft_cluster_partition *partition = &topic->partitions[p];
-            sim_history_decided(self->history, index, (int) p, sim_now_us(self->sim), partition->leader,
+            sim_history_decided(self->history, index, (int) p, weft_sim_now_us(self->sim), partition->leader,
                                 s_had_all(partition), s_brokers(partition, partition->leavers));
-            if (sim_is_traced(self->sim)) s_trace(self, index, p, partition);
+            if (weft_sim_is_traced(self->sim)) s_trace(self, index, p, partition);
         }
     }
 }
@@ -129,8 +129,8 @@ static void s_elected(sim_witness_t *self, weft_slice_t bytes)
     const struct weft_cluster_topic *topic = weft_cluster_topic(self->cluster, command.topic_id);
     int index = topic != NULL ? s_topic_of(self, topic->name) : -1;
     if (index < 0 || command.partition >= SIM_PARTITIONS_MAX) return;
-    sim_trace(self->sim, "witness", "unclean election of broker %d for topic %d partition %u", command.leader, index,
-              command.partition);
+    weft_sim_trace(self->sim, "witness", "unclean election of broker %d for topic %d partition %u", command.leader,
+                   index, command.partition);
     sim_history_unclean(self->history, index, (int) command.partition);
 }
 
@@ -139,7 +139,7 @@ static void s_registered(sim_witness_t *self, weft_slice_t bytes)
     struct weft_broker_registered_command command;
     if (weft_broker_registered_command_decode(&self->codec, bytes, &command, NULL) != WEFT_OK) return;
     if (command.broker_id < 0 || command.broker_id > SIM_BROKERS_MAX) return;
-    self->joined_us[command.broker_id] = sim_now_us(self->sim);
+    self->joined_us[command.broker_id] = weft_sim_now_us(self->sim);
 }
 
 // ---- what nodes apply
@@ -182,7 +182,7 @@ static void s_first(sim_witness_t *self, uint64_t index, weft_slice_t bytes)
     enum weft_command command = WEFT_COMMAND_UNKNOWN;
     if (weft_command_peek(bytes, &command) != WEFT_OK || entry->result != WEFT_OK) return;
     if ((size_t) command < COMMANDS_MAX) self->commands[command]++;
-    if (index % SNAPSHOT_EVERY == 0 || sim_is_traced(self->sim)) s_check_snapshot(self, index, command);
+    if (index % SNAPSHOT_EVERY == 0 || weft_sim_is_traced(self->sim)) s_check_snapshot(self, index, command);
     if (command == WEFT_COMMAND_LEADER_ELECTED) s_elected(self, bytes);
     if (command == WEFT_COMMAND_BROKER_REGISTERED) s_registered(self, bytes);
     s_tell(self);
@@ -196,7 +196,7 @@ weft_err_t __wrap_weft_cluster_apply(weft_cluster_t *cluster, uint64_t index, we
     if (self != NULL && index > weft_cluster_index(self->cluster)) s_first(self, index, bytes);
     weft_err_t result = __real_weft_cluster_apply(cluster, index, bytes, watch, context, error);
     if (self == NULL) return result;
-    const char *who = sim_running(self->sim);
+    const char *who = weft_sim_running(self->sim);
     const struct entry *entry = s_entry(self, index);
     for (uint64_t i = before + 1; i < index; i++) {
         if (!s_entry(self, i)->known || s_entry(self, i)->group) continue; // the quorum's own
@@ -226,7 +226,7 @@ weft_err_t __wrap_weft_cluster_decode(weft_cluster_t *cluster, weft_slice_t snap
     const struct entry *entry = s_entry(self, index);
     if (!entry->known || entry->digest != weft_cluster_digest(cluster)) {
         sim_history_violate(self->history, "O7: %s takes over a snapshot of index %llu that is not the state there",
-                            sim_running(self->sim), (unsigned long long) index);
+                            weft_sim_running(self->sim), (unsigned long long) index);
     }
     return err;
 }
@@ -264,13 +264,13 @@ static void s_groups_first(sim_witness_t *self, uint64_t index, weft_slice_t byt
     entry->digest = weft_groups_digest(self->groups);
     weft_groups_check(self->groups);
     if (peeked == WEFT_OK && entry->result == WEFT_OK && (size_t) command < COMMANDS_MAX) self->commands[command]++;
-    sim_trace(self->sim, "witness", "%s at %llu: %s %s", weft_command_name(command), (unsigned long long) index,
-              weft_err_name(entry->result), error.text);
+    weft_sim_trace(self->sim, "witness", "%s at %llu: %s %s", weft_command_name(command), (unsigned long long) index,
+                   weft_err_name(entry->result), error.text);
     if (movement.count > 0 && entry->result == WEFT_OK) {
         sim_movement_after(&movement, self->groups, self->cluster, self->history);
     }
     sim_movement_fini(&movement);
-    if (index % SNAPSHOT_EVERY == 0 || sim_is_traced(self->sim)) s_check_groups_snapshot(self, index);
+    if (index % SNAPSHOT_EVERY == 0 || weft_sim_is_traced(self->sim)) s_check_groups_snapshot(self, index);
 }
 
 weft_err_t __wrap_weft_groups_apply(weft_groups_t *groups, const weft_cluster_t *cluster, uint64_t index,
@@ -282,7 +282,7 @@ weft_err_t __wrap_weft_groups_apply(weft_groups_t *groups, const weft_cluster_t 
     if (self != NULL && index > weft_groups_index(self->groups)) s_groups_first(self, index, bytes);
     weft_err_t result = __real_weft_groups_apply(groups, cluster, index, bytes, watch, context, error);
     if (self == NULL) return result;
-    const char *who = sim_running(self->sim);
+    const char *who = weft_sim_running(self->sim);
     for (uint64_t i = before + 1; i < index; i++) {
         if (!s_entry(self, i)->known || !s_entry(self, i)->group) continue;
         sim_history_violate(self->history, "O7: %s applies the groups' command of index %llu behind that of %llu", who,
@@ -312,7 +312,7 @@ weft_err_t __wrap_weft_groups_decode(weft_groups_t *groups, weft_slice_t snapsho
     const struct entry *entry = s_entry(self, weft_groups_index(groups));
     if (!entry->known || !entry->group || entry->digest != weft_groups_digest(groups)) {
         sim_history_violate(self->history, "O7: %s takes over groups of index %llu that are not those there",
-                            sim_running(self->sim), (unsigned long long) weft_groups_index(groups));
+                            weft_sim_running(self->sim), (unsigned long long) weft_groups_index(groups));
     }
     return err;
 }

@@ -3,13 +3,13 @@
 // here, as docs/PROTOCOL.md describes them: they heartbeat, follow redirects, take their time to release, die, pause and
 // come back. Checked all the time: no two exclusive members of a group may deliver a partition (I5, REPLICATION.md rule
 // 22), no token is given twice (rule 20). Once faults stop: every partition has one owner, and nothing moves any more.
-#include "sim_world.h"
+#include "../../lib/testing/sim_world.h"
 
 #include "../../lib/base/assert.h"
 #include "../../lib/base/map.h"
 #include "../../lib/base/options.h"
+#include "../../lib/testing/crash_disk.h"
 #include "../../lib/wire/node.h"
-#include "../support/crash_disk.h"
 
 #include <weft_gen/config.h>
 #include <weft_gen/messages.h>
@@ -120,12 +120,12 @@ static void s_endpoint(size_t coordinator, char out[32])
 
 static bool s_chance(struct players *self, uint32_t per_million)
 {
-    return sim_chance(self->run->sim, per_million);
+    return weft_sim_chance(self->run->sim, per_million);
 }
 
 static int64_t s_below(struct players *self, int64_t bound)
 {
-    return (int64_t) sim_below(self->run->sim, (uint64_t) bound);
+    return (int64_t) weft_sim_below(self->run->sim, (uint64_t) bound);
 }
 
 static void s_forget(struct member *member)
@@ -389,7 +389,7 @@ static void s_die(struct players *self, struct member *member, int64_t for_us)
     member->leaving = member->pausing = member->stuck = false;
     member->waits = 0;
     member->until_us = weft_port_now_us(&self->port) + for_us;
-    member->id = weft_rand_id(sim_rand(self->run->sim)); // of an instance too: what a restart is
+    member->id = weft_rand_id(weft_sim_rand(self->run->sim)); // of an instance too: what a restart is
 }
 
 static void s_misfortune(struct players *self, struct member *member, int64_t now_us)
@@ -519,13 +519,13 @@ static void s_players_start(struct run *run)
         member->group = i % 2 ? "exclusive" : "usual";
         member->exclusive = i % 2 != 0;
         if (i % 3 == 0) snprintf(member->instance, sizeof member->instance, "instance-%zu", i);
-        member->id = weft_rand_id(sim_rand(run->sim));
+        member->id = weft_rand_id(weft_sim_rand(run->sim));
         member->target = i % COORDINATORS;
         member->next_us = s_below(self, 3 * SECOND);
     }
     run->players = self;
-    run->players_host = sim_host_add(run->sim, "members", NULL);
-    const weft_world_t *world = sim_host_world(run->sim, run->players_host);
+    run->players_host = weft_sim_host_add(run->sim, "members", NULL);
+    const weft_world_t *world = weft_sim_host_world(run->sim, run->players_host);
     struct weft_world_part how = {.name = "members", .frame_bytes_max = 1 << 25, .peer_bytes_max = 1 << 25};
     weft_part_id_t id;
     assert_int_equal(world->ops->add(world->self, &how, &self->base, &id, NULL, NULL), WEFT_OK);
@@ -556,7 +556,7 @@ static void s_coordinator_start(void *context)
                                   {"snapshot.commands", "64"}};
     for (size_t i = 0; i < sizeof set / sizeof set[0]; i++)
         assert_int_equal(weft_options_set(options, set[i][0], set[i][1], NULL), WEFT_OK);
-    const weft_world_t *world = sim_host_world(self->run->sim, self->host);
+    const weft_world_t *world = weft_sim_host_world(self->run->sim, self->host);
     struct weft_error error = {.text = ""};
     if (weft_node_coordinator.create(world, options, &self->node, &error) != WEFT_OK) fail_msg("%s", error.text);
     weft_options_destroy(&options);
@@ -567,51 +567,51 @@ static void s_coordinator_down(struct coordinator *self, bool power)
 {
     if (!self->node) return;
     if (power)
-        weft_crash_disk_crash(self->disk, sim_rand(self->run->sim));
+        weft_crash_disk_crash(self->disk, weft_sim_rand(self->run->sim));
     else
         weft_crash_disk_kill(self->disk);
-    sim_host_kill(self->run->sim, self->host, power);
+    weft_sim_host_kill(self->run->sim, self->host, power);
     weft_node_coordinator.destroy(&self->node);
 }
 
 // One is alone with some members, and stops for longer than their sessions: it wakes up and believes itself in office.
 static void s_sleep_alone(struct run *run, struct coordinator *it)
 {
-    int64_t for_us = 3 * SECOND + (int64_t) sim_below(run->sim, 6 * SECOND);
+    int64_t for_us = 3 * SECOND + (int64_t) weft_sim_below(run->sim, 6 * SECOND);
     for (int i = 0; i < COORDINATORS; i++) {
         if (i == it->number) continue;
-        sim_cut(run->sim, it->host, run->coordinators[i].host, true);
-        sim_cut(run->sim, run->coordinators[i].host, it->host, true);
+        weft_sim_cut(run->sim, it->host, run->coordinators[i].host, true);
+        weft_sim_cut(run->sim, run->coordinators[i].host, it->host, true);
     }
     for (size_t i = 0; i < MEMBERS; i++) {
         struct member *member = &run->players->members[i];
-        if (member->target == (size_t) it->number && sim_chance(run->sim, 300000))
-            member->bound_us = sim_now_us(run->sim) + for_us + SECOND;
+        if (member->target == (size_t) it->number && weft_sim_chance(run->sim, 300000))
+            member->bound_us = weft_sim_now_us(run->sim) + for_us + SECOND;
     }
-    sim_host_pause(run->sim, it->host, for_us);
+    weft_sim_host_pause(run->sim, it->host, for_us);
 }
 
 static void s_fault(struct run *run)
 {
-    struct coordinator *it = &run->coordinators[sim_below(run->sim, COORDINATORS)];
-    int64_t for_us = (int64_t) sim_below(run->sim, 6 * SECOND);
-    switch (sim_below(run->sim, 7)) {
+    struct coordinator *it = &run->coordinators[weft_sim_below(run->sim, COORDINATORS)];
+    int64_t for_us = (int64_t) weft_sim_below(run->sim, 6 * SECOND);
+    switch (weft_sim_below(run->sim, 7)) {
     case 0:
     case 1:
-        s_coordinator_down(it, sim_chance(run->sim, 500000));
-        sim_at(run->sim, sim_now_us(run->sim) + for_us, s_coordinator_start, it);
+        s_coordinator_down(it, weft_sim_chance(run->sim, 500000));
+        weft_sim_at(run->sim, weft_sim_now_us(run->sim) + for_us, s_coordinator_start, it);
         break;
-    case 2: sim_host_pause(run->sim, it->host, for_us); break;
-    case 3: sim_cut(run->sim, it->host, run->players_host, true); break;
+    case 2: weft_sim_host_pause(run->sim, it->host, for_us); break;
+    case 3: weft_sim_cut(run->sim, it->host, run->players_host, true); break;
     case 4: {
-        struct coordinator *other = &run->coordinators[sim_below(run->sim, COORDINATORS)];
+        struct coordinator *other = &run->coordinators[weft_sim_below(run->sim, COORDINATORS)];
         if (other == it) break;
-        sim_cut(run->sim, it->host, other->host, true);
-        if (sim_chance(run->sim, 500000)) sim_cut(run->sim, other->host, it->host, true);
+        weft_sim_cut(run->sim, it->host, other->host, true);
+        if (weft_sim_chance(run->sim, 500000)) weft_sim_cut(run->sim, other->host, it->host, true);
         break;
     }
     case 5: s_sleep_alone(run, it); break;
-    default: sim_heal(run->sim);
+    default: weft_sim_heal(run->sim);
     }
 }
 
@@ -622,7 +622,7 @@ static bool s_is_settled(void *context)
 {
     const struct run *run = context;
     const struct players *self = run->players;
-    int64_t now_us = sim_now_us(run->sim);
+    int64_t now_us = weft_sim_now_us(run->sim);
     if (self->admin_step <= TOPICS) return false;
     for (size_t place = 0; place < PLACES; place++) {
         int owners[2] = {0, 0};
@@ -647,39 +647,39 @@ static void s_play(uint64_t seed)
                                              .break_per_million = 200,
                                              .sync_min_us = 500,
                                              .sync_max_us = 8000};
-    struct run run = {.sim = sim_new(seed, &config)};
+    struct run run = {.sim = weft_sim_new(seed, &config)};
     s_system_state = seed;
     for (int i = 0; i < COORDINATORS; i++) {
         struct coordinator *it = &run.coordinators[i];
         char name[32];
         snprintf(name, sizeof name, "coordinator-%d", i + 1);
         *it = (struct coordinator){.run = &run, .number = i, .disk = weft_crash_disk_new(seed * 8 + (uint64_t) i)};
-        it->host = sim_host_add(run.sim, name, weft_crash_disk_of(it->disk));
+        it->host = weft_sim_host_add(run.sim, name, weft_crash_disk_of(it->disk));
         s_coordinator_start(it);
     }
     s_players_start(&run);
-    sim_trace_on(run.sim, getenv("SIM_TRACE") != NULL, false);
-    int64_t until_us = sim_now_us(run.sim) + 40 * SECOND;
-    while (sim_now_us(run.sim) < until_us) {
-        sim_run_until(run.sim, sim_now_us(run.sim) + (int64_t) sim_below(run.sim, 3 * SECOND));
+    weft_sim_trace_on(run.sim, getenv("SIM_TRACE") != NULL, false);
+    int64_t until_us = weft_sim_now_us(run.sim) + 40 * SECOND;
+    while (weft_sim_now_us(run.sim) < until_us) {
+        weft_sim_run_until(run.sim, weft_sim_now_us(run.sim) + (int64_t) weft_sim_below(run.sim, 3 * SECOND));
         if (seed % 3) s_fault(&run); // of three clusters one has members who fail only
     }
-    sim_heal(run.sim);
+    weft_sim_heal(run.sim);
     for (int i = 0; i < COORDINATORS; i++) s_coordinator_start(&run.coordinators[i]);
     run.players->calm = true;
-    int64_t late_us = sim_now_us(run.sim) + 40 * SECOND;
+    int64_t late_us = weft_sim_now_us(run.sim) + 40 * SECOND;
     uint64_t moves;
     do { // for a lease: who just joined may be about to get a share, and who released too late is about to go
-        if (!sim_run_until_true(run.sim, late_us, s_is_settled, &run))
+        if (!weft_sim_run_until_true(run.sim, late_us, s_is_settled, &run))
             fail_msg("seed %llu: partitions without one owner", (unsigned long long) seed);
         moves = run.players->moves;
-        sim_run_until(run.sim, sim_now_us(run.sim) + SESSION_MS * MS);
+        weft_sim_run_until(run.sim, weft_sim_now_us(run.sim) + SESSION_MS * MS);
     } while (run.players->moves != moves || !s_is_settled(&run));
-    sim_run_until(run.sim, sim_now_us(run.sim) + 10 * SECOND);
+    weft_sim_run_until(run.sim, weft_sim_now_us(run.sim) + 10 * SECOND);
     if (run.players->moves != moves || !s_is_settled(&run))
         fail_msg("seed %llu: partitions move for nothing", (unsigned long long) seed);
     for (int i = 0; i < COORDINATORS; i++) s_coordinator_down(&run.coordinators[i], false);
-    sim_destroy(&run.sim);
+    weft_sim_destroy(&run.sim);
     for (int i = 0; i < COORDINATORS; i++) weft_crash_disk_destroy(&run.coordinators[i].disk);
 }
 

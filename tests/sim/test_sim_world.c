@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 // The simulated world itself, with toy parts: what the network promises, what it takes away, and that a seed is a history.
-#include "sim_world.h"
+#include "../../lib/testing/sim_world.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -142,7 +142,7 @@ static struct toy *s_toy(sim_t *sim, sim_host_t host, const char *name, const ch
     toy->every_us = every_us;
     weft_part_id_t id;
     struct weft_world_part how = {.name = name, .listen = listen, .frame_bytes_max = 1000};
-    const weft_world_t *world = sim_host_world(sim, host);
+    const weft_world_t *world = weft_sim_host_world(sim, host);
     assert_int_equal(world->ops->add(world->self, &how, &toy->base, &id, NULL, NULL), WEFT_OK);
     world->ops->start(world->self);
     return toy;
@@ -159,9 +159,9 @@ struct pair {
 
 static struct pair s_pair(uint64_t seed, const struct sim_config *config)
 {
-    struct pair pair = {.sim = sim_new(seed, config)};
-    pair.a = sim_host_add(pair.sim, "server", NULL);
-    pair.b = sim_host_add(pair.sim, "client", NULL);
+    struct pair pair = {.sim = weft_sim_new(seed, config)};
+    pair.a = weft_sim_host_add(pair.sim, "server", NULL);
+    pair.b = weft_sim_host_add(pair.sim, "client", NULL);
     pair.server = s_toy(pair.sim, pair.a, "server", SERVER, NULL, 0);
     pair.client = s_toy(pair.sim, pair.b, "client", NULL, SERVER, 10000);
     return pair;
@@ -176,15 +176,15 @@ static void test_sim__messages_arrive_in_order_and_none_is_lost_without_faults(v
 {
     (void) state;
     struct pair pair = s_pair(1, &s_calm);
-    sim_run_until(pair.sim, 5 * SECOND);
+    weft_sim_run_until(pair.sim, 5 * SECOND);
     pair.client->every_us = 0;
-    sim_run_until(pair.sim, 6 * SECOND);
+    weft_sim_run_until(pair.sim, 6 * SECOND);
     assert_true(pair.client->sent > 400);
     assert_int_equal(pair.server->got_count, pair.client->sent);
     assert_int_equal(pair.client->got_count, pair.client->sent);
     for (uint32_t i = 0; i < pair.client->got_count; i++) assert_int_equal(pair.client->got[i], i);
     assert_true(pair.client->refused >= 1); // its first turn came before the connection
-    sim_destroy(&pair.sim);
+    weft_sim_destroy(&pair.sim);
 }
 
 static void test_sim__lost_connections_lose_what_is_under_way_and_come_back(void **state)
@@ -193,39 +193,39 @@ static void test_sim__lost_connections_lose_what_is_under_way_and_come_back(void
     struct sim_config config = s_calm;
     config.break_per_million = 50000;
     struct pair pair = s_pair(2, &config);
-    sim_run_until(pair.sim, 20 * SECOND);
+    weft_sim_run_until(pair.sim, 20 * SECOND);
     assert_true(pair.client->downs > 5 && pair.client->ups >= pair.client->downs);
     assert_true(pair.server->got_count < pair.client->sent);
     assert_true(pair.server->got_count > pair.client->sent / 2);
     s_assert_rising(pair.server);
     s_assert_rising(pair.client);
-    sim_destroy(&pair.sim);
+    weft_sim_destroy(&pair.sim);
 }
 
 static void test_sim__a_short_cut_delays_and_a_long_one_costs_the_connection(void **state)
 {
     (void) state;
     struct pair pair = s_pair(3, &s_calm);
-    sim_run_until(pair.sim, SECOND);
-    sim_cut(pair.sim, pair.b, pair.a, true); // one way: nothing reaches the server
+    weft_sim_run_until(pair.sim, SECOND);
+    weft_sim_cut(pair.sim, pair.b, pair.a, true); // one way: nothing reaches the server
     uint32_t before = pair.server->got_count;
-    sim_run_until(pair.sim, 2 * SECOND);
+    weft_sim_run_until(pair.sim, 2 * SECOND);
     assert_true(pair.server->got_count <= before + 1);
-    sim_heal(pair.sim);
-    sim_run_until(pair.sim, 3 * SECOND);
+    weft_sim_heal(pair.sim);
+    weft_sim_run_until(pair.sim, 3 * SECOND);
     assert_int_equal(pair.client->downs, 0);
     assert_in_range(pair.client->sent - pair.server->got_count, 0, 1);
 
-    sim_cut(pair.sim, pair.a, pair.b, true); // the other way: the server hears, the client doesn't
+    weft_sim_cut(pair.sim, pair.a, pair.b, true); // the other way: the server hears, the client doesn't
     before = pair.client->got_count;
-    sim_run_until(pair.sim, 8 * SECOND);
+    weft_sim_run_until(pair.sim, 8 * SECOND);
     assert_int_equal(pair.client->downs, 1);
     assert_false(pair.client->is_up);
     assert_true(pair.client->got_count <= before + 1);
-    sim_heal(pair.sim);
-    sim_run_until(pair.sim, 11 * SECOND);
+    weft_sim_heal(pair.sim);
+    weft_sim_run_until(pair.sim, 11 * SECOND);
     assert_true(pair.client->is_up);
-    sim_destroy(&pair.sim);
+    weft_sim_destroy(&pair.sim);
 }
 
 static void test_sim__a_killed_host_takes_nothing_with_it_but_its_parts(void **state)
@@ -234,66 +234,66 @@ static void test_sim__a_killed_host_takes_nothing_with_it_but_its_parts(void **s
     for (int silent = 0; silent < 2; silent++) {
         struct pair pair = s_pair(4 + (uint64_t) silent, &s_calm);
         pair.server->alive = &pair.server;
-        sim_run_until(pair.sim, SECOND);
-        sim_host_kill(pair.sim, pair.a, silent);
+        weft_sim_run_until(pair.sim, SECOND);
+        weft_sim_host_kill(pair.sim, pair.a, silent);
         assert_null(pair.server);
-        assert_false(sim_host_up(pair.sim, pair.a));
-        sim_run_until(pair.sim, SECOND + 10000);
+        assert_false(weft_sim_host_up(pair.sim, pair.a));
+        weft_sim_run_until(pair.sim, SECOND + 10000);
         if (!silent) assert_int_equal(pair.client->downs, 1);
-        sim_run_until(pair.sim, 5 * SECOND);
+        weft_sim_run_until(pair.sim, 5 * SECOND);
         assert_int_equal(pair.client->downs, 1);
         pair.server = s_toy(pair.sim, pair.a, "server", SERVER, NULL, 0);
-        sim_run_until(pair.sim, 8 * SECOND);
+        weft_sim_run_until(pair.sim, 8 * SECOND);
         assert_int_equal(pair.client->ups, 2);
         assert_true(pair.server->got_count > 0);
         assert_true(pair.server->got[0] > 50); // nothing of before waits for the restarted one
-        sim_destroy(&pair.sim);
+        weft_sim_destroy(&pair.sim);
     }
 }
 
 static void test_sim__mail_arrives_in_order_also_behind_a_slow_disk(void **state)
 {
     (void) state;
-    sim_t *sim = sim_new(6, &s_calm);
-    sim_host_t host = sim_host_add(sim, "node", NULL);
+    sim_t *sim = weft_sim_new(6, &s_calm);
+    sim_host_t host = weft_sim_host_add(sim, "node", NULL);
     struct toy *sync = s_toy(sim, host, "node/sync", NULL, NULL, 0);
     struct toy *shard = s_toy(sim, host, "node/shard", NULL, NULL, 500);
     shard->mail_to = 1;
-    sim_run_until(sim, SECOND);
+    weft_sim_run_until(sim, SECOND);
     shard->every_us = 0;
-    sim_run_until(sim, 2 * SECOND);
+    weft_sim_run_until(sim, 2 * SECOND);
     assert_true(sync->mails > 1500);
     assert_int_equal(sync->mails, shard->next);
-    sim_destroy(&sim);
+    weft_sim_destroy(&sim);
 }
 
 static void test_sim__a_paused_part_gets_everything_afterwards(void **state)
 {
     (void) state;
     struct pair pair = s_pair(7, &s_calm);
-    sim_run_until(pair.sim, SECOND);
+    weft_sim_run_until(pair.sim, SECOND);
     uint32_t before = pair.server->got_count;
-    sim_host_pause(pair.sim, pair.a, 2 * SECOND);
-    sim_run_until(pair.sim, 2 * SECOND);
+    weft_sim_host_pause(pair.sim, pair.a, 2 * SECOND);
+    weft_sim_run_until(pair.sim, 2 * SECOND);
     assert_int_equal(pair.server->got_count, before);
-    sim_run_until(pair.sim, 4 * SECOND);
+    weft_sim_run_until(pair.sim, 4 * SECOND);
     assert_in_range(pair.client->sent - pair.server->got_count, 0, 1);
-    sim_destroy(&pair.sim);
+    weft_sim_destroy(&pair.sim);
 }
 
 static void test_sim__stops_a_part_once_it_has_come_to_rest(void **state)
 {
     (void) state;
     struct pair pair = s_pair(8, &s_calm);
-    sim_run_until(pair.sim, SECOND);
-    assert_false(sim_part_stopped(pair.sim, pair.b, 1));
-    sim_part_stop(pair.sim, pair.b, 1);
-    sim_run_until(pair.sim, SECOND + 100000);
-    assert_true(sim_part_stopped(pair.sim, pair.b, 1));
+    weft_sim_run_until(pair.sim, SECOND);
+    assert_false(weft_sim_part_stopped(pair.sim, pair.b, 1));
+    weft_sim_part_stop(pair.sim, pair.b, 1);
+    weft_sim_run_until(pair.sim, SECOND + 100000);
+    assert_true(weft_sim_part_stopped(pair.sim, pair.b, 1));
     uint32_t sent = pair.client->sent;
-    sim_run_until(pair.sim, 2 * SECOND);
+    weft_sim_run_until(pair.sim, 2 * SECOND);
     assert_int_equal(pair.client->sent, sent);
-    sim_destroy(&pair.sim);
+    weft_sim_destroy(&pair.sim);
 }
 
 static void test_sim__an_endpoint_has_one_listener(void **state)
@@ -304,36 +304,36 @@ static void test_sim__an_endpoint_has_one_listener(void **state)
     toy->base.ops = &s_ops;
     toy->alive = &alive;
     struct weft_world_part how = {.name = "other", .listen = SERVER};
-    const weft_world_t *world = sim_host_world(pair.sim, pair.b);
+    const weft_world_t *world = weft_sim_host_world(pair.sim, pair.b);
     weft_part_id_t id;
     struct weft_error error;
     assert_int_equal(world->ops->add(world->self, &how, &toy->base, &id, NULL, &error), WEFT_ERR_ENDPOINT_IN_USE);
     assert_null(alive);
-    sim_destroy(&pair.sim);
+    weft_sim_destroy(&pair.sim);
 }
 
 static void test_sim__what_comes_through_the_second_door_is_taken_first(void **state)
 {
     (void) state;
-    sim_t *sim = sim_new(11, &s_calm);
-    sim_host_t host = sim_host_add(sim, "server", NULL);
+    sim_t *sim = weft_sim_new(11, &s_calm);
+    sim_host_t host = weft_sim_host_add(sim, "server", NULL);
     struct toy *server = calloc(1, sizeof *server);
     server->base.ops = &s_ops;
     char bound[WEFT_ENDPOINT_BYTES_MAX], too[WEFT_ENDPOINT_BYTES_MAX];
     struct weft_world_part how = {.name = "server", .listen = SERVER, .listen_too = "tcp://server:*", .bound_too = too};
-    const weft_world_t *world = sim_host_world(sim, host);
+    const weft_world_t *world = weft_sim_host_world(sim, host);
     weft_part_id_t id;
     assert_int_equal(world->ops->add(world->self, &how, &server->base, &id, bound, NULL), WEFT_OK);
     world->ops->start(world->self);
     assert_string_equal(bound, SERVER);
     assert_string_not_equal(too, SERVER);
-    struct toy *first = s_toy(sim, sim_host_add(sim, "first", NULL), "first", NULL, SERVER, 10000);
-    struct toy *second = s_toy(sim, sim_host_add(sim, "second", NULL), "second", NULL, too, 10000);
+    struct toy *first = s_toy(sim, weft_sim_host_add(sim, "first", NULL), "first", NULL, SERVER, 10000);
+    struct toy *second = s_toy(sim, weft_sim_host_add(sim, "second", NULL), "second", NULL, too, 10000);
     second->next = 1000000;
-    sim_run_until(sim, SECOND);
-    sim_host_pause(sim, host, SECOND / 2);
+    weft_sim_run_until(sim, SECOND);
+    weft_sim_host_pause(sim, host, SECOND / 2);
     uint32_t before = server->got_count;
-    sim_run_until(sim, 2 * SECOND);
+    weft_sim_run_until(sim, 2 * SECOND);
     bool of_first = false;
     for (uint32_t i = before; i < before + 40; i++) { // what had come during the pause, in one turn
         of_first = of_first || server->got[i] < 1000000;
@@ -343,7 +343,7 @@ static void test_sim__what_comes_through_the_second_door_is_taken_first(void **s
     s_assert_rising(first);
     s_assert_rising(second);
     assert_true(first->got[0] < 1000000 && second->got[0] >= 1000000);
-    sim_destroy(&sim);
+    weft_sim_destroy(&sim);
 }
 
 static uint64_t s_digest_of(uint64_t seed)
@@ -353,11 +353,11 @@ static uint64_t s_digest_of(uint64_t seed)
     config.slow_per_million = 100000;
     config.pause_per_million = 10000;
     struct pair pair = s_pair(seed, &config);
-    sim_run_until(pair.sim, 3 * SECOND);
-    sim_break(pair.sim, pair.a, pair.b);
-    sim_run_until(pair.sim, 5 * SECOND);
-    uint64_t digest = sim_digest(pair.sim);
-    sim_destroy(&pair.sim);
+    weft_sim_run_until(pair.sim, 3 * SECOND);
+    weft_sim_break(pair.sim, pair.a, pair.b);
+    weft_sim_run_until(pair.sim, 5 * SECOND);
+    uint64_t digest = weft_sim_digest(pair.sim);
+    weft_sim_destroy(&pair.sim);
     return digest;
 }
 

@@ -4,7 +4,7 @@
 // must start by itself.
 #include "rig.h"
 
-#include "../../support/crash_disk.h"
+#include "../../../lib/testing/crash_disk.h"
 
 #include "../../../lib/base/trace.h"
 

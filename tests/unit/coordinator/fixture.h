@@ -6,7 +6,7 @@
 #ifndef WEFT_TESTS_UNIT_COORDINATOR_FIXTURE_H
 #define WEFT_TESTS_UNIT_COORDINATOR_FIXTURE_H
 
-#include "tests/support/crash_disk.h"
+#include "../../../lib/testing/crash_disk.h"
 #include "tests/support/fake_world.h"
 #include "tests/support/test.h"
 

@@ -10,7 +10,7 @@
 #ifndef WEFT_TESTS_UNIT_COORDINATOR_QUORUM_RIG_H
 #define WEFT_TESTS_UNIT_COORDINATOR_QUORUM_RIG_H
 
-#include "tests/support/crash_disk.h"
+#include "../../../lib/testing/crash_disk.h"
 #include "tests/support/test.h"
 
 #include "base/trace.h"

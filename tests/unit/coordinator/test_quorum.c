@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 // The quorum of one voter under a state machine that only remembers what it was told: order, durability, snapshots,
 // and every disk call failing in turn.
-#include "tests/support/crash_disk.h"
+#include "../../../lib/testing/crash_disk.h"
 #include "tests/support/fake_world.h"
 #include "tests/support/fault_disk.h"
 #include "tests/support/test.h"

@@ -6,7 +6,7 @@
 #define WEFT_TESTS_LOG_FIXTURE_H
 
 #include "../../../lib/log/log.h"
-#include "../../support/crash_disk.h"
+#include "../../../lib/testing/crash_disk.h"
 #include "../../support/test.h"
 
 #include <stdio.h>

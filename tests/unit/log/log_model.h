@@ -10,7 +10,7 @@
 
 #include "../../../lib/log/checkpoint.h"
 #include "../../../lib/log/log.h"
-#include "../../support/crash_disk.h"
+#include "../../../lib/testing/crash_disk.h"
 #include "../../support/test.h"
 
 struct model_batch {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 #include "../../../lib/log/checkpoint.h"
-#include "../../support/crash_disk.h"
+#include "../../../lib/testing/crash_disk.h"
 #include "../../support/test.h"
 
 #include <string.h>

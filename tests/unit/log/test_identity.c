@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 #include "../../../lib/base/crc32c.h"
 #include "../../../lib/log/identity.h"
-#include "../../support/crash_disk.h"
+#include "../../../lib/testing/crash_disk.h"
 #include "../../support/test.h"
 
 #include <weft_gen/records.h>

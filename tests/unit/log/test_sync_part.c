@@ -2,7 +2,7 @@
 // The sync part under a world of one part: mail goes in by hand, what it posts is collected.
 #include "../../../lib/base/trace.h"
 #include "../../../lib/log/sync_part.h"
-#include "../../support/crash_disk.h"
+#include "../../../lib/testing/crash_disk.h"
 #include "../../support/fault_disk.h"
 #include "../../support/test.h"
 

@@ -15,11 +15,11 @@
  *
  * Deterministic from the seeds it is given; one thread at a time. No call takes time.
  */
-#ifndef WEFT_TESTS_SUPPORT_CRASH_DISK_H
-#define WEFT_TESTS_SUPPORT_CRASH_DISK_H
+#ifndef WEFT_TESTING_CRASH_DISK_H
+#define WEFT_TESTING_CRASH_DISK_H
 
-#include "../../lib/base/disk.h"
-#include "../../lib/base/rand.h"
+#include "../base/disk.h"
+#include "../base/rand.h"
 
 typedef struct weft_crash_disk weft_crash_disk_t;
 

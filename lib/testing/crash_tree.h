@@ -2,8 +2,8 @@
 /**
  * What the crash disk is made of: nodes (a file's bytes as read and as kept on the platter, or a directory) and trees of names. Internal to it.
  */
-#ifndef WEFT_TESTS_SUPPORT_CRASH_TREE_H
-#define WEFT_TESTS_SUPPORT_CRASH_TREE_H
+#ifndef WEFT_TESTING_CRASH_TREE_H
+#define WEFT_TESTING_CRASH_TREE_H
 
 #include "crash_disk.h"
 

@@ -2,8 +2,8 @@
 /**
  * What the files of the simulated world share: sim_world.c (time, hosts, parts), sim_net.c (links).
  */
-#ifndef WEFT_TESTS_SIM_INNER_H
-#define WEFT_TESTS_SIM_INNER_H
+#ifndef WEFT_TESTING_INNER_H
+#define WEFT_TESTING_INNER_H
 
 #include "sim_world.h"
 
@@ -145,20 +145,20 @@ struct sim {
 };
 
 // sim_world.c
-void sim_event_add(sim_t *self, struct sim_event event);
-void sim_input_add(struct sim_slot *slot, struct sim_input *input); // and a turn for it
-void sim_mix(sim_t *self, uint64_t value);                          // into the digest
-struct sim_slot *sim_slot_of(const sim_t *self, sim_host_t host, weft_part_id_t part);
+void weft_sim_event_add(sim_t *self, struct sim_event event);
+void weft_sim_input_add(struct sim_slot *slot, struct sim_input *input); // and a turn for it
+void weft_sim_mix(sim_t *self, uint64_t value);                          // into the digest
+struct sim_slot *weft_sim_slot_of(const sim_t *self, sim_host_t host, weft_part_id_t part);
 
 // sim_net.c
-extern const struct weft_port_ops sim_port_ops;
-void sim_net_flush(struct sim_slot *slot); // lets out what the part sent
-void sim_net_deliver(sim_t *self, struct sim_connection *connection, int direction);
-void sim_net_connect(struct sim_slot *slot, weft_link_t link); // an attempt
-void sim_net_silence(sim_t *self, sim_host_t a, sim_host_t b, uint32_t generation);
-void sim_net_slot_dies(struct sim_slot *slot, bool silent);
-void sim_net_input(struct sim_slot *slot, enum sim_input_type type,
-                   weft_link_t link); // takes a link's news; false: stale
-void sim_net_fini(sim_t *self);
+extern const struct weft_port_ops weft_sim_port_ops;
+void weft_sim_net_flush(struct sim_slot *slot); // lets out what the part sent
+void weft_sim_net_deliver(sim_t *self, struct sim_connection *connection, int direction);
+void weft_sim_net_connect(struct sim_slot *slot, weft_link_t link); // an attempt
+void weft_sim_net_silence(sim_t *self, sim_host_t a, sim_host_t b, uint32_t generation);
+void weft_sim_net_slot_dies(struct sim_slot *slot, bool silent);
+void weft_sim_net_input(struct sim_slot *slot, enum sim_input_type type,
+                        weft_link_t link); // takes a link's news; false: stale
+void weft_sim_net_fini(sim_t *self);
 
 #endif

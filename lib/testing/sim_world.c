@@ -8,9 +8,9 @@
  */
 #include "sim_inner.h"
 
-#include "../../lib/base/assert.h"
-#include "../../lib/base/trace.h"
-#include "../../lib/log/sync_part.h"
+#include "../base/assert.h"
+#include "../base/trace.h"
+#include "../log/sync_part.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -23,48 +23,48 @@
 
 // ---- randomness, digest, trace
 
-weft_rand_t *sim_rand(sim_t *self)
+weft_rand_t *weft_sim_rand(sim_t *self)
 {
     return &self->rand;
 }
 
-uint64_t sim_below(sim_t *self, uint64_t bound)
+uint64_t weft_sim_below(sim_t *self, uint64_t bound)
 {
     return bound <= 1 ? 0 : weft_rand_below(&self->rand, bound);
 }
 
-bool sim_chance(sim_t *self, uint32_t per_million)
+bool weft_sim_chance(sim_t *self, uint32_t per_million)
 {
     return per_million > 0 && weft_rand_chance(&self->rand, per_million);
 }
 
-int64_t sim_now_us(const sim_t *self)
+int64_t weft_sim_now_us(const sim_t *self)
 {
     return self->now_us;
 }
 
-void sim_mix(sim_t *self, uint64_t value)
+void weft_sim_mix(sim_t *self, uint64_t value)
 {
     self->digest = (self->digest ^ value) * 0x100000001b3ULL;
     self->digest ^= self->digest >> 29;
 }
 
-uint64_t sim_digest(const sim_t *self)
+uint64_t weft_sim_digest(const sim_t *self)
 {
     return self->digest;
 }
 
-const struct sim_stats *sim_stats(const sim_t *self)
+const struct sim_stats *weft_sim_stats(const sim_t *self)
 {
     return &self->stats;
 }
 
-const char *sim_running(const sim_t *self)
+const char *weft_sim_running(const sim_t *self)
 {
     return self->running != NULL ? self->running->name : "a node that starts";
 }
 
-sim_host_t sim_running_host(const sim_t *self)
+sim_host_t weft_sim_running_host(const sim_t *self)
 {
     return self->running != NULL ? self->running->host : -1;
 }
@@ -75,12 +75,12 @@ static void s_line(const sim_t *self, const char *who, const char *text)
             (long long) (self->now_us % 1000000), who, text);
 }
 
-bool sim_is_traced(const sim_t *self)
+bool weft_sim_is_traced(const sim_t *self)
 {
     return self->trace;
 }
 
-void sim_trace(const sim_t *self, const char *who, const char *format, ...)
+void weft_sim_trace(const sim_t *self, const char *who, const char *format, ...)
 {
     if (!self->trace) return;
     char text[1024];
@@ -97,7 +97,7 @@ static void s_sink(void *context, enum weft_trace_level level, const char *sourc
     if (self->trace) s_line(self, source, line);
 }
 
-void sim_trace_on(sim_t *self, bool on, bool messages)
+void weft_sim_trace_on(sim_t *self, bool on, bool messages)
 {
     self->trace = on;
     self->trace_messages = messages;
@@ -111,7 +111,7 @@ static bool s_before(const struct sim_event *a, const struct sim_event *b)
     return a->time_us != b->time_us ? a->time_us < b->time_us : a->number < b->number;
 }
 
-void sim_event_add(sim_t *self, struct sim_event event)
+void weft_sim_event_add(sim_t *self, struct sim_event event)
 {
     if (event.time_us < self->now_us) event.time_us = self->now_us;
     event.number = self->event_number++;
@@ -143,9 +143,10 @@ static struct sim_event s_event_take(sim_t *self)
     return first;
 }
 
-void sim_at(sim_t *self, int64_t time_us, sim_call_fn *fn, void *context)
+void weft_sim_at(sim_t *self, int64_t time_us, sim_call_fn *fn, void *context)
 {
-    sim_event_add(self, (struct sim_event){.time_us = time_us, .type = SIM_EVENT_CALL, .fn = fn, .context = context});
+    weft_sim_event_add(self,
+                       (struct sim_event){.time_us = time_us, .type = SIM_EVENT_CALL, .fn = fn, .context = context});
 }
 
 // ---- inputs and turns
@@ -205,7 +206,7 @@ static void s_turn_at(struct sim_slot *slot, int64_t time_us)
     if (slot->turn_us <= time_us) return;
     slot->turn_us = time_us;
     slot->turn_number++;
-    sim_event_add(
+    weft_sim_event_add(
         slot->sim,
         (struct sim_event){.time_us = time_us, .type = SIM_EVENT_TURN, .slot = slot, .detail = slot->turn_number});
 }
@@ -214,14 +215,14 @@ static int64_t s_sync_time(const struct sim_slot *slot)
 {
     sim_t *self = slot->sim;
     const struct sim_config *config = &self->config;
-    if (sim_chance(self, config->hang_per_million)) return (int64_t) sim_below(self, 3000000);
+    if (weft_sim_chance(self, config->hang_per_million)) return (int64_t) weft_sim_below(self, 3000000);
     int64_t spread = config->sync_max_us - config->sync_min_us + 1;
-    int64_t time_us = config->sync_min_us + (int64_t) sim_below(self, (uint64_t) spread);
+    int64_t time_us = config->sync_min_us + (int64_t) weft_sim_below(self, (uint64_t) spread);
     uint32_t factor = self->hosts[slot->host].disk_factor;
     return factor > 1 ? time_us * factor : time_us;
 }
 
-void sim_input_add(struct sim_slot *slot, struct sim_input *input)
+void weft_sim_input_add(struct sim_slot *slot, struct sim_input *input)
 {
     if (slot->part == NULL || slot->stopped) {
         s_input_drop(input);
@@ -229,16 +230,16 @@ void sim_input_add(struct sim_slot *slot, struct sim_input *input)
     }
     bool too = input->type == SIM_INPUT_MESSAGE && input->message.link == 0 && input->message.peer.door == 1;
     s_queue_push(too ? &slot->inputs_too : &slot->inputs, input);
-    int64_t wait_us = (int64_t) sim_below(slot->sim, 5);
+    int64_t wait_us = (int64_t) weft_sim_below(slot->sim, 5);
     bool sync = slot->is_sync && input->type == SIM_INPUT_MAIL && input->mail.kind == WEFT_MAIL_SYNC;
-    if (sync && sim_chance(slot->sim, 500000)) wait_us += s_sync_time(slot); // it takes effect at its end
+    if (sync && weft_sim_chance(slot->sim, 500000)) wait_us += s_sync_time(slot); // it takes effect at its end
     s_turn_at(slot, slot->sim->now_us + wait_us);
 }
 
 static void s_give(struct sim_slot *slot, struct sim_input *input)
 {
     struct weft_part *part = slot->part;
-    sim_mix(slot->sim, (uint64_t) input->type + 7 * slot->id);
+    weft_sim_mix(slot->sim, (uint64_t) input->type + 7 * slot->id);
     switch (input->type) {
     case SIM_INPUT_MESSAGE:
         part->ops->message(part, &input->message);
@@ -246,13 +247,13 @@ static void s_give(struct sim_slot *slot, struct sim_input *input)
         break;
     case SIM_INPUT_MAIL:
         if (slot->is_sync && input->mail.kind == WEFT_MAIL_SYNC && slot->mail_delay_us == 0 &&
-            sim_chance(slot->sim, 500000)) {
+            weft_sim_chance(slot->sim, 500000)) {
             slot->mail_delay_us = s_sync_time(slot); // it takes effect at its start
         }
         part->ops->mail(part, &input->mail);
         break;
     case SIM_INPUT_UP:
-    case SIM_INPUT_DOWN: sim_net_input(slot, input->type, input->link); break;
+    case SIM_INPUT_DOWN: weft_sim_net_input(slot, input->type, input->link); break;
     }
 }
 
@@ -270,13 +271,13 @@ static int64_t s_cpu_ns(void)
     return (int64_t) now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-void sim_host_meter(sim_t *self, sim_host_t host)
+void weft_sim_host_meter(sim_t *self, sim_host_t host)
 {
     self->hosts[host].metered = true;
     self->hosts[host].cpu_ns = 0;
 }
 
-int64_t sim_host_cpu_us(const sim_t *self, sim_host_t host)
+int64_t weft_sim_host_cpu_us(const sim_t *self, sim_host_t host)
 {
     return self->hosts[host].cpu_ns / 1000;
 }
@@ -293,7 +294,7 @@ static void s_turn(struct sim_slot *slot)
     struct weft_part *part = slot->part;
     if (!slot->started) {
         slot->started = true;
-        weft_port_t port = {.ops = &sim_port_ops, .world = slot};
+        weft_port_t port = {.ops = &weft_sim_port_ops, .world = slot};
         part->ops->start(part, &port);
     }
     struct sim_host *host = &self->hosts[slot->host];
@@ -305,13 +306,13 @@ static void s_turn(struct sim_slot *slot)
     }
     int64_t again_us = part->ops->turn(part, self->now_us);
     if (host->metered) host->cpu_ns += s_cpu_ns() - begun_ns;
-    sim_net_flush(slot);
+    weft_sim_net_flush(slot);
     slot->in_turn = false;
     self->running = NULL;
-    sim_mix(self, (uint64_t) self->now_us ^ (uint64_t) slot->id << 48 ^ (uint64_t) slot->host << 56);
+    weft_sim_mix(self, (uint64_t) self->now_us ^ (uint64_t) slot->id << 48 ^ (uint64_t) slot->host << 56);
 
-    slot->free_us = self->now_us + 1 + (int64_t) sim_below(self, 10) + slot->mail_delay_us;
-    if (sim_chance(self, self->config.pause_per_million)) slot->free_us += (int64_t) sim_below(self, 200000);
+    slot->free_us = self->now_us + 1 + (int64_t) weft_sim_below(self, 10) + slot->mail_delay_us;
+    if (weft_sim_chance(self, self->config.pause_per_million)) slot->free_us += (int64_t) weft_sim_below(self, 200000);
     if (slot->stopping && part->ops->stopped(part)) {
         slot->stopped = true;
         return;
@@ -325,7 +326,7 @@ static void s_mail(struct sim_slot *slot, struct weft_mail *mail)
 {
     slot->sim->stats.mails++;
     struct sim_input input = {.type = SIM_INPUT_MAIL, .mail = *mail};
-    sim_input_add(slot, &input);
+    weft_sim_input_add(slot, &input);
 }
 
 static void s_event_run(sim_t *self, struct sim_event *event)
@@ -342,15 +343,15 @@ static void s_event_run(sim_t *self, struct sim_event *event)
             }
         }
         break;
-    case SIM_EVENT_DELIVER: sim_net_deliver(self, event->connection, (int) event->detail); break;
+    case SIM_EVENT_DELIVER: weft_sim_net_deliver(self, event->connection, (int) event->detail); break;
     case SIM_EVENT_MAIL: s_mail(event->slot, &event->mail); break;
-    case SIM_EVENT_CONNECT: sim_net_connect(event->slot, (weft_link_t) event->detail); break;
+    case SIM_EVENT_CONNECT: weft_sim_net_connect(event->slot, (weft_link_t) event->detail); break;
     case SIM_EVENT_INPUT: {
         struct sim_input input = {.type = event->input, .link = (weft_link_t) event->detail};
-        sim_input_add(event->slot, &input);
+        weft_sim_input_add(event->slot, &input);
         break;
     }
-    case SIM_EVENT_SILENCE: sim_net_silence(self, event->a, event->b, (uint32_t) event->detail); break;
+    case SIM_EVENT_SILENCE: weft_sim_net_silence(self, event->a, event->b, (uint32_t) event->detail); break;
     case SIM_EVENT_CALL: event->fn(event->context); break;
     }
 }
@@ -367,12 +368,12 @@ static bool s_step(sim_t *self, int64_t time_us)
     return true;
 }
 
-void sim_run_until(sim_t *self, int64_t time_us)
+void weft_sim_run_until(sim_t *self, int64_t time_us)
 {
     while (s_step(self, time_us)) {}
 }
 
-bool sim_run_until_true(sim_t *self, int64_t time_us, bool (*condition)(void *context), void *context)
+bool weft_sim_run_until_true(sim_t *self, int64_t time_us, bool (*condition)(void *context), void *context)
 {
     bool holds = condition(context);
     while (!holds && s_step(self, time_us)) holds = condition(context);
@@ -381,48 +382,48 @@ bool sim_run_until_true(sim_t *self, int64_t time_us, bool (*condition)(void *co
 
 // ---- parts
 
-struct sim_slot *sim_slot_of(const sim_t *self, sim_host_t host, weft_part_id_t part)
+struct sim_slot *weft_sim_slot_of(const sim_t *self, sim_host_t host, weft_part_id_t part)
 {
     const struct sim_host *at = &self->hosts[host];
     return part >= 1 && part <= at->slot_count ? at->slots[part - 1] : NULL;
 }
 
-void sim_part_poke(sim_t *self, sim_host_t host, weft_part_id_t part)
+void weft_sim_part_poke(sim_t *self, sim_host_t host, weft_part_id_t part)
 {
-    struct sim_slot *slot = sim_slot_of(self, host, part);
+    struct sim_slot *slot = weft_sim_slot_of(self, host, part);
     if (slot != NULL && slot->part != NULL && slot->world_started) s_turn_at(slot, self->now_us);
 }
 
-void sim_part_pause(sim_t *self, sim_host_t host, weft_part_id_t part, int64_t duration_us)
+void weft_sim_part_pause(sim_t *self, sim_host_t host, weft_part_id_t part, int64_t duration_us)
 {
-    struct sim_slot *slot = sim_slot_of(self, host, part);
+    struct sim_slot *slot = weft_sim_slot_of(self, host, part);
     if (slot != NULL && slot->free_us < self->now_us + duration_us) slot->free_us = self->now_us + duration_us;
 }
 
-int64_t sim_part_free_us(const sim_t *self, sim_host_t host, weft_part_id_t part)
+int64_t weft_sim_part_free_us(const sim_t *self, sim_host_t host, weft_part_id_t part)
 {
-    const struct sim_slot *slot = sim_slot_of(self, host, part);
+    const struct sim_slot *slot = weft_sim_slot_of(self, host, part);
     return slot != NULL ? slot->free_us : 0;
 }
 
-void sim_sync_pause(sim_t *self, sim_host_t host, int64_t duration_us)
+void weft_sim_sync_pause(sim_t *self, sim_host_t host, int64_t duration_us)
 {
     for (size_t i = 0; i < self->hosts[host].slot_count; i++) {
-        if (self->hosts[host].slots[i]->is_sync) sim_part_pause(self, host, (weft_part_id_t) (i + 1), duration_us);
+        if (self->hosts[host].slots[i]->is_sync) weft_sim_part_pause(self, host, (weft_part_id_t) (i + 1), duration_us);
     }
 }
 
-void sim_part_stop(sim_t *self, sim_host_t host, weft_part_id_t part)
+void weft_sim_part_stop(sim_t *self, sim_host_t host, weft_part_id_t part)
 {
-    struct sim_slot *slot = sim_slot_of(self, host, part);
+    struct sim_slot *slot = weft_sim_slot_of(self, host, part);
     if (slot == NULL || slot->part == NULL) return;
     slot->stop_asked = true;
     s_turn_at(slot, self->now_us);
 }
 
-bool sim_part_stopped(const sim_t *self, sim_host_t host, weft_part_id_t part)
+bool weft_sim_part_stopped(const sim_t *self, sim_host_t host, weft_part_id_t part)
 {
-    const struct sim_slot *slot = sim_slot_of(self, host, part);
+    const struct sim_slot *slot = weft_sim_slot_of(self, host, part);
     return slot == NULL || slot->part == NULL || slot->stopped;
 }
 
@@ -500,7 +501,7 @@ static const struct weft_world_ops s_world_ops = {.add = s_add, .start = s_start
 
 // ---- hosts
 
-sim_host_t sim_host_add(sim_t *self, const char *name, const struct weft_disk *disk)
+sim_host_t weft_sim_host_add(sim_t *self, const char *name, const struct weft_disk *disk)
 {
     weft_assert(self->host_count < SIM_HOSTS_MAX);
     struct sim_host *host = &self->hosts[self->host_count];
@@ -512,14 +513,14 @@ sim_host_t sim_host_add(sim_t *self, const char *name, const struct weft_disk *d
     return host->index;
 }
 
-const weft_world_t *sim_host_world(sim_t *self, sim_host_t host)
+const weft_world_t *weft_sim_host_world(sim_t *self, sim_host_t host)
 {
     return &self->hosts[host].world;
 }
 
 static void s_slot_kill(struct sim_slot *slot, bool silent)
 {
-    sim_net_slot_dies(slot, silent);
+    weft_sim_net_slot_dies(slot, silent);
     if (slot->part != NULL) slot->part->ops->destroy(&slot->part);
     slot->part = NULL;
     s_queue_fini(&slot->inputs);
@@ -532,7 +533,7 @@ static void s_slot_kill(struct sim_slot *slot, bool silent)
     slot->sent_count = slot->sent_capacity = 0;
 }
 
-void sim_host_kill(sim_t *self, sim_host_t index, bool silent)
+void weft_sim_host_kill(sim_t *self, sim_host_t index, bool silent)
 {
     struct sim_host *host = &self->hosts[index];
     for (size_t i = 0; i < host->slot_count; i++) s_slot_kill(host->slots[i], silent);
@@ -545,36 +546,36 @@ void sim_host_kill(sim_t *self, sim_host_t index, bool silent)
     host->slot_count = 0;
 }
 
-bool sim_host_up(const sim_t *self, sim_host_t host)
+bool weft_sim_host_up(const sim_t *self, sim_host_t host)
 {
     return self->hosts[host].slot_count > 0;
 }
 
-void sim_host_pause(sim_t *self, sim_host_t host, int64_t duration_us)
+void weft_sim_host_pause(sim_t *self, sim_host_t host, int64_t duration_us)
 {
     for (size_t i = 0; i < self->hosts[host].slot_count; i++) {
-        sim_part_pause(self, host, (weft_part_id_t) (i + 1), duration_us);
+        weft_sim_part_pause(self, host, (weft_part_id_t) (i + 1), duration_us);
     }
 }
 
-void sim_host_clock_jump(sim_t *self, sim_host_t host, int64_t ms)
+void weft_sim_host_clock_jump(sim_t *self, sim_host_t host, int64_t ms)
 {
     self->hosts[host].wall_offset_ms += ms;
 }
 
-void sim_host_slow_disk(sim_t *self, sim_host_t host, uint32_t factor)
+void weft_sim_host_slow_disk(sim_t *self, sim_host_t host, uint32_t factor)
 {
     self->hosts[host].disk_factor = factor;
 }
 
-int64_t sim_host_wall_ms(const sim_t *self, sim_host_t host)
+int64_t weft_sim_host_wall_ms(const sim_t *self, sim_host_t host)
 {
     return WALL_START_MS + self->now_us / 1000 + self->hosts[host].wall_offset_ms;
 }
 
 // ---- life
 
-sim_t *sim_new(uint64_t seed, const struct sim_config *config)
+sim_t *weft_sim_new(uint64_t seed, const struct sim_config *config)
 {
     sim_t *self = weft_calloc(1, sizeof *self);
     weft_rand_init(&self->rand, seed);
@@ -584,20 +585,20 @@ sim_t *sim_new(uint64_t seed, const struct sim_config *config)
     return self;
 }
 
-void sim_configure(sim_t *self, const struct sim_config *config)
+void weft_sim_configure(sim_t *self, const struct sim_config *config)
 {
     self->config = *config;
 }
 
-void sim_destroy(sim_t **self_p)
+void weft_sim_destroy(sim_t **self_p)
 {
     sim_t *self = *self_p;
     if (self == NULL) return;
-    for (int i = 0; i < self->host_count; i++) sim_host_kill(self, i, true);
+    for (int i = 0; i < self->host_count; i++) weft_sim_host_kill(self, i, true);
     for (size_t i = 0; i < self->event_count; i++) {
         if (self->heap[i].type == SIM_EVENT_MAIL) s_mail_drop(&self->heap[i].mail);
     }
-    sim_net_fini(self);
+    weft_sim_net_fini(self);
     for (size_t i = 0; i < self->slot_count; i++) free(self->slots[i]);
     free(self->slots);
     free(self->heap);

@@ -8,8 +8,8 @@
  */
 #include "sim_inner.h"
 
-#include "../../lib/base/assert.h"
-#include "../../lib/base/crc32c.h"
+#include "../base/assert.h"
+#include "../base/crc32c.h"
 
 #include <weft_gen/messages.h>
 
@@ -28,11 +28,11 @@ static bool s_is_inproc(const struct sim_connection *connection)
 
 static int64_t s_delay(sim_t *self, sim_host_t a, sim_host_t b)
 {
-    if (a == b) return 1 + (int64_t) sim_below(self, 50);
+    if (a == b) return 1 + (int64_t) weft_sim_below(self, 50);
     const struct sim_config *config = &self->config;
     int64_t spread = config->delay_max_us - config->delay_min_us + 1;
-    int64_t delay = config->delay_min_us + (int64_t) sim_below(self, (uint64_t) spread);
-    if (sim_chance(self, config->slow_per_million)) delay *= 1 + (int64_t) sim_below(self, 50);
+    int64_t delay = config->delay_min_us + (int64_t) weft_sim_below(self, (uint64_t) spread);
+    if (weft_sim_chance(self, config->slow_per_million)) delay *= 1 + (int64_t) weft_sim_below(self, 50);
     if (self->slow[a][b] > 1) delay *= self->slow[a][b];
     if (delay > SLOWEST_US) delay = SLOWEST_US; // what is behind it waits, too
     return delay;
@@ -77,22 +77,22 @@ static void s_pipe_push(struct sim_pipe *pipe, struct sim_flight *flight)
 
 static void s_input_later(struct sim_slot *slot, enum sim_input_type type, weft_link_t link, int64_t delay_us)
 {
-    sim_event_add(slot->sim, (struct sim_event){.time_us = slot->sim->now_us + delay_us,
-                                                .type = SIM_EVENT_INPUT,
-                                                .slot = slot,
-                                                .input = type,
-                                                .detail = link});
+    weft_sim_event_add(slot->sim, (struct sim_event){.time_us = slot->sim->now_us + delay_us,
+                                                     .type = SIM_EVENT_INPUT,
+                                                     .slot = slot,
+                                                     .input = type,
+                                                     .detail = link});
 }
 
 static void s_connect_later(struct sim_slot *slot, struct sim_link *link)
 {
     link->backoff_us = link->backoff_us == 0 ? BACKOFF_MIN_US : link->backoff_us * 2;
     if (link->backoff_us > BACKOFF_MAX_US) link->backoff_us = BACKOFF_MAX_US;
-    int64_t wait_us = link->backoff_us / 2 + (int64_t) sim_below(slot->sim, (uint64_t) link->backoff_us);
-    sim_event_add(slot->sim, (struct sim_event){.time_us = slot->sim->now_us + wait_us,
-                                                .type = SIM_EVENT_CONNECT,
-                                                .slot = slot,
-                                                .detail = link->id});
+    int64_t wait_us = link->backoff_us / 2 + (int64_t) weft_sim_below(slot->sim, (uint64_t) link->backoff_us);
+    weft_sim_event_add(slot->sim, (struct sim_event){.time_us = slot->sim->now_us + wait_us,
+                                                     .type = SIM_EVENT_CONNECT,
+                                                     .slot = slot,
+                                                     .detail = link->id});
 }
 
 // The connection is no more. The dealer's part hears of it after delay_us (if it is to hear of it at all: not -1).
@@ -106,7 +106,7 @@ static void s_lose(struct sim_connection *connection, int64_t delay_us)
     if (delay_us >= 0) s_input_later(connection->dealer, SIM_INPUT_DOWN, connection->link, delay_us);
 }
 
-void sim_net_input(struct sim_slot *slot, enum sim_input_type type, weft_link_t id)
+void weft_sim_net_input(struct sim_slot *slot, enum sim_input_type type, weft_link_t id)
 {
     struct sim_link *link = s_link(slot, id);
     if (link == NULL) return;
@@ -137,7 +137,7 @@ static struct sim_slot *s_listener(const sim_t *self, const char *endpoint, uint
     return NULL;
 }
 
-void sim_net_connect(struct sim_slot *slot, weft_link_t id)
+void weft_sim_net_connect(struct sim_slot *slot, weft_link_t id)
 {
     sim_t *self = slot->sim;
     struct sim_link *link = slot->part != NULL ? s_link(slot, id) : NULL;
@@ -177,10 +177,10 @@ static void s_pipe_schedule(sim_t *self, struct sim_connection *connection, int 
     pipe->scheduled = true;
     int64_t arrival_us = pipe->flights[pipe->first].arrival_us;
     if (arrival_us < self->now_us + delay_us) arrival_us = self->now_us + delay_us;
-    sim_event_add(self, (struct sim_event){.time_us = arrival_us,
-                                           .type = SIM_EVENT_DELIVER,
-                                           .connection = connection,
-                                           .detail = (uint64_t) direction});
+    weft_sim_event_add(self, (struct sim_event){.time_us = arrival_us,
+                                                .type = SIM_EVENT_DELIVER,
+                                                .connection = connection,
+                                                .detail = (uint64_t) direction});
 }
 
 static bool s_is_cut(const sim_t *self, const struct sim_connection *connection, int direction)
@@ -217,11 +217,12 @@ static void s_trace_message(const sim_t *self, const struct sim_connection *conn
     struct weft_request_header head;
     weft_err_t err = direction == 0 ? weft_request_header_decode(header, &head, NULL) : WEFT_ERR_UNKNOWN_API;
     int name = err == WEFT_OK ? (int) head.api_name.size : 6;
-    sim_trace(self, from->name, "-> %s: %.*s, %zu + %zu bytes", to->name, name,
-              err == WEFT_OK ? (const char *) head.api_name.data : "answer", flight->header.size, flight->data.size);
+    weft_sim_trace(self, from->name, "-> %s: %.*s, %zu + %zu bytes", to->name, name,
+                   err == WEFT_OK ? (const char *) head.api_name.data : "answer", flight->header.size,
+                   flight->data.size);
 }
 
-void sim_net_deliver(sim_t *self, struct sim_connection *connection, int direction)
+void weft_sim_net_deliver(sim_t *self, struct sim_connection *connection, int direction)
 {
     struct sim_pipe *pipe = &connection->pipes[direction];
     if (!connection->alive) return;
@@ -238,7 +239,7 @@ void sim_net_deliver(sim_t *self, struct sim_connection *connection, int directi
         input.message.delimited = flight->delimited;
         if (self->trace_messages) s_trace_message(self, connection, direction, flight);
         pipe->bytes -= flight->header.size + flight->data.size;
-        sim_mix(self, weft_crc32c(0, flight->header.data, flight->header.size));
+        weft_sim_mix(self, weft_crc32c(0, flight->header.data, flight->header.size));
         weft_frame_move(&input.message.header, &flight->header);
         weft_frame_move(&input.message.data, &flight->data);
         pipe->first = (pipe->first + 1) % pipe->capacity;
@@ -246,7 +247,7 @@ void sim_net_deliver(sim_t *self, struct sim_connection *connection, int directi
         self->stats.messages++;
         bool closed = direction == 1 && s_link(to, connection->link) == NULL;
         if (!closed) {
-            sim_input_add(to, &input);
+            weft_sim_input_add(to, &input);
             continue;
         }
         weft_frame_drop(&input.message.header);
@@ -270,12 +271,12 @@ static void s_fly(struct sim_slot *from, struct sim_connection *connection, int 
     pipe->last_arrival_us = flight.arrival_us;
     s_pipe_push(pipe, &flight);
     s_pipe_schedule(self, connection, direction, 0);
-    if (connection->dealer->host != connection->router->host && sim_chance(self, self->config.break_per_million)) {
-        s_lose(connection, (int64_t) sim_below(self, 2000));
+    if (connection->dealer->host != connection->router->host && weft_sim_chance(self, self->config.break_per_million)) {
+        s_lose(connection, (int64_t) weft_sim_below(self, 2000));
     }
 }
 
-void sim_net_flush(struct sim_slot *slot)
+void weft_sim_net_flush(struct sim_slot *slot)
 {
     for (size_t i = 0; i < slot->sent_count; i++) {
         struct sim_sent *sent = &slot->sent[i];
@@ -301,7 +302,7 @@ static int64_t s_now_us(void *world)
 static int64_t s_wall_ms(void *world)
 {
     const struct sim_slot *slot = world;
-    return sim_host_wall_ms(slot->sim, slot->host);
+    return weft_sim_host_wall_ms(slot->sim, slot->host);
 }
 
 static uint64_t s_seed(void *world)
@@ -320,9 +321,9 @@ static weft_err_t s_link_open(void *world, const char *endpoint, weft_link_t *ou
     struct sim_link *link = &slot->links[slot->link_count++];
     *link = (struct sim_link){.id = (weft_link_t) slot->link_count, .open = true};
     snprintf(link->endpoint, sizeof link->endpoint, "%s", endpoint);
-    sim_event_add(slot->sim,
-                  (struct sim_event){
-                      .time_us = slot->sim->now_us + 1, .type = SIM_EVENT_CONNECT, .slot = slot, .detail = link->id});
+    weft_sim_event_add(
+        slot->sim, (struct sim_event){
+                       .time_us = slot->sim->now_us + 1, .type = SIM_EVENT_CONNECT, .slot = slot, .detail = link->id});
     *out = link->id;
     return WEFT_OK;
 }
@@ -365,7 +366,7 @@ static struct sim_sent *s_note(struct sim_slot *slot, weft_slice_t header)
     struct sim_sent *sent = &slot->sent[slot->sent_count++];
     *sent = (struct sim_sent){.header = WEFT_FRAME_EMPTY, .data = WEFT_FRAME_EMPTY};
     weft_frame_init_copy(&sent->header, header);
-    if (!slot->in_turn) sim_part_poke(slot->sim, slot->host, slot->id);
+    if (!slot->in_turn) weft_sim_part_poke(slot->sim, slot->host, slot->id);
     return sent;
 }
 
@@ -416,17 +417,17 @@ static size_t s_peer_outstanding(void *world, const struct weft_peer *peer)
 static void s_post(void *world, weft_part_id_t to, const struct weft_mail *mail)
 {
     struct sim_slot *slot = world;
-    struct sim_slot *target = sim_slot_of(slot->sim, slot->host, to);
+    struct sim_slot *target = weft_sim_slot_of(slot->sim, slot->host, to);
     if (target == NULL) {
         if (mail->body_free != NULL && mail->body != NULL) mail->body_free(mail->body);
         return;
     }
-    int64_t arrival_us = slot->sim->now_us + 1 + (int64_t) sim_below(slot->sim, 20) + slot->mail_delay_us;
+    int64_t arrival_us = slot->sim->now_us + 1 + (int64_t) weft_sim_below(slot->sim, 20) + slot->mail_delay_us;
     if (arrival_us < target->mail_us) arrival_us = target->mail_us; // in order
     target->mail_us = arrival_us;
     struct sim_event event = {.time_us = arrival_us, .type = SIM_EVENT_MAIL, .slot = target, .mail = *mail};
     event.mail.from = slot->id;
-    sim_event_add(slot->sim, event);
+    weft_sim_event_add(slot->sim, event);
 }
 
 static weft_part_id_t s_self_id(void *world)
@@ -435,16 +436,16 @@ static weft_part_id_t s_self_id(void *world)
     return slot->id;
 }
 
-const struct weft_port_ops sim_port_ops = {.now_us = s_now_us,
-                                           .wall_ms = s_wall_ms,
-                                           .seed = s_seed,
-                                           .link_open = s_link_open,
-                                           .link_close = s_link_close,
-                                           .send = s_send,
-                                           .reply = s_reply,
-                                           .peer_outstanding_bytes = s_peer_outstanding,
-                                           .post = s_post,
-                                           .self_id = s_self_id};
+const struct weft_port_ops weft_sim_port_ops = {.now_us = s_now_us,
+                                                .wall_ms = s_wall_ms,
+                                                .seed = s_seed,
+                                                .link_open = s_link_open,
+                                                .link_close = s_link_close,
+                                                .send = s_send,
+                                                .reply = s_reply,
+                                                .peer_outstanding_bytes = s_peer_outstanding,
+                                                .post = s_post,
+                                                .self_id = s_self_id};
 
 // ---- faults
 
@@ -454,17 +455,17 @@ static bool s_between(const struct sim_connection *connection, sim_host_t a, sim
     return (a == c && b == d) || (a == d && b == c);
 }
 
-void sim_break(sim_t *self, sim_host_t a, sim_host_t b)
+void weft_sim_break(sim_t *self, sim_host_t a, sim_host_t b)
 {
     for (size_t i = 0; i < self->connection_count; i++) {
         struct sim_connection *connection = self->connections[i];
-        if (connection->alive && s_between(connection, a, b)) s_lose(connection, (int64_t) sim_below(self, 2000));
+        if (connection->alive && s_between(connection, a, b)) s_lose(connection, (int64_t) weft_sim_below(self, 2000));
     }
 }
 
-void sim_net_silence(sim_t *self, sim_host_t a, sim_host_t b, uint32_t generation)
+void weft_sim_net_silence(sim_t *self, sim_host_t a, sim_host_t b, uint32_t generation)
 {
-    if (self->cuts[a][b] == generation) sim_break(self, a, b);
+    if (self->cuts[a][b] == generation) weft_sim_break(self, a, b);
 }
 
 static void s_resume(sim_t *self, sim_host_t from, sim_host_t to)
@@ -473,42 +474,43 @@ static void s_resume(sim_t *self, sim_host_t from, sim_host_t to)
         struct sim_connection *connection = self->connections[i];
         if (!connection->alive || !s_between(connection, from, to)) continue;
         int direction = connection->dealer->host == from ? 0 : 1;
-        s_pipe_schedule(self, connection, direction, (int64_t) sim_below(self, 300000)); // the next retransmission
+        s_pipe_schedule(self, connection, direction, (int64_t) weft_sim_below(self, 300000)); // the next retransmission
     }
 }
 
-void sim_cut(sim_t *self, sim_host_t from, sim_host_t to, bool cut)
+void weft_sim_cut(sim_t *self, sim_host_t from, sim_host_t to, bool cut)
 {
     if (from == to || (self->cuts[from][to] != 0) == cut) return;
-    sim_trace(self, "network", "%s -> %s %s", self->hosts[from].name, self->hosts[to].name, cut ? "cut" : "healed");
+    weft_sim_trace(self, "network", "%s -> %s %s", self->hosts[from].name, self->hosts[to].name,
+                   cut ? "cut" : "healed");
     if (!cut) {
         self->cuts[from][to] = 0;
         s_resume(self, from, to);
         return;
     }
     self->cuts[from][to] = ++self->cut_generation;
-    sim_event_add(self,
-                  (struct sim_event){.time_us = self->now_us + SIM_HEARTBEAT_US + (int64_t) sim_below(self, 1000000),
-                                     .type = SIM_EVENT_SILENCE,
-                                     .a = from,
-                                     .b = to,
-                                     .detail = self->cut_generation});
+    weft_sim_event_add(
+        self, (struct sim_event){.time_us = self->now_us + SIM_HEARTBEAT_US + (int64_t) weft_sim_below(self, 1000000),
+                                 .type = SIM_EVENT_SILENCE,
+                                 .a = from,
+                                 .b = to,
+                                 .detail = self->cut_generation});
 }
 
-void sim_slow(sim_t *self, sim_host_t from, sim_host_t to, uint32_t factor)
+void weft_sim_slow(sim_t *self, sim_host_t from, sim_host_t to, uint32_t factor)
 {
     if (from != to) self->slow[from][to] = factor;
 }
 
-void sim_heal(sim_t *self)
+void weft_sim_heal(sim_t *self)
 {
     memset(self->slow, 0, sizeof self->slow);
     for (int a = 0; a < self->host_count; a++) {
-        for (int b = 0; b < self->host_count; b++) sim_cut(self, a, b, false);
+        for (int b = 0; b < self->host_count; b++) weft_sim_cut(self, a, b, false);
     }
 }
 
-void sim_net_slot_dies(struct sim_slot *slot, bool silent)
+void weft_sim_net_slot_dies(struct sim_slot *slot, bool silent)
 {
     sim_t *self = slot->sim;
     for (size_t i = 0; i < self->connection_count; i++) {
@@ -516,7 +518,7 @@ void sim_net_slot_dies(struct sim_slot *slot, bool silent)
         if (!connection->alive) continue;
         if (connection->dealer == slot) s_lose(connection, -1);
         int64_t limit_us = silent ? SIM_HEARTBEAT_US : 2000;
-        if (connection->router == slot) s_lose(connection, (int64_t) sim_below(self, (uint64_t) limit_us));
+        if (connection->router == slot) s_lose(connection, (int64_t) weft_sim_below(self, (uint64_t) limit_us));
     }
     for (size_t i = 0; i < slot->sent_count; i++) {
         weft_frame_drop(&slot->sent[i].header);
@@ -525,14 +527,14 @@ void sim_net_slot_dies(struct sim_slot *slot, bool silent)
     slot->sent_count = 0;
 }
 
-size_t sim_connection_count(const sim_t *self)
+size_t weft_sim_connection_count(const sim_t *self)
 {
     size_t count = 0;
     for (size_t i = 0; i < self->connection_count; i++) count += self->connections[i]->alive;
     return count;
 }
 
-void sim_net_fini(sim_t *self)
+void weft_sim_net_fini(sim_t *self)
 {
     for (size_t i = 0; i < self->connection_count; i++) {
         s_lose(self->connections[i], -1);

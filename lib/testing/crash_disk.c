@@ -7,7 +7,7 @@
 #include "crash_disk.h"
 #include "crash_tree.h"
 
-#include "../../lib/base/assert.h"
+#include "../base/assert.h"
 
 #include <stdio.h>
 #include <stdlib.h>

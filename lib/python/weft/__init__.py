@@ -9,6 +9,7 @@
 
 The classes have names of their own, too: Producer, Consumer, AdminClient. weft.aio has them for asyncio."""
 from .admin import AdminClient, KafkaAdminClient, WeftAdminClient
+from .consumer import Consumer, ConsumerRebalanceListener, KafkaConsumer
 from .producer import FutureRecordMetadata, KafkaProducer, Producer
 from .structs import (BrokerMetadata, ConsumerRecord, GroupInformation, OffsetAndMetadata, OffsetAndTimestamp, PartitionMetadata,
                       RecordMetadata, TopicPartition)

@@ -201,7 +201,7 @@ def _headers(flat: Any) -> List[Tuple[str, Optional[bytes]]]:
     return [(name.decode("utf-8", "surrogateescape"), value) for name, value in zip(flat[::2], flat[1::2])]
 
 
-_NO_HEADERS: List[Tuple[str, Optional[bytes]]] = []
+
 
 
 def records_of(topic: str, number: int, batch: Batch, from_offset: int, key_of: Optional[Callable[[bytes], Any]],
@@ -225,8 +225,8 @@ def records_of(topic: str, number: int, batch: Batch, from_offset: int, key_of: 
         keys = tuple(None if key is None else key_of(key) for key in keys)
     if value_of:
         values = tuple(None if value is None else value_of(value) for value in values)
-    # Each record has a list of its own, except that all without headers share one that is empty.
-    heads: Any = map(_headers, headers) if any(headers) else itertools.repeat(_NO_HEADERS)
+    # iter(list, None): an empty list for each, made without a line of Python
+    heads: Any = map(_headers, headers) if any(headers) else iter(list, None)
     made = list(map(_new_record, zip(itertools.repeat(topic), itertools.repeat(number), offsets, times, itertools.repeat(kind),
                                      keys, values, heads)))
     if made[0].offset < from_offset:

@@ -138,6 +138,15 @@ SHAPES = {'assigned_topic': ('struct',
                   [('topic_id', 'id', 'r', 0, 0, None), ('partition', 'u32', 'r', 0, 0, None),
                    ('partition_epoch', 'i32', 'r', 0, 0, None), ('replicas', '[i32]', 'd', 0, 16, None)]),
  'placement': ('struct', [('replicas', '[i32]', 'r', 0, 16, None)]),
+ 'bridge_partition': ('struct',
+                      [('topic', 'str', 'r', 249, 0, None), ('partition', 'u32', 'r', 0, 0, None),
+                       ('target_topic', 'str', 'r', 249, 0, None), ('state', 'str', 'r', 16, 0, None),
+                       ('source_next', 'i64', 'r', 0, 0, None), ('target_next', 'i64', 'r', 0, 0, None),
+                       ('lag', 'i64', 'd', 0, 0, -1), ('reason', 'str', 'd', 512, 0, None)]),
+ 'bridge_page_span': ('struct',
+                      [('source', 'i64', 'r', 0, 0, None), ('source_next', 'i64', 'r', 0, 0, None),
+                       ('target', 'i64', 'r', 0, 0, None), ('target_next', 'i64', 'r', 0, 0, None),
+                       ('exact', 'bool', 'd', 0, 0, True)]),
  'checkpoint_entry': ('struct',
                       [('topic_id', 'id', 'r', 0, 0, None), ('partition', 'u32', 'r', 0, 0, None),
                        ('synced_end', 'i64', 'r', 0, 0, None)]),
@@ -663,6 +672,31 @@ SHAPES = {'assigned_topic': ('struct',
                            [('group', 'str', 'r', 255, 0, None), ('operation', 'id', 'd', 0, 0, None),
                             ('expired', 'bool', 'd', 0, 0, False)]),
  'group_tokened_command': ('command', [('group', 'str', 'r', 255, 0, None), ('operation', 'id', 'd', 0, 0, None)]),
+ 'bridge_answer_record': ('record',
+                          [('id', 'u64', 'da', 0, 0, 0), ('error', 'i32', 'da', 0, 0, 0),
+                           ('message', 'str', 'd', 1024, 0, None), ('target_topic', 'str', 'd', 249, 0, None),
+                           ('offset', 'i64', 'd', 0, 0, -1), ('exact', 'bool', 'd', 0, 0, False),
+                           ('partitions', '[bridge_partition]', 'd', 0, 100000, None)]),
+ 'bridge_ask_record': ('record',
+                       [('id', 'u64', 'd', 0, 0, 0), ('topic', 'str', 'd', 249, 0, None),
+                        ('partition', 'u32', 'd', 0, 0, 0), ('offset', 'i64', 'd', 0, 0, -1),
+                        ('target_offset', 'i64', 'd', 0, 0, -1)]),
+ 'bridge_claim_record': ('record',
+                         [('instance', 'id', 'r', 0, 0, None), ('term', 'u64', 'r', 0, 0, None),
+                          ('written_ms', 'i64', 'd', 0, 0, -1)]),
+ 'bridge_page_record': ('record',
+                        [('target_topic_id', 'id', 'r', 0, 0, None), ('page', 'u32', 'r', 0, 0, None),
+                         ('spans', '[bridge_page_span]', 'r', 0, 64, None)]),
+ 'bridge_place_record': ('record',
+                         [('bridge', 'str', 'r', 64, 0, None), ('source_cluster', 'id', 'r', 0, 0, None),
+                          ('source_topic', 'str', 'r', 249, 0, None), ('source_topic_id', 'id', 'r', 0, 0, None),
+                          ('partition', 'u32', 'r', 0, 0, None), ('target_topic', 'str', 'r', 249, 0, None),
+                          ('target_topic_id', 'id', 'r', 0, 0, None), ('producer_id', 'i64', 'r', 0, 0, None),
+                          ('origins', '[id]', 'd', 0, 64, None), ('instance', 'id', 'd', 0, 0, None),
+                          ('source_next', 'i64', 'd', 0, 0, 0), ('read_next', 'i64', 'd', 0, 0, 0),
+                          ('target_next', 'i64', 'd', 0, 0, 0), ('sequence', 'i32', 'd', 0, 0, 0),
+                          ('epoch', 'i16', 'd', 0, 0, 0), ('pages', 'u32', 'd', 0, 0, 0),
+                          ('written_ms', 'i64', 'd', 0, 0, -1)]),
  'checkpoint_record': ('record',
                        [('generation', 'u64', 'r', 0, 0, None),
                         ('entries', '[checkpoint_entry]', 'r', 0, 1000000, None)]),
@@ -1927,6 +1961,46 @@ def group_tokened_command_encode(values):
 
 def group_tokened_command_decode(data):
     return decode("group_tokened_command", data)
+
+
+def bridge_answer_record_encode(values):
+    return encode("bridge_answer_record", values)
+
+
+def bridge_answer_record_decode(data):
+    return decode("bridge_answer_record", data)
+
+
+def bridge_ask_record_encode(values):
+    return encode("bridge_ask_record", values)
+
+
+def bridge_ask_record_decode(data):
+    return decode("bridge_ask_record", data)
+
+
+def bridge_claim_record_encode(values):
+    return encode("bridge_claim_record", values)
+
+
+def bridge_claim_record_decode(data):
+    return decode("bridge_claim_record", data)
+
+
+def bridge_page_record_encode(values):
+    return encode("bridge_page_record", values)
+
+
+def bridge_page_record_decode(data):
+    return decode("bridge_page_record", data)
+
+
+def bridge_place_record_encode(values):
+    return encode("bridge_place_record", values)
+
+
+def bridge_place_record_decode(data):
+    return decode("bridge_place_record", data)
 
 
 def checkpoint_record_encode(values):

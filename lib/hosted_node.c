@@ -131,10 +131,11 @@ static void s_free(weft_hosted_node_t *self)
 static void s_end(weft_hosted_node_t *self, weft_err_t err, const struct weft_error *error)
 {
     bool asked = atomic_load(&self->stopping);
-    const char *why = err == WEFT_OK           ? "ended by itself"
+    const char *why = err == WEFT_OK           ? WEFT_NODE_ENDED_BY_ITSELF
                       : error->text[0] != '\0' ? error->text
                                                : weft_err_sentence(err);
-    if (!asked || err != WEFT_OK) weft_trace(WEFT_TRACE_ERROR, self->name, "%s", why);
+    if (!asked || err != WEFT_OK)
+        weft_trace(err == WEFT_OK ? WEFT_TRACE_INFO : WEFT_TRACE_ERROR, self->name, "%s", why);
     pthread_mutex_lock(&self->lock);
     self->ended = true;
     self->result = err;

@@ -10,6 +10,9 @@
 
 #include "nodes.h"
 
+// The sentence of a node whose run returned WEFT_OK unasked: its work is done, nothing failed.
+#define WEFT_NODE_ENDED_BY_ITSELF "ended by itself"
+
 /*
  * The table must have been checked. Takes over the options and the library that the type stands in (NULL: none), also
  * on failure.

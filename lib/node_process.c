@@ -37,6 +37,8 @@ static bool s_serve(const weft_hosted_node_t *node, const char *ready_file)
     for (;;) {
         char sentence[WEFT_ERROR_TEXT_BYTES_MAX];
         enum weft_health health = weft_node_health(node, sentence, sizeof sentence);
+        if (health == WEFT_HEALTH_FAILED && strcmp(sentence, WEFT_NODE_ENDED_BY_ITSELF) == 0)
+            return true; // its work is done
         if (health == WEFT_HEALTH_FAILED) {
             fprintf(stderr, "%s: %s\n", weft_node_name(node), sentence);
             return false;

@@ -6,6 +6,7 @@
 #include "assert.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/random.h>
 
@@ -37,7 +38,7 @@ void weft_rand_source_set(uint64_t seed)
 void weft_rand_seed_os(weft_rand_t *self)
 {
     if (s_source != 0) {
-        weft_rand_init(self, s_source += 0x9e3779b97f4a7c15);
+        weft_rand_init(self, atomic_fetch_add(&s_source, 0x9e3779b97f4a7c15));
         return;
     }
     uint64_t seed = 0;

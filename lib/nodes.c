@@ -92,13 +92,20 @@ static const char *s_judge(const struct weft_node_type *type)
     return s_judge_counters(type);
 }
 
-weft_err_t weft_node_type_check(const struct weft_node_type *type, const char *source, struct weft_error *error)
+static weft_err_t s_check_abi(int abi, const char *source, struct weft_error *error)
 {
-    if (type->abi != WEFT_NODE_ABI)
+    if (abi != WEFT_NODE_ABI)
         return weft_error_set(error, WEFT_ERR_INVALID_ARGUMENT,
                               "%.200s was made for number %d of the node contract, this library has %d; build it again "
                               "with the headers of this library",
-                              source, type->abi, WEFT_NODE_ABI);
+                              source, abi, WEFT_NODE_ABI);
+    return WEFT_OK;
+}
+
+weft_err_t weft_node_type_check(const struct weft_node_type *type, const char *source, struct weft_error *error)
+{
+    weft_err_t err = s_check_abi(type->abi, source, error);
+    if (err != WEFT_OK) return err;
     const char *wrong = s_judge(type);
     if (wrong != NULL) return s_broken(source, error, wrong);
     struct weft_error why = {.code = WEFT_OK};
@@ -122,6 +129,18 @@ void weft_node_library_close(void **library_p)
     *library_p = NULL;
 }
 
+// Of another contract it may be anything, at any place: no more than the number is read before it is known.
+static weft_err_t s_check_symbol(const void *symbol, const char *name, struct weft_error *error)
+{
+    if (symbol == NULL)
+        return weft_error_set(error, WEFT_ERR_INVALID_ARGUMENT,
+                              "'%.300s' holds no node type: it lacks the symbol " S_SYMBOL " (weft/node_type.h)", name);
+    int abi;
+    memcpy(&abi, symbol, sizeof abi);
+    weft_err_t err = s_check_abi(abi, name, error);
+    return err == WEFT_OK ? weft_node_type_check(symbol, name, error) : err;
+}
+
 static weft_err_t s_open_file(const char *name, const struct weft_node_type **out, void **library,
                               struct weft_error *error)
 {
@@ -135,17 +154,12 @@ static weft_err_t s_open_file(const char *name, const struct weft_node_type **ou
         return weft_error_set(error, WEFT_ERR_INVALID_ARGUMENT, "'%.160s' can't be loaded as a shared object: %.280s",
                               name, why != NULL ? why : "no reason given");
     }
-    const struct weft_node_type *type = dlsym(handle, S_SYMBOL);
-    weft_err_t err =
-        type != NULL
-            ? weft_node_type_check(type, name, error)
-            : weft_error_set(error, WEFT_ERR_INVALID_ARGUMENT,
-                             "'%.300s' holds no node type: it lacks the symbol " S_SYMBOL " (weft/node_type.h)", name);
+    weft_err_t err = s_check_symbol(dlsym(handle, S_SYMBOL), name, error);
     if (err != WEFT_OK) {
         weft_node_library_close(&handle);
         return err;
     }
-    *out = type;
+    *out = dlsym(handle, S_SYMBOL);
     *library = handle;
     return WEFT_OK;
 }

@@ -17,6 +17,8 @@
 const struct weft_node_type *const weft_node_types[] = {
     &weft_node_type_coordinator,
     &weft_node_type_broker,
+    &weft_node_type_recorder,
+    &weft_node_type_player,
     // one line each: tap, recorder, player, bridge, edge, filter (declared in nodes.h)
     NULL,
 };

@@ -13,6 +13,8 @@
 // broker and coordinator, which are made of parts: parts_node.c; the others say so themselves: nodes/<type>/<type>.c.
 extern const struct weft_node_type weft_node_type_broker;
 extern const struct weft_node_type weft_node_type_coordinator;
+extern const struct weft_node_type weft_node_type_recorder;
+extern const struct weft_node_type weft_node_type_player;
 
 extern const struct weft_node_type *const weft_node_types[]; // NULL at the end
 

@@ -156,6 +156,13 @@ static void test_process__that_can_not_stop_is_status_1(void **state)
     assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 1);
 }
 
+static void test_process__whose_node_has_done_its_work_is_status_0(void **state)
+{
+    struct process process = s_run("behave=ends", NULL);
+    int status = s_wait(&process);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -164,6 +171,7 @@ int main(void)
         cmocka_unit_test(test_process__a_failed_node_and_a_refused_one_are_status_1_with_a_sentence),
         cmocka_unit_test(test_process__says_why_it_is_degraded_and_serves_all_the_same),
         cmocka_unit_test(test_process__that_can_not_stop_is_status_1),
+        cmocka_unit_test(test_process__whose_node_has_done_its_work_is_status_0),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -331,7 +331,7 @@ class Sender:
             self._delivered(batch, -1, None)
         elif isinstance(error, (_errors.OutOfOrderSequenceError, _errors.UnknownProducerError)) and self.idempotent:
             self._gap(batch, error)
-        elif error.retriable and (self.idempotent or not batch.in_doubt or error.outcome == "maybe_applied" or reply is None):
+        elif error.retriable:
             self._retry(call, batch, error, reply)
         elif error.error_class == "fatal":
             self.fatal = error

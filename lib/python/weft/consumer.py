@@ -441,6 +441,11 @@ class Consumer:
                 if names != self._names:
                     self._names = names
                     self._member.subscribe(names)
+        if not self._auto:
+            return FOREVER
+        if now < self._auto_at:
+            return self._auto_at
+        self._interrupt = True  # who is within a batch commits behind the record it works on
         return FOREVER
 
     def closed(self) -> None:
@@ -705,6 +710,19 @@ class Consumer:
         asked = {TopicPartition(*tp): self._engine.spawn(_flows.list_offsets(self._engine, tp[0], tp[1], at, deadline, ms, self._read))
                  for tp, ms in times.items()}
         return {tp: future.result() for tp, future in asked.items()}
+
+    def _positions(self) -> Dict[TopicPartition, int]:
+        """Those that are known (for weft.aio)."""
+        with self._lock:
+            return {tp: reading.where() for tp, reading in self._fetcher.readings.items() if reading.where() >= 0 and not reading.lost}
+
+    def _rewind(self, first: Mapping[TopicPartition, int]) -> None:
+        """Records from there on were not handed out after all (for weft.aio)."""
+        with self._lock:
+            for tp, offset in first.items():
+                reading = self._fetcher.readings.get(tp)
+                if reading is not None and not reading.lost:
+                    self._move(reading, offset)
 
     # ---- the cluster
 

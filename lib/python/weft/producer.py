@@ -302,6 +302,10 @@ class Producer:
         self._engine.wake()
         return batch
 
+    def _has_room(self) -> bool:
+        """A send of a topic that is known does not block (for weft.aio)."""
+        return self._sender.waiting_bytes < self._buffer_bytes
+
     def _check_open(self) -> None:
         if self._sender.fatal is not None:
             raise type(self._sender.fatal)(str(self._sender.fatal), "not_applied")

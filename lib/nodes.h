@@ -13,6 +13,7 @@
 // broker and coordinator, which are made of parts: parts_node.c; the others say so themselves: nodes/<type>/<type>.c.
 extern const struct weft_node_type weft_node_type_broker;
 extern const struct weft_node_type weft_node_type_coordinator;
+extern const struct weft_node_type weft_node_type_tap;
 extern const struct weft_node_type weft_node_type_recorder;
 extern const struct weft_node_type weft_node_type_player;
 

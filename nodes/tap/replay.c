@@ -22,6 +22,7 @@
 #define TURN_RECORDS 2048           // of one reader, then requests are heard
 #define ENDS_OWED_MAX 64
 #define REQUESTS_A_TURN 256
+#define LIVELY_US 50000    // so long it looks every millisecond whether requesters took something
 #define UNKNOWN_US 1000000 // a name that no stream has after this time is none of ours
 
 struct reader {
@@ -30,6 +31,7 @@ struct reader {
     struct tap_stream *stream;     // where the consumer stands, so that who comes again needs no seek
     int64_t at;
     size_t portion_bytes; // of this turn
+    bool full;            // its requester has enough unread, but nobody else waits: it keeps what it has read
 };
 
 struct tap_replay {
@@ -38,8 +40,9 @@ struct tap_replay {
     void *router;
     struct reader readers[READERS_MAX];
     struct tap_requester *first, *last;
-    size_t count;  // of requesters
-    size_t queued; // of them
+    size_t count;      // of requesters
+    size_t queued;     // of them
+    int64_t lively_us; // when something was done last
     weft_buf_t scratch;
 };
 
@@ -254,6 +257,7 @@ static bool s_serve(tap_replay_t *self, struct reader *reader, struct tap_reques
     reader->at = one->at;
     reader->serving = one;
     reader->portion_bytes = 0;
+    reader->full = false;
     one->progress_us = tap_now_us();
     one->moved = false;
     s_set_state(self, one, REQUESTER_SERVED);
@@ -326,7 +330,7 @@ static bool s_reply(tap_replay_t *self, struct reader *reader, const struct weft
         return false;
     }
     if (tap_account_bytes(one->account) > self->settings.replay_bytes) {
-        s_leave_reader(self, reader, REQUESTER_BLOCKED);
+        reader->full = true;
         return false;
     }
     if (reader->portion_bytes > PORTION_BYTES && self->queued > 0) {
@@ -344,6 +348,12 @@ static bool s_read(tap_replay_t *self, struct reader *reader)
         s_leave_reader(self, reader, REQUESTER_QUEUED);
         return true;
     }
+    if (reader->full && tap_account_bytes(one->account) > self->settings.replay_bytes / 2) {
+        if (self->queued > 0 || tap_now_us() - one->progress_us > self->settings.replay_stall_us)
+            s_leave_reader(self, reader, REQUESTER_BLOCKED);
+        return false;
+    }
+    reader->full = false;
     weft_records_t *records;
     weft_err_t err = weft_consumer_poll(reader->consumer, 0, &records);
     bool any = false;
@@ -440,10 +450,11 @@ static void s_wait(tap_replay_t *self, bool busy)
                                              {self->router, 0, ZMQ_POLLIN, 0}};
     int count = 2;
     for (size_t i = 0; i < READERS_MAX; i++)
-        if (self->readers[i].serving)
+        if (self->readers[i].serving && !self->readers[i].full)
             items[count++] = (zmq_pollitem_t){NULL, weft_consumer_fd(self->readers[i].consumer), ZMQ_POLLIN, 0};
     // What a requester takes is not told by a descriptor, nor are the timers of a consumer.
-    zmq_poll(items, count, self->count > 0 ? 5 : 500);
+    bool lively = tap_now_us() - self->lively_us < LIVELY_US;
+    zmq_poll(items, count, self->count == 0 ? 500 : lively ? 1 : 10);
 }
 
 void tap_replay_run(tap_replay_t *self)
@@ -457,6 +468,7 @@ void tap_replay_run(tap_replay_t *self)
         s_give_turns(self);
         for (size_t i = 0; i < READERS_MAX; i++)
             if (self->readers[i].serving && s_read(self, &self->readers[i])) busy = true;
+        if (busy) self->lively_us = tap_now_us();
         weft_node_counter_set(self->settings.node, TAP_REPLAYS_ACTIVE_COUNT, self->count);
     }
 }

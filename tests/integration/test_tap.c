@@ -1,0 +1,445 @@
+// SPDX-License-Identifier: MPL-2.0
+// The tap over real sockets: streams, replays, and requesters that behave badly. Restarts under load, slow subscribers
+// and memory: tests/system/test_tap.py.
+#include "client_cluster.h"
+
+#include <poll.h>
+#include <weft/node.h>
+#include <zmq.h>
+
+#define S_END UINT64_MAX
+
+static void *s_zmq;
+static char s_pub[64], s_replay[64];
+
+static weft_hosted_node_t *s_tap(const char *topic, const char *a, const char *b, const char *c)
+{
+    static int s_port = 0;
+    char topic_setting[64], listen[80], replay[80];
+    snprintf(topic_setting, sizeof topic_setting, "topic=%s", topic);
+    weft_hosted_node_t *tap = NULL;
+    struct weft_error error = {0};
+    weft_err_t err = WEFT_ERR_ENDPOINT_IN_USE;
+    for (int tries = 0; tries < 20 && err == WEFT_ERR_ENDPOINT_IN_USE; tries++) {
+        s_port = s_port ? s_port + 2 : 33000 + getpid() * 13 % 12000;
+        snprintf(s_pub, sizeof s_pub, "tcp://127.0.0.1:%d", s_port);
+        snprintf(s_replay, sizeof s_replay, "tcp://127.0.0.1:%d", s_port + 1);
+        snprintf(listen, sizeof listen, "listen=%s", s_pub);
+        snprintf(replay, sizeof replay, "replay=%s", s_replay);
+        err = weft_node_start("tap", (const char *[]){s_bootstrap, topic_setting, listen, replay, a, b, c, NULL}, &tap,
+                              &error);
+    }
+    if (err) fail_msg("%s", error.text);
+    assert_ok(weft_node_wait_serving(tap, 20000, &error));
+    assert_string_equal(weft_node_endpoint(tap), s_pub);
+    return tap;
+}
+
+struct counted {
+    const char *name;
+    uint64_t value;
+    bool found;
+};
+
+static void s_one_counter(void *context, const char *source, const char *name, const char *doc, uint64_t value)
+{
+    struct counted *counted = context;
+    if (strcmp(name, counted->name) == 0) {
+        counted->value = value;
+        counted->found = true;
+    }
+}
+
+static uint64_t s_counter(weft_hosted_node_t *tap, const char *name)
+{
+    struct counted counted = {.name = name};
+    weft_node_counters(tap, s_one_counter, &counted);
+    assert_true(counted.found);
+    return counted.value;
+}
+
+static void s_wait_counter(weft_hosted_node_t *tap, const char *name, uint64_t value)
+{
+    for (int i = 0; i < 2000 && s_counter(tap, name) < value; i++) poll(NULL, 0, 10);
+    if (s_counter(tap, name) < value) fail_msg("%s is %llu", name, (unsigned long long) s_counter(tap, name));
+}
+
+static void *s_socket(int kind, const char *endpoint)
+{
+    void *socket = zmq_socket(s_zmq, kind);
+    int linger = 0, timeout_ms = 20000;
+    zmq_setsockopt(socket, ZMQ_LINGER, &linger, sizeof linger);
+    zmq_setsockopt(socket, ZMQ_RCVTIMEO, &timeout_ms, sizeof timeout_ms);
+    if (kind == ZMQ_SUB) zmq_setsockopt(socket, ZMQ_SUBSCRIBE, "", 0);
+    assert_int_equal(zmq_connect(socket, endpoint), 0);
+    return socket;
+}
+
+struct message {
+    int frames;
+    char topic[64]; // of three frames, or of the reply with its topic
+    uint64_t sequence;
+    char payload[128];
+};
+
+// A message of PUB or of a replay: the last two frames are sequence and payload.
+static struct message s_receive(void *socket)
+{
+    struct message message = {0};
+    char parts[6][128] = {{0}};
+    int sizes[6], more = 1;
+    size_t more_bytes = sizeof more;
+    for (; more; message.frames++) {
+        assert_true(message.frames < 6);
+        int size = zmq_recv(socket, parts[message.frames], sizeof parts[0] - 1, 0); // cut if longer
+        if (size < 0) fail_msg("%s", zmq_strerror(zmq_errno()));
+        sizes[message.frames] = size;
+        zmq_getsockopt(socket, ZMQ_RCVMORE, &more, &more_bytes);
+    }
+    assert_true(message.frames >= 2);
+    assert_int_equal(sizes[message.frames - 2], 8);
+    for (int i = 0; i < 8; i++) message.sequence = message.sequence << 8 | (uint8_t) parts[message.frames - 2][i];
+    memcpy(message.payload, parts[message.frames - 1], 128);
+    if (message.frames > 2) memcpy(message.topic, parts[message.frames - 3], 64);
+    return message;
+}
+
+static void s_send_sequence(void *socket, uint64_t sequence)
+{
+    uint8_t bytes[8];
+    for (int i = 0; i < 8; i++) bytes[i] = (uint8_t) (sequence >> (56 - 8 * i));
+    zmq_send(socket, bytes, 8, 0);
+}
+
+// As a DEALER asks: an empty frame first. topic NULL: the plain form.
+static void s_ask(void *dealer, const char *topic, uint64_t start)
+{
+    zmq_send(dealer, "", 0, ZMQ_SNDMORE);
+    if (topic) zmq_send(dealer, topic, strlen(topic), ZMQ_SNDMORE);
+    s_send_sequence(dealer, start);
+}
+
+// Reads a replay to its end; checks that it runs from `first` on without a gap. Returns what comes after the last one.
+static uint64_t s_read_replay(void *dealer, uint64_t first, int frames)
+{
+    uint64_t next = first;
+    for (;;) {
+        struct message message = s_receive(dealer);
+        assert_int_equal(message.frames, frames);
+        if (message.sequence == S_END) {
+            assert_string_equal(message.payload, "");
+            return next;
+        }
+        assert_int_equal(message.sequence, next);
+        next++;
+    }
+}
+
+static size_t s_pad_bytes; // more bytes of each value, behind its number
+
+static void s_fill(const char *topic, int32_t partition, int first, int count)
+{
+    weft_producer_t *producer = s_producer(NULL, NULL, NULL);
+    weft_topic_t *handle = s_topic(producer, topic);
+    for (int i = first; i < first + count; i++) {
+        char value[2048] = {0};
+        size_t bytes = (size_t) snprintf(value, sizeof value, "%d", i) + s_pad_bytes;
+        assert_ok(weft_producer_send_wait(producer, handle, partition, WEFT_SLICE_NIL, weft_bytes(value, bytes), NULL,
+                                          20000));
+    }
+    assert_ok(weft_producer_flush(producer, 20000));
+    weft_producer_destroy(&producer);
+}
+
+static int s_tap_setup(void **state)
+{
+    s_zmq = zmq_ctx_new();
+    return s_setup(state);
+}
+
+static int s_tap_teardown(void **state)
+{
+    zmq_ctx_term(s_zmq);
+    return s_teardown(state);
+}
+
+static void test_tap__a_topic_is_published_with_its_offsets_as_sequence(void **state)
+{
+    s_create("plain", 1);
+    s_fill("plain", 0, 0, 10);
+    weft_hosted_node_t *tap = s_tap("plain", "from=4", NULL, NULL);
+    void *sub = s_socket(ZMQ_SUB, s_pub); // publishing begins with the first subscription
+    s_wait_counter(tap, "published_count", 6);
+    s_fill("plain", 0, 10, 5);
+    for (uint64_t i = 4; i < 15; i++) {
+        struct message message = s_receive(sub);
+        char value[32];
+        snprintf(value, sizeof value, "%d", (int) i);
+        assert_int_equal(message.frames, 3);
+        assert_string_equal(message.topic, "plain");
+        assert_int_equal(message.sequence, i);
+        assert_string_equal(message.payload, value);
+    }
+    assert_int_equal(s_counter(tap, "subscriptions_count"), 1);
+    zmq_close(sub);
+    assert_ok(weft_node_stop(&tap));
+}
+
+static void test_tap__replays_run_from_any_sequence_to_what_was_published(void **state)
+{
+    s_create("replayed", 1);
+    s_fill("replayed", 0, 0, 5000);
+    weft_hosted_node_t *tap = s_tap("replayed", NULL, NULL, NULL); // from=latest: all of it counts as published
+    void *dealer = s_socket(ZMQ_DEALER, s_replay);
+    s_ask(dealer, NULL, 0);
+    assert_int_equal(s_read_replay(dealer, 0, 3), 5000);
+    s_ask(dealer, NULL, 4990);
+    assert_int_equal(s_read_replay(dealer, 4990, 3), 5000);
+    s_ask(dealer, NULL, 5000); // nothing is missing
+    assert_int_equal(s_read_replay(dealer, 5000, 3), 5000);
+    s_ask(dealer, NULL, S_END);
+    assert_int_equal(s_read_replay(dealer, 7, 3), 7);
+    s_ask(dealer, "replayed", 4999); // who names the stream gets it named
+    struct message message = s_receive(dealer);
+    assert_int_equal(message.frames, 4);
+    assert_string_equal(message.topic, "replayed");
+    assert_int_equal(message.sequence, 4999);
+    assert_int_equal(s_receive(dealer).sequence, S_END);
+    s_send_sequence(dealer, 4998); // without the empty frame: answered without it
+    assert_int_equal(s_read_replay(dealer, 4998, 2), 5000);
+    zmq_close(dealer);
+    assert_ok(weft_node_stop(&tap));
+}
+
+static void test_tap__two_requests_at_once_are_both_answered_to_their_end(void **state)
+{
+    s_create("twice", 1);
+    s_fill("twice", 0, 0, 3000);
+    weft_hosted_node_t *tap = s_tap("twice", "replay.topic=true", NULL, NULL);
+    void *dealer = s_socket(ZMQ_DEALER, s_replay);
+    s_ask(dealer, NULL, 1000);
+    s_ask(dealer, NULL, 10);
+    uint64_t seen = 1000, ends = 0;
+    bool have[3000] = {false};
+    while (ends < 2) {
+        struct message message = s_receive(dealer);
+        assert_int_equal(message.frames, 4); // [][topic][sequence][payload]
+        if (message.sequence == S_END) {
+            ends++;
+            assert_string_equal(message.topic, "");
+        } else {
+            have[message.sequence] = true;
+        }
+        seen++;
+    }
+    for (int i = 10; i < 3000; i++) assert_true(have[i]);
+    zmq_close(dealer);
+    assert_ok(weft_node_stop(&tap));
+}
+
+static void test_tap__a_req_socket_gets_one_record_a_request(void **state)
+{
+    s_create("req", 1);
+    s_fill("req", 0, 0, 4);
+    weft_hosted_node_t *tap = s_tap("req", NULL, NULL, NULL);
+    void *req = s_socket(ZMQ_REQ, s_replay);
+    for (uint64_t i = 0; i <= 4; i++) {
+        s_send_sequence(req, i);
+        struct message message = s_receive(req);
+        assert_int_equal(message.frames, 2);
+        assert_int_equal(message.sequence, i < 4 ? i : S_END);
+    }
+    zmq_close(req);
+    assert_ok(weft_node_stop(&tap));
+}
+
+static void test_tap__partitions_are_streams_of_their_own(void **state)
+{
+    s_create("parts", 3);
+    for (int32_t i = 0; i < 3; i++) s_fill("parts", i, 100 * i, 3 + i);
+    weft_hosted_node_t *tap = s_tap("parts", "from=earliest", "as=kv@pod@model", NULL);
+    void *sub = s_socket(ZMQ_SUB, s_pub);
+    uint64_t next[3] = {0};
+    for (int i = 0; i < 3 + 4 + 5; i++) {
+        struct message message = s_receive(sub);
+        int stream = strcmp(message.topic, "kv@pod@model") == 0 ? 0 : message.topic[13] - '0';
+        assert_in_range(stream, 0, 2);
+        if (stream > 0) assert_memory_equal(message.topic, "kv@pod@model/", 13);
+        assert_int_equal(message.sequence, next[stream]++);
+        assert_int_equal(atoi(message.payload), 100 * stream + (int) message.sequence);
+    }
+    void *dealer = s_socket(ZMQ_DEALER, s_replay);
+    s_ask(dealer, NULL, 0); // the one with the plain name
+    assert_int_equal(s_read_replay(dealer, 0, 3), 3);
+    s_ask(dealer, "kv@pod@model/2", 1);
+    assert_int_equal(s_read_replay(dealer, 1, 4), 5);
+    s_ask(dealer, "kv@pod@model/7", 1);
+    s_wait_counter(tap, "replays_malformed_count", 1);
+    zmq_close(dealer);
+    zmq_close(sub);
+    assert_ok(weft_node_stop(&tap));
+
+    tap = s_tap("parts", "partition=2", "from=earliest", NULL);
+    dealer = s_socket(ZMQ_DEALER, s_replay);
+    sub = s_socket(ZMQ_SUB, s_pub);
+    for (uint64_t i = 0; i < 5; i++) {
+        struct message message = s_receive(sub);
+        assert_string_equal(message.topic, "parts/2");
+        assert_int_equal(message.sequence, i);
+    }
+    s_ask(dealer, NULL, 0); // there is one stream only
+    assert_int_equal(s_read_replay(dealer, 0, 3), 5);
+    zmq_close(dealer);
+    zmq_close(sub);
+    assert_ok(weft_node_stop(&tap));
+}
+
+static void test_tap__a_silent_stream_repeats_its_last_record_for_who_comes(void **state)
+{
+    s_create("silent", 1);
+    s_fill("silent", 0, 0, 7);
+    weft_hosted_node_t *tap = s_tap("silent", "announce.ms=10", NULL, NULL);
+    void *sub = s_socket(ZMQ_SUB, s_pub);
+    assert_int_equal(s_receive(sub).sequence, 6);
+    void *other = s_socket(ZMQ_SUB, s_pub);
+    assert_int_equal(s_receive(other).sequence, 6);
+    assert_int_equal(s_receive(sub).sequence, 6); // never an older one
+    s_fill("silent", 0, 7, 1);
+    assert_int_equal(s_receive(other).sequence, 7);
+    assert_int_equal(s_receive(sub).sequence, 7);
+    zmq_close(sub);
+    zmq_close(other);
+    assert_ok(weft_node_stop(&tap));
+}
+
+static void test_tap__whole_records_are_msgpack(void **state)
+{
+    s_create("whole", 1);
+    weft_producer_t *producer = s_producer(NULL, NULL, NULL);
+    weft_headers_t *headers = weft_headers_new();
+    weft_headers_add(headers, "h", weft_text("x"));
+    struct weft_send_extra extra = {.headers = weft_headers_encoded(headers), .timestamp_ms = 5};
+    assert_ok(weft_producer_send(producer, s_topic(producer, "whole"), 0, weft_text("k"), WEFT_SLICE_NIL, &extra));
+    assert_ok(weft_producer_flush(producer, 20000));
+    weft_headers_destroy(&headers);
+    weft_producer_destroy(&producer);
+    weft_hosted_node_t *tap = s_tap("whole", "payload=record", "from=earliest", NULL);
+    void *sub = s_socket(ZMQ_SUB, s_pub);
+    struct message message = s_receive(sub);
+    // [offset 0, timestamp 5, key "k", value nil, headers ["h", "x"]]
+    static const uint8_t expected[] = {0x95, 0xd3, 0, 0, 0, 0,    0, 0, 0, 0, 0xd3, 0,    0,   0,
+                                       0,    0,    0, 0, 5, 0xc6, 0, 0, 0, 1, 'k',  0xc0, 0x92};
+    assert_memory_equal(message.payload, expected, sizeof expected);
+    zmq_close(sub);
+    assert_ok(weft_node_stop(&tap));
+}
+
+static void test_tap__malformed_requests_are_counted_and_harm_nobody(void **state)
+{
+    s_create("bad", 1);
+    s_fill("bad", 0, 0, 100);
+    weft_hosted_node_t *tap = s_tap("bad", NULL, NULL, NULL);
+    void *dealer = s_socket(ZMQ_DEALER, s_replay), *sub = s_socket(ZMQ_XSUB, s_pub);
+    zmq_send(dealer, "", 0, 0);
+    zmq_send(dealer, "seven..", 7, 0);
+    zmq_send(dealer, "", 0, ZMQ_SNDMORE);
+    zmq_send(dealer, "123456789", 9, 0);
+    for (int i = 0; i < 40; i++) zmq_send(dealer, "12345678", 8, i < 39 ? ZMQ_SNDMORE : 0);
+    zmq_send(sub, "\2nonsense", 9, 0);
+    s_wait_counter(tap, "replays_malformed_count", 4);
+    s_wait_counter(tap, "bad_subscriptions_count", 1);
+    s_ask(dealer, NULL, 90);
+    assert_int_equal(s_read_replay(dealer, 90, 3), 100);
+    zmq_close(dealer);
+    zmq_close(sub);
+    assert_ok(weft_node_stop(&tap));
+}
+
+static void test_tap__requesters_that_never_read_or_vanish_hold_up_nobody(void **state)
+{
+    s_create("many", 1);
+    s_pad_bytes = 1000; // 20 MB: more than what the kernel takes for a connection
+    s_fill("many", 0, 0, 20000);
+    s_pad_bytes = 0;
+    weft_hosted_node_t *tap = s_tap("many", "replay.bytes=256KiB", "replay.stall.ms=5s", "replay.readers=1");
+    void *deaf[8], *gone, *dealers[10];
+    for (int i = 0; i < 8; i++) {
+        deaf[i] = zmq_socket(s_zmq, ZMQ_DEALER);
+        int few = 1, small = 4096, linger = 0;
+        zmq_setsockopt(deaf[i], ZMQ_RCVHWM, &few, sizeof few);
+        zmq_setsockopt(deaf[i], ZMQ_RCVBUF, &small, sizeof small);
+        zmq_setsockopt(deaf[i], ZMQ_LINGER, &linger, sizeof linger);
+        zmq_connect(deaf[i], s_replay);
+        s_ask(deaf[i], NULL, 0);
+    }
+    for (int i = 0; i < 10; i++) {
+        gone = s_socket(ZMQ_DEALER, s_replay);
+        s_ask(gone, NULL, 0);
+        assert_int_equal(s_receive(gone).sequence, 0);
+        zmq_close(gone);
+    }
+    for (int i = 0; i < 10; i++) {
+        dealers[i] = s_socket(ZMQ_DEALER, s_replay);
+        s_ask(dealers[i], NULL, (uint64_t) (100 * i));
+    }
+    for (int i = 0; i < 10; i++) {
+        assert_int_equal(s_read_replay(dealers[i], (uint64_t) (100 * i), 3), 20000);
+        zmq_close(dealers[i]);
+    }
+    s_wait_counter(tap, "replays_stalled_count", 8);
+    for (int i = 0; i < 8; i++) zmq_close(deaf[i]);
+    assert_ok(weft_node_stop(&tap));
+}
+
+static void test_tap__more_requesters_than_allowed_are_counted(void **state)
+{
+    s_create("full", 1);
+    s_fill("full", 0, 0, 4000);
+    weft_hosted_node_t *tap = s_tap("full", "replay.requesters=1", "replay.bytes=4KiB", NULL);
+    void *first = s_socket(ZMQ_DEALER, s_replay), *second = s_socket(ZMQ_DEALER, s_replay);
+    s_ask(first, NULL, 0);
+    assert_int_equal(s_receive(first).sequence, 0);
+    s_ask(second, NULL, 0);
+    s_wait_counter(tap, "replays_refused_count", 1);
+    assert_int_equal(s_read_replay(first, 1, 3), 4000);
+    for (int i = 0; i < 2000 && s_counter(tap, "replays_active_count") > 0; i++) poll(NULL, 0, 10);
+    s_ask(second, NULL, 0); // it has its place now
+    assert_int_equal(s_read_replay(second, 0, 3), 4000);
+    zmq_close(first);
+    zmq_close(second);
+    assert_ok(weft_node_stop(&tap));
+}
+
+static void test_tap__wrong_settings_are_refused_with_a_sentence(void **state)
+{
+    static const char *const wrong[][2] = {{"from=somewhere", "from=somewhere"},
+                                           {"consumer=group=g", "group"},
+                                           {"consumer=nonsense=1", "nonsense"},
+                                           {"listen=nowhere", "listen=nowhere"},
+                                           {"topic=no topic", "topic"}};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        weft_hosted_node_t *tap = NULL;
+        struct weft_error error = {0};
+        const char *settings[] = {s_bootstrap, "listen=tcp://127.0.0.1:*", "replay=", wrong[i][0], NULL};
+        assert_int_not_equal(weft_node_start("tap", settings, &tap, &error), WEFT_OK);
+        if (!strstr(error.text, wrong[i][1])) fail_msg("'%s' does not say '%s'", error.text, wrong[i][1]);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_tap__a_topic_is_published_with_its_offsets_as_sequence),
+        cmocka_unit_test(test_tap__replays_run_from_any_sequence_to_what_was_published),
+        cmocka_unit_test(test_tap__two_requests_at_once_are_both_answered_to_their_end),
+        cmocka_unit_test(test_tap__a_req_socket_gets_one_record_a_request),
+        cmocka_unit_test(test_tap__partitions_are_streams_of_their_own),
+        cmocka_unit_test(test_tap__a_silent_stream_repeats_its_last_record_for_who_comes),
+        cmocka_unit_test(test_tap__whole_records_are_msgpack),
+        cmocka_unit_test(test_tap__malformed_requests_are_counted_and_harm_nobody),
+        cmocka_unit_test(test_tap__requesters_that_never_read_or_vanish_hold_up_nobody),
+        cmocka_unit_test(test_tap__more_requesters_than_allowed_are_counted),
+        cmocka_unit_test(test_tap__wrong_settings_are_refused_with_a_sentence),
+    };
+    return cmocka_run_group_tests(tests, s_tap_setup, s_tap_teardown);
+}

@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #define S_STOP_MS INT64_C(10000)
+#define S_LINGER_MS 2000  // beyond its stop.ms a node's own context may take so long to end
 #define S_WAIT_NS 1000000 // health has no event; starting takes some of these
 
 enum s_zmq { S_ZMQ_NONE, S_ZMQ_OWN, S_ZMQ_SHARED, S_ZMQ_OF_TYPE };
@@ -48,6 +49,7 @@ struct weft_hosted_node {
     weft_err_t result;
     enum s_zmq zmq_kind;
     void *zmq;
+    bool zmq_ended; // its own one is terminated
 };
 
 const char *weft_health_name(enum weft_health health)
@@ -111,10 +113,60 @@ static weft_hosted_node_t *s_new(const struct weft_node_type *type, weft_options
     return self;
 }
 
-static void s_free(weft_hosted_node_t *self)
+static struct timespec s_in(int64_t ms)
+{
+    struct timespec when;
+    clock_gettime(CLOCK_MONOTONIC, &when);
+    when.tv_sec += (time_t) (ms / 1000);
+    when.tv_nsec += (long) (ms % 1000) * 1000000;
+    if (when.tv_nsec >= 1000000000) {
+        when.tv_sec++;
+        when.tv_nsec -= 1000000000;
+    }
+    return when;
+}
+
+// Waits until a flag under the lock is set; false: not by then.
+static bool s_wait_for(weft_hosted_node_t *self, const bool *flag, int64_t ms)
+{
+    struct timespec until = s_in(ms);
+    pthread_mutex_lock(&self->lock);
+    int rc = 0;
+    while (!*flag && rc != ETIMEDOUT) rc = pthread_cond_timedwait(&self->changed, &self->lock, &until);
+    bool set = *flag;
+    pthread_mutex_unlock(&self->lock);
+    return set;
+}
+
+static void *s_term(void *argument)
+{
+    weft_hosted_node_t *self = argument;
+    void *zmq = self->zmq;
+    weft_net_context_term(&zmq);
+    pthread_mutex_lock(&self->lock);
+    self->zmq_ended = true;
+    pthread_cond_broadcast(&self->changed);
+    pthread_mutex_unlock(&self->lock);
+    return NULL;
+}
+
+// A context ends when all sockets in it are closed: a type that left one open must not hang its host for ever. False:
+// it did, and a thread stays behind that waits for it.
+static bool s_end_zmq(weft_hosted_node_t *self)
+{
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, s_term, self) != 0) return false;
+    if (s_wait_for(self, &self->zmq_ended, self->stop_ms + S_LINGER_MS)) return pthread_join(thread, NULL) == 0;
+    weft_trace(WEFT_TRACE_ERROR, self->name, "left a socket open: a defect of node type '%s'", self->type->name);
+    pthread_detach(thread);
+    return false;
+}
+
+// False: something of it is left behind, with all that it may use.
+static bool s_free(weft_hosted_node_t *self)
 {
     if (self->self != NULL) self->type->destroy(&self->self);
-    if (self->zmq_kind == S_ZMQ_OWN) weft_net_context_term(&self->zmq);
+    if (self->zmq_kind == S_ZMQ_OWN && !s_end_zmq(self)) return false;
     // A part that is stuck still has its sockets there: the context's end would wait for them.
     if (self->zmq_kind == S_ZMQ_SHARED && self->result != WEFT_ERR_LOCAL_TIMED_OUT) weft_zmq_context_release();
     weft_options_destroy(&self->options);
@@ -124,6 +176,7 @@ static void s_free(weft_hosted_node_t *self)
     if (self->stop_fd >= 0) close(self->stop_fd);
     weft_node_library_close(&self->library);
     free(self);
+    return true;
 }
 
 // ---- its thread
@@ -203,7 +256,7 @@ fail_self:
     if (error != NULL && reason.text[0] != '\0') *error = reason;
     if (error != NULL && reason.text[0] == '\0') weft_error_set(error, err, "%s", weft_err_sentence(err));
     if (error != NULL) error->code = err;
-    s_free(self);
+    if (!s_free(self)) weft_trace(WEFT_TRACE_ERROR, type->name, "could not be freed");
     return err;
 }
 
@@ -232,25 +285,6 @@ weft_err_t weft_node_start_type(const struct weft_node_type *type, const char *c
     return err == WEFT_OK ? weft_hosted_node_start(type, &options, &no_library, out, error) : err;
 }
 
-static bool s_wait_ended(weft_hosted_node_t *self)
-{
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    int64_t ms = self->stop_ms + self->grace_ms;
-    until.tv_sec += (time_t) (ms / 1000);
-    until.tv_nsec += (long) (ms % 1000) * 1000000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000;
-    }
-    pthread_mutex_lock(&self->lock);
-    int rc = 0;
-    while (!self->ended && rc != ETIMEDOUT) rc = pthread_cond_timedwait(&self->changed, &self->lock, &until);
-    bool ended = self->ended;
-    pthread_mutex_unlock(&self->lock);
-    return ended;
-}
-
 weft_err_t weft_node_stop(weft_hosted_node_t **self_p)
 {
     weft_hosted_node_t *self = *self_p;
@@ -260,7 +294,7 @@ weft_err_t weft_node_stop(weft_hosted_node_t **self_p)
     const uint64_t one = 1;
     ssize_t written = write(self->stop_fd, &one, sizeof one); // to an eventfd that was never written: it can't fail
     (void) written;
-    if (!s_wait_ended(self)) {
+    if (!s_wait_for(self, &self->ended, self->stop_ms + self->grace_ms)) {
         weft_trace(WEFT_TRACE_ERROR, self->name, "did not come to rest in %lld ms; its thread is left behind",
                    (long long) self->stop_ms);
         pthread_detach(self->thread);
@@ -268,8 +302,7 @@ weft_err_t weft_node_stop(weft_hosted_node_t **self_p)
     }
     pthread_join(self->thread, NULL);
     weft_err_t err = self->result;
-    s_free(self);
-    return err;
+    return s_free(self) ? err : WEFT_ERR_LOCAL_TIMED_OUT;
 }
 
 // ---- what others ask

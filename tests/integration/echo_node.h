@@ -27,10 +27,19 @@ static const struct weft_option echo_options[] = {
     {.name = "behave",
      .type = WEFT_OPTION_CHOICE,
      .initial = "well",
-     .choices = "well|fails|ends|never-stops|stop-fails|gives-nothing|lonely",
+     .choices = "well|fails|ends|never-stops|stop-fails|gives-nothing|lonely|leaves-a-socket",
      .doc = "How it goes wrong."},
 };
-enum { ECHO_WELL, ECHO_FAILS, ECHO_ENDS, ECHO_NEVER_STOPS, ECHO_STOP_FAILS, ECHO_GIVES_NOTHING, ECHO_LONELY };
+enum {
+    ECHO_WELL,
+    ECHO_FAILS,
+    ECHO_ENDS,
+    ECHO_NEVER_STOPS,
+    ECHO_STOP_FAILS,
+    ECHO_GIVES_NOTHING,
+    ECHO_LONELY,
+    ECHO_LEAVES_A_SOCKET
+};
 
 enum { ECHO_MESSAGES_COUNT };
 static const struct weft_counter_info echo_counters[] = {{"messages_count", "Messages sent back."}};
@@ -103,7 +112,7 @@ static inline void echo_destroy(void **node_p)
 {
     struct echo_node *self = *node_p;
     *node_p = NULL;
-    zmq_close(self->socket);
+    if (self->behave != ECHO_LEAVES_A_SOCKET) zmq_close(self->socket);
     free(self);
 }
 

@@ -108,6 +108,9 @@ static void test_host__leaves_a_node_behind_that_does_not_stop_in_its_time(void 
     assert_ok(weft_node_wait_serving(node, 10000, &error));
     assert_err(weft_node_stop(&node), WEFT_ERR_LOCAL_TIMED_OUT);
     assert_null(node);
+    node = s_start("behave=leaves-a-socket", "stop.ms=50"); // its context can't end
+    assert_ok(weft_node_wait_serving(node, 10000, &error));
+    assert_err(weft_node_stop(&node), WEFT_ERR_LOCAL_TIMED_OUT);
 }
 
 static void test_host__refuses_settings_and_creates_that_fail(void **state)

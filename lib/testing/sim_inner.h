@@ -70,6 +70,7 @@ struct sim_slot { // a part in its place; kept to the end of the simulation, so 
     char name[64];
     char listen[2][WEFT_ENDPOINT_BYTES_MAX]; // its doors; "": none
     size_t peer_bytes_max;
+    bool by_hand; // turns only by weft_sim_part_run; turn_us is what it wishes
     bool is_sync, world_started, started, stop_asked, stopping, stopped, in_turn;
     struct sim_queue inputs, inputs_too; // of the second door: taken first
     struct sim_link *links;
@@ -89,6 +90,7 @@ struct sim_host {
     weft_world_t world;
     int64_t wall_offset_ms;
     uint32_t disk_factor;    // 0: as others
+    int64_t sync_us;         // 0: as others
     struct sim_slot **slots; // of this life
     size_t slot_count;
     uint32_t next_port;
@@ -137,6 +139,7 @@ struct sim {
     size_t connection_count, connection_capacity;
     uint32_t cuts[SIM_HOSTS_MAX][SIM_HOSTS_MAX]; // 0: none, else its generation
     uint32_t slow[SIM_HOSTS_MAX][SIM_HOSTS_MAX]; // 0: none, else so many times slower
+    int64_t late_us[SIM_HOSTS_MAX][SIM_HOSTS_MAX];
     uint32_t cut_generation;
     uint64_t digest;
     struct sim_stats stats;
@@ -158,7 +161,8 @@ void weft_sim_net_connect(struct sim_slot *slot, weft_link_t link); // an attemp
 void weft_sim_net_silence(sim_t *self, sim_host_t a, sim_host_t b, uint32_t generation);
 void weft_sim_net_slot_dies(struct sim_slot *slot, bool silent);
 void weft_sim_net_input(struct sim_slot *slot, enum sim_input_type type,
-                        weft_link_t link); // takes a link's news; false: stale
+                        weft_link_t link);           // takes a link's news; false: stale
+bool weft_sim_net_idle(const struct sim_slot *slot); // nothing that it sent over a link is under way
 void weft_sim_net_fini(sim_t *self);
 
 #endif

@@ -35,7 +35,7 @@ static int64_t s_delay(sim_t *self, sim_host_t a, sim_host_t b)
     if (weft_sim_chance(self, config->slow_per_million)) delay *= 1 + (int64_t) weft_sim_below(self, 50);
     if (self->slow[a][b] > 1) delay *= self->slow[a][b];
     if (delay > SLOWEST_US) delay = SLOWEST_US; // what is behind it waits, too
-    return delay;
+    return delay + self->late_us[a][b];
 }
 
 static struct sim_link *s_link(const struct sim_slot *slot, weft_link_t id)
@@ -320,7 +320,10 @@ static weft_err_t s_link_open(void *world, const char *endpoint, weft_link_t *ou
     slot->links = weft_realloc(slot->links, (slot->link_count + 1) * sizeof *slot->links);
     struct sim_link *link = &slot->links[slot->link_count++];
     *link = (struct sim_link){.id = (weft_link_t) slot->link_count, .open = true};
-    snprintf(link->endpoint, sizeof link->endpoint, "%s", endpoint);
+    // "virtual://7/broker-1:9650" is how a program names a node of this world (weft/testing.h)
+    const char *node = strncmp(endpoint, "virtual://", 10) == 0 ? strchr(endpoint + 10, '/') : NULL;
+    snprintf(link->endpoint, sizeof link->endpoint, "%s%s", node != NULL ? "tcp://" : "",
+             node != NULL ? node + 1 : endpoint);
     weft_sim_event_add(
         slot->sim, (struct sim_event){
                        .time_us = slot->sim->now_us + 1, .type = SIM_EVENT_CONNECT, .slot = slot, .detail = link->id});
@@ -502,6 +505,11 @@ void weft_sim_slow(sim_t *self, sim_host_t from, sim_host_t to, uint32_t factor)
     if (from != to) self->slow[from][to] = factor;
 }
 
+void weft_sim_late(sim_t *self, sim_host_t from, sim_host_t to, int64_t us)
+{
+    if (from != to) self->late_us[from][to] = us;
+}
+
 void weft_sim_heal(sim_t *self)
 {
     memset(self->slow, 0, sizeof self->slow);
@@ -532,6 +540,15 @@ size_t weft_sim_connection_count(const sim_t *self)
     size_t count = 0;
     for (size_t i = 0; i < self->connection_count; i++) count += self->connections[i]->alive;
     return count;
+}
+
+bool weft_sim_net_idle(const struct sim_slot *slot)
+{
+    for (size_t i = 0; i < slot->link_count; i++) {
+        const struct sim_connection *connection = slot->links[i].connection;
+        if (connection != NULL && connection->alive && connection->pipes[0].count > 0) return false;
+    }
+    return true;
 }
 
 void weft_sim_net_fini(sim_t *self)

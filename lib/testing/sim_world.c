@@ -19,6 +19,7 @@
 #include <time.h>
 
 #define INPUTS_A_TURN 256
+#define CALL_US 5 // of a program that drives a part by hand: so time passes in its loops, too
 #define WALL_START_MS INT64_C(1700000000000)
 
 // ---- randomness, digest, trace
@@ -205,6 +206,7 @@ static void s_turn_at(struct sim_slot *slot, int64_t time_us)
     if (time_us < slot->sim->now_us) time_us = slot->sim->now_us;
     if (slot->turn_us <= time_us) return;
     slot->turn_us = time_us;
+    if (slot->by_hand) return;
     slot->turn_number++;
     weft_sim_event_add(
         slot->sim,
@@ -215,6 +217,7 @@ static int64_t s_sync_time(const struct sim_slot *slot)
 {
     sim_t *self = slot->sim;
     const struct sim_config *config = &self->config;
+    if (self->hosts[slot->host].sync_us > 0) return self->hosts[slot->host].sync_us;
     if (weft_sim_chance(self, config->hang_per_million)) return (int64_t) weft_sim_below(self, 3000000);
     int64_t spread = config->sync_max_us - config->sync_min_us + 1;
     int64_t time_us = config->sync_min_us + (int64_t) weft_sim_below(self, (uint64_t) spread);
@@ -282,21 +285,26 @@ int64_t weft_sim_host_cpu_us(const sim_t *self, sim_host_t host)
     return self->hosts[host].cpu_ns / 1000;
 }
 
+static void s_begin(struct sim_slot *slot)
+{
+    if (slot->started) return;
+    slot->started = true;
+    weft_port_t port = {.ops = &weft_sim_port_ops, .world = slot};
+    slot->part->ops->start(slot->part, &port);
+}
+
 static void s_turn(struct sim_slot *slot)
 {
     sim_t *self = slot->sim;
     slot->turn_us = WEFT_TIME_NEVER;
     if (slot->part == NULL || slot->stopped) return;
+    const struct sim_slot *running = self->running; // inside a turn by hand its owner may drive another part
     self->stats.turns++;
     slot->in_turn = true;
     self->running = slot;
     slot->mail_delay_us = 0;
     struct weft_part *part = slot->part;
-    if (!slot->started) {
-        slot->started = true;
-        weft_port_t port = {.ops = &weft_sim_port_ops, .world = slot};
-        part->ops->start(part, &port);
-    }
+    s_begin(slot);
     struct sim_host *host = &self->hosts[slot->host];
     int64_t begun_ns = host->metered ? s_cpu_ns() : 0;
     s_stop_if_asked(slot);
@@ -308,7 +316,7 @@ static void s_turn(struct sim_slot *slot)
     if (host->metered) host->cpu_ns += s_cpu_ns() - begun_ns;
     weft_sim_net_flush(slot);
     slot->in_turn = false;
-    self->running = NULL;
+    self->running = running;
     weft_sim_mix(self, (uint64_t) self->now_us ^ (uint64_t) slot->id << 48 ^ (uint64_t) slot->host << 56);
 
     slot->free_us = self->now_us + 1 + (int64_t) weft_sim_below(self, 10) + slot->mail_delay_us;
@@ -427,6 +435,42 @@ bool weft_sim_part_stopped(const sim_t *self, sim_host_t host, weft_part_id_t pa
     return slot == NULL || slot->part == NULL || slot->stopped;
 }
 
+// ---- parts by hand
+
+void weft_sim_part_by_hand(sim_t *self, sim_host_t host, weft_part_id_t part, bool by_hand)
+{
+    struct sim_slot *slot = weft_sim_slot_of(self, host, part);
+    slot->by_hand = by_hand;
+    slot->turn_us = WEFT_TIME_NEVER;
+    if (by_hand) s_begin(slot); // its owner may use it at once
+    s_turn_at(slot, self->now_us);
+}
+
+static bool s_has_input(const struct sim_slot *slot)
+{
+    return slot->inputs.count + slot->inputs_too.count > 0;
+}
+
+void weft_sim_part_run(sim_t *self, sim_host_t host, weft_part_id_t part, int64_t timeout_us, const bool *woken)
+{
+    struct sim_slot *slot = weft_sim_slot_of(self, host, part);
+    weft_assert(slot != NULL && slot->by_hand && !slot->in_turn);
+    int64_t deadline_us = self->now_us + timeout_us;
+    weft_sim_run_until(self, self->now_us + CALL_US);
+    while (!s_has_input(slot) && !*woken && self->now_us < deadline_us && self->now_us < slot->turn_us)
+        (void) s_step(self, deadline_us < slot->turn_us ? deadline_us : slot->turn_us);
+    while (slot->free_us > self->now_us) (void) s_step(self, slot->free_us); // it is paused
+    s_turn(slot);
+}
+
+bool weft_sim_part_drain(sim_t *self, sim_host_t host, weft_part_id_t part)
+{
+    struct sim_slot *slot = weft_sim_slot_of(self, host, part);
+    if (slot == NULL || slot->part == NULL) return true;
+    weft_sim_net_flush(slot);
+    return weft_sim_net_idle(slot);
+}
+
 // ---- the world as nodes see it
 
 static bool s_listens(const sim_t *self, const char *endpoint)
@@ -533,14 +577,28 @@ static void s_slot_kill(struct sim_slot *slot, bool silent)
     slot->sent_count = slot->sent_capacity = 0;
 }
 
+// Its mail goes with it: bodies may hold files of its disk.
+static void s_drop_mail(sim_t *self, sim_host_t host, const struct sim_slot *slot)
+{
+    for (size_t i = 0; i < self->event_count; i++) {
+        struct sim_event *event = &self->heap[i];
+        if (event->type == SIM_EVENT_MAIL && event->slot->host == host && (slot == NULL || slot == event->slot))
+            s_mail_drop(&event->mail);
+    }
+}
+
+void weft_sim_part_kill(sim_t *self, sim_host_t host, weft_part_id_t part)
+{
+    struct sim_slot *slot = weft_sim_slot_of(self, host, part);
+    s_slot_kill(slot, false);
+    s_drop_mail(self, host, slot);
+}
+
 void weft_sim_host_kill(sim_t *self, sim_host_t index, bool silent)
 {
     struct sim_host *host = &self->hosts[index];
     for (size_t i = 0; i < host->slot_count; i++) s_slot_kill(host->slots[i], silent);
-    for (size_t i = 0; i < self->event_count; i++) { // its mail goes with it: bodies may hold files of its disk
-        struct sim_event *event = &self->heap[i];
-        if (event->type == SIM_EVENT_MAIL && event->slot->host == index) s_mail_drop(&event->mail);
-    }
+    s_drop_mail(self, index, NULL);
     free(host->slots);
     host->slots = NULL;
     host->slot_count = 0;
@@ -566,6 +624,11 @@ void weft_sim_host_clock_jump(sim_t *self, sim_host_t host, int64_t ms)
 void weft_sim_host_slow_disk(sim_t *self, sim_host_t host, uint32_t factor)
 {
     self->hosts[host].disk_factor = factor;
+}
+
+void weft_sim_host_sync_us(sim_t *self, sim_host_t host, int64_t us)
+{
+    self->hosts[host].sync_us = us;
 }
 
 int64_t weft_sim_host_wall_ms(const sim_t *self, sim_host_t host)

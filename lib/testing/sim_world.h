@@ -22,7 +22,7 @@
 #include "../base/disk.h"
 #include "../wire/port.h"
 
-#define SIM_HOSTS_MAX 48
+#define SIM_HOSTS_MAX 256
 
 typedef struct sim sim_t;
 typedef int sim_host_t; // from 0 on
@@ -69,6 +69,7 @@ void weft_sim_host_kill(sim_t *self, sim_host_t host, bool silent);
 bool weft_sim_host_up(const sim_t *self, sim_host_t host); // has parts
 void weft_sim_host_pause(sim_t *self, sim_host_t host, int64_t duration_us);
 void weft_sim_host_clock_jump(sim_t *self, sim_host_t host, int64_t ms);
+void weft_sim_host_sync_us(sim_t *self, sim_host_t host, int64_t us); // each of its syncs takes so long; 0: as others
 void weft_sim_host_slow_disk(sim_t *self, sim_host_t host, uint32_t factor); // its syncs take so many times longer
 // Measures what its turns cost in real time of a processor from now on; the other: what they cost so far. No part of a history.
 void weft_sim_host_meter(sim_t *self, sim_host_t host);
@@ -85,7 +86,17 @@ int64_t weft_sim_part_free_us(const sim_t *self, sim_host_t host, weft_part_id_t
 void weft_sim_sync_pause(sim_t *self, sim_host_t host, int64_t duration_us); // of its sync parts: a disk that hangs
 // Asks for a clean stop; turns go on until its stopped() is true.
 void weft_sim_part_stop(sim_t *self, sim_host_t host, weft_part_id_t part);
+// Destroys one part, as it is; its peers see its connections end.
+void weft_sim_part_kill(sim_t *self, sim_host_t host, weft_part_id_t part);
 bool weft_sim_part_stopped(const sim_t *self, sim_host_t host, weft_part_id_t part);
+
+// By hand: a client's part. Its turns come from weft_sim_part_run alone, which its owner calls from outside the world's
+// events or from inside a turn of another such part; the world runs meanwhile. It begins at once: started before.
+void weft_sim_part_by_hand(sim_t *self, sim_host_t host, weft_part_id_t part, bool by_hand);
+// Gives it a turn, once there is input, or *woken, or it is time for one as it said, or timeout_us have passed.
+void weft_sim_part_run(sim_t *self, sim_host_t host, weft_part_id_t part, int64_t timeout_us, const bool *woken);
+// Lets out what it sent since its last turn; true: nothing of it is under way any more.
+bool weft_sim_part_drain(sim_t *self, sim_host_t host, weft_part_id_t part);
 
 // ---- network
 
@@ -94,6 +105,8 @@ void weft_sim_heal(sim_t *self);                                          // no 
 void weft_sim_break(sim_t *self, sim_host_t a, sim_host_t b);             // connections between them are lost, once
 void weft_sim_slow(sim_t *self, sim_host_t from, sim_host_t to,
                    uint32_t factor); // one way; 1: as others; until sim_heal
+// One way: so much later than otherwise; 0: not. Until told otherwise.
+void weft_sim_late(sim_t *self, sim_host_t from, sim_host_t to, int64_t us);
 size_t weft_sim_connection_count(const sim_t *self);
 
 // ---- time

@@ -241,7 +241,7 @@ class Sender:
     def fail_all(self, error: WeftError) -> None:
         with self.append:
             lanes = list(self.active)
-            early = []
+            early: List[Batch] = []
             for lane in lanes:
                 if lane.open is not None:
                     self.roll(lane)

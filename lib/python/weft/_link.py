@@ -29,7 +29,7 @@ _OPTIONS = (
 class Link:
     __slots__ = ("endpoint", "socket", "monitor", "up", "broken", "silent", "changed", "pinned")
 
-    def __init__(self, context: zmq.Context, endpoint: str, now: float, pinned: bool, linger_ms: int, unanswered: bool) -> None:
+    def __init__(self, context: "zmq.Context[Any]", endpoint: str, now: float, pinned: bool, linger_ms: int, unanswered: bool) -> None:
         self.endpoint, self.changed, self.pinned = endpoint, now, pinned
         self.up = self.broken = self.silent = False
         self.socket = context.socket(zmq.DEALER)
@@ -56,7 +56,7 @@ class Link:
 
     def receive(self) -> Optional[List[bytes]]:
         try:
-            return self.socket.recv_multipart(zmq.NOBLOCK)  # type: ignore[return-value]
+            return self.socket.recv_multipart(zmq.NOBLOCK)
         except zmq.Again:
             return None
 

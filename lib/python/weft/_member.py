@@ -12,7 +12,7 @@ import time
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from . import _errors
-from ._engine import COORDINATOR, NEVER, SENT, Call, Engine
+from ._engine import COORDINATOR, NEVER, Call, Engine
 from .errors import WeftError
 
 log = logging.getLogger("weft.consumer")

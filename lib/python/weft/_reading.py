@@ -368,8 +368,9 @@ class Fetcher:
         """Its leader is told, so that it looks at its disk."""
         self.engine.counts["bad_batches_count"] += 1
         self.stop(reading, type(error)("%s/%d at offset %d: %s. Seek behind it to go on." % (*reading.tp, offset, error)))
-        self.engine.attempt(Call("partition_status", {"topic": reading.tp.topic, "partition": reading.tp.partition,
-                                                      "suspect_offset": offset}, (reading.tp.topic, reading.tp.partition)))
+        report = Call("partition_status", {"topic": reading.tp.topic, "partition": reading.tp.partition, "suspect_offset": offset},
+                      (reading.tp.topic, reading.tp.partition))
+        self.engine.soon(lambda: self.engine.attempt(report))
 
     def _diverged(self, reading: Reading, error: WeftError, end: int) -> None:
         """The log no longer holds what was read last; `end` is where the common part ends."""

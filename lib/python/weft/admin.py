@@ -219,7 +219,8 @@ class AdminClient:
                 raise _errors.UnknownGroupError("there is no group '%s': it has neither members nor committed offsets" % name)
 
         def flow() -> Flow:
-            deadline, results = self._deadline(None), []
+            deadline = self._deadline(None)
+            results: List[Tuple[str, Type[_errors.WeftError]]] = []
             for name in names:
                 try:
                     yield from one(name, deadline)

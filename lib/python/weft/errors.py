@@ -40,11 +40,8 @@ RequestTimedOutError = _errors.TimedOutError
 UnknownTopicOrPartitionError = _errors.UnknownTopicError
 NotLeaderForPartitionError = _errors.NotLeaderError
 TopicAlreadyExistsError = _errors.TopicExistsError
-InvalidTopicError = _errors.InvalidTopicError
-InvalidPartitionsError = _errors.InvalidPartitionsError
 InvalidReplicationFactorError = _errors.InvalidReplicationError
 InvalidConfigurationError = _errors.InvalidConfigError
-NotEnoughReplicasError = _errors.NotEnoughReplicasError
 MessageSizeTooLargeError = _errors.RecordTooLargeError
 GroupIdNotFoundError = _errors.UnknownGroupError
 NonEmptyGroupError = _errors.GroupNotEmptyError
@@ -54,7 +51,6 @@ FencedInstanceIdError = _errors.FencedMemberError
 OffsetMetadataTooLargeError = _errors.MetadataTooLargeError
 CorruptRecordError = _errors.BadCrcError
 CorruptRecordException = _errors.BadCrcError
-NotCoordinatorError = _errors.NotCoordinatorError
 UnsupportedCodecError = _errors.UnsupportedCompressionError
 
 

@@ -25,8 +25,7 @@ static void s_expect_health(const weft_hosted_node_t *node, enum weft_health wan
             assert_string_equal(text, sentence);
             return;
         }
-        struct timespec moment = {.tv_nsec = 1000000};
-        nanosleep(&moment, NULL);
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL); // allow-sleep: pace of a deadline
     }
     fail_msg("never %s", weft_health_name(wanted));
 }

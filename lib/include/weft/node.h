@@ -39,9 +39,9 @@ typedef struct weft_hosted_node weft_hosted_node_t;
 
 /**
  * type: "broker", "coordinator", ... (`weft node list`), or the path of a shared object with a type of your own
- * ("./libcounter.so", see weft/node_type.h). settings: "key=value" strings, NULL at the end (NULL allowed: all defaults); docs/CONFIG.md lists them. Returns when
- * the node's endpoints are bound and its threads run; it may still be starting (health). Refused, nothing left behind:
- * INVALID_OPTION, INVALID_ENDPOINT, ENDPOINT_IN_USE, LOCKED, WRONG_DIRECTORY, WRONG_FORMAT, ... with a sentence in
+ * ("./libcounter.so", see weft/node_type.h). settings: "key=value" strings, NULL at the end (NULL allowed: all
+ * defaults); docs/CONFIG.md lists them. Returns when the node's endpoints are bound and its threads run; it may still be
+ * starting (health). Refused, nothing left behind: INVALID_OPTION, INVALID_ENDPOINT, ENDPOINT_IN_USE, LOCKED, WRONG_DIRECTORY, WRONG_FORMAT, ... with a sentence in
  * `error` (may be NULL); of the type itself: INVALID_ARGUMENT, NOT_FOUND.
  */
 WEFT_EXPORT_CHECKED weft_err_t weft_node_start(const char *type, const char *const *settings, weft_hosted_node_t **out,
@@ -55,7 +55,7 @@ WEFT_EXPORT_CHECKED weft_err_t weft_node_start(const char *type, const char *con
 WEFT_EXPORT weft_err_t weft_node_stop(weft_hosted_node_t **self_p);
 
 WEFT_EXPORT const char *weft_node_name(const weft_hosted_node_t *self);     // "broker-1"
-WEFT_EXPORT const char *weft_node_endpoint(const weft_hosted_node_t *self); // its first endpoint, as bound; "": it has none
+WEFT_EXPORT const char *weft_node_endpoint(const weft_hosted_node_t *self); // as bound; "": it has none
 // The sentence (may be NULL) is filled when there is something to say.
 WEFT_EXPORT enum weft_health weft_node_health(const weft_hosted_node_t *self, char *sentence, size_t sentence_bytes);
 /** Waits until the node serves. LOCAL_TIMED_OUT, or INTERNAL with a sentence if it failed. */

@@ -17,6 +17,7 @@
 const struct weft_node_type *const weft_node_types[] = {
     &weft_node_type_coordinator,
     &weft_node_type_broker,
+    &weft_node_type_edge,
     &weft_node_type_recorder,
     &weft_node_type_player,
     &weft_node_type_tap,

@@ -10,10 +10,11 @@
 
 #include <weft/node_type.h>
 
-// broker and coordinator, which are made of parts: parts_node.c; the others say so themselves: nodes/<type>/<type>.c.
+// broker, coordinator and edge, which are made of parts: parts_node.c; the others say so themselves: nodes/<type>/<type>.c.
 extern const struct weft_node_type weft_node_type_broker;
 extern const struct weft_node_type weft_node_type_coordinator;
 extern const struct weft_node_type weft_node_type_tap;
+extern const struct weft_node_type weft_node_type_edge;
 extern const struct weft_node_type weft_node_type_recorder;
 extern const struct weft_node_type weft_node_type_player;
 

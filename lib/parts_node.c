@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
-// broker and coordinator as types like any other. They are made of parts that have threads of their own (wire/node.h),
+// broker, coordinator and edge as types like any other. They are made of parts that have threads of their own (wire/node.h),
 // so that the simulator can run them: here their runtime is made and started by create, and the run thread does nothing
 // but wait for the stop and then bring the parts to rest within stop.ms.
 #include "host.h"
@@ -26,7 +26,7 @@ struct s_parts_node {
 // Of whoever asks by its own table: each of those at the end of this file has a line here.
 static const struct weft_parts_type *s_parts_type(const struct weft_node_type *type)
 {
-    static const struct weft_parts_type *const types[] = {&weft_node_broker, &weft_node_coordinator};
+    static const struct weft_parts_type *const types[] = {&weft_node_broker, &weft_node_coordinator, &weft_node_edge};
     size_t i = 0;
     while (strcmp(types[i]->name, type->name) != 0) weft_assert(++i < sizeof types / sizeof *types);
     return types[i];
@@ -111,3 +111,5 @@ const struct weft_node_type weft_node_type_broker =
     S_TYPE(broker, "Stores partitions, leads some, follows others; serves producers and consumers.");
 const struct weft_node_type weft_node_type_coordinator =
     S_TYPE(coordinator, "Holds brokers, topics, leadership and groups of a cluster, and tells everyone.");
+const struct weft_node_type weft_node_type_edge = S_TYPE(
+    edge, "One endpoint for clients that reach nothing else: forwards to the leaders, may spool while they are away.");

@@ -41,8 +41,9 @@ typedef struct weft_hosted_node weft_hosted_node_t;
  * type: "broker", "coordinator", ... (`weft node list`), or the path of a shared object with a type of your own
  * ("./libcounter.so", see weft/node_type.h). settings: "key=value" strings, NULL at the end (NULL allowed: all
  * defaults); docs/CONFIG.md lists them. Returns when the node's endpoints are bound and its threads run; it may still be
- * starting (health). Refused, nothing left behind: INVALID_OPTION, INVALID_ENDPOINT, ENDPOINT_IN_USE, LOCKED, WRONG_DIRECTORY, WRONG_FORMAT, ... with a sentence in
- * `error` (may be NULL); of the type itself: INVALID_ARGUMENT, NOT_FOUND.
+ * starting (health). Refused, nothing left behind: INVALID_OPTION, INVALID_ENDPOINT, ENDPOINT_IN_USE, LOCKED,
+ * WRONG_DIRECTORY, WRONG_FORMAT, ... with a sentence in `error` (may be NULL); of the type itself: INVALID_ARGUMENT,
+ * NOT_FOUND.
  */
 WEFT_EXPORT_CHECKED weft_err_t weft_node_start(const char *type, const char *const *settings, weft_hosted_node_t **out,
                                                struct weft_error *error);

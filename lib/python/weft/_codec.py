@@ -711,6 +711,11 @@ SHAPES = {'assigned_topic': ('struct',
                               ('level', 'u32', 'd', 0, 0, 1),
                               ('operations', '[snapshot_operation]', 'd', 0, 100000, None),
                               ('removed', '[id]', 'd', 0, 10000, None)]),
+ 'dead_letter_record': ('record',
+                        [('time_ms', 'i64', 'r', 0, 0, None), ('topic', 'str', 'd', 249, 0, None),
+                         ('topic_id', 'id', 'r', 0, 0, None), ('partition', 'u32', 'r', 0, 0, None),
+                         ('error', 'i32', 'r', 0, 0, None), ('name', 'str', 'd', 64, 0, None),
+                         ('message', 'str', 'd', 512, 0, None)]),
  'groups_snapshot_record': ('record',
                             [('index', 'u64', 'r', 0, 0, None),
                              ('groups', '[snapshot_group]', 'r', 0, 1000000, None)]),
@@ -2017,6 +2022,14 @@ def cluster_snapshot_record_encode(values):
 
 def cluster_snapshot_record_decode(data):
     return decode("cluster_snapshot_record", data)
+
+
+def dead_letter_record_encode(values):
+    return encode("dead_letter_record", values)
+
+
+def dead_letter_record_decode(data):
+    return decode("dead_letter_record", data)
 
 
 def groups_snapshot_record_encode(values):

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: MPL-2.0
+// Questions for offsets, on a ROUTER: one frame (behind an empty one, from a REQ) with a msgpack map, answered with one.
+#include "bridge_inner.h"
+
+#include <weft_gen/records.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <zmq.h>
+
+#define S_QUESTIONS_MAX 64 // a turn
+#define S_FRAMES_MAX 3     // routing id, delimiter, question
+#define S_LIST_MAX 4096    // partitions in one answer
+
+static void s_list(weft_bridge_t *self, struct weft_bridge_answer_record *answer, struct weft_bridge_partition *list)
+{
+    answer->partitions = list;
+    for (size_t i = 0; i < self->flow_count && answer->partitions_count < S_LIST_MAX; i++) {
+        const struct weft_bridge_flow *flow = self->flows[i];
+        if (flow->gone) continue;
+        int64_t next = flow->read_next > flow->place.source_next ? flow->read_next : flow->place.source_next;
+        list[answer->partitions_count++] = (struct weft_bridge_partition){
+            .topic = weft_text(flow->topic->name),
+            .partition = (uint32_t) flow->partition,
+            .target_topic = weft_text(flow->topic->target_name),
+            .state = weft_text(weft_bridge_state_name(flow)),
+            .source_next = next,
+            .target_next = flow->place.target_next,
+            .lag = flow->source_end < 0      ? -1
+                   : flow->source_end > next ? flow->source_end - next
+                                             : 0,
+            .reason = flow->reason[0] != '\0' ? weft_text(flow->reason) : WEFT_SLICE_NIL};
+    }
+}
+
+static const char *s_ask(weft_bridge_t *self, const struct weft_bridge_ask_record *ask,
+                         struct weft_bridge_answer_record *answer)
+{
+    char *topic = weft_slice_dup(ask->topic);
+    struct weft_bridge_flow *flow = weft_bridge_flow_find(self, topic, (int32_t) ask->partition);
+    free(topic);
+    struct weft_bridge_mapped mapped;
+    answer->error = WEFT_ERR_NOT_FOUND;
+    if (flow == NULL) return "this bridge copies no such partition";
+    answer->target_topic = weft_text(flow->topic->target_name);
+    if (ask->offset < 0 && ask->target_offset < 0) return "neither offset nor target_offset is given";
+    pthread_mutex_lock(&self->lock);
+    bool known = ask->offset >= 0 ? weft_bridge_map_target(&flow->map, ask->offset, &mapped)
+                                  : weft_bridge_map_source(&flow->map, ask->target_offset, &mapped);
+    pthread_mutex_unlock(&self->lock);
+    if (!known) return "nothing of this partition was copied yet";
+    answer->error = WEFT_OK;
+    answer->offset = mapped.offset;
+    answer->exact = mapped.exact;
+    return NULL;
+}
+
+static void s_reply(weft_bridge_t *self, zmq_msg_t *frames, int count, weft_slice_t question)
+{
+    struct weft_bridge_ask_record ask;
+    struct weft_bridge_answer_record answer;
+    struct weft_bridge_partition *list = NULL;
+    struct weft_error why = {.code = WEFT_OK};
+    const char *message = NULL;
+    weft_bridge_answer_record_init(&answer);
+    weft_err_t err = weft_bridge_ask_record_decode(&self->codec, question, &ask, &why);
+    if (err != WEFT_OK) {
+        weft_node_counter_add(self->node, WEFT_BRIDGE_BAD_QUESTIONS, 1);
+        answer.error = err;
+        message = why.text;
+    } else {
+        answer.id = ask.id;
+        if (ask.topic.data != NULL) {
+            message = s_ask(self, &ask, &answer);
+        } else {
+            list = weft_calloc(self->flow_count + 1, sizeof *list);
+            s_list(self, &answer, list);
+        }
+    }
+    if (message != NULL) answer.message = weft_text(message);
+    weft_buf_clear(&self->value);
+    weft_bridge_answer_record_encode(&answer, &self->value);
+    free(list);
+    weft_node_counter_add(self->node, WEFT_BRIDGE_ANSWERS, 1);
+    for (int i = 0; i + 1 < count; i++) // whom it goes to; one that is gone or full gets nothing
+        if (zmq_msg_send(&frames[i], self->router, ZMQ_SNDMORE | ZMQ_DONTWAIT) < 0) return;
+    (void) !zmq_send(self->router, self->value.data, self->value.size, ZMQ_DONTWAIT);
+}
+
+// False: nothing is there.
+static bool s_take(weft_bridge_t *self)
+{
+    zmq_msg_t frames[S_FRAMES_MAX], rest;
+    int count = 0;
+    bool more = true, there = false;
+    while (more) {
+        zmq_msg_t *frame = count < S_FRAMES_MAX ? &frames[count] : &rest;
+        zmq_msg_init(frame);
+        if (zmq_msg_recv(frame, self->router, there ? 0 : ZMQ_DONTWAIT) < 0) {
+            zmq_msg_close(frame);
+            break;
+        }
+        there = true;
+        more = zmq_msg_more(frame) != 0;
+        if (count < S_FRAMES_MAX)
+            count++;
+        else
+            zmq_msg_close(frame);
+    }
+    if (count >= 2)
+        s_reply(self, frames, count, weft_bytes(zmq_msg_data(&frames[count - 1]), zmq_msg_size(&frames[count - 1])));
+    for (int i = 0; i < count; i++) zmq_msg_close(&frames[i]);
+    return there;
+}
+
+void weft_bridge_answer(weft_bridge_t *self)
+{
+    for (int i = 0; self->router != NULL && i < S_QUESTIONS_MAX && s_take(self); i++) {}
+}

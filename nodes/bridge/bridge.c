@@ -1,0 +1,467 @@
+// SPDX-License-Identifier: MPL-2.0
+// The type and its loop. One thread reads the source, writes and reads the target, and never waits for either: it polls
+// all three clients, and sleeps on their descriptors when there was nothing to do. What may block has a thread of its own
+// (steward.c).
+#include "bridge.h"
+
+#include "bridge_inner.h"
+
+#include <weft_gen/config.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <zmq.h>
+
+#define S_TICK_MS 100
+#define S_SLEEP_MS 20
+#define S_SESSIONS_MS 5000 // the source's notes are waited for so long before topics are made
+#define S_LIST_MAX 64
+#define S_SETTING_BYTES_MAX 4200
+
+static const struct weft_counter_info s_counters[WEFT_BRIDGE_COUNTERS] = {
+    [WEFT_BRIDGE_RECORDS] = {"records_copied_count", "Records written to the target and answered."},
+    [WEFT_BRIDGE_BYTES] = {"bytes_copied", "Bytes of their batches."},
+    [WEFT_BRIDGE_BATCHES] = {"batches_copied_count", "Batches written to the target and answered."},
+    [WEFT_BRIDGE_REWRITTEN] =
+        {"batches_rewritten_count",
+         "Batches of the source that had to be encoded anew: compacted, cut, too large, or first behind a gap."},
+    [WEFT_BRIDGE_MARKS] = {"marks_count", "Batches whose first record says which source offsets they hold."},
+    [WEFT_BRIDGE_DUPLICATES] = {"duplicates_count",
+                                "Batches that the target had already, from an attempt whose answer was lost."},
+    [WEFT_BRIDGE_LOOPED] = {"records_looped_count", "Records left out because they came from the target."},
+    [WEFT_BRIDGE_GONE] = {"offsets_gone_count", "Offsets that the source deleted before they were copied."},
+    [WEFT_BRIDGE_DIVERGED] = {"divergences_count", "Times the source lost records that had been copied."},
+    [WEFT_BRIDGE_LOOKS] = {"looks_count", "Times the target's tail was looked through."},
+    [WEFT_BRIDGE_RETRIES] = {"retries_count", "Times copying of a partition was put off after an error."},
+    [WEFT_BRIDGE_NOTES] = {"notes_count", "Places noted in the target."},
+    [WEFT_BRIDGE_NOTES_FAILED] = {"notes_failed_count", "Notes that were not written; later ones stand for them."},
+    [WEFT_BRIDGE_TOPICS_MADE] = {"topics_made_count", "Topics made, or given partitions, in the target."},
+    [WEFT_BRIDGE_GROUPS] = {"group_offsets_count", "Offsets of groups translated."},
+    [WEFT_BRIDGE_GROUPS_SKIPPED] = {"groups_skipped_count",
+                                    "Times a group was left alone: it has members in the target, or an error."},
+    [WEFT_BRIDGE_ANSWERS] = {"answers_count", "Questions for offsets answered."},
+    [WEFT_BRIDGE_BAD_QUESTIONS] = {"bad_questions_count", "Questions that were none."},
+    [WEFT_BRIDGE_PARTITIONS] = {"partitions_count", "Partitions of the topics that match."},
+    [WEFT_BRIDGE_PARTITIONS_COPYING] = {"partitions_copying_count", "Partitions that are being copied."},
+    [WEFT_BRIDGE_LAG] = {"lag_count", "Offsets that the source is ahead, over all partitions, as last heard."},
+};
+
+int64_t weft_bridge_now_ms(void)
+{
+    struct timespec now;
+    (void) clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t) now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+bool weft_bridge_origins_has(const struct weft_bridge_origins *self, weft_id_t id)
+{
+    for (size_t i = 0; i < self->count; i++)
+        if (weft_id_equal(self->ids[i], id)) return true;
+    return false;
+}
+
+bool weft_bridge_origins_add(struct weft_bridge_origins *self, weft_id_t id)
+{
+    if (weft_bridge_origins_has(self, id)) return true;
+    if (self->count == WEFT_BRIDGE_ORIGINS_MAX) return false;
+    self->ids[self->count++] = id;
+    return true;
+}
+
+// ---- options
+
+static void s_list_free(char ***list_p)
+{
+    for (size_t i = 0; *list_p != NULL && (*list_p)[i] != NULL; i++) free((*list_p)[i]);
+    free(*list_p);
+    *list_p = NULL;
+}
+
+static void s_list_add(char **list, const char *text, size_t size)
+{
+    size_t count = 0;
+    while (list[count] != NULL) count++;
+    if (count < S_LIST_MAX) list[count] = weft_slice_dup(weft_slice(text, size));
+}
+
+// Behind what is there; empty ones are left out.
+static void s_split(char **list, const char *text)
+{
+    while (*text != '\0') {
+        size_t size = strcspn(text, ",");
+        if (size > 0) s_list_add(list, text, size);
+        text += size + (text[size] == ',');
+    }
+}
+
+static char **s_list(const char *text)
+{
+    char **list = weft_calloc(S_LIST_MAX + 1, sizeof *list);
+    s_split(list, text);
+    return list;
+}
+
+static char **s_settings(const char *bootstrap, const char *const *own, const char *more)
+{
+    char **list = weft_calloc(S_LIST_MAX + 1, sizeof *list);
+    char text[S_SETTING_BYTES_MAX];
+    int size = snprintf(text, sizeof text, "bootstrap=%s", bootstrap);
+    s_list_add(list, text, (size_t) size);
+    for (size_t i = 0; own[i] != NULL; i++) s_list_add(list, own[i], strlen(own[i]));
+    s_split(list, more);
+    return list;
+}
+
+static weft_err_t s_check(const weft_options_t *options, struct weft_error *error)
+{
+    const char *name = weft_options_text(options, "name");
+    if (name[strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")] != '\0')
+        return weft_node_refuse(error, WEFT_ERR_INVALID_OPTION,
+                                "name '%s': a bridge's name has letters, digits, '.', '_' and '-' only", name);
+    const char *prefix = weft_options_text(options, "prefix");
+    if (prefix[strspn(prefix, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")] != '\0')
+        return weft_node_refuse(error, WEFT_ERR_INVALID_OPTION,
+                                "prefix '%s': a topic's name has letters, digits, '.', '_' and '-' only", prefix);
+    return WEFT_OK;
+}
+
+static void s_read_options(weft_bridge_t *self)
+{
+    const weft_options_t *options = self->options;
+    bool durable = weft_options_int(options, "read") == 0 ? false : true;
+    const char *const source[] = {"client=weft-bridge", "reset=earliest", durable ? "read=durable" : "read=committed",
+                                  "metadata.ms=5000", NULL};
+    const char *const target[] = {"client=weft-bridge", "reset=earliest", "read=committed", "buffer.bytes=8MiB", NULL};
+    const char *const producer[] = {"client=weft-bridge", NULL};
+    self->name = weft_options_text(options, "name");
+    self->prefix = weft_options_text(options, "prefix");
+    self->kept_topic = weft_options_text(options, "checkpoint.topic");
+    self->topics = s_list(weft_options_text(options, "topics"));
+    self->except = s_list(weft_options_text(options, "except"));
+    self->groups = s_list(weft_options_text(options, "groups"));
+    self->source_settings =
+        s_settings(weft_options_text(options, "source"), source, weft_options_text(options, "consumer"));
+    self->target_settings = s_settings(weft_options_text(options, "target"), target, "");
+    self->producer_settings =
+        s_settings(weft_options_text(options, "target"), producer, weft_options_text(options, "producer"));
+    self->partition_bytes = (size_t) weft_options_int(options, "partition.bytes");
+    self->checkpoint_ms = weft_options_int(options, "checkpoint.ms");
+    self->refresh_ms = weft_options_int(options, "refresh.ms");
+    self->groups_ms = weft_options_int(options, "groups.ms");
+    self->standby_ms = weft_options_int(options, "standby.ms");
+}
+
+// ---- life-cycle
+
+static void s_destroy(void **self_p)
+{
+    weft_bridge_t *self = *self_p;
+    if (self == NULL) return;
+    *self_p = NULL;
+    weft_producer_destroy(&self->producer); // what waits is reported to flows that are still there
+    weft_consumer_destroy(&self->source);
+    weft_consumer_destroy(&self->target);
+    weft_admin_destroy(&self->source_admin);
+    weft_admin_destroy(&self->target_admin);
+    if (self->router != NULL) zmq_close(self->router);
+    for (size_t i = 0; i < self->flow_count; i++) weft_bridge_flow_free(&self->flows[i]);
+    free(self->flows);
+    for (size_t i = 0; i < self->table_count; i++) {
+        free(self->table[i]->name);
+        free(self->table[i]->target_name);
+        free(self->table[i]);
+    }
+    free(self->table);
+    weft_map_destroy(&self->by_place);
+    weft_map_destroy(&self->looped);
+    weft_bridge_sessions_fini(self);
+    weft_bridge_notes_fini(self);
+    weft_bridge_rewrite_fini(&self->rewrite);
+    weft_buf_fini(&self->scratch);
+    weft_buf_fini(&self->key);
+    weft_buf_fini(&self->value);
+    weft_codec_fini(&self->codec);
+    char ***lists[] = {&self->topics,          &self->except,          &self->groups,
+                       &self->source_settings, &self->target_settings, &self->producer_settings};
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) s_list_free(lists[i]);
+    pthread_cond_destroy(&self->changed);
+    pthread_mutex_destroy(&self->lock);
+    free(self);
+}
+
+static weft_err_t s_listen(weft_bridge_t *self, struct weft_error *error)
+{
+    const char *endpoint = weft_options_text(self->options, "listen");
+    const int linger = 100, window = 1000;
+    const int64_t most = 4096;
+    char bound[256];
+    size_t size = sizeof bound;
+    if (*endpoint == '\0') return WEFT_OK;
+    self->router = zmq_socket(weft_node_zmq_context(self->node), ZMQ_ROUTER);
+    if (self->router == NULL)
+        return weft_node_refuse(error, WEFT_ERR_INTERNAL, "no socket: %s", zmq_strerror(zmq_errno()));
+    zmq_setsockopt(self->router, ZMQ_LINGER, &linger, sizeof linger);
+    zmq_setsockopt(self->router, ZMQ_RCVHWM, &window, sizeof window);
+    zmq_setsockopt(self->router, ZMQ_SNDHWM, &window, sizeof window);
+    zmq_setsockopt(self->router, ZMQ_MAXMSGSIZE, &most, sizeof most);
+    if (zmq_bind(self->router, endpoint) != 0) {
+        weft_err_t code = zmq_errno() == EADDRINUSE ? WEFT_ERR_ENDPOINT_IN_USE : WEFT_ERR_INVALID_ENDPOINT;
+        return weft_node_refuse(error, code, "listen '%s': %s", endpoint, zmq_strerror(zmq_errno()));
+    }
+    if (zmq_getsockopt(self->router, ZMQ_LAST_ENDPOINT, bound, &size) == 0) weft_node_set_endpoint(self->node, bound);
+    return WEFT_OK;
+}
+
+static weft_err_t s_admin(char **settings, weft_admin_t **out, struct weft_error *error)
+{
+    const char *const own[] = {settings[0], "client=weft-bridge", "request.timeout.ms=10s", NULL};
+    return weft_admin_new(own, out, error);
+}
+
+static weft_err_t s_create(weft_hosted_node_t *node, const weft_options_t *options, void **out,
+                           struct weft_error *error)
+{
+    weft_err_t err = s_check(options, error);
+    if (err != WEFT_OK) return err;
+    weft_bridge_t *self = weft_calloc(1, sizeof *self);
+    weft_rand_t rand;
+    self->node = node;
+    self->options = options;
+    s_read_options(self);
+    weft_rand_seed_os(&rand);
+    self->instance = weft_rand_id(&rand);
+    self->term = 1;
+    self->by_place = weft_map_new();
+    self->sessions = weft_map_new();
+    self->looped = weft_map_new();
+    self->notes = weft_map_new();
+    weft_bridge_rewrite_init(&self->rewrite);
+    weft_buf_init(&self->scratch);
+    weft_buf_init(&self->key);
+    weft_buf_init(&self->value);
+    weft_codec_init(&self->codec);
+    pthread_mutex_init(&self->lock, NULL);
+    pthread_cond_init(&self->changed, NULL);
+    atomic_init(&self->ending, false);
+    void *kept = self;
+    err = weft_bridge_source_open(self, error);
+    if (err == WEFT_OK) err = weft_consumer_new((const char *const *) self->target_settings, &self->target, error);
+    if (err == WEFT_OK) err = weft_producer_new((const char *const *) self->producer_settings, &self->producer, error);
+    if (err == WEFT_OK) err = s_admin(self->source_settings, &self->source_admin, error);
+    if (err == WEFT_OK) err = s_admin(self->target_settings, &self->target_admin, error);
+    if (err == WEFT_OK) err = s_listen(self, error);
+    if (err != WEFT_OK) {
+        s_destroy(&kept);
+        return err;
+    }
+    self->producer_bytes = (size_t) weft_producer_option_int(self->producer, "buffer.bytes");
+    weft_producer_on_batch(self->producer, weft_bridge_reported, self);
+    *out = self;
+    return WEFT_OK;
+}
+
+// ---- who copies
+
+// The steward knows both clusters: reading may begin.
+static weft_err_t s_begin(weft_bridge_t *self, struct weft_error *error)
+{
+    if (self->began) return WEFT_OK;
+    pthread_mutex_lock(&self->lock);
+    weft_err_t fatal = self->fatal;
+    bool ready = self->kept_ready;
+    self->source_cluster = self->told_source;
+    self->target_cluster = self->told_target;
+    pthread_mutex_unlock(&self->lock);
+    if (fatal != WEFT_OK) return weft_node_refuse(error, fatal, "%s", self->fatal_text);
+    if (!ready) return WEFT_OK;
+    weft_err_t err = weft_producer_topic(self->producer, self->kept_topic, &self->kept);
+    if (err != WEFT_OK) return weft_node_refuse(error, err, "%s", weft_producer_error_text(self->producer));
+    self->began = self->assign_due = true;
+    self->tick_ms = 0;
+    self->note_ms = weft_bridge_now_ms();
+    return WEFT_OK;
+}
+
+static void s_claims(weft_bridge_t *self, int64_t now_ms)
+{
+    if (!self->notes_read || self->claim_out) return;
+    if (self->standing_by) {
+        if (now_ms - self->other_ms < self->standby_ms) return;
+        weft_node_trace(self->node, 1, "the run that copied is silent: this one takes over");
+        self->standing_by = false;
+        self->term++;
+        self->claim_ms = 0;
+    }
+    if (self->claim_ms != 0 && now_ms - self->claim_ms < self->standby_ms / 5) return;
+    self->claim_ms = now_ms;
+    weft_bridge_claim_write(self);
+}
+
+// Another run copies now: what is under way may still end, nothing new is begun.
+static void s_stand_by(weft_bridge_t *self)
+{
+    for (size_t i = 0; i < self->flow_count; i++) {
+        struct weft_bridge_flow *flow = self->flows[i];
+        if (flow->state == WEFT_BRIDGE_WAITING || flow->state == WEFT_BRIDGE_STANDING) {
+            flow->known = flow->noted = false; // the notes tell where the other one is by then
+            continue;
+        }
+        weft_bridge_flow_stop(flow, 0, NULL);
+    }
+}
+
+// ---- ticks
+
+static void s_topics(weft_bridge_t *self, int64_t now_ms)
+{
+    if (!self->sessions_read && now_ms - self->began_ms < S_SESSIONS_MS) return;
+    bool some = false;
+    pthread_mutex_lock(&self->lock);
+    for (size_t i = 0; i < self->table_count; i++) {
+        struct weft_bridge_topic *topic = self->table[i];
+        topic->looped = weft_map_get(self->looped, weft_slice_text(topic->name)) != NULL;
+        if (topic->state != WEFT_BRIDGE_TOPIC_NEW) continue;
+        topic->state = WEFT_BRIDGE_TOPIC_WANTED;
+        some = true;
+    }
+    if (some) pthread_cond_signal(&self->changed);
+    pthread_mutex_unlock(&self->lock);
+}
+
+static void s_note_all(weft_bridge_t *self)
+{
+    for (size_t i = 0; i < self->flow_count; i++) {
+        struct weft_bridge_flow *flow = self->flows[i];
+        if (flow->moved && flow->noted && flow->out_notes == 0 && !weft_bridge_note_write(flow)) return;
+    }
+}
+
+static void s_health(weft_bridge_t *self)
+{
+    size_t copying = 0, problems = 0, open = 0;
+    const struct weft_bridge_flow *worst = NULL;
+    char steward[WEFT_BRIDGE_REASON_BYTES];
+    pthread_mutex_lock(&self->lock);
+    snprintf(steward, sizeof steward, "%s", self->steward_reason);
+    pthread_mutex_unlock(&self->lock);
+    for (size_t i = 0; i < self->flow_count; i++) {
+        const struct weft_bridge_flow *flow = self->flows[i];
+        if (flow->gone) continue;
+        copying += flow->state == WEFT_BRIDGE_COPYING;
+        open += flow->state != WEFT_BRIDGE_COPYING && !flow->topic->looped;
+        if (flow->reason[0] == '\0' || flow->topic->looped) continue;
+        problems++;
+        if (worst == NULL) worst = flow;
+    }
+    weft_node_counter_set(self->node, WEFT_BRIDGE_PARTITIONS, self->flow_count);
+    weft_node_counter_set(self->node, WEFT_BRIDGE_PARTITIONS_COPYING, copying);
+    if (self->standing_by)
+        weft_node_set_health(
+            self->node, WEFT_HEALTH_DEGRADED,
+            "another run of bridge '%s' copies: this one stands by and takes over when that is silent for %lld ms",
+            self->name, (long long) self->standby_ms);
+    else if (steward[0] != '\0')
+        weft_node_set_health(self->node, WEFT_HEALTH_DEGRADED, "%s", steward);
+    else if (worst != NULL)
+        weft_node_set_health(self->node, WEFT_HEALTH_DEGRADED, "%zu of %zu partitions are not copied now: '%s' %d: %s",
+                             problems, self->flow_count, worst->topic->name, (int) worst->partition, worst->reason);
+    else if (self->notes_read && self->claimed && (open == 0 || copying > 0))
+        weft_node_set_health(self->node, WEFT_HEALTH_SERVING, NULL);
+}
+
+static void s_tick(weft_bridge_t *self)
+{
+    int64_t now_ms = weft_bridge_now_ms();
+    bool due = now_ms - self->tick_ms >= S_TICK_MS;
+    if (due) self->tick_ms = now_ms;
+    if (self->began) {
+        if (due) s_topics(self, now_ms);
+        if (due) s_claims(self, now_ms);
+        if (due && self->standing_by) s_stand_by(self);
+        for (size_t i = 0; i < self->flow_count; i++) weft_bridge_flow_tick(self->flows[i], now_ms);
+        if (due) weft_bridge_source_tick(self);
+        if (now_ms - self->note_ms >= self->checkpoint_ms && !self->standing_by) {
+            self->note_ms = now_ms;
+            s_note_all(self);
+        }
+    }
+    if (due) s_health(self);
+}
+
+// ---- the loop
+
+static void s_sleep(weft_bridge_t *self)
+{
+    zmq_pollitem_t items[] = {
+        {.fd = weft_node_stop_fd(self->node), .events = ZMQ_POLLIN},
+        {.fd = weft_consumer_fd(self->source), .events = ZMQ_POLLIN},
+        {.fd = weft_consumer_fd(self->target), .events = ZMQ_POLLIN},
+        {.fd = weft_producer_fd(self->producer), .events = ZMQ_POLLIN},
+        {.socket = self->router, .events = ZMQ_POLLIN},
+    };
+    (void) zmq_poll(items, self->router != NULL ? 5 : 4, S_SLEEP_MS);
+}
+
+static void s_turn(weft_bridge_t *self)
+{
+    size_t done = weft_bridge_source_turn(self);
+    weft_bridge_target_turn(self);
+    done += weft_producer_poll(self->producer, 0);
+    weft_bridge_answer(self);
+    s_tick(self);
+    if (done == 0) s_sleep(self);
+}
+
+// What is under way is answered, and noted, if that does not take too long.
+static void s_finish(weft_bridge_t *self)
+{
+    int64_t end_ms = weft_bridge_now_ms() + weft_options_int(self->options, "stop.ms") / 2;
+    bool left = self->began && !self->standing_by;
+    for (size_t i = 0; i < self->flow_count; i++) weft_bridge_flow_stop(self->flows[i], INT32_MAX, NULL);
+    while (left && weft_bridge_now_ms() < end_ms) {
+        (void) weft_producer_poll(self->producer, S_SLEEP_MS);
+        left = false;
+        for (size_t i = 0; i < self->flow_count; i++) left |= self->flows[i]->out_count > 0;
+    }
+    if (!self->began || self->standing_by) return;
+    s_note_all(self);
+    int64_t left_ms = end_ms - weft_bridge_now_ms();
+    (void) !weft_producer_flush(self->producer, left_ms > 0 ? (int) left_ms : 0);
+}
+
+static weft_err_t s_run(void *context, struct weft_error *error)
+{
+    weft_bridge_t *self = context;
+    if (pthread_create(&self->steward, NULL, weft_bridge_steward, self) != 0)
+        return weft_node_refuse(error, WEFT_ERR_INTERNAL, "the bridge's second thread could not be started");
+    weft_err_t err = WEFT_OK;
+    self->began_ms = weft_bridge_now_ms();
+    while (err == WEFT_OK && !weft_node_stopping(self->node)) {
+        err = s_begin(self, error);
+        if (err == WEFT_OK) s_turn(self);
+    }
+    s_finish(self);
+    atomic_store(&self->ending, true);
+    weft_admin_wake(self->source_admin);
+    weft_admin_wake(self->target_admin);
+    pthread_mutex_lock(&self->lock);
+    pthread_cond_signal(&self->changed);
+    pthread_mutex_unlock(&self->lock);
+    pthread_join(self->steward, NULL);
+    return err;
+}
+
+const struct weft_node_type weft_node_type_bridge = {
+    .abi = WEFT_NODE_ABI,
+    .name = "bridge",
+    .doc = "Copies topics of one cluster into another, each record once.",
+    .options = weft_options_bridge,
+    .option_count = sizeof weft_options_bridge / sizeof *weft_options_bridge,
+    .counters = s_counters,
+    .counter_count = WEFT_BRIDGE_COUNTERS,
+    .create = s_create,
+    .run = s_run,
+    .destroy = s_destroy,
+};

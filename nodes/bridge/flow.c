@@ -1,0 +1,519 @@
+// SPDX-License-Identifier: MPL-2.0
+/*
+ * One partition's way: wait for its topic in the target, look through the target's tail from the last note on, read the
+ * source behind what was found there, copy. Whatever goes wrong while it copies ends the same way: what is under way is
+ * waited for, then it looks again, from what is surely known on. So there is one path of recovery, and every start takes it.
+ *
+ * What was refused as a duplicate was maybe written by another run that had cut its batches elsewhere: the broker compares
+ * sequences, not bytes. So it counts as written only after the log was looked at and told nothing else.
+ */
+#include "bridge_inner.h"
+
+#include "../../lib/base/assert.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define S_WAIT_MS_MIN 50
+#define S_WAIT_MS_MAX 5000
+#define S_ASK_MS 3000 // a bridge's session in the source has been noted there before its first batch
+#define S_BATCH_BYTES_MIN ((size_t) 16 << 10)
+
+// ---- finding
+
+static weft_slice_t s_key(char *out, size_t size, const char *topic, int32_t partition)
+{
+    int length = snprintf(out, size, "%s%c%d", topic, '\n', (int) partition);
+    return weft_slice(out, (size_t) length);
+}
+
+struct weft_bridge_flow *weft_bridge_flow_find(weft_bridge_t *self, const char *topic, int32_t partition)
+{
+    struct weft_bridge_flow *latest = self->latest;
+    if (latest != NULL && latest->partition == partition && strcmp(latest->topic->name, topic) == 0) return latest;
+    char key[320];
+    struct weft_bridge_flow *found = weft_map_get(self->by_place, s_key(key, sizeof key, topic, partition));
+    if (found != NULL) self->latest = found;
+    return found;
+}
+
+struct weft_bridge_flow *weft_bridge_flow_new(weft_bridge_t *self, struct weft_bridge_topic *topic, int32_t partition)
+{
+    char key[320];
+    struct weft_bridge_flow *flow = weft_calloc(1, sizeof *flow);
+    flow->bridge = self;
+    flow->topic = topic;
+    flow->partition = partition;
+    flow->batch_bytes_max = SIZE_MAX;
+    flow->read_next = flow->source_end = -1;
+    weft_bridge_map_init(&flow->map);
+    pthread_mutex_lock(&self->lock);
+    self->flows = weft_realloc(self->flows, (self->flow_count + 1) * sizeof(void *));
+    self->flows[self->flow_count++] = flow;
+    pthread_mutex_unlock(&self->lock);
+    weft_map_put(self->by_place, s_key(key, sizeof key, topic->name, partition), flow);
+    return flow;
+}
+
+void weft_bridge_flow_free(struct weft_bridge_flow **flow_p)
+{
+    weft_bridge_map_fini(&(*flow_p)->map);
+    free(*flow_p);
+    *flow_p = NULL;
+}
+
+const char *weft_bridge_state_name(const struct weft_bridge_flow *flow)
+{
+    switch (flow->state) {
+    case WEFT_BRIDGE_WAITING: return "waiting";
+    case WEFT_BRIDGE_LOOKING:
+    case WEFT_BRIDGE_NOTING:
+    case WEFT_BRIDGE_ASKING: return "looking";
+    case WEFT_BRIDGE_COPYING: return "copying";
+    case WEFT_BRIDGE_DRAINING:
+    case WEFT_BRIDGE_STANDING: return "standing";
+    }
+    return "";
+}
+
+// ---- reading on and off
+
+static void s_pause(struct weft_bridge_flow *flow, bool pause)
+{
+    if (flow->paused == pause || flow->gone) return;
+    weft_consumer_t *source = flow->bridge->source;
+    weft_err_t err = pause ? weft_consumer_pause(source, flow->topic->name, flow->partition)
+                           : weft_consumer_resume(source, flow->topic->name, flow->partition);
+    if (err == WEFT_OK) flow->paused = pause;
+}
+
+void weft_bridge_flow_pace(struct weft_bridge_flow *flow)
+{
+    size_t most = flow->bridge->partition_bytes;
+    if (flow->state != WEFT_BRIDGE_COPYING)
+        s_pause(flow, true);
+    else if (flow->out_bytes >= most)
+        s_pause(flow, true);
+    else if (flow->out_bytes <= most / 2)
+        s_pause(flow, false);
+}
+
+// ---- trouble
+
+void weft_bridge_flow_stop(struct weft_bridge_flow *flow, int64_t wait_ms, const char *reason)
+{
+    int64_t at_ms = weft_bridge_now_ms() + wait_ms;
+    if (at_ms > flow->retry_ms) flow->retry_ms = at_ms;
+    if (reason != NULL) snprintf(flow->reason, sizeof flow->reason, "%s", reason);
+    if (flow->state == WEFT_BRIDGE_WAITING || flow->state == WEFT_BRIDGE_DRAINING) return;
+    flow->state = WEFT_BRIDGE_DRAINING;
+    s_pause(flow, true);
+}
+
+static int64_t s_backoff(struct weft_bridge_flow *flow)
+{
+    int64_t wait_ms = S_WAIT_MS_MIN;
+    for (uint32_t i = 0; i < flow->tries && wait_ms < S_WAIT_MS_MAX; i++) wait_ms *= 2;
+    flow->tries++;
+    weft_node_counter_add(flow->bridge->node, WEFT_BRIDGE_RETRIES, 1);
+    return wait_ms < S_WAIT_MS_MAX ? wait_ms : S_WAIT_MS_MAX;
+}
+
+void weft_bridge_flow_begin_anew(struct weft_bridge_flow *flow)
+{
+    weft_bridge_flow_stop(flow, 0, NULL);
+    flow->known = flow->noted = false;
+    pthread_mutex_lock(&flow->bridge->lock);
+    flow->topic->state = WEFT_BRIDGE_TOPIC_WANTED; // its ids are to be learnt again
+    flow->topic->retry_ms = 0;
+    pthread_cond_signal(&flow->bridge->changed);
+    pthread_mutex_unlock(&flow->bridge->lock);
+}
+
+// ---- beginning and looking
+
+// False: not yet.
+static bool s_topic_ready(struct weft_bridge_flow *flow)
+{
+    weft_bridge_t *self = flow->bridge;
+    pthread_mutex_lock(&self->lock);
+    bool ready = flow->topic->state == WEFT_BRIDGE_TOPIC_READY && (uint32_t) flow->partition < flow->topic->partitions;
+    weft_id_t source_id = flow->topic->source_id, target_id = flow->topic->target_id;
+    if (!ready) snprintf(flow->reason, sizeof flow->reason, "%s", flow->topic->reason);
+    pthread_mutex_unlock(&self->lock);
+    if (!ready) return false;
+    bool same = weft_id_equal(source_id, flow->source_id) && weft_id_equal(target_id, flow->target_id);
+    if (same && flow->known) return true; // it looks again, from where it is
+    flow->source_id = source_id;
+    flow->target_id = target_id;
+    flow->producer_id = weft_bridge_producer_id(self->name, self->source_cluster, source_id, flow->partition);
+    flow->place = (struct weft_bridge_place){0};
+    flow->origins = (struct weft_bridge_origins){.ids = {self->source_cluster}, .count = 1};
+    flow->noted = flow->unknown = flow->trusted = false;
+    flow->known = true;
+    flow->read_next = -1;
+    pthread_mutex_lock(&self->lock);
+    weft_bridge_map_clear(&flow->map);
+    pthread_mutex_unlock(&self->lock);
+    (void) !weft_bridge_note_load(flow);
+    return true;
+}
+
+static void s_look(struct weft_bridge_flow *flow)
+{
+    weft_bridge_t *self = flow->bridge;
+    if (flow->target == NULL &&
+        weft_producer_topic(self->producer, flow->topic->target_name, &flow->target) != WEFT_OK) {
+        snprintf(flow->reason, sizeof flow->reason, "'%s' is no name for a topic", flow->topic->target_name);
+        return;
+    }
+    if (!s_topic_ready(flow)) return;
+    flow->state = WEFT_BRIDGE_LOOKING;
+    flow->met = false;
+    flow->look_at = flow->place.target_next;
+    self->assign_due = true;
+    weft_node_counter_add(self->node, WEFT_BRIDGE_LOOKS, 1);
+}
+
+static void s_map(struct weft_bridge_flow *flow, const struct weft_bridge_span *span)
+{
+    pthread_mutex_lock(&flow->bridge->lock);
+    weft_bridge_map_add(&flow->map, span);
+    pthread_mutex_unlock(&flow->bridge->lock);
+}
+
+void weft_bridge_flow_met(struct weft_bridge_flow *flow, const struct weft_batch_view *view)
+{
+    struct weft_batch batch;
+    struct weft_bridge_span span;
+    if (!weft_id_equal(view->topic_id, flow->target_id)) { // made anew meanwhile
+        weft_bridge_flow_begin_anew(flow);
+        return;
+    }
+    if (weft_batch_read(view->bytes, &batch) != WEFT_OK) return;
+    flow->look_at = view->next_offset;
+    if (!weft_bridge_place_meet(&flow->place, flow->producer_id, &batch, view->bytes, &flow->bridge->scratch, &span))
+        return;
+    flow->met = flow->moved = true;
+    s_map(flow, &span);
+}
+
+// Sequences of one epoch go round: a is farther than b.
+static bool s_beyond(const struct weft_bridge_place *a, const struct weft_bridge_place *b)
+{
+    if (a->epoch != b->epoch) return a->epoch > b->epoch;
+    uint32_t ahead = ((uint32_t) a->sequence - (uint32_t) b->sequence) & 0x7fffffffu;
+    return ahead != 0 && ahead < 0x40000000u;
+}
+
+static void s_decide(struct weft_bridge_flow *flow)
+{
+    bool said = flow->trusted && !flow->met && s_beyond(&flow->trusted_at, &flow->place);
+    if (said) {
+        flow->trusted_at.target_next = flow->place.target_next;
+        flow->place = flow->trusted_at;
+    }
+    if (flow->met || said) flow->read_next = flow->place.source_next;
+    flow->trusted = false;
+    flow->sent_next = flow->place.source_next;
+    flow->epoch = flow->place.epoch;
+    flow->sequence = flow->place.sequence;
+    bool lost = flow->unknown && flow->unknown_at.epoch == flow->epoch && flow->unknown_at.sequence == flow->sequence;
+    if (lost) { // and nobody has gone on since: the log is as it was
+        flow->epoch++;
+        flow->sequence = 0;
+    }
+    flow->unknown = false;
+}
+
+static void s_copy(struct weft_bridge_flow *flow, int64_t from)
+{
+    weft_bridge_t *self = flow->bridge;
+    struct weft_position at = {.from = WEFT_FROM_EARLIEST};
+    if (from >= 0)
+        at = (struct weft_position){WEFT_FROM_OFFSET, from};
+    else if (weft_options_int(self->options, "from") == 1 && !flow->late)
+        at.from = WEFT_FROM_LATEST;
+    if (weft_consumer_seek(self->source, flow->topic->name, flow->partition, at) != WEFT_OK) {
+        weft_bridge_flow_stop(flow, S_WAIT_MS_MAX, "the source has this partition no more");
+        flow->state = WEFT_BRIDGE_STANDING;
+        return;
+    }
+    flow->state = WEFT_BRIDGE_COPYING;
+    flow->diverged = false;
+    flow->reason[0] = '\0';
+    flow->paused = true; // whatever it was: seek keeps it
+    s_pause(flow, false);
+}
+
+void weft_bridge_flow_looked(struct weft_bridge_flow *flow)
+{
+    if (flow->look_at > flow->place.target_next) flow->place.target_next = flow->look_at;
+    s_decide(flow);
+    if (flow->epoch < 0) {
+        weft_bridge_flow_stop(flow, S_WAIT_MS_MAX, "its session has used up its epochs");
+        return;
+    }
+    if (flow->noted) {
+        s_copy(flow, flow->read_next);
+        return;
+    }
+    flow->state = WEFT_BRIDGE_NOTING; // who copies on from the target knows the session before its first batch comes
+    if (!weft_bridge_note_write(flow)) weft_bridge_flow_stop(flow, s_backoff(flow), "its place can't be noted now");
+}
+
+void weft_bridge_flow_tick(struct weft_bridge_flow *flow, int64_t now_ms)
+{
+    weft_bridge_t *self = flow->bridge;
+    bool rest = flow->out_count == 0 && flow->out_notes == 0;
+    if (flow->gone) return;
+    switch (flow->state) {
+    case WEFT_BRIDGE_DRAINING:
+        if (rest) flow->state = WEFT_BRIDGE_STANDING;
+        break;
+    case WEFT_BRIDGE_WAITING:
+    case WEFT_BRIDGE_STANDING:
+        if (now_ms >= flow->retry_ms && rest && self->notes_read && !self->standing_by && self->claimed) s_look(flow);
+        break;
+    case WEFT_BRIDGE_ASKING:
+        if (now_ms >= flow->retry_ms) weft_bridge_flow_session_known(self, flow->asking_id);
+        break;
+    case WEFT_BRIDGE_LOOKING:
+    case WEFT_BRIDGE_NOTING:
+    case WEFT_BRIDGE_COPYING: break;
+    }
+    weft_bridge_flow_pace(flow);
+}
+
+// ---- copying
+
+static void s_send(struct weft_bridge_flow *flow, const struct weft_bridge_piece *piece)
+{
+    weft_bridge_t *self = flow->bridge;
+    struct weft_bridge_sent *sent = weft_calloc(1, sizeof *sent);
+    *sent = (struct weft_bridge_sent){.flow = flow,
+                                      .source = piece->source,
+                                      .source_next = piece->source_next,
+                                      .sequence = flow->sequence,
+                                      .epoch = flow->epoch,
+                                      .count = piece->count,
+                                      .bytes = piece->bytes.size};
+    struct weft_batch_identity as = {flow->producer_id, flow->epoch, flow->sequence};
+    flow->out_count++; // it may be reported before send returns
+    flow->out_bytes += sent->bytes;
+    flow->sequence = weft_bridge_sequence_add(flow->sequence, piece->count);
+    flow->sent_next = piece->source_next;
+    weft_err_t err = weft_producer_send_batch(self->producer, flow->target, flow->partition, piece->bytes, &as, sent);
+    if (err == WEFT_OK) return;
+    flow->out_count--;
+    flow->out_bytes -= sent->bytes;
+    if (err == WEFT_ERR_BATCH_TOO_LARGE) flow->batch_bytes_max = sent->bytes / 2;
+    free(sent);
+    bool soon = err == WEFT_ERR_LOCAL_QUEUE_FULL || err == WEFT_ERR_LOCAL_NOT_CONNECTED;
+    char why[WEFT_BRIDGE_REASON_BYTES];
+    snprintf(why, sizeof why, "%s", weft_producer_error_text(self->producer));
+    weft_bridge_flow_stop(flow, soon ? S_WAIT_MS_MIN : s_backoff(flow), why);
+}
+
+static void s_rewritten(struct weft_bridge_flow *flow, const struct weft_batch_view *view,
+                        const struct weft_batch *batch)
+{
+    weft_bridge_t *self = flow->bridge;
+    struct weft_bridge_piece piece;
+    size_t most = flow->batch_bytes_max < S_BATCH_BYTES_MIN ? S_BATCH_BYTES_MIN : flow->batch_bytes_max;
+    if (weft_bridge_rewrite_begin(&self->rewrite, view->bytes, batch, view->position) != WEFT_OK) {
+        weft_bridge_flow_stop(flow, S_WAIT_MS_MAX, "a batch of the source can't be read");
+        return;
+    }
+    weft_node_counter_add(self->node, WEFT_BRIDGE_REWRITTEN, 1);
+    while (flow->state == WEFT_BRIDGE_COPYING &&
+           weft_bridge_rewrite_next(&self->rewrite, flow->producer_id, flow->sent_next, most, &piece)) {
+        if (piece.marked) weft_node_counter_add(self->node, WEFT_BRIDGE_MARKS, 1);
+        s_send(flow, &piece);
+    }
+}
+
+// Who wrote a batch of the source: another bridge may have brought it from where we bring it to.
+enum s_from { S_FROM_HERE, S_FROM_TARGET, S_FROM_UNKNOWN };
+
+static enum s_from s_from(struct weft_bridge_flow *flow, const struct weft_batch *batch)
+{
+    weft_bridge_t *self = flow->bridge;
+    if (!weft_bridge_is_producer_id(batch->producer_id)) return S_FROM_HERE;
+    const struct weft_bridge_session *session = weft_map_get_u64(self->sessions, (uint64_t) batch->producer_id);
+    if (session == NULL) return S_FROM_UNKNOWN;
+    if (session->plain) return S_FROM_HERE;
+    if (weft_bridge_origins_has(&session->origins, self->target_cluster)) return S_FROM_TARGET;
+    size_t before = flow->origins.count;
+    for (size_t i = 0; i < session->origins.count; i++)
+        if (!weft_bridge_origins_add(&flow->origins, session->origins.ids[i])) return S_FROM_TARGET; // too long a way
+    if (flow->origins.count != before) flow->noted = false; // said in the target before the first such batch is there
+    return S_FROM_HERE;
+}
+
+// Nothing of this batch is copied. While others are under way the place to go on from is still before them.
+static void s_pass(struct weft_bridge_flow *flow, const struct weft_batch_view *view)
+{
+    if (flow->out_count > 0) return;
+    flow->read_next = view->next_offset;
+    flow->moved = true;
+}
+
+void weft_bridge_flow_batch(struct weft_bridge_flow *flow, const struct weft_batch_view *view)
+{
+    weft_bridge_t *self = flow->bridge;
+    struct weft_batch batch;
+    if (flow->state != WEFT_BRIDGE_COPYING || weft_batch_read(view->bytes, &batch) != WEFT_OK) return;
+    if (!weft_id_equal(view->topic_id, flow->source_id)) {
+        weft_bridge_flow_begin_anew(flow);
+        return;
+    }
+    bool back = view->position < flow->sent_next && flow->read_next >= 0;
+    if (back && !flow->diverged) { // never to be copied twice: begin from what is known
+        weft_bridge_flow_stop(flow, S_WAIT_MS_MIN, NULL);
+        return;
+    }
+    flow->diverged = false;
+    if (flow->read_next < 0) flow->read_next = view->position;
+    if (batch.count == 0) {
+        s_pass(flow, view);
+        return;
+    }
+    enum s_from from = s_from(flow, &batch);
+    if (from == S_FROM_TARGET) {
+        weft_node_counter_add(self->node, WEFT_BRIDGE_LOOPED, batch.count);
+        s_pass(flow, view);
+        return;
+    }
+    if (from == S_FROM_UNKNOWN) {
+        s_pause(flow, true);
+        flow->state = WEFT_BRIDGE_ASKING;
+        flow->asking_id = batch.producer_id;
+        flow->asking_at = view->position;
+        flow->diverged = back;
+        flow->retry_ms = weft_bridge_now_ms() + S_ASK_MS;
+        return;
+    }
+    if (!flow->noted) {
+        weft_bridge_flow_stop(flow, 0, NULL);
+        return;
+    }
+    if (!weft_bridge_is_plain(&batch, view->position, flow->sent_next, flow->batch_bytes_max)) {
+        s_rewritten(flow, view, &batch);
+        return;
+    }
+    struct weft_bridge_piece piece = {view->bytes, batch.base_offset, view->next_offset, batch.count, false};
+    s_send(flow, &piece);
+}
+
+// It is heard now, or will not be.
+void weft_bridge_flow_session_known(weft_bridge_t *self, int64_t producer_id)
+{
+    if (weft_map_get_u64(self->sessions, (uint64_t) producer_id) == NULL) {
+        struct weft_bridge_session *session = weft_calloc(1, sizeof *session);
+        session->plain = true;
+        weft_map_put_u64(self->sessions, (uint64_t) producer_id, session);
+    }
+    for (size_t i = 0; i < self->flow_count; i++) {
+        struct weft_bridge_flow *flow = self->flows[i];
+        if (flow->state != WEFT_BRIDGE_ASKING || flow->asking_id != producer_id) continue;
+        flow->retry_ms = 0;
+        bool diverged = flow->diverged;
+        s_copy(flow, flow->asking_at);
+        flow->diverged = diverged;
+    }
+}
+
+// ---- what became of it
+
+static void s_written(struct weft_bridge_flow *flow, const struct weft_bridge_sent *sent, int64_t base_offset)
+{
+    weft_bridge_t *self = flow->bridge;
+    struct weft_bridge_place place = {sent->source_next, base_offset + sent->count,
+                                      weft_bridge_sequence_add(sent->sequence, sent->count), sent->epoch};
+    if (s_beyond(&place, &flow->place)) {
+        flow->place = place;
+        flow->read_next = place.source_next;
+    }
+    struct weft_bridge_span span = {sent->source, sent->source_next, base_offset, place.target_next,
+                                    sent->source_next - sent->source == (int64_t) sent->count};
+    s_map(flow, &span);
+    flow->moved = true;
+    flow->tries = 0;
+    weft_node_counter_add(self->node, WEFT_BRIDGE_RECORDS, sent->count);
+    weft_node_counter_add(self->node, WEFT_BRIDGE_BYTES, sent->bytes);
+    weft_node_counter_add(self->node, WEFT_BRIDGE_BATCHES, 1);
+}
+
+static void s_duplicate(struct weft_bridge_flow *flow, const struct weft_bridge_sent *sent)
+{
+    struct weft_bridge_place place = {sent->source_next, 0, weft_bridge_sequence_add(sent->sequence, sent->count),
+                                      sent->epoch};
+    if (!flow->trusted || s_beyond(&place, &flow->trusted_at)) flow->trusted_at = place;
+    flow->trusted = true;
+    weft_node_counter_add(flow->bridge->node, WEFT_BRIDGE_DUPLICATES, 1);
+    weft_bridge_flow_stop(flow, 0, NULL);
+}
+
+static void s_failed(struct weft_bridge_flow *flow, const struct weft_bridge_sent *sent,
+                     const struct weft_batch_report *report)
+{
+    if (report->error == WEFT_ERR_UNKNOWN_PRODUCER && !flow->unknown) {
+        flow->unknown = true;
+        flow->unknown_at = (struct weft_bridge_place){.sequence = sent->sequence, .epoch = sent->epoch};
+    }
+    if (report->error == WEFT_ERR_BATCH_TOO_LARGE) flow->batch_bytes_max = sent->bytes / 2;
+    if (report->error == WEFT_ERR_TOPIC_REPLACED) weft_bridge_flow_begin_anew(flow);
+    bool told = flow->state == WEFT_BRIDGE_DRAINING; // the first one's reason counts, and one wait for all
+    if (told) return;
+    // Behind another one that failed, it says only that.
+    bool follows = report->error == WEFT_ERR_OUT_OF_ORDER_SEQUENCE || report->error == WEFT_ERR_UNKNOWN_PRODUCER;
+    weft_bridge_flow_stop(flow, s_backoff(flow), follows ? NULL : report->text);
+}
+
+static void s_noted(struct weft_bridge_flow *flow, const struct weft_bridge_sent *sent, weft_err_t error,
+                    const char *text)
+{
+    flow->out_notes--;
+    if (error != WEFT_OK) {
+        weft_node_counter_add(flow->bridge->node, WEFT_BRIDGE_NOTES_FAILED, 1);
+        flow->moved = true;
+        pthread_mutex_lock(&flow->bridge->lock);
+        flow->map.dirty = UINT64_MAX;
+        pthread_mutex_unlock(&flow->bridge->lock);
+        if (flow->state == WEFT_BRIDGE_NOTING) weft_bridge_flow_stop(flow, s_backoff(flow), text);
+        return;
+    }
+    if (!sent->first_note || flow->state != WEFT_BRIDGE_NOTING) return;
+    flow->noted = true;
+    s_copy(flow, flow->read_next);
+}
+
+void weft_bridge_reported(void *context, const struct weft_batch_report *report)
+{
+    weft_bridge_t *self = context;
+    for (uint32_t i = 0; report->opaques != NULL && i < report->count; i++) {
+        struct weft_bridge_sent *sent = report->opaques[i];
+        if (sent == NULL) continue;
+        struct weft_bridge_flow *flow = sent->flow;
+        bool is_note = sent->is_note;
+        if (is_note && flow == NULL) {
+            self->claim_out = false;
+        } else if (is_note) {
+            s_noted(flow, sent, report->error, report->text);
+        } else {
+            flow->out_count--;
+            flow->out_bytes -= sent->bytes;
+            if (report->error != WEFT_OK)
+                s_failed(flow, sent, report);
+            else if (report->duplicate)
+                s_duplicate(flow, sent);
+            else
+                s_written(flow, sent, report->base_offset);
+        }
+        free(sent);
+        if (!is_note) return; // a batch has one opaque
+    }
+}

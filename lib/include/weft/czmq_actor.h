@@ -22,6 +22,10 @@
 
 #include <czmq.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 struct weft_node_actor_args {
     const char *type;            // "broker", or "./libcounter.so"
     const char *const *settings; // "key=value" strings, NULL at the end
@@ -29,5 +33,9 @@ struct weft_node_actor_args {
 
 // `args` is a struct weft_node_actor_args; read before zactor_new returns.
 WEFT_EXPORT void weft_node_actor(zsock_t *pipe, void *args);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -18,6 +18,10 @@
 
 #include <weft/node.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #define WEFT_EMBEDDED_BROKERS_MAX 16
 #define WEFT_EMBEDDED_COORDINATORS_MAX 5
 
@@ -50,5 +54,9 @@ WEFT_EXPORT const char *weft_embedded_coordinator(const weft_embedded_t *self); 
 WEFT_EXPORT enum weft_health weft_embedded_health(const weft_embedded_t *self, char *sentence, size_t sentence_bytes);
 WEFT_EXPORT void weft_embedded_counters(const weft_embedded_t *self, weft_counter_fn *each, void *context);
 WEFT_EXPORT void *weft_embedded_zmq_context(const weft_embedded_t *self); // for inproc: see weft/node.h
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

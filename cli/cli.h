@@ -153,7 +153,7 @@ int cli_completion(FILE *stream);                         // bash
 
 // ---- verbs
 
-extern const struct cli_verb cli_verb_up;
+extern const struct cli_verb cli_verb_up, cli_verb_topology_check, cli_verb_topology_draw;
 extern const struct cli_verb cli_verb_topic_create, cli_verb_topic_list, cli_verb_topic_describe, cli_verb_topic_alter,
     cli_verb_topic_add_partitions, cli_verb_topic_delete, cli_verb_topic_delete_records;
 extern const struct cli_verb cli_verb_produce, cli_verb_consume;

@@ -12,6 +12,7 @@ static const struct cli_option s_run_options[] = {
     {"--set", "KEY=VALUE", NULL, true, "A setting; wins over the file."},
     {"--show", NULL, NULL, false, "Print all settings with their values and meaning, and end."},
     {"--ready-file", "FILE", NULL, false, "Written once it serves: its endpoint, for scripts."},
+    {"--report-fd", "FD", NULL, false, "Descriptor on which a parent ('weft up FILE') is told health and counters."},
     CLI_OPTION_TRACE,
     {0}};
 static const struct cli_option s_none[] = {{0}};
@@ -51,13 +52,16 @@ static int s_run_type(const struct cli_args *args, const char *name)
     void *library = NULL;
     if (weft_node_type_open(name, &type, &library, &error) != WEFT_OK) return cli_fail(args, "%s", error.text);
     weft_options_t *options = weft_options_new(type->options, type->option_count, type->name);
+    int64_t report_fd = -1;
     int status = CLI_DONE;
-    if (s_read_options(args, options, &error) != WEFT_OK)
+    if (!cli_number(args, "--report-fd", 3, 1023, &report_fd))
+        status = CLI_USAGE;
+    else if (s_read_options(args, options, &error) != WEFT_OK)
         status = cli_usage(args, "%s", error.text);
     else if (cli_has(args, "--show"))
         s_show(type, options);
     else
-        status = weft_node_process_run(type, &options, &library, cli_get(args, "--ready-file"));
+        status = weft_node_process_run(type, &options, &library, cli_get(args, "--ready-file"), (int) report_fd);
     weft_options_destroy(&options);
     weft_node_library_close(&library);
     return status;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
-// weft up: coordinator and brokers in one process.
+// weft up: coordinator and brokers in one process. weft up FILE: what a topology names (run.c).
 #include "connect.h"
+#include "run.h"
 
 #include "../lib/base/disk.h"
 #include "../lib/net/process.h"
@@ -21,7 +22,13 @@ static const struct cli_option s_up_options[] = {
      "What others are told to connect to instead of --listen (with one broker); needed where that is no address of "
      "this machine, as 0.0.0.0."},
     {"--set", "KEY=VALUE", NULL, true, "A setting of every broker (docs/CONFIG.md, scope broker)."},
-    {"--ready-file", "FILE", NULL, false, "Written once everything serves: the endpoint, for scripts."},
+    {"--ready-file", "FILE", NULL, false,
+     "Written once everything serves: the endpoint, for scripts; with FILE also a line NODE ENDPOINT for each."},
+    {"--processes", NULL, NULL, false, "With FILE: each node is a process of its own."},
+    {"--once", NULL, NULL, false,
+     "With FILE: nothing is started again; when a node ends, all do: status 0 if it had done its work, 1 if it "
+     "failed."},
+    {"--status-file", "FILE", NULL, false, "With FILE: how all nodes are, JSON, written again whenever it changes."},
     CLI_OPTION_TRACE,
     {0}};
 
@@ -101,8 +108,24 @@ static int s_serve_up(const struct cli_args *args, const struct weft_embedded_op
     return status;
 }
 
+// Options of one form given with the other.
+static int s_check_form(const struct cli_args *args)
+{
+    static const char *const alone[] = {"--brokers", "--coordinators", "--shards", "--listen", "--advertise", "--set"};
+    static const char *const with[] = {"--processes", "--once", "--status-file", "--json"};
+    bool file = args->argument_count > 0;
+    for (size_t i = 0; file && i < sizeof alone / sizeof *alone; i++)
+        if (cli_has(args, alone[i]))
+            return cli_usage(args, "%s is not for 'weft up FILE'; write it in %s", alone[i], args->arguments[0]);
+    for (size_t i = 0; !file && i < sizeof with / sizeof *with; i++)
+        if (cli_has(args, with[i])) return cli_usage(args, "%s needs a topology: weft up FILE %s", with[i], with[i]);
+    return CLI_DONE;
+}
+
 static int s_up(const struct cli_args *args)
 {
+    if (s_check_form(args) != CLI_DONE) return CLI_USAGE;
+    if (args->argument_count > 0) return cli_trace_level(args) ? cli_run_topology(args) : CLI_USAGE;
     int64_t brokers = 1, shards = 1, coordinators = 1;
     if (!cli_trace_level(args) || !cli_number(args, "--brokers", 1, WEFT_EMBEDDED_BROKERS_MAX, &brokers) ||
         !cli_number(args, "--coordinators", 1, WEFT_EMBEDDED_COORDINATORS_MAX, &coordinators) ||
@@ -124,16 +147,21 @@ static int s_up(const struct cli_args *args)
     return status;
 }
 
-const struct cli_verb cli_verb_up = {"up",
-                                     "",
-                                     0,
-                                     0,
-                                     "Run a coordinator and brokers in this process: the place to begin.",
-                                     "Data is kept in --data and found again at the next start. SIGTERM or Ctrl-C "
-                                     "stops cleanly; kill -9 loses nothing that was acknowledged durable.",
-                                     "  weft up\n  weft up --brokers 3 --data /srv/weft --listen tcp://10.0.0.1:9650\n"
-                                     "  weft up --listen tcp://0.0.0.0:9650 --advertise tcp://log.example.org:9650",
-                                     s_up_options,
-                                     false,
-                                     false,
-                                     s_up};
+const struct cli_verb cli_verb_up = {
+    "up",
+    "[FILE]",
+    0,
+    1,
+    "Run a coordinator and brokers in this process, or what a topology FILE names.",
+    "Data is kept in --data and found again at the next start. SIGTERM or Ctrl-C stops cleanly; kill -9 loses nothing "
+    "that was acknowledged durable.\n\n"
+    "FILE names nodes, their types, options and whom they connect to (docs/TOPOLOGIES.md). It is checked whole, then "
+    "run: a node that ends is started again, after a while that doubles each time. SIGHUP reads FILE again: new nodes "
+    "are started, those gone are stopped, changed ones start anew, others are not touched.",
+    "  weft up\n  weft up --brokers 3 --data /srv/weft --listen tcp://10.0.0.1:9650\n"
+    "  weft up --listen tcp://0.0.0.0:9650 --advertise tcp://log.example.org:9650\n"
+    "  weft up topologies/three-broker.conf --processes",
+    s_up_options,
+    false,
+    true,
+    s_up};

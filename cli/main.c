@@ -12,6 +12,8 @@
 
 static const struct cli_verb *const s_verbs[] = {
     &cli_verb_up, // and behind it a verb for every type of node
+    &cli_verb_topology_check,
+    &cli_verb_topology_draw,
     &cli_verb_topic_create,
     &cli_verb_topic_list,
     &cli_verb_topic_describe,

@@ -160,3 +160,9 @@ const char *weft_topology_option(const weft_topology_t *self, size_t node, const
     if (!known->type || weft_topology_option_index(known->type, option) == WEFT_TOPOLOGY_NONE) return NULL;
     return weft_options_text(self->inside[node].options, option);
 }
+
+int64_t weft_topology_stop_ms(const weft_topology_t *self, size_t node)
+{
+    if (!weft_topology_option(self, node, "stop.ms")) return 10000; // as weft/node_type.h says
+    return weft_options_int(self->inside[node].options, "stop.ms");
+}

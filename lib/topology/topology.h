@@ -121,6 +121,7 @@ const char *weft_topology_endpoint(const weft_topology_t *self, size_t node);
 char *weft_topology_bootstrap(const weft_topology_t *self, size_t node);
 // Value in force of an option of a node, references replaced; NULL: its type has no such option.
 const char *weft_topology_option(const weft_topology_t *self, size_t node, const char *option);
+int64_t weft_topology_stop_ms(const weft_topology_t *self, size_t node); // longest a clean stop of it may take
 
 // ---- pictures
 

@@ -39,7 +39,7 @@ static struct process s_run(const char *setting, const char *ready_file)
         weft_options_t *options = NULL;
         void *library = NULL;
         if (weft_node_type_options(&echo_type, settings, &options, NULL) != WEFT_OK) _exit(99);
-        int status = weft_node_process_run(&echo_type, &options, &library, ready_file);
+        int status = weft_node_process_run(&echo_type, &options, &library, ready_file, -1);
         fflush(NULL);
         _exit(status);
     }

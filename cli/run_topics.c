@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: MPL-2.0
+/*
+ * Topics of the file are made by a thread of its own, since a cluster that is not there yet makes every call wait. A topic that exists
+ * stays as it is; where it differs from the file that is said. Refused or not answered: tried again until the end.
+ */
+#include "run.h"
+
+#include <weft/admin.h>
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define S_RETRY_MS 500
+
+struct s_topic {
+    char *name, *bootstrap;
+    uint32_t partitions, replicas;
+    struct weft_setting *settings;
+    size_t setting_count;
+    bool made;
+    char sentence[WEFT_ERROR_TEXT_BYTES_MAX];
+};
+
+struct run_topics {
+    struct s_topic *topics;
+    size_t count;
+    pthread_t thread;
+    bool started;
+    pthread_mutex_t lock; // over `made`, `sentence`, `changes`, `admin`, `stopping`
+    pthread_cond_t stop;
+    bool stopping;
+    unsigned changes;
+    weft_admin_t *admin; // that the thread waits in; NULL: in none
+};
+
+// ---- the thread
+
+static void s_tell(run_topics_t *self, struct s_topic *topic, bool made, const char *sentence)
+{
+    pthread_mutex_lock(&self->lock);
+    if (made != topic->made || strcmp(sentence, topic->sentence) != 0) self->changes++;
+    topic->made = made;
+    snprintf(topic->sentence, sizeof topic->sentence, "%s", sentence);
+    pthread_mutex_unlock(&self->lock);
+}
+
+// False: it is to end.
+static bool s_hold(run_topics_t *self, weft_admin_t *admin)
+{
+    pthread_mutex_lock(&self->lock);
+    bool go_on = !self->stopping;
+    self->admin = go_on ? admin : NULL;
+    pthread_mutex_unlock(&self->lock);
+    return go_on;
+}
+
+static void s_compare(run_topics_t *self, struct s_topic *topic, weft_admin_t *admin)
+{
+    weft_topic_config_t *config = NULL;
+    char sentence[WEFT_ERROR_TEXT_BYTES_MAX] = "";
+    if (weft_admin_describe_topic(admin, topic->name, &config) == WEFT_OK && config->partitions != topic->partitions)
+        snprintf(sentence, sizeof sentence, "it exists with %u partitions, the file says %u%s", config->partitions,
+                 topic->partitions, config->partitions < topic->partitions ? "; see weft topic add-partitions" : "");
+    weft_topic_config_destroy(&config);
+    s_tell(self, topic, true, sentence);
+}
+
+static void s_make(run_topics_t *self, struct s_topic *topic, weft_admin_t *admin)
+{
+    weft_err_t err = weft_admin_create_topic(admin, topic->name, topic->partitions, topic->replicas, topic->settings,
+                                             topic->setting_count, false, NULL);
+    bool exists = err == WEFT_ERR_TOPIC_EXISTS;
+    if (err == WEFT_OK || exists) err = weft_admin_wait_topic(admin, topic->name, 5000);
+    if (err != WEFT_OK)
+        s_tell(self, topic, false, weft_admin_error_text(admin));
+    else if (exists)
+        s_compare(self, topic, admin);
+    else
+        s_tell(self, topic, true, "");
+}
+
+static void s_try(run_topics_t *self, struct s_topic *topic)
+{
+    char bootstrap[8192];
+    snprintf(bootstrap, sizeof bootstrap, "bootstrap=%s", topic->bootstrap);
+    const char *settings[] = {bootstrap, "client=weft-up", "request.timeout.ms=5000", NULL};
+    weft_admin_t *admin = NULL;
+    struct weft_error error = {0};
+    if (weft_admin_new(settings, &admin, &error) != WEFT_OK) {
+        s_tell(self, topic, false, error.text);
+        return;
+    }
+    if (s_hold(self, admin)) s_make(self, topic, admin);
+    s_hold(self, NULL);
+    weft_admin_destroy(&admin);
+}
+
+static bool s_wait(run_topics_t *self)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += S_RETRY_MS * 1000000L;
+    if (until.tv_nsec >= 1000000000) until.tv_sec++, until.tv_nsec -= 1000000000;
+    pthread_mutex_lock(&self->lock);
+    if (!self->stopping) pthread_cond_timedwait(&self->stop, &self->lock, &until);
+    bool go_on = !self->stopping;
+    pthread_mutex_unlock(&self->lock);
+    return go_on;
+}
+
+static void *s_run(void *argument)
+{
+    run_topics_t *self = argument;
+    for (bool left = true; left;) {
+        left = false;
+        for (size_t i = 0; i < self->count; i++) {
+            if (self->topics[i].made) continue; // written by this thread alone
+            s_try(self, &self->topics[i]);
+            left = left || !self->topics[i].made;
+        }
+        if (left && !s_wait(self)) break;
+    }
+    return NULL;
+}
+
+// ---- its life
+
+static void s_fill(const weft_topology_t *topology, size_t index, struct s_topic *topic)
+{
+    const struct weft_topology_topic *from = weft_topology_topic(topology, index);
+    *topic = (struct s_topic){.name = weft_strdup(from->name),
+                              .bootstrap = weft_topology_bootstrap(topology, from->node),
+                              .partitions = from->partitions,
+                              .replicas = from->replicas,
+                              .settings = weft_calloc(from->setting_count + 1, sizeof *topic->settings),
+                              .setting_count = from->setting_count};
+    snprintf(topic->sentence, sizeof topic->sentence, "waits for its cluster");
+    for (size_t i = 0; i < from->setting_count; i++)
+        topic->settings[i] =
+            (struct weft_setting){weft_strdup(from->settings[i].key), weft_strdup(from->settings[i].value)};
+}
+
+run_topics_t *run_topics_new(const weft_topology_t *topology)
+{
+    run_topics_t *self = weft_calloc(1, sizeof *self);
+    self->count = weft_topology_topic_count(topology);
+    self->topics = weft_calloc(self->count + 1, sizeof *self->topics);
+    for (size_t i = 0; i < self->count; i++) s_fill(topology, i, &self->topics[i]);
+    pthread_mutex_init(&self->lock, NULL);
+    pthread_cond_init(&self->stop, NULL);
+    self->started = self->count > 0 && pthread_create(&self->thread, NULL, s_run, self) == 0;
+    return self;
+}
+
+void run_topics_destroy(run_topics_t **self_p)
+{
+    run_topics_t *self = *self_p;
+    if (!self) return;
+    pthread_mutex_lock(&self->lock);
+    self->stopping = true;
+    if (self->admin) weft_admin_wake(self->admin);
+    pthread_cond_signal(&self->stop);
+    pthread_mutex_unlock(&self->lock);
+    if (self->started) pthread_join(self->thread, NULL);
+    for (size_t i = 0; i < self->count; i++) {
+        struct s_topic *topic = &self->topics[i];
+        for (size_t k = 0; k < topic->setting_count; k++) {
+            free((void *) (uintptr_t) topic->settings[k].key);
+            free((void *) (uintptr_t) topic->settings[k].value);
+        }
+        free(topic->settings);
+        free(topic->name);
+        free(topic->bootstrap);
+    }
+    free(self->topics);
+    pthread_cond_destroy(&self->stop);
+    pthread_mutex_destroy(&self->lock);
+    free(self);
+    *self_p = NULL;
+}
+
+size_t run_topics_view(run_topics_t *self, struct run_topic_view *views, size_t count_max, unsigned *changes)
+{
+    pthread_mutex_lock(&self->lock);
+    size_t count = self->count < count_max ? self->count : count_max;
+    for (size_t i = 0; i < count; i++) {
+        views[i].name = self->topics[i].name;
+        views[i].made = self->topics[i].made;
+        memcpy(views[i].sentence, self->topics[i].sentence, sizeof views[i].sentence);
+    }
+    *changes = self->changes;
+    pthread_mutex_unlock(&self->lock);
+    return count;
+}

@@ -135,10 +135,9 @@ static void s_known_free(struct weft_metadata_reply *reply)
     free(reply->topics);
 }
 
-bool weft_edge_metadata_known(weft_edge_part_t *self, const struct weft_edge_asker *asker, weft_slice_t header)
+static bool s_metadata_known(weft_edge_part_t *self, const struct weft_edge_asker *asker, weft_slice_t header)
 {
     struct weft_metadata_request request;
-    if (weft_id_is_zero(self->view.cluster_id) || self->spool == NULL) return false;
     if (weft_metadata_request_decode(&self->codec, header, &request, &self->error) != WEFT_OK) return false;
     struct weft_metadata_reply reply;
     s_known(self, &request, &reply);
@@ -152,6 +151,32 @@ bool weft_edge_metadata_known(weft_edge_part_t *self, const struct weft_edge_ask
     weft_edge_answer(self, asker, NULL);
     s_known_free(&reply);
     return true;
+}
+
+// Its settings and replicas are not known here.
+static bool s_describe_known(weft_edge_part_t *self, const struct weft_edge_asker *asker, weft_slice_t header)
+{
+    struct weft_topic_describe_request request;
+    if (weft_topic_describe_request_decode(&self->codec, header, &request, &self->error) != WEFT_OK) return false;
+    const struct weft_view_topic *topic = weft_edge_topic(self, request.topic, request.topic_id);
+    if (topic == NULL) return false;
+    struct weft_topic_describe_reply reply;
+    weft_topic_describe_reply_init(&reply);
+    reply.header.id = asker->id;
+    reply.topic_id = topic->id;
+    reply.partitions = (uint32_t) topic->partition_count;
+    weft_buf_clear(&self->reply);
+    weft_topic_describe_reply_encode(&reply, &self->reply);
+    weft_edge_answer(self, asker, NULL);
+    return true;
+}
+
+bool weft_edge_answer_known(weft_edge_part_t *self, enum weft_api api, const struct weft_edge_asker *asker,
+                            weft_slice_t header)
+{
+    if (weft_id_is_zero(self->view.cluster_id) || self->spool == NULL) return false;
+    if (api == WEFT_API_METADATA) return s_metadata_known(self, asker, header);
+    return api == WEFT_API_TOPIC_DESCRIBE && s_describe_known(self, asker, header);
 }
 
 void weft_edge_topics_encode(weft_edge_part_t *self, weft_buf_t *out)

@@ -176,12 +176,11 @@ void weft_edge_begin(weft_edge_part_t *self, struct weft_message *message, const
         weft_edge_end_refused(call, code, self->error.text);
         return;
     }
-    if (call->api == WEFT_API_METADATA && self->spool != NULL) {
-        call->deadline_us = call->begun_us + S_METADATA_LOOK_US;
-        if (weft_view_any(&self->view, NULL) == NULL && weft_edge_metadata_known(self, &asker, header)) {
-            weft_edge_end(call);
-            return;
-        }
+    bool known = self->spool != NULL && (call->api == WEFT_API_METADATA || call->api == WEFT_API_TOPIC_DESCRIBE);
+    if (known) call->deadline_us = call->begun_us + S_METADATA_LOOK_US;
+    if (known && weft_view_any(&self->view, NULL) == NULL && weft_edge_answer_known(self, call->api, &asker, header)) {
+        weft_edge_end(call);
+        return;
     }
     if (call->unknown)
         s_seek(self, call);
@@ -357,8 +356,7 @@ static void s_retry(weft_edge_part_t *self, struct weft_edge_call *call, int64_t
     if (due && weft_edge_send(call)) return;
     if (now_us >= call->deadline_us) {
         const struct weft_edge_asker asker = weft_edge_asker_of(call);
-        if (call->api == WEFT_API_METADATA &&
-            weft_edge_metadata_known(self, &asker, weft_buf_slice(&call->call.header)))
+        if (weft_edge_answer_known(self, call->api, &asker, weft_buf_slice(&call->call.header)))
             weft_edge_end(call);
         else
             weft_edge_give_up(call);

@@ -216,8 +216,9 @@ void weft_edge_pass_on(struct weft_edge_call *call, weft_err_t error, const char
                        const struct weft_reply_header *header, struct weft_message *message);
 void weft_edge_hello(weft_edge_part_t *self, const struct weft_edge_asker *asker, weft_slice_t header);
 void weft_edge_node_status(weft_edge_part_t *self, const struct weft_edge_asker *asker);
-// Metadata as far as the edge knows; false: it knows nothing.
-bool weft_edge_metadata_known(weft_edge_part_t *self, const struct weft_edge_asker *asker, weft_slice_t header);
+// With a spool: metadata and topic_describe, from what the edge knows itself; false: it knows nothing.
+bool weft_edge_answer_known(weft_edge_part_t *self, enum weft_api api, const struct weft_edge_asker *asker,
+                            weft_slice_t header);
 // What is known of all topics, as a metadata reply without endpoints (kept beside the spool).
 void weft_edge_topics_encode(weft_edge_part_t *self, weft_buf_t *out);
 

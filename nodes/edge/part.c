@@ -101,13 +101,14 @@ static int64_t s_turn(struct weft_part *part, int64_t now_us)
     if (now_us >= self->started_us + S_SETTLE_US) atomic_store(&self->node->settled, true);
     if (self->seen_updates != self->view.updates) self->kicked = true;
     self->seen_updates = self->view.updates;
-    if (self->kicked || now_us >= self->retry_us) {
+    bool kicked = self->kicked;
+    if (kicked || now_us >= self->retry_us) {
         self->retry_us = WEFT_TIME_NEVER;
         weft_edge_retry_idle(self, now_us);
         weft_edge_lanes_advance(self);
         self->kicked = false;
     }
-    int64_t spool_us = self->spool != NULL ? weft_spool_turn(self->spool, now_us) : WEFT_TIME_NEVER;
+    int64_t spool_us = self->spool != NULL ? weft_spool_turn(self->spool, now_us, kicked) : WEFT_TIME_NEVER;
     int64_t requests_us = weft_requests_turn(&self->requests, now_us);
     weft_counter_set(weft_edge_counters(self), WEFT_EDGE_UNDER_WAY, self->under_way);
     if (self->seen_updates != self->view.updates) return now_us;

@@ -37,8 +37,9 @@ int64_t weft_spool_after_us(const weft_spool_t *self);
 // From the part's slots. Start makes a lane for each log that holds something.
 void weft_spool_start(weft_spool_t *self, weft_edge_part_t *edge);
 void weft_spool_synced(weft_spool_t *self, struct weft_sync_request *request); // consumes the mail's body
-int64_t weft_spool_turn(weft_spool_t *self, int64_t now_us);                   // when to call again
-bool weft_spool_rests(const weft_spool_t *self);                               // no sync is under way
+// When to call again; kicked: a link came up, or the view changed.
+int64_t weft_spool_turn(weft_spool_t *self, int64_t now_us, bool kicked);
+bool weft_spool_rests(const weft_spool_t *self);                              // no sync is under way
 bool weft_spool_owns(const weft_spool_t *self, const struct weft_call *call); // a batch on its way, no client's request
 
 // Keeps the batch of a request that is in no lane; it is answered later, or refused at once.
@@ -47,7 +48,5 @@ void weft_spool_keep(weft_spool_t *self, struct weft_edge_lane *lane, struct wef
 bool weft_spooled_goes_behind(const struct weft_spooled *self);
 // What waits in the lane waits on: not all that was kept before it is delivered.
 bool weft_spooled_holds(const struct weft_spooled *self);
-// A batch of the lane was answered by the core: what the session's next one is.
-void weft_spool_note(weft_spool_t *self, struct weft_edge_lane *lane, weft_slice_t data);
 
 #endif

@@ -15,8 +15,6 @@
         "--timeout", "DURATION", "10s", false, "How long to try." \
     }
 #define TOPIC_WAIT_MS 10000
-#define TOPIC_LOOKS 20 // until a topic is said not to exist
-#define TOPIC_LOOK_MS 50
 
 static const struct cli_option s_create_options[] = {
     {"--partitions", "P", "1", false, "Number of partitions."},
@@ -350,24 +348,13 @@ static bool s_is_found(const weft_metadata_t *metadata)
     return metadata->topic_count == 1 && metadata->topics[0].error == WEFT_OK;
 }
 
-// A node that was not told yet of a topic made a moment ago is asked again, or another one is.
-static weft_err_t s_find(const struct cli_args *args, weft_admin_t *admin, weft_metadata_t **out)
-{
-    weft_err_t err = weft_admin_metadata(admin, args->arguments, 1, true, out);
-    for (int i = 0; i < TOPIC_LOOKS && err == WEFT_OK && !s_is_found(*out) && cli_sleep_ms(TOPIC_LOOK_MS); i++) {
-        weft_metadata_destroy(out);
-        err = weft_admin_metadata(admin, args->arguments, 1, true, out);
-    }
-    return err;
-}
-
 static int s_describe(const struct cli_args *args)
 {
     weft_admin_t *admin = cli_admin_new(args);
     if (!admin) return CLI_FAILED;
     weft_metadata_t *metadata = NULL;
     int status;
-    weft_err_t err = s_find(args, admin, &metadata);
+    weft_err_t err = weft_admin_metadata(admin, args->arguments, 1, true, &metadata);
     if (err != WEFT_OK) {
         status = cli_admin_fail(args, admin, err);
     } else if (!s_is_found(metadata)) {

@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define COORDINATOR_US 1000000 // longest that the coordinator is asked about what another node doesn't know
+
 static int64_t s_now_us(const weft_admin_t *self)
 {
     return weft_driver_now_us(self->driver);
@@ -310,18 +312,38 @@ weft_err_t weft_admin_add_partitions(weft_admin_t *self, const char *topic, uint
     return WEFT_OK;
 }
 
-weft_err_t weft_admin_describe_topic(weft_admin_t *self, const char *topic, weft_topic_config_t **out)
+// A node that was not told yet of what was made a moment ago is not the last word: the coordinator is, if it answers
+// soon.
+static weft_err_t s_run_at_coordinator(weft_admin_t *self)
 {
-    weft_err_t err = weft_admin_check_topic(self, topic);
-    if (err) return err;
-    struct weft_call *call = weft_admin_part_begin(self->part, WEFT_TO_ANY, NULL, 0, NULL);
+    int64_t timeout_us = self->timeout_us;
+    if (self->timeout_us > COORDINATOR_US) self->timeout_us = COORDINATOR_US;
+    weft_err_t err = weft_admin_run(self);
+    self->timeout_us = timeout_us;
+    return err;
+}
+
+static void s_begin_describe(weft_admin_t *self, enum weft_call_to to, const char *topic)
+{
+    struct weft_call *call = weft_admin_part_begin(self->part, to, NULL, 0, NULL);
     struct weft_topic_describe_request request;
     weft_topic_describe_request_init(&request);
     request.id = call->id;
     request.topic = weft_text(topic);
     weft_buf_clear(&call->header);
     weft_topic_describe_request_encode(&request, &call->header);
+}
+
+weft_err_t weft_admin_describe_topic(weft_admin_t *self, const char *topic, weft_topic_config_t **out)
+{
+    weft_err_t err = weft_admin_check_topic(self, topic);
+    if (err) return err;
+    s_begin_describe(self, WEFT_TO_ANY, topic);
     err = weft_admin_run(self);
+    if (err == WEFT_ERR_UNKNOWN_TOPIC) {
+        s_begin_describe(self, WEFT_TO_COORDINATOR, topic);
+        if (s_run_at_coordinator(self) == WEFT_OK) err = WEFT_OK;
+    }
     if (err) return weft_admin_suggest(self, err, topic);
     struct weft_topic_describe_reply reply;
     struct weft_error why;
@@ -333,12 +355,12 @@ weft_err_t weft_admin_describe_topic(weft_admin_t *self, const char *topic, weft
 
 // ---- metadata
 
-weft_err_t weft_admin_metadata(weft_admin_t *self, const char *const *topics, size_t topic_count, bool internal,
-                               weft_metadata_t **out)
+static void s_begin_metadata(weft_admin_t *self, enum weft_call_to to, const char *const *topics, size_t topic_count,
+                             bool internal)
 {
     weft_slice_t *names = weft_calloc(topic_count + 1, sizeof *names);
     for (size_t i = 0; i < topic_count; i++) names[i] = weft_text(topics[i]);
-    struct weft_call *call = weft_admin_part_begin(self->part, WEFT_TO_ANY, NULL, 0, NULL);
+    struct weft_call *call = weft_admin_part_begin(self->part, to, NULL, 0, NULL);
     struct weft_metadata_request request;
     weft_metadata_request_init(&request);
     request.id = call->id;
@@ -351,13 +373,37 @@ weft_err_t weft_admin_metadata(weft_admin_t *self, const char *const *topics, si
     weft_buf_clear(&call->header);
     weft_metadata_request_encode(&request, &call->header);
     free(names);
-    weft_err_t err = weft_admin_run(self);
-    if (err) return err;
+}
+
+static weft_err_t s_take_metadata(weft_admin_t *self, weft_metadata_t **out)
+{
     struct weft_metadata_reply reply;
     struct weft_error why;
-    err = weft_metadata_reply_decode(&self->codec, weft_admin_part_reply(self->part), &reply, &why);
+    weft_err_t err = weft_metadata_reply_decode(&self->codec, weft_admin_part_reply(self->part), &reply, &why);
     if (err) return weft_admin_decoded(self, err, &why);
     *out = weft_metadata_of(&reply);
+    return WEFT_OK;
+}
+
+static bool s_lacks_topics(const weft_metadata_t *metadata)
+{
+    for (size_t i = 0; i < metadata->topic_count; i++)
+        if (metadata->topics[i].error == WEFT_ERR_UNKNOWN_TOPIC) return true;
+    return false;
+}
+
+weft_err_t weft_admin_metadata(weft_admin_t *self, const char *const *topics, size_t topic_count, bool internal,
+                               weft_metadata_t **out)
+{
+    s_begin_metadata(self, WEFT_TO_ANY, topics, topic_count, internal);
+    weft_err_t err = weft_admin_run(self);
+    if (!err) err = s_take_metadata(self, out);
+    if (err || !s_lacks_topics(*out)) return err;
+    s_begin_metadata(self, WEFT_TO_COORDINATOR, topics, topic_count, internal);
+    weft_metadata_t *newer;
+    if (s_run_at_coordinator(self) != WEFT_OK || s_take_metadata(self, &newer) != WEFT_OK) return WEFT_OK;
+    weft_metadata_destroy(out);
+    *out = newer;
     return WEFT_OK;
 }
 

@@ -116,10 +116,11 @@ static void s_describe_options(const struct weft_node_type *type)
         char allowed[256];
         weft_option_allowed(option, allowed, sizeof allowed);
         const char *role = weft_option_role_name(option->role);
+        const char *bounds = strstr(allowed, "from "); // its type says the rest
         cli_table_cell(table, "%s", option->name);
         cli_table_cell(table, "%s", weft_option_type_name(option->type));
         cli_table_cell(table, "%s", *option->initial ? option->initial : "-");
-        cli_table_cell(table, "%s", allowed);
+        cli_table_cell(table, "%s", bounds && option->type != WEFT_OPTION_CHOICE ? bounds : allowed);
         cli_table_cell(table, "%s", *role ? role : "-");
         cli_table_cell(table, "%s%s", option->doc, option->live ? " May change while it runs." : "");
     }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
 /**
- * Node: a running part that people name, configure, start and stop: broker, coordinator, later taps, bridges, gateways.
+ * A node made of parts: broker, coordinator, edge.
  *
- * One contract for all types. A type is a constant table; a node is parts (port.h) added to a world. The same node runs
- * as a process (`weft broker`), inside `weft up`, as a CZMQ actor in any program, and in the simulator: only the world
- * differs.
+ * To the outside it is a node like any other (weft/node_type.h; lib/parts_node.c adapts it). It is made of parts (port.h)
+ * added to a world, so that the same node runs as a process (`weft broker`), inside `weft up`, as a CZMQ actor in any
+ * program, and in the simulator: only the world differs.
  */
 #ifndef WEFT_WIRE_NODE_H
 #define WEFT_WIRE_NODE_H

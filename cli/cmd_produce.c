@@ -47,7 +47,8 @@ struct produce {
     bool empty_is_nil, print_acks;
     int64_t record_bytes_max; // of the topic
     int64_t sent, delivered, failed, bytes;
-    bool ended; // all of the input was sent
+    int64_t spooled; // of those delivered, what only the spool of an edge has
+    bool ended;      // all of the input was sent
     weft_err_t first_error;
     char first_text[WEFT_ERROR_TEXT_BYTES_MAX];
     struct cli_progress progress;
@@ -85,6 +86,7 @@ static void s_on_batch(void *context, const struct weft_batch_report *report)
         return;
     }
     self->delivered += report->count;
+    if (report->base_offset < 0 && strcmp(cli_get(self->args, "--acks"), "none") != 0) self->spooled += report->count;
     if (!self->print_acks) return;
     const char *form = cli_json(self->args) ? "{\"partition\": %d, \"offset\": %" PRId64 "}\n" : "%d %" PRId64 "\n";
     for (uint32_t i = 0; i < report->count; i++)
@@ -217,6 +219,7 @@ static void s_print_json(const struct produce *self, double seconds)
     cli_json_text(&json, "topic", self->args->arguments[0]);
     cli_json_int(&json, "records", self->sent);
     cli_json_int(&json, "delivered", self->delivered);
+    cli_json_int(&json, "spooled", self->spooled);
     cli_json_int(&json, "failed", self->sent - self->delivered);
     if (self->ended)
         cli_json_slice(&json, "stopped_at", WEFT_SLICE_NIL);
@@ -248,8 +251,10 @@ static int s_finish(struct produce *self, bool good)
                         delivered);
     if (!good) return CLI_FAILED;
     if (!cli_json(self->args) && !self->print_acks)
-        fprintf(stderr, "%s %s record%s to '%s' in %.2f s\n", quiet ? "sent" : "delivered", sent,
-                self->sent == 1 ? "" : "s", self->args->arguments[0], seconds);
+        fprintf(stderr, "%s %s record%s to '%s' in %.2f s%s%s%s\n", quiet ? "sent" : "delivered", sent,
+                self->sent == 1 ? "" : "s", self->args->arguments[0], seconds, self->spooled > 0 ? ", " : "",
+                self->spooled > 0 ? cli_count_text(self->spooled) : "",
+                self->spooled > 0 ? " of them to the spool of an edge, which will deliver them" : "");
     return cli_interrupted() ? CLI_INTERRUPTED : CLI_DONE;
 }
 

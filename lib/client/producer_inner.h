@@ -122,7 +122,7 @@ struct weft_producer_part {
     int64_t linger_us, delivery_us, attempt_us;
     uint32_t in_flight_max;
     enum weft_codec codec;
-    bool idempotent, durable, answered, round_robin;
+    bool idempotent, durable, spool, answered, round_robin;
     const char *acks;
     // reports
     weft_report_fn *report;

@@ -44,6 +44,7 @@ static void s_read_options(weft_producer_part_t *self, const weft_options_t *opt
     snprintf(self->client, sizeof self->client, "%s", weft_options_text(options, "client"));
     self->acks = acks[weft_options_int(options, "acks")];
     self->answered = weft_options_int(options, "acks") != WEFT_PRODUCER_ACKS_NONE;
+    self->spool = weft_options_bool(options, "spool");
     self->durable =
         weft_options_bool(options, "durable") && weft_options_int(options, "acks") == WEFT_PRODUCER_ACKS_ALL;
     self->idempotent = weft_options_bool(options, "idempotent") && self->answered;

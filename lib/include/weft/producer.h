@@ -36,8 +36,8 @@ typedef struct weft_delivery weft_delivery_t; // a future: the fate of one recor
 struct weft_report {
     const char *topic;
     int32_t partition;
-    int64_t offset;                // -1 if it failed, or with acks none
-    weft_err_t error;              // WEFT_OK: delivered as the option `acks` asked
+    int64_t offset;                // -1 if it failed, with acks none, or as long as only the spool of an edge has it
+    weft_err_t error;              // WEFT_OK: delivered as the option `acks` asked, or kept in a spool (option `spool`)
     enum weft_err_outcome outcome; // of a failure: WEFT_OUTCOME_NOT_APPLIED or WEFT_OUTCOME_MAYBE_APPLIED
     const char *text;              // sentence; "" when delivered
     void *opaque;                  // as given to send

@@ -4,19 +4,29 @@
 #include "base/map.h"
 #include "base/rand.h"
 #include "net/runtime.h"
+#include "zmq_context.h"
 
 #include <stdlib.h>
 
 struct weft_gate_node {
     weft_runtime_t *runtime;
     struct weft_node *node;
+    bool inproc; // in the process's shared context
 };
+
+static void s_free(struct weft_gate_node *self)
+{
+    if (self->inproc) weft_zmq_context_release();
+    free(self);
+}
 
 static weft_err_t s_start(const struct weft_parts_type *type, const weft_options_t *options,
                           const struct weft_disk *disk, struct weft_gate_node **out, struct weft_error *error)
 {
     struct weft_gate_node *self = weft_calloc(1, sizeof *self);
-    struct weft_runtime_how how = {.io_threads = 1, .disk = disk};
+    self->inproc = weft_zmq_context_is_for(weft_options_text(options, "listen"));
+    struct weft_runtime_how how = {
+        .zmq_context = self->inproc ? weft_zmq_context_take() : NULL, .io_threads = 1, .disk = disk};
     weft_err_t err = weft_runtime_new(&how, &self->runtime, error);
     if (err != WEFT_OK) goto fail_new;
     const weft_world_t *world = weft_runtime_world(self->runtime);
@@ -29,7 +39,7 @@ static weft_err_t s_start(const struct weft_parts_type *type, const weft_options
 fail_runtime:
     weft_runtime_destroy(&self->runtime);
 fail_new:
-    free(self);
+    s_free(self);
     return err;
 }
 
@@ -44,7 +54,7 @@ static weft_err_t s_stop(struct weft_gate_node **self_p, int64_t timeout_us)
     *self_p = NULL;
     weft_err_t err = weft_runtime_stop_node(self->runtime, &self->node, timeout_us);
     weft_runtime_destroy(&self->runtime);
-    free(self);
+    s_free(self);
     return err;
 }
 
@@ -54,7 +64,7 @@ static void s_kill(struct weft_gate_node **self_p)
     *self_p = NULL;
     weft_runtime_destroy(&self->runtime); // its parts as they are
     self->node->type->destroy(&self->node);
-    free(self);
+    s_free(self);
 }
 
 // The first map of a process takes randomness once; it must not be the first run with a seed that pays for it.

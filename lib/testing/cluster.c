@@ -36,8 +36,9 @@ static void s_free_list(const char *const *list)
 static void s_add(weft_test_cluster_t *self, bool broker, uint32_t id)
 {
     struct weft_test_node *node = &self->nodes[self->count++];
-    *node = (struct weft_test_node){
-        .type = broker ? self->gate->broker : self->gate->coordinator, .broker = broker, .id = id};
+    node->type = broker ? self->gate->broker : self->gate->coordinator;
+    node->broker = broker;
+    node->id = id;
     snprintf(node->name, sizeof node->name, broker ? "broker-%u" : "coordinator-%u", id);
 }
 

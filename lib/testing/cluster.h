@@ -25,7 +25,7 @@ struct weft_test_node {
     char replica[WEFT_ENDPOINT_BYTES_MAX];   // and for other brokers; "": what becomes of the first one
     char bootstrap[WEFT_ENDPOINT_BYTES_MAX]; // what clients are told; "": `endpoint`
     char data[600];
-    bool up;
+    _Atomic bool up;
 };
 
 struct weft_test_ops {

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #define S_DIRECTORY_BYTES_MAX 80 // socket paths have 107 bytes
+#define S_LISTEN "inproc"
 #define S_STOP_US INT64_C(10000000)
 
 struct s_sever { // connections that were taken away: the highest number that matches a link counts
@@ -46,10 +47,12 @@ struct s_timer {
 struct s_real {
     weft_test_cluster_t base;
     struct s_real *next;
-    struct weft_rules rules; // these three under s_lock
+    struct weft_rules rules; // up to `down` under s_lock
     struct s_sever *severed;
     struct s_dead *dead;
     uint64_t severed_number;
+    bool down[WEFT_TEST_NODES_MAX];
+    bool inproc;
     pthread_mutex_t lock;
     struct weft_gate_node *nodes[WEFT_TEST_NODES_MAX]; // NULL: down
     weft_host_disk_t *disks[WEFT_TEST_NODES_MAX];
@@ -86,13 +89,11 @@ static bool s_owns(const struct weft_test_node *node, const char *endpoint)
     return strncmp(node->endpoint, endpoint, size) == 0 && (endpoint[size] == '\0' || endpoint[size] == '-');
 }
 
-static const struct s_real *s_owner(const char *endpoint, const char **node)
+static const struct s_real *s_owner(const char *endpoint, size_t *node)
 {
     for (const struct s_real *self = s_clusters; self != NULL; self = self->next) {
-        for (size_t i = 0; i < self->base.count; i++) {
-            if (!s_owns(&self->base.nodes[i], endpoint)) continue;
-            *node = self->base.nodes[i].name;
-            return self;
+        for (*node = 0; *node < self->base.count; ++*node) {
+            if (s_owns(&self->base.nodes[*node], endpoint)) return self;
         }
     }
     return NULL;
@@ -104,9 +105,19 @@ static bool s_is_between(const struct s_sever *severed, const char *c, const cha
            (weft_rule_name_matches(severed->a, d) && weft_rule_name_matches(severed->b, c));
 }
 
-static void s_judge(const struct s_real *self, const char *name, const char *node, uint64_t serial,
+// A connection that ends, and none comes about while this lasts.
+static void s_refuse(struct weft_disturbance *out)
+{
+    out->cut_out = out->cut_in = true;
+    out->breaks += UINT64_C(1) << 62;
+}
+
+// libzmq tells nobody that an inproc peer is gone, and lets everybody connect to one that is not there yet: here it is
+// as with other transports.
+static void s_judge(const struct s_real *self, const char *name, size_t index, uint64_t serial,
                     struct weft_disturbance *out)
 {
+    const char *node = self->base.nodes[index].name;
     out->cut_out = weft_rules_get(&self->rules, name, node, WEFT_RULE_CUT) != 0;
     out->cut_in = weft_rules_get(&self->rules, node, name, WEFT_RULE_CUT) != 0;
     out->delay_out_us = weft_rules_get(&self->rules, name, node, WEFT_RULE_DELAY_US);
@@ -115,16 +126,16 @@ static void s_judge(const struct s_real *self, const char *name, const char *nod
         if (severed->number > out->breaks && s_is_between(severed, name, node)) out->breaks = severed->number;
     }
     for (const struct s_dead *dead = self->dead; dead != NULL; dead = dead->next) {
-        if (serial > dead->serial || strcmp(dead->name, name) != 0) continue;
-        out->cut_out = out->cut_in = true;
-        out->breaks += UINT64_C(1) << 63; // its connections end, and none comes about any more
+        if (serial <= dead->serial && strcmp(dead->name, name) == 0) s_refuse(out);
     }
+    if (self->inproc && self->down[index]) s_refuse(out);
 }
 
 static void s_look(const char *party, const char *endpoint, uint64_t serial, struct weft_disturbance *out)
 {
     char name[WEFT_TEST_NAME_BYTES_MAX];
-    const char *slash = strchr(party, '/'), *node = NULL; // a part of a node: "broker-1/shard-0"
+    const char *slash = strchr(party, '/'); // a part of a node: "broker-1/shard-0"
+    size_t node = 0;
     snprintf(name, sizeof name, "%.*s", slash != NULL ? (int) (slash - party) : (int) strlen(party), party);
     pthread_mutex_lock(&s_lock);
     const struct s_real *self = s_owner(endpoint, &node);
@@ -166,6 +177,13 @@ static void s_kill_client(weft_test_cluster_t *base, const char *client)
 
 // ---- nodes
 
+static void s_set_down(struct s_real *self, size_t index, bool down)
+{
+    pthread_mutex_lock(&s_lock);
+    self->down[index] = down;
+    pthread_mutex_unlock(&s_lock);
+}
+
 static weft_err_t s_start(weft_test_cluster_t *base, size_t index, struct weft_error *error)
 {
     struct s_real *self = s_of(base);
@@ -177,6 +195,7 @@ static weft_err_t s_start(weft_test_cluster_t *base, size_t index, struct weft_e
     err = base->gate->start(base->nodes[index].type, options, disk, &self->nodes[index], error);
     pthread_mutex_unlock(&self->lock);
     weft_options_destroy(&options);
+    if (err == WEFT_OK) s_set_down(self, index, false);
     return err;
 }
 
@@ -186,22 +205,30 @@ static weft_err_t s_stop(weft_test_cluster_t *base, size_t index)
     pthread_mutex_lock(&self->lock);
     weft_err_t err = base->gate->stop(&self->nodes[index], S_STOP_US);
     pthread_mutex_unlock(&self->lock);
+    s_set_down(self, index, true);
     return err;
 }
 
 static void s_kill(weft_test_cluster_t *base, size_t index)
 {
     struct s_real *self = s_of(base);
+    s_set_down(self, index, true);
     pthread_mutex_lock(&self->lock);
-    base->gate->kill(&self->nodes[index]);
+    if (self->nodes[index] != NULL) base->gate->kill(&self->nodes[index]);
     pthread_mutex_unlock(&self->lock);
 }
 
 static enum weft_health s_health(const weft_test_cluster_t *base, size_t index, char *sentence, size_t bytes)
 {
-    const struct s_real *self = (const struct s_real *) base;
-    const struct weft_node *node = base->gate->node(self->nodes[index]);
-    return node->type->health(node, sentence, bytes);
+    struct s_real *self = s_of((weft_test_cluster_t *) (uintptr_t) base); // for the lock
+    enum weft_health health = WEFT_HEALTH_FAILED;                         // another thread has ended it
+    pthread_mutex_lock(&self->lock);
+    if (self->nodes[index] != NULL) {
+        const struct weft_node *node = base->gate->node(self->nodes[index]);
+        health = node->type->health(node, sentence, bytes);
+    }
+    pthread_mutex_unlock(&self->lock);
+    return health;
 }
 
 static void s_slow_disk(weft_test_cluster_t *base, size_t node, int64_t ms_per_sync)
@@ -372,20 +399,23 @@ static weft_err_t s_place_node(struct weft_test_node *node, const char *listen, 
     char name[sizeof node->name];
     memcpy(name, node->name, sizeof name);
     snprintf(node->data, sizeof node->data, "%s/%s", data, name);
-    if (strcmp(listen, "ipc") == 0) {
+    if (strcmp(listen, "inproc") == 0) {
+        snprintf(node->endpoint, sizeof node->endpoint, "inproc://%s/%s", directory, name);
+    } else if (strcmp(listen, "ipc") == 0) {
         snprintf(node->endpoint, sizeof node->endpoint, "ipc://%s/%s.ipc", directory, name);
     } else if (strcmp(listen, "tcp") == 0) {
         snprintf(node->endpoint, sizeof node->endpoint, "tcp://127.0.0.1:%u", s_free_port());
         if (node->broker) snprintf(node->replica, sizeof node->replica, "tcp://127.0.0.1:%u", s_free_port());
     } else {
-        return weft_error_set(error, WEFT_ERR_INVALID_ARGUMENT, "listen '%.40s'; known: ipc, tcp", listen);
+        return weft_error_set(error, WEFT_ERR_INVALID_ARGUMENT, "listen '%.40s'; known: inproc, ipc, tcp", listen);
     }
     return WEFT_OK;
 }
 
 static weft_err_t s_place(struct s_real *self, struct weft_error *error)
 {
-    const char *listen = self->base.how.listen != NULL ? self->base.how.listen : "ipc";
+    const char *listen = self->base.how.listen != NULL ? self->base.how.listen : S_LISTEN;
+    self->inproc = strcmp(listen, "inproc") == 0;
     char directory[sizeof self->directory];
     memcpy(directory, self->directory, sizeof directory);
     const char *data = self->base.how.data != NULL ? self->base.how.data : directory;

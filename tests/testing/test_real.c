@@ -22,6 +22,8 @@ static int64_t s_clock_ms(void)
     return (int64_t) now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
+static const char *s_kind; // of endpoints; NULL: the default
+
 static weft_test_cluster_t *s_start(uint32_t brokers, const char *listen)
 {
     struct weft_test_options options = {.brokers = brokers, .listen = listen};
@@ -37,7 +39,7 @@ static void test_real__three_brokers_serve_soon(void **state)
     int64_t best_ms = INT64_MAX;
     for (int i = 0; i < 5; i++) {
         int64_t begun_ms = s_clock_ms();
-        weft_test_cluster_t *cluster = s_start(3, NULL);
+        weft_test_cluster_t *cluster = s_start(3, s_kind);
         int64_t took_ms = s_clock_ms() - begun_ms;
         if (took_ms < best_ms) best_ms = took_ms;
         begun_ms = s_clock_ms();
@@ -51,7 +53,7 @@ static void test_real__three_brokers_serve_soon(void **state)
 static void test_real__records_survive_the_death_of_their_leader(void **state)
 {
     (void) state;
-    weft_test_cluster_t *cluster = s_start(3, NULL);
+    weft_test_cluster_t *cluster = s_start(3, s_kind);
     if (weft_test_topic(cluster, "t", 1, 3) != WEFT_OK) fail_msg("%s", weft_test_error_text(cluster));
     assert_int_equal(weft_test_put(cluster, "t", 0, NULL, "one"), WEFT_OK);
     const char *leader = weft_test_leader(cluster, "t", 0);
@@ -112,26 +114,47 @@ static void s_heal_writer(weft_test_cluster_t *cluster, void *context)
 static void test_real__a_cut_client_hears_nothing_until_it_is_healed(void **state)
 {
     (void) state;
-    static const char *const kinds[] = {"ipc", "tcp"};
-    for (size_t i = 0; i < 2; i++) {
-        struct rig rig = s_rig(kinds[i]);
-        assert_int_equal(s_write(&rig, 10000, NULL), WEFT_OK);
-        weft_test_cut(rig.cluster, "writer", "*");
-        assert_int_equal(s_write(&rig, 100, NULL), WEFT_ERR_LOCAL_TIMED_OUT);
-        assert_int_equal(weft_test_put(rig.cluster, "t", 0, NULL, "others reach it"), WEFT_OK);
-        bool healed = false;
-        weft_test_after(rig.cluster, 100, s_heal_writer, &healed);
-        assert_int_equal(weft_producer_flush(rig.producer, 10000), WEFT_OK);
-        assert_true(healed);
-        assert_int_equal(weft_test_end(rig.cluster, "t", 0), 3);
-        s_end(&rig);
-    }
+    struct rig rig = s_rig(s_kind);
+    assert_int_equal(s_write(&rig, 10000, NULL), WEFT_OK);
+    weft_test_cut(rig.cluster, "writer", "*");
+    assert_int_equal(s_write(&rig, 100, NULL), WEFT_ERR_LOCAL_TIMED_OUT);
+    assert_int_equal(weft_test_put(rig.cluster, "t", 0, NULL, "others reach it"), WEFT_OK);
+    bool healed = false;
+    weft_test_after(rig.cluster, 100, s_heal_writer, &healed);
+    assert_int_equal(weft_producer_flush(rig.producer, 10000), WEFT_OK);
+    assert_true(healed);
+    assert_int_equal(weft_test_end(rig.cluster, "t", 0), 3);
+    s_end(&rig);
+}
+
+static void s_kill_broker(weft_test_cluster_t *cluster, void *context)
+{
+    weft_test_kill_node(cluster, "broker-1");
+}
+
+static bool s_is_down(void *context)
+{
+    return !weft_test_is_up(context, "broker-1");
+}
+
+static void test_real__a_node_that_dies_while_a_client_waits_comes_back(void **state)
+{
+    (void) state;
+    struct rig rig = s_rig(s_kind);
+    assert_int_equal(s_write(&rig, 10000, NULL), WEFT_OK);
+    weft_test_after(rig.cluster, 20, s_kill_broker, NULL);
+    assert_true(weft_test_wait(rig.cluster, s_is_down, rig.cluster, 10000));
+    assert_int_equal(s_write(&rig, 200, NULL), WEFT_ERR_LOCAL_TIMED_OUT);
+    assert_int_equal(weft_test_start_node(rig.cluster, "broker-1"), WEFT_OK);
+    assert_int_equal(weft_producer_flush(rig.producer, 10000), WEFT_OK);
+    assert_int_equal(weft_test_end(rig.cluster, "t", 0), 2);
+    s_end(&rig);
 }
 
 static void test_real__a_long_cut_costs_the_connection(void **state)
 {
     (void) state;
-    struct rig rig = s_rig(NULL);
+    struct rig rig = s_rig(s_kind);
     assert_int_equal(s_write(&rig, 10000, NULL), WEFT_OK);
     weft_test_cut_from(rig.cluster, "*", "writer");
     assert_int_equal(s_write(&rig, 3500, NULL), WEFT_ERR_LOCAL_TIMED_OUT);
@@ -144,7 +167,7 @@ static void test_real__a_long_cut_costs_the_connection(void **state)
 static void test_real__delays_are_felt_both_ways(void **state)
 {
     (void) state;
-    struct rig rig = s_rig(NULL);
+    struct rig rig = s_rig(s_kind);
     assert_int_equal(s_write(&rig, 10000, NULL), WEFT_OK);
     weft_test_delay(rig.cluster, "writer", "broker-1", 60);
     int64_t took_ms;
@@ -160,7 +183,7 @@ static void test_real__delays_are_felt_both_ways(void **state)
 static void test_real__a_killed_client_is_heard_no_more(void **state)
 {
     (void) state;
-    struct rig rig = s_rig(NULL);
+    struct rig rig = s_rig(s_kind);
     assert_int_equal(s_write(&rig, 10000, NULL), WEFT_OK);
     weft_test_kill_client(rig.cluster, "writer");
     assert_int_equal(s_write(&rig, 300, NULL), WEFT_ERR_LOCAL_TIMED_OUT);
@@ -176,7 +199,7 @@ static void test_real__a_killed_client_is_heard_no_more(void **state)
 static void test_real__a_slow_disk_delays_and_a_full_one_refuses(void **state)
 {
     (void) state;
-    struct rig rig = s_rig(NULL);
+    struct rig rig = s_rig(s_kind);
     assert_int_equal(s_write(&rig, 10000, NULL), WEFT_OK);
     weft_test_slow_disk(rig.cluster, "broker-1", 80);
     int64_t took_ms;
@@ -218,11 +241,18 @@ int main(void)
         cmocka_unit_test(test_real__three_brokers_serve_soon),
         cmocka_unit_test(test_real__records_survive_the_death_of_their_leader),
         cmocka_unit_test(test_real__a_cut_client_hears_nothing_until_it_is_healed),
+        cmocka_unit_test(test_real__a_node_that_dies_while_a_client_waits_comes_back),
         cmocka_unit_test(test_real__a_long_cut_costs_the_connection),
         cmocka_unit_test(test_real__delays_are_felt_both_ways),
         cmocka_unit_test(test_real__a_killed_client_is_heard_no_more),
         cmocka_unit_test(test_real__a_slow_disk_delays_and_a_full_one_refuses),
         cmocka_unit_test(test_real__nothing_is_left_behind),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    static const char *const kinds[] = {"inproc", "ipc", "tcp"};
+    int failed = 0;
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        s_kind = kinds[i];
+        failed += cmocka_run_group_tests_name(s_kind, tests, NULL, NULL);
+    }
+    return failed;
 }

@@ -38,7 +38,7 @@ void weft_producer_part_set_partitioner(weft_producer_part_t *self, weft_partiti
 
 WEFT_MUST_USE weft_err_t weft_producer_part_topic(weft_producer_part_t *self, const char *name, weft_topic_t **out);
 // Partitions of the topic; 0: not known yet, -1: there is no such topic.
-int32_t weft_producer_part_partition_count(const weft_producer_part_t *self, const weft_topic_t *topic);
+int32_t weft_producer_part_partition_count(weft_producer_part_t *self, const weft_topic_t *topic);
 
 // timestamp_ms is taken as it is: the caller tells the time. `extra` may be NULL; its timestamp_ms is not looked at,
 // nor its `delivery`.

@@ -40,10 +40,13 @@ const char *weft_topic_name(const weft_topic_t *topic)
     return topic->view->name;
 }
 
-int32_t weft_producer_part_partition_count(const weft_producer_part_t *self, const weft_topic_t *topic)
+int32_t weft_producer_part_partition_count(weft_producer_part_t *self, const weft_topic_t *topic)
 {
     if (topic->partition_count) return topic->partition_count;
-    return self->started && weft_view_is_missing(&self->view, topic->view) ? -1 : 0;
+    if (!self->started || !weft_view_is_missing(&self->view, topic->view)) return 0;
+    weft_requests_refresh(&self->requests); // it may be created yet
+    self->wants_turn = true;
+    return -1;
 }
 
 static void s_grow_partitions(weft_producer_part_t *self, weft_topic_t *topic, int32_t count)

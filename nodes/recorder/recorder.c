@@ -161,9 +161,8 @@ static bool s_find_topic(struct weft_recorder *self)
             return true;
         }
         snprintf(self->why, sizeof self->why, "%s", weft_producer_error_text(self->producer));
-        // A topic that is known to be missing is told without waiting.
-        zmq_pollitem_t item = {.fd = weft_node_stop_fd(self->node), .events = ZMQ_POLLIN};
-        if (err != WEFT_ERR_LOCAL_TIMED_OUT) (void) zmq_poll(&item, 1, IDLE_MS);
+        // That a topic is missing is told without waiting, and asked for again meanwhile.
+        if (err != WEFT_ERR_LOCAL_TIMED_OUT) (void) weft_producer_poll(self->producer, IDLE_MS);
         weft_recorder_publish(self);
     }
     return false;
@@ -251,7 +250,7 @@ static weft_err_t s_end(struct weft_recorder *self, struct weft_error *error)
     s_publish_now(self, weft_recorder_now_ms());
     failed = self->counts[WEFT_RECORDER_FAILED] - failed;
     if (!failed) return WEFT_OK;
-    return weft_node_refuse(error, WEFT_ERR_LOCAL_TIMED_OUT,
+    return weft_node_refuse(error, WEFT_ERR_LOCAL_NOT_CONNECTED,
                             "%llu records that were received are not acknowledged: the cluster did not answer in time; "
                             "they may be there or not",
                             (unsigned long long) failed);

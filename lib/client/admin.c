@@ -175,7 +175,7 @@ weft_err_t weft_admin_create_topic(weft_admin_t *self, const char *topic, uint32
     struct weft_config_entry *entries = weft_calloc(setting_count + 1, sizeof *entries);
     for (size_t i = 0; i < setting_count; i++)
         entries[i] = (struct weft_config_entry){weft_text(settings[i].key), weft_text(settings[i].value)};
-    struct weft_call *call = weft_admin_part_begin(self->part, WEFT_TO_COORDINATOR, NULL, 0, NULL);
+    struct weft_call *call = weft_admin_begin(self, WEFT_TO_COORDINATOR);
     struct weft_topic_create_request request;
     weft_topic_create_request_init(&request);
     request.id = call->id;
@@ -186,14 +186,13 @@ weft_err_t weft_admin_create_topic(weft_admin_t *self, const char *topic, uint32
     request.config = entries;
     request.config_count = setting_count;
     request.validate_only = validate_only;
-    weft_buf_clear(&call->header);
     weft_topic_create_request_encode(&request, &call->header);
     free(entries);
     err = weft_admin_run(self);
     if (err) return err;
     struct weft_topic_create_reply reply;
     struct weft_error why;
-    err = weft_topic_create_reply_decode(&self->codec, weft_admin_part_reply(self->part), &reply, &why);
+    err = weft_topic_create_reply_decode(&self->codec, weft_admin_reply(self), &reply, &why);
     if (err) return weft_admin_decoded(self, err, &why);
     if (out) *out = (struct weft_topic_change){reply.topic_id, reply.version};
     return WEFT_OK;
@@ -236,19 +235,18 @@ weft_err_t weft_admin_delete_topic(weft_admin_t *self, const char *topic, struct
 {
     weft_err_t err = weft_admin_check_topic(self, topic);
     if (err) return err;
-    struct weft_call *call = weft_admin_part_begin(self->part, WEFT_TO_COORDINATOR, NULL, 0, NULL);
+    struct weft_call *call = weft_admin_begin(self, WEFT_TO_COORDINATOR);
     struct weft_topic_delete_request request;
     weft_topic_delete_request_init(&request);
     request.id = call->id;
     request.operation = weft_admin_part_operation(self->part);
     request.topic = weft_text(topic);
-    weft_buf_clear(&call->header);
     weft_topic_delete_request_encode(&request, &call->header);
     err = weft_admin_run(self);
     if (err) return weft_admin_suggest(self, err, topic);
     struct weft_topic_delete_reply reply;
     struct weft_error why;
-    err = weft_topic_delete_reply_decode(&self->codec, weft_admin_part_reply(self->part), &reply, &why);
+    err = weft_topic_delete_reply_decode(&self->codec, weft_admin_reply(self), &reply, &why);
     if (err) return weft_admin_decoded(self, err, &why);
     if (out) *out = (struct weft_topic_change){reply.topic_id, reply.version};
     return WEFT_OK;
@@ -265,7 +263,7 @@ weft_err_t weft_admin_alter_topic(weft_admin_t *self, const char *topic, const s
     for (size_t i = 0; i < set_count; i++)
         entries[i] = (struct weft_config_entry){weft_text(set[i].key), weft_text(set[i].value)};
     for (size_t i = 0; i < unset_count; i++) keys[i] = weft_text(unset[i]);
-    struct weft_call *call = weft_admin_part_begin(self->part, WEFT_TO_COORDINATOR, NULL, 0, NULL);
+    struct weft_call *call = weft_admin_begin(self, WEFT_TO_COORDINATOR);
     struct weft_topic_alter_request request;
     weft_topic_alter_request_init(&request);
     request.id = call->id;
@@ -275,7 +273,6 @@ weft_err_t weft_admin_alter_topic(weft_admin_t *self, const char *topic, const s
     request.set_count = set_count;
     request.unset = keys;
     request.unset_count = unset_count;
-    weft_buf_clear(&call->header);
     weft_topic_alter_request_encode(&request, &call->header);
     free(entries);
     free(keys);
@@ -283,7 +280,7 @@ weft_err_t weft_admin_alter_topic(weft_admin_t *self, const char *topic, const s
     if (err) return weft_admin_suggest(self, err, topic);
     struct weft_topic_alter_reply reply;
     struct weft_error why;
-    err = weft_topic_alter_reply_decode(&self->codec, weft_admin_part_reply(self->part), &reply, &why);
+    err = weft_topic_alter_reply_decode(&self->codec, weft_admin_reply(self), &reply, &why);
     if (err) return weft_admin_decoded(self, err, &why);
     if (out) *out = (struct weft_topic_change){reply.topic_id, reply.version};
     return WEFT_OK;
@@ -293,20 +290,19 @@ weft_err_t weft_admin_add_partitions(weft_admin_t *self, const char *topic, uint
 {
     weft_err_t err = weft_admin_check_topic(self, topic);
     if (err) return err;
-    struct weft_call *call = weft_admin_part_begin(self->part, WEFT_TO_COORDINATOR, NULL, 0, NULL);
+    struct weft_call *call = weft_admin_begin(self, WEFT_TO_COORDINATOR);
     struct weft_topic_add_partitions_request request;
     weft_topic_add_partitions_request_init(&request);
     request.id = call->id;
     request.operation = weft_admin_part_operation(self->part);
     request.topic = weft_text(topic);
     request.to = to;
-    weft_buf_clear(&call->header);
     weft_topic_add_partitions_request_encode(&request, &call->header);
     err = weft_admin_run(self);
     if (err) return weft_admin_suggest(self, err, topic);
     struct weft_topic_add_partitions_reply reply;
     struct weft_error why;
-    err = weft_topic_add_partitions_reply_decode(&self->codec, weft_admin_part_reply(self->part), &reply, &why);
+    err = weft_topic_add_partitions_reply_decode(&self->codec, weft_admin_reply(self), &reply, &why);
     if (err) return weft_admin_decoded(self, err, &why);
     if (out) *out = (struct weft_topic_change){reply.topic_id, reply.version};
     return WEFT_OK;
@@ -325,12 +321,11 @@ static weft_err_t s_run_at_coordinator(weft_admin_t *self)
 
 static void s_begin_describe(weft_admin_t *self, enum weft_call_to to, const char *topic)
 {
-    struct weft_call *call = weft_admin_part_begin(self->part, to, NULL, 0, NULL);
+    struct weft_call *call = weft_admin_begin(self, to);
     struct weft_topic_describe_request request;
     weft_topic_describe_request_init(&request);
     request.id = call->id;
     request.topic = weft_text(topic);
-    weft_buf_clear(&call->header);
     weft_topic_describe_request_encode(&request, &call->header);
 }
 
@@ -347,7 +342,7 @@ weft_err_t weft_admin_describe_topic(weft_admin_t *self, const char *topic, weft
     if (err) return weft_admin_suggest(self, err, topic);
     struct weft_topic_describe_reply reply;
     struct weft_error why;
-    err = weft_topic_describe_reply_decode(&self->codec, weft_admin_part_reply(self->part), &reply, &why);
+    err = weft_topic_describe_reply_decode(&self->codec, weft_admin_reply(self), &reply, &why);
     if (err) return weft_admin_decoded(self, err, &why);
     *out = weft_topic_config_of(&reply);
     return WEFT_OK;
@@ -360,7 +355,7 @@ static void s_begin_metadata(weft_admin_t *self, enum weft_call_to to, const cha
 {
     weft_slice_t *names = weft_calloc(topic_count + 1, sizeof *names);
     for (size_t i = 0; i < topic_count; i++) names[i] = weft_text(topics[i]);
-    struct weft_call *call = weft_admin_part_begin(self->part, to, NULL, 0, NULL);
+    struct weft_call *call = weft_admin_begin(self, to);
     struct weft_metadata_request request;
     weft_metadata_request_init(&request);
     request.id = call->id;
@@ -370,7 +365,6 @@ static void s_begin_metadata(weft_admin_t *self, enum weft_call_to to, const cha
         request.brokers_only = topic_count == 0;
     }
     request.internal = internal;
-    weft_buf_clear(&call->header);
     weft_metadata_request_encode(&request, &call->header);
     free(names);
 }
@@ -379,7 +373,7 @@ static weft_err_t s_take_metadata(weft_admin_t *self, weft_metadata_t **out)
 {
     struct weft_metadata_reply reply;
     struct weft_error why;
-    weft_err_t err = weft_metadata_reply_decode(&self->codec, weft_admin_part_reply(self->part), &reply, &why);
+    weft_err_t err = weft_metadata_reply_decode(&self->codec, weft_admin_reply(self), &reply, &why);
     if (err) return weft_admin_decoded(self, err, &why);
     *out = weft_metadata_of(&reply);
     return WEFT_OK;
@@ -430,13 +424,12 @@ weft_err_t weft_admin_list_offsets(weft_admin_t *self, const char *topic, int32_
     request.at = weft_text(at.from == WEFT_FROM_EARLIEST ? "earliest" : at.from == WEFT_FROM_TIME ? "time" : "latest");
     if (at.from == WEFT_FROM_TIME) request.time_ms = at.value;
     request.read = weft_text(durable ? "durable" : "committed");
-    weft_buf_clear(&call->header);
     weft_list_offsets_request_encode(&request, &call->header);
     err = weft_admin_run(self);
     if (err) return weft_admin_suggest(self, err, topic);
     struct weft_list_offsets_reply reply;
     struct weft_error why;
-    err = weft_list_offsets_reply_decode(&self->codec, weft_admin_part_reply(self->part), &reply, &why);
+    err = weft_list_offsets_reply_decode(&self->codec, weft_admin_reply(self), &reply, &why);
     if (err) return weft_admin_decoded(self, err, &why);
     *out = (struct weft_offset_found){.offset = at.from == WEFT_FROM_OFFSET ? at.value : reply.offset,
                                       .timestamp_ms = reply.timestamp_ms,
@@ -458,13 +451,12 @@ weft_err_t weft_admin_delete_records(weft_admin_t *self, const char *topic, int3
     request.topic = weft_text(topic);
     request.partition = (uint32_t) partition;
     request.before_offset = before_offset;
-    weft_buf_clear(&call->header);
     weft_delete_records_request_encode(&request, &call->header);
     err = weft_admin_run(self);
     if (err) return weft_admin_suggest(self, err, topic);
     struct weft_delete_records_reply reply;
     struct weft_error why;
-    err = weft_delete_records_reply_decode(&self->codec, weft_admin_part_reply(self->part), &reply, &why);
+    err = weft_delete_records_reply_decode(&self->codec, weft_admin_reply(self), &reply, &why);
     if (err) return weft_admin_decoded(self, err, &why);
     if (log_start) *log_start = reply.log_start;
     return WEFT_OK;
@@ -481,13 +473,12 @@ weft_err_t weft_admin_partition_status(weft_admin_t *self, const char *topic, in
     request.id = call->id;
     request.topic = weft_text(topic);
     request.partition = (uint32_t) partition;
-    weft_buf_clear(&call->header);
     weft_partition_status_request_encode(&request, &call->header);
     err = weft_admin_run(self);
     if (err) return weft_admin_suggest(self, err, topic);
     struct weft_partition_status_reply reply;
     struct weft_error why;
-    err = weft_partition_status_reply_decode(&self->codec, weft_admin_part_reply(self->part), &reply, &why);
+    err = weft_partition_status_reply_decode(&self->codec, weft_admin_reply(self), &reply, &why);
     if (err) return weft_admin_decoded(self, err, &why);
     *out = (struct weft_partition_marks){.log_start = reply.log_start,
                                          .log_end = reply.log_end,
@@ -510,17 +501,16 @@ weft_err_t weft_admin_partition_status(weft_admin_t *self, const char *topic, in
 
 weft_err_t weft_admin_cluster_status(weft_admin_t *self, weft_cluster_health_t **out)
 {
-    struct weft_call *call = weft_admin_part_begin(self->part, WEFT_TO_COORDINATOR, NULL, 0, NULL);
+    struct weft_call *call = weft_admin_begin(self, WEFT_TO_COORDINATOR);
     struct weft_cluster_status_request request;
     weft_cluster_status_request_init(&request);
     request.id = call->id;
-    weft_buf_clear(&call->header);
     weft_cluster_status_request_encode(&request, &call->header);
     weft_err_t err = weft_admin_run(self);
     if (err) return err;
     struct weft_cluster_status_reply reply;
     struct weft_error why;
-    err = weft_cluster_status_reply_decode(&self->codec, weft_admin_part_reply(self->part), &reply, &why);
+    err = weft_cluster_status_reply_decode(&self->codec, weft_admin_reply(self), &reply, &why);
     if (err) return weft_admin_decoded(self, err, &why);
     *out = weft_cluster_health_of(&reply);
     return WEFT_OK;
@@ -541,13 +531,12 @@ weft_err_t weft_admin_node_status(weft_admin_t *self, const char *endpoint, weft
     struct weft_node_status_request request;
     weft_node_status_request_init(&request);
     request.id = call->id;
-    weft_buf_clear(&call->header);
     weft_node_status_request_encode(&request, &call->header);
     weft_err_t err = weft_admin_run(self);
     if (err) return err;
     struct weft_node_status_reply reply;
     struct weft_error why;
-    err = weft_node_status_reply_decode(&self->codec, weft_admin_part_reply(self->part), &reply, &why);
+    err = weft_node_status_reply_decode(&self->codec, weft_admin_reply(self), &reply, &why);
     if (err) return weft_admin_decoded(self, err, &why);
     *out = weft_node_report_of(&reply);
     return WEFT_OK;
@@ -561,13 +550,12 @@ weft_err_t weft_admin_hello(weft_admin_t *self, const char *endpoint, weft_node_
     weft_hello_request_init(&request);
     request.id = call->id;
     request.client = weft_text(weft_options_text(self->options, "client"));
-    weft_buf_clear(&call->header);
     weft_hello_request_encode(&request, &call->header);
     weft_err_t err = weft_admin_run(self);
     if (err) return err;
     struct weft_hello_reply reply;
     struct weft_error why;
-    err = weft_hello_reply_decode(&self->codec, weft_admin_part_reply(self->part), &reply, &why);
+    err = weft_hello_reply_decode(&self->codec, weft_admin_reply(self), &reply, &why);
     if (err) return weft_admin_decoded(self, err, &why);
     *out = weft_node_hello_of(&reply, weft_admin_part_round_trip_us(self->part));
     return WEFT_OK;

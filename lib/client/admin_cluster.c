@@ -6,23 +6,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static struct weft_call *s_begin(weft_admin_t *self)
-{
-    struct weft_call *call = weft_admin_part_begin(self->part, WEFT_TO_COORDINATOR, NULL, 0, NULL);
-    weft_buf_clear(&call->header);
-    return call;
-}
-
-static weft_slice_t s_reply(const weft_admin_t *self)
-{
-    return weft_admin_part_reply(self->part);
-}
-
 // ---- brokers
 
 weft_err_t weft_admin_drain_broker(weft_admin_t *self, int32_t broker, bool undo, struct weft_drain_state *out)
 {
-    struct weft_call *call = s_begin(self);
+    struct weft_call *call = weft_admin_begin(self, WEFT_TO_COORDINATOR);
     struct weft_broker_drain_request request;
     weft_broker_drain_request_init(&request);
     request.id = call->id;
@@ -34,7 +22,7 @@ weft_err_t weft_admin_drain_broker(weft_admin_t *self, int32_t broker, bool undo
     if (err) return err;
     struct weft_broker_drain_reply reply;
     struct weft_error why;
-    err = weft_broker_drain_reply_decode(&self->codec, s_reply(self), &reply, &why);
+    err = weft_broker_drain_reply_decode(&self->codec, weft_admin_reply(self), &reply, &why);
     if (err) return weft_admin_decoded(self, err, &why);
     if (out) *out = (struct weft_drain_state){.leads = reply.leads, .stuck = reply.stuck};
     return WEFT_OK;
@@ -43,7 +31,7 @@ weft_err_t weft_admin_drain_broker(weft_admin_t *self, int32_t broker, bool undo
 weft_err_t weft_admin_remove_broker(weft_admin_t *self, int32_t broker, enum weft_remove_mode mode,
                                     struct weft_remove_state *out)
 {
-    struct weft_call *call = s_begin(self);
+    struct weft_call *call = weft_admin_begin(self, WEFT_TO_COORDINATOR);
     struct weft_broker_remove_request request;
     weft_broker_remove_request_init(&request);
     request.id = call->id;
@@ -56,7 +44,7 @@ weft_err_t weft_admin_remove_broker(weft_admin_t *self, int32_t broker, enum wef
     if (err) return err;
     struct weft_broker_remove_reply reply;
     struct weft_error why;
-    err = weft_broker_remove_reply_decode(&self->codec, s_reply(self), &reply, &why);
+    err = weft_broker_remove_reply_decode(&self->codec, weft_admin_reply(self), &reply, &why);
     if (err) return weft_admin_decoded(self, err, &why);
     if (out) *out = (struct weft_remove_state){.replicas = reply.replicas, .removed = reply.removed};
     return WEFT_OK;
@@ -92,7 +80,7 @@ weft_err_t weft_admin_reassign(weft_admin_t *self, const struct weft_replica_wis
                                                 .to = (int32_t *) (uintptr_t) wishes[i].to,
                                                 .to_count = wishes[i].to_count,
                                                 .leader = -1};
-    struct weft_call *call = s_begin(self);
+    struct weft_call *call = weft_admin_begin(self, WEFT_TO_COORDINATOR);
     struct weft_reassign_request request;
     weft_reassign_request_init(&request);
     request.id = call->id;
@@ -107,7 +95,7 @@ weft_err_t weft_admin_reassign(weft_admin_t *self, const struct weft_replica_wis
     if (err) return count == 1 ? weft_admin_suggest(self, err, wishes[0].topic) : err;
     struct weft_reassign_reply reply;
     struct weft_error why;
-    err = weft_reassign_reply_decode(&self->codec, s_reply(self), &reply, &why);
+    err = weft_reassign_reply_decode(&self->codec, weft_admin_reply(self), &reply, &why);
     if (err) return weft_admin_decoded(self, err, &why);
     if (out) *out = weft_moves_of_reassign(&reply);
     return WEFT_OK;
@@ -115,7 +103,7 @@ weft_err_t weft_admin_reassign(weft_admin_t *self, const struct weft_replica_wis
 
 weft_err_t weft_admin_list_moves(weft_admin_t *self, weft_moves_t **out)
 {
-    struct weft_call *call = s_begin(self);
+    struct weft_call *call = weft_admin_begin(self, WEFT_TO_COORDINATOR);
     struct weft_reassign_list_request request;
     weft_reassign_list_request_init(&request);
     request.id = call->id;
@@ -124,7 +112,7 @@ weft_err_t weft_admin_list_moves(weft_admin_t *self, weft_moves_t **out)
     if (err) return err;
     struct weft_reassign_list_reply reply;
     struct weft_error why;
-    err = weft_reassign_list_reply_decode(&self->codec, s_reply(self), &reply, &why);
+    err = weft_reassign_list_reply_decode(&self->codec, weft_admin_reply(self), &reply, &why);
     if (err) return weft_admin_decoded(self, err, &why);
     *out = weft_moves_of_list(&reply);
     return WEFT_OK;
@@ -133,7 +121,7 @@ weft_err_t weft_admin_list_moves(weft_admin_t *self, weft_moves_t **out)
 weft_err_t weft_admin_balance(weft_admin_t *self, bool replicas, int64_t bytes_per_second, bool dry_run,
                               weft_moves_t **out)
 {
-    struct weft_call *call = s_begin(self);
+    struct weft_call *call = weft_admin_begin(self, WEFT_TO_COORDINATOR);
     struct weft_balance_request request;
     weft_balance_request_init(&request);
     request.id = call->id;
@@ -146,7 +134,7 @@ weft_err_t weft_admin_balance(weft_admin_t *self, bool replicas, int64_t bytes_p
     if (err) return err;
     struct weft_balance_reply reply;
     struct weft_error why;
-    err = weft_balance_reply_decode(&self->codec, s_reply(self), &reply, &why);
+    err = weft_balance_reply_decode(&self->codec, weft_admin_reply(self), &reply, &why);
     if (err) return weft_admin_decoded(self, err, &why);
     if (out) *out = weft_moves_of_balance(&reply);
     return WEFT_OK;
@@ -158,7 +146,7 @@ weft_err_t weft_admin_elect_leader(weft_admin_t *self, const char *topic, int32_
     weft_err_t err = weft_admin_check_topic(self, topic);
     if (!err && partition < 0) err = weft_admin_say(self, WEFT_ERR_INVALID_ARGUMENT, "the partition is negative");
     if (err) return err;
-    struct weft_call *call = s_begin(self);
+    struct weft_call *call = weft_admin_begin(self, WEFT_TO_COORDINATOR);
     struct weft_elect_leader_request request;
     weft_elect_leader_request_init(&request);
     request.id = call->id;
@@ -172,7 +160,7 @@ weft_err_t weft_admin_elect_leader(weft_admin_t *self, const char *topic, int32_
     if (err) return weft_admin_suggest(self, err, topic);
     struct weft_elect_leader_reply reply;
     struct weft_error why;
-    err = weft_elect_leader_reply_decode(&self->codec, s_reply(self), &reply, &why);
+    err = weft_elect_leader_reply_decode(&self->codec, weft_admin_reply(self), &reply, &why);
     if (err) return weft_admin_decoded(self, err, &why);
     if (out) {
         *out = (struct weft_elected){.broker = reply.broker_id, .epoch = reply.epoch};
@@ -189,7 +177,7 @@ weft_err_t weft_admin_alter_cluster(weft_admin_t *self, const struct weft_settin
     struct weft_config_entry *entries = weft_calloc(set_count + 1, sizeof *entries);
     for (size_t i = 0; i < set_count; i++)
         entries[i] = (struct weft_config_entry){weft_text(set[i].key), weft_text(set[i].value)};
-    struct weft_call *call = s_begin(self);
+    struct weft_call *call = weft_admin_begin(self, WEFT_TO_COORDINATOR);
     struct weft_cluster_alter_request request;
     weft_cluster_alter_request_init(&request);
     request.id = call->id;
@@ -202,7 +190,7 @@ weft_err_t weft_admin_alter_cluster(weft_admin_t *self, const struct weft_settin
     if (err) return err;
     struct weft_cluster_alter_reply reply;
     struct weft_error why;
-    err = weft_cluster_alter_reply_decode(&self->codec, s_reply(self), &reply, &why);
+    err = weft_cluster_alter_reply_decode(&self->codec, weft_admin_reply(self), &reply, &why);
     if (err) return weft_admin_decoded(self, err, &why);
     if (version) *version = reply.version;
     return WEFT_OK;
@@ -215,7 +203,7 @@ weft_err_t weft_admin_change_voter(weft_admin_t *self, int32_t coordinator, cons
                  endpoint);
         return WEFT_ERR_INVALID_ENDPOINT;
     }
-    struct weft_call *call = s_begin(self);
+    struct weft_call *call = weft_admin_begin(self, WEFT_TO_COORDINATOR);
     struct weft_voter_change_request request;
     weft_voter_change_request_init(&request);
     request.id = call->id;
@@ -229,7 +217,7 @@ weft_err_t weft_admin_change_voter(weft_admin_t *self, int32_t coordinator, cons
     if (err) return err;
     struct weft_voter_change_reply reply;
     struct weft_error why;
-    err = weft_voter_change_reply_decode(&self->codec, s_reply(self), &reply, &why);
+    err = weft_voter_change_reply_decode(&self->codec, weft_admin_reply(self), &reply, &why);
     if (err) return weft_admin_decoded(self, err, &why);
     if (voters) *voters = reply.voters;
     return WEFT_OK;

@@ -14,18 +14,6 @@
 #define ENTRY_BYTES 300
 #define REQUEST_BYTES_MAX 800000
 
-static struct weft_call *s_begin(weft_admin_t *self)
-{
-    struct weft_call *call = weft_admin_part_begin(self->part, WEFT_TO_COORDINATOR, NULL, 0, NULL);
-    weft_buf_clear(&call->header);
-    return call;
-}
-
-static weft_slice_t s_reply(const weft_admin_t *self)
-{
-    return weft_admin_part_reply(self->part);
-}
-
 static weft_err_t s_check_group(weft_admin_t *self, const char *group)
 {
     if (group && *group && strlen(group) <= 255) return WEFT_OK;
@@ -63,7 +51,6 @@ static struct weft_call *s_begin_offsets(weft_admin_t *self, const char *group, 
     if (*err || !count) return NULL;
     int32_t partition = (int32_t) weft_offsets_partition(weft_text(group), count);
     struct weft_call *call = weft_admin_part_begin(self->part, WEFT_TO_LEADER, WEFT_OFFSETS_TOPIC, partition, NULL);
-    weft_buf_clear(&call->header);
     return call;
 }
 
@@ -95,7 +82,7 @@ static struct weft_group_entry *s_listed(struct s_listing *listing, weft_slice_t
 
 static weft_err_t s_list_members(weft_admin_t *self, struct s_listing *listing)
 {
-    struct weft_call *call = s_begin(self);
+    struct weft_call *call = weft_admin_begin(self, WEFT_TO_COORDINATOR);
     struct weft_group_list_request request;
     weft_group_list_request_init(&request);
     request.id = call->id;
@@ -104,7 +91,7 @@ static weft_err_t s_list_members(weft_admin_t *self, struct s_listing *listing)
     if (err) return err;
     struct weft_group_list_reply reply;
     struct weft_error why;
-    err = weft_group_list_reply_decode(&self->codec, s_reply(self), &reply, &why);
+    err = weft_group_list_reply_decode(&self->codec, weft_admin_reply(self), &reply, &why);
     if (err) return weft_admin_decoded(self, err, &why);
     for (size_t i = 0; i < reply.groups_count; i++) {
         const struct weft_listed_group *from = &reply.groups[i];
@@ -235,7 +222,7 @@ weft_err_t weft_admin_group_offsets(weft_admin_t *self, const char *group, weft_
     }
     if (err) return err;
     struct weft_error why;
-    if (call) err = weft_committed_reply_decode(&self->codec, s_reply(self), &reply, &why);
+    if (call) err = weft_committed_reply_decode(&self->codec, weft_admin_reply(self), &reply, &why);
     if (err) return weft_admin_decoded(self, err, &why);
     weft_arena_t *arena;
     weft_group_offsets_t *offsets = weft_admin_block_new(sizeof *offsets, &arena);
@@ -254,7 +241,7 @@ void weft_group_offsets_destroy(weft_group_offsets_t **self_p)
 
 static weft_err_t s_describe_members(weft_admin_t *self, const char *group, weft_group_info_t **out)
 {
-    struct weft_call *call = s_begin(self);
+    struct weft_call *call = weft_admin_begin(self, WEFT_TO_COORDINATOR);
     struct weft_group_describe_request request;
     weft_group_describe_request_init(&request);
     request.id = call->id;
@@ -266,7 +253,7 @@ static weft_err_t s_describe_members(weft_admin_t *self, const char *group, weft
     weft_group_describe_reply_init(&reply);
     bool known = !err;
     if (err && err != WEFT_ERR_UNKNOWN_GROUP) return err;
-    if (known) err = weft_group_describe_reply_decode(&self->codec, s_reply(self), &reply, &why);
+    if (known) err = weft_group_describe_reply_decode(&self->codec, weft_admin_reply(self), &reply, &why);
     if (known && err) return weft_admin_decoded(self, err, &why);
     *out = weft_group_info_of(&reply, known);
     return WEFT_OK;
@@ -357,7 +344,7 @@ weft_err_t weft_admin_group_token(weft_admin_t *self, const char *group, uint64_
 {
     weft_err_t err = s_check_group(self, group);
     if (err) return err;
-    struct weft_call *call = s_begin(self);
+    struct weft_call *call = weft_admin_begin(self, WEFT_TO_COORDINATOR);
     struct weft_group_token_request request;
     weft_group_token_request_init(&request);
     request.id = call->id;
@@ -368,7 +355,7 @@ weft_err_t weft_admin_group_token(weft_admin_t *self, const char *group, uint64_
     if (err) return err;
     struct weft_group_token_reply reply;
     struct weft_error why;
-    err = weft_group_token_reply_decode(&self->codec, s_reply(self), &reply, &why);
+    err = weft_group_token_reply_decode(&self->codec, weft_admin_reply(self), &reply, &why);
     if (err) return weft_admin_decoded(self, err, &why);
     *token = reply.token;
     return WEFT_OK;
@@ -380,7 +367,7 @@ static weft_err_t s_make_offsets(weft_admin_t *self)
     uint32_t count;
     weft_err_t err = s_offsets_partitions(self, &count);
     if (err || count) return err;
-    struct weft_call *call = s_begin(self);
+    struct weft_call *call = weft_admin_begin(self, WEFT_TO_COORDINATOR);
     struct weft_offsets_begin_request request;
     weft_offsets_begin_request_init(&request);
     request.id = call->id;
@@ -440,7 +427,7 @@ static weft_err_t s_commit_some(weft_admin_t *self, const char *group, uint64_t 
     if (err) return n == 1 ? s_entry_error(self, list, err, weft_admin_part_error_text(self->part)) : err;
     struct weft_commit_reply reply;
     struct weft_error why;
-    err = weft_commit_reply_decode(&self->codec, s_reply(self), &reply, &why);
+    err = weft_commit_reply_decode(&self->codec, weft_admin_reply(self), &reply, &why);
     if (err) return weft_admin_decoded(self, err, &why);
     *committed += n - (reply.refused_count < n ? reply.refused_count : n);
     if (!reply.refused_count || reply.refused[0].index >= n) return WEFT_OK;
@@ -481,7 +468,7 @@ static weft_err_t s_delete_offsets(weft_admin_t *self, const char *group, uint64
     if (err) return err;
     struct weft_offsets_delete_reply reply;
     struct weft_error why;
-    err = weft_offsets_delete_reply_decode(&self->codec, s_reply(self), &reply, &why);
+    err = weft_offsets_delete_reply_decode(&self->codec, weft_admin_reply(self), &reply, &why);
     if (err) return weft_admin_decoded(self, err, &why);
     *deleted = reply.deleted;
     return WEFT_OK;
@@ -491,7 +478,7 @@ weft_err_t weft_admin_delete_group(weft_admin_t *self, const char *group, uint32
 {
     weft_err_t err = s_check_group(self, group);
     if (err) return err;
-    struct weft_call *call = s_begin(self);
+    struct weft_call *call = weft_admin_begin(self, WEFT_TO_COORDINATOR);
     struct weft_group_delete_request request;
     weft_group_delete_request_init(&request);
     request.id = call->id;
@@ -502,7 +489,7 @@ weft_err_t weft_admin_delete_group(weft_admin_t *self, const char *group, uint32
     if (err) return err;
     struct weft_group_delete_reply reply;
     struct weft_error why;
-    err = weft_group_delete_reply_decode(&self->codec, s_reply(self), &reply, &why);
+    err = weft_group_delete_reply_decode(&self->codec, weft_admin_reply(self), &reply, &why);
     if (err) return weft_admin_decoded(self, err, &why);
     uint64_t token = reply.token;
     bool existed = reply.existed;

@@ -25,7 +25,15 @@ struct weft_admin {
     char text[WEFT_ERROR_TEXT_BYTES_MAX];
 };
 
-// Every call: begin (of the part), encode, run, decode.
+// Every call: begin, encode into the call's header, run, decode the reply.
+static inline struct weft_call *weft_admin_begin(weft_admin_t *self, enum weft_call_to to)
+{
+    return weft_admin_part_begin(self->part, to, NULL, 0, NULL);
+}
+static inline weft_slice_t weft_admin_reply(const weft_admin_t *self)
+{
+    return weft_admin_part_reply(self->part);
+}
 weft_err_t weft_admin_say(weft_admin_t *self, weft_err_t error, const char *text); // keeps the sentence
 weft_err_t weft_admin_run(weft_admin_t *self);                                     // until the call under way is done
 weft_err_t weft_admin_run_many(weft_admin_t *self);                                // until all of the part's many are

@@ -171,6 +171,7 @@ struct weft_call *weft_admin_part_begin(weft_admin_part_t *self, enum weft_call_
 {
     weft_requests_cancel(&self->requests, &self->call);
     weft_frame_drop(&self->reply);
+    weft_buf_clear(&self->call.header);
     self->done = false;
     self->error = WEFT_OK;
     self->call.to = to;

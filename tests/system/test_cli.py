@@ -283,8 +283,9 @@ def test_cli__help_manual_and_completion_cover_every_verb():
 
 
 def test_cli__manual_pages_are_as_such_pages_are():
+    assert '.SH SYNOPSIS\n.BI "weft node list" "" " [options]"\n' in weft("manual", "node", "list").stdout
     page = weft("manual", "up").stdout
-    assert '.SH SYNOPSIS\n.BI "weft up" "" " [options]"\n' in page and '.TP\n.BI "\\-\\-brokers" " " "N"\n' not in page, page
+    assert '.SH SYNOPSIS\n.BI "weft up" " [FILE]" " [options]"\n' in page and '.TP\n.BI "\\-\\-brokers" " " "N"\n' not in page, page
     assert '.TP\n.BI "\\-\\-brokers " "N"\nHow many brokers.\n' in page, page
 
 

@@ -271,6 +271,7 @@ static weft_err_t s_begin(weft_bridge_t *self, struct weft_error *error)
     pthread_mutex_lock(&self->lock);
     weft_err_t fatal = self->fatal;
     bool ready = self->kept_ready;
+    self->sessions_read = self->source_unbridged;
     self->source_cluster = self->told_source;
     self->target_cluster = self->told_target;
     pthread_mutex_unlock(&self->lock);

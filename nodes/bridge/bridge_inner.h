@@ -191,7 +191,7 @@ struct weft_bridge {
     struct weft_bridge_topic **table;
     size_t table_count;
     weft_id_t told_source, told_target;
-    bool kept_ready;
+    bool kept_ready, source_unbridged;
     char steward_reason[WEFT_BRIDGE_REASON_BYTES]; // "": nothing is wrong
     weft_err_t fatal;
     char fatal_text[WEFT_BRIDGE_REASON_BYTES];

@@ -161,7 +161,6 @@ static void s_events(weft_bridge_t *self)
     struct weft_consumer_event event;
     while (weft_consumer_event(self->source, &event)) {
         bool kept = strcmp(event.topic, self->kept_topic) == 0;
-        if (kept && event.type == WEFT_EVENT_UNKNOWN_TOPIC) self->sessions_read = true; // no bridge writes there
         if (kept || event.partition < 0 || !s_wanted(self, event.topic)) continue;
         struct weft_bridge_flow *flow = weft_bridge_flow_find(self, event.topic, event.partition);
         if (flow != NULL)

@@ -70,6 +70,19 @@ static bool s_learn_cluster(weft_bridge_t *self, weft_admin_t *admin, const char
     return known;
 }
 
+// Whether some bridge writes into the source.
+static bool s_learn_notes(weft_bridge_t *self)
+{
+    weft_metadata_t *metadata = NULL;
+    weft_err_t err = weft_admin_metadata(self->source_admin, &self->kept_topic, 1, false, &metadata);
+    if (err != WEFT_OK) return false;
+    pthread_mutex_lock(&self->lock);
+    self->source_unbridged = metadata->topic_count == 1 && metadata->topics[0].error == WEFT_ERR_UNKNOWN_TOPIC;
+    pthread_mutex_unlock(&self->lock);
+    weft_metadata_destroy(&metadata);
+    return true;
+}
+
 static bool s_learn(weft_bridge_t *self)
 {
     if (weft_id_is_zero(self->told_source) && !s_learn_cluster(self, self->source_admin, "source", &self->told_source))
@@ -251,7 +264,7 @@ void *weft_bridge_steward(void *context)
     int64_t groups_ms = weft_bridge_now_ms() + self->groups_ms;
     bool ready = false;
     for (; !s_ending(self); s_wait(self)) {
-        if (!ready) ready = s_learn(self) && s_tend_notes(self);
+        if (!ready) ready = s_learn(self) && s_learn_notes(self) && s_tend_notes(self);
         if (!ready) continue;
         s_say(self, "%s", "");
         for (struct weft_bridge_topic *topic; !s_ending(self) && (topic = s_due(self)) != NULL;) s_tend(self, topic);

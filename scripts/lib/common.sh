@@ -11,7 +11,7 @@ say() { printf '%s\n' "${bold}==>${plain} $*"; }
 die() { printf '%s\n' "${red}$(basename "$0"):${plain} $*" >&2; exit 1; }
 
 packages_build=(gcc cmake ninja-build pkg-config python3 libzmq3-dev libczmq-dev libmsgpack-dev liblz4-dev libzstd-dev libraft-dev)
-packages_test=(clang clang-format libclang-rt-14-dev libcmocka-dev python3-zmq python3-msgpack ccache man-db)
+packages_test=(make clang clang-format libclang-rt-14-dev libcmocka-dev python3-zmq python3-msgpack ccache man-db)
 
 # apt_get ARGUMENTS...: as root, quietly; what it said, if it fails.
 apt_get() {

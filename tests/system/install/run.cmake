@@ -22,12 +22,14 @@ endif()
 run(${CMAKE_COMMAND} --install ${WEFT_BUILD}/lib --prefix ${prefix})
 
 # by find_package
+set(examples_dir ${WEFT_PROGRAM}/../../../examples)
 run(${CMAKE_COMMAND} -G Ninja -S ${WEFT_PROGRAM} -B ${WEFT_WORK}/build -DCMAKE_PREFIX_PATH=${prefix} -DCMAKE_C_COMPILER=${WEFT_CC}
-    -DCMAKE_C_FLAGS=${flags})
+    -DCMAKE_C_FLAGS=${flags} -DWEFT_EXAMPLES=${examples_dir})
 run(${CMAKE_COMMAND} --build ${WEFT_WORK}/build)
 foreach(form shared static)
     run(${WEFT_WORK}/build/outside_${form} ${WEFT_WORK}/data-${form})
     message(STATUS "find_package, ${form}: ${output}")
+    run(${WEFT_WORK}/build/outside_test_${form})
 endforeach()
 
 # by pkg-config
@@ -41,6 +43,10 @@ get_filename_component(lib_dir "${pc_dir}" DIRECTORY)
 set(ENV{LD_LIBRARY_PATH} ${lib_dir})
 run(${WEFT_WORK}/outside_pc ${WEFT_WORK}/data-pc)
 message(STATUS "pkg-config: ${output}")
+run(pkg-config --cflags --libs weft-testing cmocka)
+separate_arguments(arguments UNIX_COMMAND "${flags} ${output}")
+run(${WEFT_CC} ${examples_dir}/testing/test_consumer.c ${examples_dir}/testing/ledger.c -o ${WEFT_WORK}/outside_test_pc ${arguments})
+run(${WEFT_WORK}/outside_test_pc)
 
 # each example as a reader of the docs compiles it: no flags of ours, and of our dependencies none either
 foreach(option cflags libs)
@@ -57,7 +63,7 @@ set(sanitize)
 if(WEFT_SANITIZE)
     set(sanitize -fsanitize=${WEFT_SANITIZE})
 endif()
-file(GLOB examples ${WEFT_PROGRAM}/../../../examples/*.c)
+file(GLOB examples ${examples_dir}/*.c)
 foreach(example ${examples})
     get_filename_component(name ${example} NAME_WE)
     run(${WEFT_CC} ${example} -o ${WEFT_WORK}/example_${name} ${plain} ${sanitize})

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 /**
- * What the files of the simulated world share: sim_world.c (time, hosts, parts), sim_net.c (links).
+ * What the files of the simulated world share: sim_world.c (time, parts), sim_hosts.c, sim_net.c (links).
  */
 #ifndef WEFT_TESTING_INNER_H
 #define WEFT_TESTING_INNER_H
@@ -148,6 +148,9 @@ struct sim {
 };
 
 // sim_world.c
+void weft_sim_turn_at(struct sim_slot *slot, int64_t time_us); // at the latest
+void weft_sim_queue_fini(struct sim_queue *queue);
+void weft_sim_mail_drop(struct weft_mail *mail);
 void weft_sim_event_add(sim_t *self, struct sim_event event);
 void weft_sim_input_add(struct sim_slot *slot, struct sim_input *input); // and a turn for it
 void weft_sim_mix(sim_t *self, uint64_t value);                          // into the digest

@@ -46,7 +46,7 @@ class Handing:
             self._committer = Committer(engine, group, self._timeout)
             self._committer.on_lost = self._lost
             self._member = Member(engine, group, settings)
-            self._member.news, self._member.progress = self._interrupt_now, self._progress
+            self._member.news, self._member.progress = self._heard, self._progress
             engine.parts.append(self._member)
         engine.parts.extend((self._fetcher, self))
         self._current: Optional[Opened] = None
@@ -57,7 +57,8 @@ class Handing:
         self._mode: Optional[str] = None  # subscribe or assign
         self._listener: Optional[Any] = None
         self._taken: Optional[Tuple[int, int]] = None
-        self._lost_seen, self._matched = 0, -1
+        self._lost_heard = self._lost_seen = 0
+        self._matched = -1
         self._known: Set[str] = set()  # topics whose partitions were taken up once
         self._auto_at = time.monotonic() + self._auto_interval
         self._answers: Deque[Callable[[], None]] = collections.deque()
@@ -80,8 +81,7 @@ class Handing:
             if opened is None:
                 break
             records = opened.records
-            if opened.iterator is not None:  # an iterator was at it before
-                opened.at, opened.iterator = opened.handed(), None
+            opened.detach()  # an iterator may have been at it before
             some = records[opened.at:opened.at + left] if opened.at or len(records) > left else records
             before.append((opened, opened.at))
             opened.at += len(some)
@@ -135,9 +135,10 @@ class Handing:
             self._iterator = None
 
     def _guarded(self, opened: Opened) -> Generator[ConsumerRecord, None, None]:
-        assert opened.iterator is not None
+        iterator = opened.iterator
+        assert iterator is not None
         while not self._interrupt and not self._lease_over():
-            record = next(opened.iterator, None)
+            record = next(iterator, None)
             if record is None:
                 return
             yield record
@@ -166,7 +167,7 @@ class Handing:
             reading = opened.reading
             if opened.serial == reading.serial and at < len(opened.records):
                 if reading.opened is None or reading.opened is opened:
-                    opened.at, opened.iterator = at, None
+                    opened.at = at
                     reading.opened, reading.position = opened, opened.position()
                     self._fetcher.give_back(reading)
                 else:  # a later batch of it is open
@@ -187,7 +188,16 @@ class Handing:
     def _put_back(self) -> None:
         opened, self._current = self._current, None
         if opened is not None:
+            opened.detach()
             self._fetcher.give_back(opened.reading)
+
+    def _heard(self) -> None:
+        """The member has news (on the engine's thread)."""
+        if self._member is not None and self._member.lost_count != self._lost_heard:
+            self._lost_heard = self._member.lost_count
+            for reading in self._fetcher.readings.values():
+                reading.lost = reading.lost or reading.owned
+        self._interrupt_now()
 
     def _interrupt_now(self) -> None:
         self._interrupt = True
@@ -330,8 +340,6 @@ class Handing:
         with self._lock:
             if member.lost_count != self._lost_seen:
                 self._lost_seen = member.lost_count
-                for reading in self._fetcher.readings.values():
-                    reading.lost = True
                 self._taken = None
             lost = [reading for reading in self._fetcher.readings.values() if reading.lost]
             for reading in lost:

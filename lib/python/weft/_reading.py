@@ -39,6 +39,13 @@ class Opened:
             return len(self.records) - operator.length_hint(self.iterator)
         return self.at
 
+    def detach(self) -> None:
+        """Whoever iterates over it gets no more of it."""
+        iterator = self.iterator
+        if iterator is not None:
+            self.at, self.iterator = self.handed(), None
+            collections.deque(iterator, maxlen=0)
+
     def position(self) -> int:
         at = self.handed()
         return self.records[at].offset if at < len(self.records) else self.next_offset
@@ -120,6 +127,7 @@ class Fetcher:
         reading.chunks.clear()
         if reading.opened is not None:
             reading.position = reading.opened.position()
+            reading.opened.detach()
             reading.opened = None
         reading.serial += 1
         self.interrupt()

@@ -201,6 +201,9 @@ class Consumer(Handing):
         if self._committer is None:
             raise IllegalStateError("there is no group to commit for; give the consumer a group_id")
         with self._lock:
+            lost = [reading.tp for reading in self._fetcher.readings.values() if reading.lost]
+            if offsets is None and lost:
+                raise CommitFailedError("not committed: the group took %s/%d back, and others" % lost[0])
             if offsets is None:
                 return self._committer.want(self._wants(self._fetcher.readings.values()))
             wants = []

@@ -144,7 +144,7 @@ class Producer:
             raise ValueError("max_in_flight_requests_per_connection is %r; 1 to 64 is wanted" % max_in_flight_requests_per_connection)
         level = ACKS[acks]
         self._key_serializer, self._value_serializer = _serializer(key_serializer), _serializer(value_serializer)
-        self._batch_bytes, self._buffer_bytes = min(batch_size, BATCH_BYTES_MAX) - 80, buffer_memory
+        self._batch_bytes, self._buffer_bytes = min(batch_size, BATCH_BYTES_MAX), buffer_memory
         self._max_block, self._delivery = max_block_ms / 1000, delivery_timeout_ms / 1000
         self._record_max = min(max_request_size, RECORD_BYTES_MAX)
         self._partitioner = None if isinstance(partitioner, DefaultPartitioner) else partitioner

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: MPL-2.0
+"""The Python client without a node: batches, the partitioner, errors, what it refuses before it sends."""
+
+import ast
+import struct
+
+import msgpack
+
+from harness import ROOT, run
+from python_client import KafkaConsumer, KafkaProducer, raises
+
+from weft import _batch, _errors, errors
+from weft._link import endpoints_of
+from weft.partitioner import murmur2, partition_of_key
+
+
+def batch_of(records, base_offset=0, codec=0, attributes=0, epoch=3, next_offset=None):
+    """As a broker sends it."""
+    raw = records if isinstance(records, bytes) else _batch.pack_records(records)
+    count = len([row for row in msgpack.Unpacker(__import__("io").BytesIO(raw)) if not isinstance(row, int)])
+    payload = {0: bytes, 3: lambda data: _batch.codec_of("lz4")[1](data), 4: lambda data: _batch.codec_of("zstd")[1](data)}[codec](raw)
+    header = bytearray(_batch.header_bytes(codec | attributes, max(1, count), 1000, 2000, -1, -1, -1, len(raw), len(payload)))
+    header[66:70] = struct.pack(">I", count)
+    header[2:10] = struct.pack(">q", base_offset)
+    header[11:15] = struct.pack(">i", epoch)
+    if next_offset is not None:
+        header[26:30] = struct.pack(">I", next_offset - base_offset - 1)
+    crc = _batch.slow_crc32c(bytes(header[:17]), _batch.slow_crc32c(payload, _batch.slow_crc32c(bytes(header[22:]))))
+    header[18:22] = struct.pack(">I", crc)
+    return bytes(header) + payload
+
+
+def read(frame, start=0, key=None, value=None):
+    return [record for batch in _batch.batches(frame) for record in _batch.records_of("t", 1, batch, start, key, value)]
+
+
+RECORDS = [(0, None, b"a", None), (5, b"", None, ["h", b"1", "h", None]), (-3, b"k", b"", [])]
+
+
+def test_python_unit__a_batch_is_read_as_it_was_written():
+    for codec in (0, 3, 4):
+        frame = batch_of(RECORDS, 40, codec) + batch_of(RECORDS, 43, codec)
+        got = read(frame)
+        assert [record.offset for record in got] == list(range(40, 46))
+        assert [tuple(record)[3:] for record in got[:3]] == [
+            (1000, 0, None, b"a", []), (1005, 0, b"", None, [("h", b"1"), ("h", None)]), (997, 0, b"k", b"", [])]
+        assert [record.offset for record in read(frame, 44)] == [44, 45]
+        for batch in _batch.batches(frame):
+            batch.check()
+    assert read(batch_of(RECORDS, attributes=8))[0].timestamp == 2000  # the broker's time
+    assert read(batch_of(RECORDS, attributes=8))[0].timestamp_type == 1
+    assert read(batch_of([(0, b"1", b"2", None)]), key=int, value=int)[0][5:7] == (1, 2)
+
+
+def test_python_unit__many_records_of_each_array_width():
+    for count in (1, 15, 16, 65535, 65536):
+        rows = [(0, None, b"", None)] * count
+        assert len(read(batch_of(rows))) == count
+
+
+def test_python_unit__what_compaction_left_keeps_its_offsets():
+    packed = msgpack.packb(2) + _batch.pack_records(RECORDS[:1]) + msgpack.packb(3) + _batch.pack_records(RECORDS[1:2])
+    assert [record.offset for record in read(batch_of(packed, 10, next_offset=20))] == [12, 16]
+    assert read(batch_of(b"", 10, next_offset=20)) == []
+
+
+def test_python_unit__str_is_taken_for_bin():
+    packed = msgpack.packb([0, "key", "value", ["name", "text"]])
+    assert read(batch_of(packed))[0][5:] == (b"key", b"value", [("name", b"text")])
+
+
+def test_python_unit__bad_bytes_are_an_error_and_nothing_else():
+    good = batch_of(RECORDS)
+    for at in range(80):
+        for bad in (b"\xc1", b"\xff", b"\x00"):
+            try:
+                read(good[:at] + bad + good[at + 1:])
+            except errors.WeftError as error:
+                assert isinstance(error, (_errors.BadBatchError, _errors.UnsupportedCompressionError)), error
+    for size in range(1, len(good)):
+        raises(_errors.BadBatchError, lambda: read(good[:size]))
+    raises(_errors.BadBatchError, lambda: read(batch_of(msgpack.packb("no record"))))
+    raises(_errors.BadBatchError, lambda: read(batch_of(msgpack.packb([0, None]) + msgpack.packb([]))))
+    raises(_errors.BadCrcError, lambda: [batch.check() for batch in _batch.batches(good[:-1] + b"\xc1")], "offset 0")
+    bomb = _batch.codec_of("zstd")[1](bytes(50_000_000))
+    header = _batch.header_bytes(4, 1, 0, 0, -1, -1, -1, 100, len(bomb))
+    raises(_errors.BadBatchError, lambda: read(header + bomb), "inflate")
+
+
+def test_python_unit__keys_go_where_kafka_puts_them():
+    for key, expected in ((b"21", -973932308), (b"foobar", -790332482), (b"a-little-bit-long-string", -985981536),
+                          (b"a-little-bit-longer-string", -1486304829), (b"lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58897971),
+                          (b"abc", 479470107)):
+        assert murmur2(key) == expected & 0xFFFFFFFF, key
+    assert partition_of_key(b"foobar", 7) == (-790332482 & 0x7FFFFFFF) % 7
+
+
+def test_python_unit__errors_have_the_class_and_the_outcome_of_the_table():
+    error = errors.of_number(6, "ask broker 3")
+    assert isinstance(error, errors.NotLeaderForPartitionError) and error.retriable and error.outcome == "not_applied"
+    assert str(error) == "ask broker 3" and error.errno == 6 and error.error_class == "refresh"
+    assert errors.of_number(4711).name == "INTERNAL"
+    assert errors.KafkaTimeoutError().outcome == "maybe_applied"
+    assert str(errors.TopicExistsError()) == errors.TopicExistsError.sentence
+
+
+def test_python_unit__endpoints_are_taken_as_kafka_clients_give_them():
+    assert endpoints_of("localhost:9650") == ("tcp://localhost:9650",)
+    assert endpoints_of("a, tcp://b:1,ipc:///tmp/x") == ("tcp://a:9650", "tcp://b:1", "ipc:///tmp/x")
+    assert endpoints_of(["a:1", "a:1", "b:2"]) == ("tcp://a:1", "tcp://b:2")
+    raises(ValueError, lambda: endpoints_of(" , "), "empty")
+    raises(ValueError, lambda: endpoints_of("http://a"), "no endpoint")
+
+
+def test_python_unit__senseless_settings_are_refused_at_once():
+    raises(ValueError, lambda: KafkaProducer(acks="some"), "acks")
+    raises(ValueError, lambda: KafkaProducer(compression_type="gzip"), "gzip")
+    raises(ValueError, lambda: KafkaConsumer(auto_offset_reset="middle"), "middle")
+    raises(errors.InvalidGroupError, lambda: KafkaConsumer(group_id="g" * 256))
+    raises(TypeError, lambda: KafkaProducer(batchsize=1))
+    raises(errors.NoBrokersAvailable, lambda: KafkaProducer(bootstrap_servers="tcp://127.0.0.1:1", connect_timeout_ms=100), "is a node running")
+
+
+def test_python_unit__the_package_is_python_3_9():
+    for path in (ROOT / "lib/python/weft").glob("*.py"):
+        ast.parse(path.read_text(), str(path), feature_version=(3, 9))
+
+
+if __name__ == "__main__":
+    run(globals())

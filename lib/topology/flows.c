@@ -32,12 +32,27 @@ static bool s_names_overlap(const char *a, const char *b)
     return strncmp(a, b, before_a < before_b ? before_a : before_b) == 0;
 }
 
-static bool s_overlap(const weft_topology_t *self, const struct weft_topology_at *a, const struct weft_topology_at *b)
+static bool s_is_excepted(const char *except, const char *topic)
 {
-    if (!a->topic != !b->topic) return false;
-    if (!a->topic) return a->element == b->element;
-    return weft_topology_root(self, a->element) == weft_topology_root(self, b->element) &&
-           s_names_overlap(a->topic, b->topic);
+    char pattern[WEFT_TOPOLOGY_TOPIC_BYTES_MAX + 1];
+    weft_slice_t part;
+    while (weft_topology_part(&except, &part)) {
+        if (part.size >= sizeof pattern) continue;
+        memcpy(pattern, part.data, part.size);
+        pattern[part.size] = 0;
+        if (weft_glob_match(pattern, topic)) return true; // "a.*" takes all that "a.x*" may stand for
+    }
+    return false;
+}
+
+// What is written at `to` is read at `from`.
+static bool s_overlap(const weft_topology_t *self, const struct weft_topology_at *to,
+                      const struct weft_topology_at *from)
+{
+    if (!to->topic != !from->topic) return false;
+    if (!to->topic) return to->element == from->element;
+    return weft_topology_root(self, to->element) == weft_topology_root(self, from->element) &&
+           s_names_overlap(to->topic, from->topic) && !s_is_excepted(from->except, to->topic);
 }
 
 // ---- a node's ways
@@ -51,7 +66,7 @@ struct s_ends {
 
 static void s_end(struct s_ends *ends, const char *topic, size_t element)
 {
-    if (ends->count < S_ENDS_MAX) ends->at[ends->count++] = (struct weft_topology_at){topic, element};
+    if (ends->count < S_ENDS_MAX) ends->at[ends->count++] = (struct weft_topology_at){topic, "", element};
 }
 
 struct s_node {
@@ -215,6 +230,9 @@ static void s_find_flows(weft_topology_t *self, size_t index)
     if (node->names_source && !*sources) s_want_topic(node, source_key, "read");
     if (node->names_target && !*target && !node->names_source) s_want_topic(node, target_key, "write");
     s_find_ends(node, WEFT_OPTION_ROLE_SOURCE, sources, node->names_source, &node->from);
+    const char *except = weft_topology_option(self, index, "except");
+    for (size_t i = 0; except && i < node->from.count; i++) node->from.at[i].except = except;
+    if (strcmp(target_key, "prefix") == 0) target = ""; // it stands before the names that are read
     bool same_names = node->names_source && !*target && s_writes_topics(node);
     if (same_names)
         s_find_same_names(node);

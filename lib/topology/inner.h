@@ -42,8 +42,9 @@ struct weft_topology_link {
 // One way of records: from a place by a node to a place. A place is a topic of a cluster, or the stream of a node or of
 // an endpoint outside.
 struct weft_topology_at {
-    const char *topic; // may be a pattern; NULL: a stream
-    size_t element;    // of a topic: the one that stands for the cluster
+    const char *topic;  // may be a pattern; NULL: a stream
+    const char *except; // of topics that are read: patterns that are not, comma separated
+    size_t element;     // of a topic: the one that stands for the cluster
 };
 #define WEFT_TOPOLOGY_FLOWS_MAX 1024
 struct weft_topology_flow {

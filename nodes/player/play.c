@@ -109,10 +109,11 @@ static bool s_may_play(const struct weft_player *self)
 
 bool weft_player_play(struct weft_player *self, size_t most)
 {
+    struct weft_record_view record;
+    if (!self->over) self->state = weft_reel_peek(self->reel, &record);
     if (!s_may_play(self)) return false;
     self->decoded = false; // what was taken in since may have moved the record
     int64_t now_us = weft_player_now_us();
-    struct weft_record_view record;
     for (size_t i = 0; i < most; i++) {
         self->state = weft_reel_peek(self->reel, &record);
         if (self->state == WEFT_REEL_OVER) s_at_over(self);

@@ -40,6 +40,8 @@ struct weft_test_ops {
     void (*kill_client)(weft_test_cluster_t *self, const char *client);
     void (*slow_disk)(weft_test_cluster_t *self, size_t node, int64_t ms_per_sync);
     void (*full_disk)(weft_test_cluster_t *self, size_t node, bool full);
+    void (*pause)(weft_test_cluster_t *self, const char *name, int64_t ms);      // NULL: this kind can't
+    void (*jump_clock)(weft_test_cluster_t *self, const char *name, int64_t ms); // likewise
     int64_t (*now_us)(const weft_test_cluster_t *self);
     void (*run_until)(weft_test_cluster_t *self, int64_t time_us);
     void (*after)(weft_test_cluster_t *self, int64_t ms, weft_test_call_fn *fn, void *context);

@@ -238,6 +238,24 @@ static void s_full_disk(weft_test_cluster_t *base, size_t node, bool full)
 
 // ---- time
 
+static void s_pause(weft_test_cluster_t *base, const char *name, int64_t ms)
+{
+    struct s_virtual *self = s_of(base);
+    for (size_t i = 0; i < self->host_count; i++) {
+        if (!self->hosts[i].dead && weft_rule_name_matches(name, self->hosts[i].name))
+            weft_sim_host_pause(self->sim, self->hosts[i].host, ms * 1000);
+    }
+}
+
+static void s_jump_clock(weft_test_cluster_t *base, const char *name, int64_t ms)
+{
+    struct s_virtual *self = s_of(base);
+    for (size_t i = 0; i < self->host_count; i++) {
+        if (!self->hosts[i].dead && weft_rule_name_matches(name, self->hosts[i].name))
+            weft_sim_host_clock_jump(self->sim, self->hosts[i].host, ms);
+    }
+}
+
 static int64_t s_now_us(const weft_test_cluster_t *base)
 {
     return weft_sim_now_us(((const struct s_virtual *) base)->sim);
@@ -341,6 +359,8 @@ static const struct weft_test_ops s_ops = {.start = s_start,
                                            .kill_client = s_kill_client,
                                            .slow_disk = s_slow_disk,
                                            .full_disk = s_full_disk,
+                                           .pause = s_pause,
+                                           .jump_clock = s_jump_clock,
                                            .now_us = s_now_us,
                                            .run_until = s_run_until,
                                            .after = s_after,

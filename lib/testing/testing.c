@@ -189,6 +189,27 @@ const char *weft_test_leader(weft_test_cluster_t *self, const char *topic, int32
     return name;
 }
 
+const char *weft_test_coordinator(weft_test_cluster_t *self)
+{
+    weft_metadata_t *metadata;
+    if (s_admin(self) == NULL) return NULL;
+    if (s_of_admin(self, weft_admin_metadata(self->admin, NULL, 0, false, &metadata)) != WEFT_OK) return NULL;
+    const char *name = NULL;
+    for (size_t i = 0; i < self->count; i++) {
+        if (!self->nodes[i].broker && (int32_t) self->nodes[i].id == metadata->coordinator_id)
+            name = self->nodes[i].name;
+    }
+    weft_metadata_destroy(&metadata);
+    if (name == NULL) s_say(self, WEFT_OK, "no coordinator is known to be in office");
+    return name;
+}
+
+weft_admin_t *weft_test_admin(weft_test_cluster_t *self)
+{
+    if (s_admin(self) == NULL) weft_test_wrong("no admin client: %s", self->text);
+    return self->admin;
+}
+
 int64_t weft_test_committed(weft_test_cluster_t *self, const char *group, const char *topic, int32_t partition)
 {
     weft_group_offsets_t *offsets;
@@ -355,6 +376,20 @@ void weft_test_full_disk(weft_test_cluster_t *self, const char *name, bool full)
 }
 
 // ---- time and seed
+
+void weft_test_pause(weft_test_cluster_t *self, const char *name, int64_t ms)
+{
+    s_party(self, name);
+    if (self->ops->pause == NULL) weft_test_wrong("weft_test_pause needs virtual time: give a seed");
+    self->ops->pause(self, name, ms);
+}
+
+void weft_test_jump_clock(weft_test_cluster_t *self, const char *name, int64_t ms)
+{
+    s_party(self, name);
+    if (self->ops->jump_clock == NULL) weft_test_wrong("weft_test_jump_clock needs virtual time: give a seed");
+    self->ops->jump_clock(self, name, ms);
+}
 
 int64_t weft_test_now_ms(const weft_test_cluster_t *self)
 {

@@ -267,6 +267,58 @@ static void test_virtual__cuts_delays_disks_and_stops_are_felt(void **state)
     weft_test_stop(&cluster);
 }
 
+static void test_virtual__a_member_that_stands_still_loses_its_place(void **state)
+{
+    (void) state;
+    weft_test_cluster_t *cluster =
+        s_start_with((struct weft_test_options){.seed = 31, .brokers = 1, .coordinators = 3});
+    s_ok(cluster, weft_test_topic(cluster, "t", 2, 1));
+    weft_consumer_t *one = s_consumer(cluster, "one", "g"), *two = s_consumer(cluster, "two", "g");
+    for (int i = 0; i < 30; i++) {
+        (void) s_read(one, 100, 1);
+        (void) s_read(two, 100, 1);
+    }
+    struct weft_partition_position position;
+    assert_false(weft_consumer_position(two, 1, &position));
+    const char *active = weft_test_coordinator(cluster);
+    assert_non_null(active);
+    weft_test_kill_node(cluster, active);
+    weft_test_pause(cluster, "one", 30000);
+    for (int i = 0; i < 200; i++) (void) s_read(two, 100, 1);
+    assert_true(weft_consumer_position(two, 1, &position)); // both are its own
+    assert_string_not_equal(weft_test_coordinator(cluster), active);
+    int64_t before_ms = weft_test_now_ms(cluster);
+    (void) s_read(one, 100, 1); // goes on where it stood still
+    assert_in_range(weft_test_now_ms(cluster) - before_ms, 5000, 11000);
+    weft_consumer_destroy(&one);
+    weft_consumer_destroy(&two);
+    weft_test_stop(&cluster);
+}
+
+static void test_virtual__a_clock_may_jump_and_records_say_so(void **state)
+{
+    (void) state;
+    weft_test_cluster_t *cluster = s_start(32, 1);
+    s_ok(cluster, weft_test_topic(cluster, "t", 1, 1));
+    s_ok(cluster, weft_test_put(cluster, "t", 0, NULL, "a"));
+    weft_test_jump_clock(cluster, "test", -3600000);
+    s_ok(cluster, weft_test_put(cluster, "t", 0, NULL, "b"));
+    weft_consumer_t *consumer = s_consumer(cluster, "reader", "g");
+    int64_t times_ms[2] = {0, 0};
+    for (int count = 0; count < 2;) {
+        weft_records_t *records;
+        struct weft_record_view record;
+        assert_int_equal(weft_consumer_poll(consumer, -1, &records), WEFT_OK);
+        while (count < 2 && weft_records_next(records, &record)) times_ms[count++] = record.timestamp_ms;
+    }
+    assert_in_range(times_ms[0] - times_ms[1], 3500000, 3600000);
+    weft_topic_config_t *config;
+    assert_int_equal(weft_admin_describe_topic(weft_test_admin(cluster), "t", &config), WEFT_OK);
+    weft_topic_config_destroy(&config);
+    weft_consumer_destroy(&consumer);
+    weft_test_stop(&cluster);
+}
+
 // ---- a seed is a history
 
 // All that the next test is about, with faults; its fingerprint.
@@ -399,6 +451,8 @@ int main(void)
         cmocka_unit_test(test_virtual__acknowledged_records_survive_a_leader_that_dies_meanwhile),
         cmocka_unit_test(test_virtual__power_loss_keeps_what_was_acknowledged_as_durable),
         cmocka_unit_test(test_virtual__cuts_delays_disks_and_stops_are_felt),
+        cmocka_unit_test(test_virtual__a_member_that_stands_still_loses_its_place),
+        cmocka_unit_test(test_virtual__a_clock_may_jump_and_records_say_so),
         cmocka_unit_test(test_virtual__one_seed_is_one_history),
         cmocka_unit_test(test_virtual__a_cluster_may_be_stopped_before_its_clients),
         cmocka_unit_test(test_virtual__mistakes_of_a_test_end_it_with_a_sentence),

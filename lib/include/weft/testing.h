@@ -33,6 +33,7 @@
 #ifndef WEFT_TESTING_H
 #define WEFT_TESTING_H
 
+#include <weft/admin.h>
 #include <weft/node.h>
 
 #ifdef __cplusplus
@@ -87,6 +88,10 @@ WEFT_EXPORT weft_err_t weft_test_put(weft_test_cluster_t *self, const char *topi
                                      const char *value);
 /** Who leads the partition: "broker-2"; NULL: nobody, or it can't be asked. Valid until the cluster is stopped. */
 WEFT_EXPORT const char *weft_test_leader(weft_test_cluster_t *self, const char *topic, int32_t partition);
+/** Which coordinator is in office: "coordinator-1"; NULL: it can't be asked. */
+WEFT_EXPORT const char *weft_test_coordinator(weft_test_cluster_t *self);
+/** The test's own client, for what is not here (weft/admin.h). Borrowed. */
+WEFT_EXPORT weft_admin_t *weft_test_admin(weft_test_cluster_t *self);
 /** What a group has committed for a partition; -1: nothing, or it can't be asked. */
 WEFT_EXPORT int64_t weft_test_committed(weft_test_cluster_t *self, const char *group, const char *topic,
                                         int32_t partition);
@@ -137,6 +142,16 @@ WEFT_EXPORT void weft_test_break(weft_test_cluster_t *self, const char *a, const
 WEFT_EXPORT void weft_test_slow_disk(weft_test_cluster_t *self, const char *node, int64_t ms_per_sync);
 /** Each write of a node's disk fails as if it were full, until told otherwise. */
 WEFT_EXPORT void weft_test_full_disk(weft_test_cluster_t *self, const char *node, bool full);
+
+// ---- programs that stand still, virtual time
+
+/**
+ * A node or a client does nothing for so long, heartbeats included (SIGSTOP, a laptop's lid, a long garbage collection);
+ * then it goes on with all that came meanwhile. "*": all.
+ */
+WEFT_EXPORT void weft_test_pause(weft_test_cluster_t *self, const char *name, int64_t ms);
+/** The Unix time of a node or client jumps by so much, back if negative. "*": of all. */
+WEFT_EXPORT void weft_test_jump_clock(weft_test_cluster_t *self, const char *name, int64_t ms);
 
 // ---- time
 

@@ -261,6 +261,7 @@ void weft_edge_hello(weft_edge_part_t *self, const struct weft_edge_asker *asker
     reply.header.id = asker->id;
     reply.protocol_min = reply.protocol_max = S_PROTOCOL;
     reply.node = weft_slice_text("edge");
+    reply.node_id = 0;
     reply.cluster_id = self->view.cluster_id;
     reply.version = weft_slice_text(WEFT_VERSION);
     reply.frame_bytes_max = WEFT_FRAME_BYTES_MAX;

@@ -109,24 +109,23 @@ static bool s_give_up_late(struct weft_edge_lane *lane, int64_t now_us)
 }
 
 // The leader can't be reached for so long that what waits is kept on the disk instead.
-static bool s_keep(weft_edge_part_t *self, struct weft_edge_lane *lane, int64_t now_us)
+static void s_keep(weft_edge_part_t *self, struct weft_edge_lane *lane, int64_t now_us)
 {
-    struct weft_edge_call *call = lane->waiting;
-    if (self->spool == NULL || lane->sent > 0 || lane->disordered || call == NULL) return false;
+    struct weft_edge_call *call = lane->waiting, *next;
+    if (self->spool == NULL || lane->sent > 0 || lane->disordered) return;
+    while (call != NULL && !call->spools) call = call->next;
+    if (call == NULL) return;
     int64_t due_us = call->begun_us + weft_spool_after_us(self->spool);
-    if (!call->spools) return false;
     if (now_us < due_us) {
         weft_edge_due(self, due_us);
-        return false;
+        return;
     }
-    struct weft_edge_call *next;
     for (; call != NULL; call = next) {
         next = call->next;
         if (!call->spools) continue;
         weft_edge_lane_remove(self, call);
         weft_spool_keep(self->spool, lane, call);
     }
-    return true;
 }
 
 static bool s_send_next(weft_edge_part_t *self, struct weft_edge_lane *lane, int64_t now_us)
@@ -147,9 +146,9 @@ void weft_edge_lane_advance(weft_edge_part_t *self, struct weft_edge_lane *lane)
     s_settle(lane);
     while (s_send_next(self, lane, now_us))
         ;
+    s_keep(self, lane, now_us);
     while (s_give_up_late(lane, now_us))
         ;
-    (void) s_keep(self, lane, now_us);
     const struct weft_edge_call *call = s_first_waiting(lane);
     if (call != NULL) {
         int64_t at_us = call->retry_us > now_us ? call->retry_us : now_us + self->requests.config.backoff_us;

@@ -8,6 +8,7 @@
 #include <weft_gen/messages.h>
 
 #define S_ATTEMPT_US 30000000 // silence after which an attempt is given up, beyond what its node may park it
+#define S_SILENT_US 10000000  // after which a node that is silent was taken for gone, whatever it was
 #define S_PARKED_US_MAX (600 * 1000000LL) // no node parks anything longer
 
 bool weft_edge_is_admin(enum weft_api api)
@@ -116,6 +117,13 @@ static bool s_has_identity(weft_slice_t data)
     return weft_batch_looks_like_batch(data) && weft_batch_read(data, &batch) == WEFT_OK && batch.producer_id >= 0;
 }
 
+// What may go to the spool goes there before its time is over, unless what was sent before it is still unanswered.
+static int64_t s_longest(const weft_edge_part_t *self)
+{
+    int64_t after_us = weft_spool_after_us(self->spool);
+    return (after_us > self->look_us ? after_us : self->look_us) + S_SILENT_US;
+}
+
 static weft_err_t s_produce(weft_edge_part_t *self, struct weft_edge_call *call, weft_slice_t header)
 {
     struct weft_produce_request request;
@@ -127,6 +135,7 @@ static weft_err_t s_produce(weft_edge_part_t *self, struct weft_edge_call *call,
     call->call.parked_us = 0; // silence is noticed: no leader is silent for so long on purpose
     call->repeatable = call->call.data != NULL && s_has_identity(weft_shared_slice(call->call.data));
     call->spools = self->spool != NULL && request.spool;
+    if (call->spools && !call->unknown) call->deadline_us = call->begun_us + s_longest(self);
     bool none = weft_slice_is_text(request.acks, "none");
     call->answers = !none || call->delimited;
     if (!none || !call->delimited) return WEFT_OK;

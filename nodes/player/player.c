@@ -143,6 +143,10 @@ static weft_err_t s_run(void *context, struct weft_error *error)
         if (!more) s_wait(self);
     }
     s_publish(self, true);
+    weft_node_trace(self->node, 2, "%llu records sent, %llu late, %llu ms slipped",
+                    (unsigned long long) self->counts[WEFT_PLAYER_SENT],
+                    (unsigned long long) self->counts[WEFT_PLAYER_LATE],
+                    (unsigned long long) self->counts[WEFT_PLAYER_SLIP_MS]);
     if (err) return weft_node_refuse(error, err, "%s", weft_reel_trouble(self->reel));
     return WEFT_OK;
 }

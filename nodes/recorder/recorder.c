@@ -248,6 +248,11 @@ static weft_err_t s_end(struct weft_recorder *self, struct weft_error *error)
     s_finish(self, weft_recorder_now_ms() + stop_ms * STOP_SHARE);
     weft_producer_destroy(&self->producer);
     s_publish_now(self, weft_recorder_now_ms());
+    weft_node_trace(self->node, 2, "%llu messages received, %llu recorded, %llu lost, %llu too large",
+                    (unsigned long long) self->counts[WEFT_RECORDER_RECEIVED],
+                    (unsigned long long) self->counts[WEFT_RECORDER_ACKED],
+                    (unsigned long long) self->counts[WEFT_RECORDER_FAILED],
+                    (unsigned long long) self->counts[WEFT_RECORDER_TOO_LARGE]);
     failed = self->counts[WEFT_RECORDER_FAILED] - failed;
     if (!failed) return WEFT_OK;
     return weft_node_refuse(error, WEFT_ERR_LOCAL_NOT_CONNECTED,

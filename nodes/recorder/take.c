@@ -84,12 +84,20 @@ static bool s_receive(struct weft_recorder *self, bool *dry)
     return __builtin_expect(!zmq_msg_more(first), 1) || s_receive_rest(self);
 }
 
+static void s_tell_gap(struct weft_recorder *self)
+{
+    char text[64];
+    snprintf(text, sizeof text, "%llu messages are missing", (unsigned long long) self->missing);
+    weft_recorder_warn(self, "the sequence has a gap", text);
+}
+
 // What the message looks like as a record; it lives until the next message.
 static void s_encode(struct weft_recorder *self)
 {
     for (size_t i = 0; i < self->part_count; i++)
         self->frames[i] = weft_bytes(zmq_msg_data(self->parts[i]), zmq_msg_size(self->parts[i]));
     self->missing = weft_sequences_see(self->sequences, self->frames, self->part_count);
+    if (self->missing) s_tell_gap(self);
     if (self->part_count == 1 && self->key_frame < 0 && !self->missing) {
         self->record = (struct weft_frames_record){.value = self->frames[0]};
         if (!self->record.value.data) self->record.value = weft_bytes("", 0); // nil is another thing

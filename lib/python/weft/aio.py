@@ -15,7 +15,7 @@ import collections
 import functools
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
-from typing import Any, AsyncIterator, Callable, Deque, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Type, Union
+from typing import Any, AsyncIterator, Callable, Deque, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple, Type, Union
 
 from . import _errors
 from .admin import AdminClient
@@ -60,7 +60,7 @@ class AIOProducer(_Client):
 
     def __init__(self, bootstrap_servers: Union[str, Sequence[str], None] = None, **options: Any) -> None:
         _Client.__init__(self, lambda: Producer(bootstrap_servers, **options), "producer")
-        self._finished: Deque[Callable[[], None]] = collections.deque()
+        self._finished: "Deque[Tuple[asyncio.Future[RecordMetadata], FutureRecordMetadata]]" = collections.deque()
         self._loop: Optional[asyncio.AbstractEventLoop] = None
         self._known: Set[str] = set()
         self._scheduled = False
@@ -69,31 +69,38 @@ class AIOProducer(_Client):
                    timestamp_ms: Optional[int] = None, headers: Any = None) -> "asyncio.Future[RecordMetadata]":
         """A future of what becomes of the record. Waits while the buffer is full."""
         producer: Producer = self._started()
-        send = functools.partial(producer.send, topic, value, key, headers, partition, timestamp_ms)
         if topic in self._known and producer._has_room():
-            sent: FutureRecordMetadata = send()
+            sent = producer.send(topic, value, key, headers, partition, timestamp_ms)
         else:  # it may wait
-            sent = await self._run(send)
+            sent = await self._run(producer.send, topic, value, key, headers, partition, timestamp_ms)
             self._known.add(topic)
         self._loop = asyncio.get_running_loop()
         future: "asyncio.Future[RecordMetadata]" = self._loop.create_future()
 
-        def done(result: Any) -> None:
-            self._finished.append(lambda: _settle(future, result))
-            if not self._scheduled and self._loop is not None:  # one call into the loop for all that finish together
-                self._scheduled = True
-                try:
-                    self._loop.call_soon_threadsafe(self._settle_all)
-                except RuntimeError:  # the loop is closed: nobody waits
-                    pass
-
-        sent.add_both(done)
+        sent._add(functools.partial(self._done, future, sent))
         return future
+
+    def _done(self, future: "asyncio.Future[RecordMetadata]", sent: FutureRecordMetadata) -> None:
+        """On the producer's thread. One call into the loop for all that finish together."""
+        self._finished.append((future, sent))
+        if not self._scheduled and self._loop is not None:
+            self._scheduled = True
+            try:
+                self._loop.call_soon_threadsafe(self._settle_all)
+            except RuntimeError:  # the loop is closed: nobody waits
+                pass
 
     def _settle_all(self) -> None:
         self._scheduled = False
         while self._finished:
-            self._finished.popleft()()
+            future, sent = self._finished.popleft()
+            if future.done():  # cancelled
+                continue
+            error = sent.exception
+            if error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(sent.get())
 
     async def send_and_wait(self, topic: str, value: Any = None, key: Any = None, partition: Optional[int] = None,
                             timestamp_ms: Optional[int] = None, headers: Any = None) -> RecordMetadata:
@@ -307,12 +314,3 @@ class AIOAdminClient(_Client):
 
 
 AIOKafkaProducer, AIOKafkaConsumer = AIOProducer, AIOConsumer
-
-
-def _settle(future: "asyncio.Future[RecordMetadata]", result: Any) -> None:
-    if future.done():
-        return
-    if isinstance(result, BaseException):
-        future.set_exception(result)
-    else:
-        future.set_result(result)

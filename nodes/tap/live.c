@@ -4,7 +4,8 @@
 // Nothing is kept about subscribers. What PUB drops for a slow one, and what was published before it came (back), it
 // finds as a gap in the sequence and asks for on the ROUTER. The gap is only seen when something follows it, so a
 // stream that is silent after a subscription repeats its last record once (announce.ms): the new subscriber learns how
-// far the stream is, the others have seen that sequence. Sequences never go back otherwise, which subscribers of the
+// far the stream is, the others have seen that sequence. The same after a subscriber was full, again and again with
+// growing pauses, since nothing tells when it reads on. Sequences never go back otherwise, which subscribers of the
 // KV-event convention take for a new publisher.
 //
 // Memory: libzmq keeps up to a high-water mark of *messages* for each subscriber. The mark follows the mean size of what
@@ -22,7 +23,8 @@
 #define MESSAGE_OVERHEAD_BYTES 320 // of three frames in libzmq's queues, measured
 #define IDLE_MS 100                // the consumer's timers are not seen by its descriptor
 #define PATIENCE_US 3000000
-#define LOOK_US 250000 // how often health is looked at
+#define AGAIN_US_MAX 60000000 // longest pause between repetitions
+#define LOOK_US 250000        // how often health is looked at
 
 struct tap_live {
     struct tap_settings settings;
@@ -33,6 +35,7 @@ struct tap_live {
     uint64_t subscriptions;
     bool waiting;   // for the first subscriptions
     bool announces; // some stream has an announcement to come
+    bool lossy;     // what is sent passes over subscribers that are full
     uint64_t mean_bytes;
     uint64_t hwm;
     int64_t looked_us;
@@ -48,17 +51,31 @@ static void s_count(const tap_live_t *self, enum tap_counter counter, uint64_t m
 
 // ---- subscribers
 
-// A stream that a subscription may hear is to repeat its last record, unless something is published before.
-static void s_announce_soon(tap_live_t *self, weft_slice_t prefix)
+static void s_arm(tap_live_t *self, struct tap_stream *stream, int64_t again_us)
 {
     if (self->settings.announce_us < 0) return;
+    stream->announce_next = atomic_load_explicit(&stream->next, memory_order_relaxed);
+    stream->announce_at_us = tap_now_us() + self->settings.announce_us;
+    if (again_us > 0) stream->announce_again_us = again_us;
+    self->announces = true;
+}
+
+// Streams that a subscription may hear are to repeat their last record, unless something is published before.
+static void s_announce_soon(tap_live_t *self, weft_slice_t prefix)
+{
     for (size_t i = 0; i < self->streams->count; i++) {
         struct tap_stream *stream = self->streams->items[i];
-        if (!stream || prefix.size > stream->name_bytes || memcmp(stream->name, prefix.data, prefix.size) != 0)
-            continue;
-        if (!stream->announce_at_us) stream->announce_at_us = tap_now_us() + self->settings.announce_us;
-        self->announces = true;
+        if (stream && prefix.size <= stream->name_bytes && memcmp(stream->name, prefix.data, prefix.size) == 0)
+            s_arm(self, stream, 0);
     }
+}
+
+// libzmq gives a new connection the mark that the socket had when it was bound.
+static void s_apply_hwm(tap_live_t *self)
+{
+    int value = (int) self->hwm;
+    int rc = zmq_setsockopt(self->xpub, ZMQ_SNDHWM, &value, sizeof value);
+    (void) rc; // a number above 0 can't be refused
 }
 
 static void s_subscription(tap_live_t *self, weft_slice_t frame)
@@ -70,6 +87,7 @@ static void s_subscription(tap_live_t *self, weft_slice_t frame)
     if (frame.data[0] == 1) {
         self->subscriptions++;
         s_count(self, TAP_SUBSCRIBED_COUNT, 1);
+        s_apply_hwm(self);
         s_announce_soon(self, weft_slice(frame.data + 1, frame.size - 1));
     } else if (self->subscriptions > 0) {
         self->subscriptions--;
@@ -94,18 +112,36 @@ static weft_err_t s_hear(tap_live_t *self)
 
 // ---- publishing
 
-// One frame. With slow=wait the socket waits for its slowest subscriber; the end of the node ends that.
+// One frame. EAGAIN: a subscriber is full. With slow=wait all wait for it, until the node stops.
 static bool s_send(tap_live_t *self, const void *data, size_t size, int flags)
 {
     while (zmq_send(self->xpub, data, size, flags) < 0) {
         if (zmq_errno() != EAGAIN && zmq_errno() != EINTR) return false;
-        if (weft_node_stopping(self->settings.node)) return false;
+        if (!self->settings.slow_waits || weft_node_stopping(self->settings.node)) return false;
     }
     return true;
 }
 
-static bool s_publish(tap_live_t *self, const struct tap_stream *stream, const struct weft_record_view *record,
-                      size_t *bytes)
+static void s_set_lossy(tap_live_t *self, bool lossy)
+{
+    int nodrop = !lossy;
+    if (zmq_setsockopt(self->xpub, ZMQ_XPUB_NODROP, &nodrop, sizeof nodrop) == 0) self->lossy = lossy;
+}
+
+// The first frame decides whether a message is sent. Subscribers that are full lose it and what follows until they have
+// read about half of what waits for them; libzmq tells the first time only.
+static bool s_send_name(tap_live_t *self, struct tap_stream *stream, int flags)
+{
+    if (s_send(self, stream->name, stream->name_bytes, flags)) return true;
+    if (self->settings.slow_waits || zmq_errno() != EAGAIN) return false;
+    s_count(self, TAP_FULL_COUNT, 1);
+    for (size_t i = 0; i < self->streams->count; i++) // it may hear any of them
+        if (self->streams->items[i]) s_arm(self, self->streams->items[i], self->settings.announce_us);
+    s_set_lossy(self, true); // for the rest of this turn
+    return s_send(self, stream->name, stream->name_bytes, flags);
+}
+
+static bool s_publish(tap_live_t *self, struct tap_stream *stream, const struct weft_record_view *record, size_t *bytes)
 {
     uint8_t sequence[8];
     tap_store_sequence(sequence, (uint64_t) record->offset);
@@ -114,21 +150,17 @@ static bool s_publish(tap_live_t *self, const struct tap_stream *stream, const s
         tap_encode_record(&self->scratch, record);
         payload = weft_buf_slice(&self->scratch);
     }
-    int more = self->settings.slow_waits ? ZMQ_SNDMORE : ZMQ_SNDMORE | ZMQ_DONTWAIT;
-    int last = self->settings.slow_waits ? 0 : ZMQ_DONTWAIT;
+    int flags = self->settings.slow_waits ? 0 : ZMQ_DONTWAIT;
     *bytes += payload.size;
-    return s_send(self, stream->name, stream->name_bytes, more) && s_send(self, sequence, sizeof sequence, more) &&
-           s_send(self, payload.data, payload.size, last);
+    return s_send_name(self, stream, flags | ZMQ_SNDMORE) &&
+           s_send(self, sequence, sizeof sequence, flags | ZMQ_SNDMORE) &&
+           s_send(self, payload.data, payload.size, flags);
 }
 
 static void s_note_published(tap_live_t *self, struct tap_stream *stream, int64_t offset)
 {
     int64_t next = atomic_load_explicit(&stream->next, memory_order_relaxed);
-    if (offset == next) {
-        stream->announce_at_us = 0; // it tells as much
-    } else if (next >= 0 && offset > next) {
-        s_count(self, TAP_GAPS_COUNT, 1);
-    }
+    if (next >= 0 && offset > next) s_count(self, TAP_GAPS_COUNT, 1);
     if (offset >= next) atomic_store_explicit(&stream->next, offset + 1, memory_order_release);
 }
 
@@ -141,8 +173,8 @@ static void s_fit_hwm(tap_live_t *self, size_t records, size_t bytes)
     if (hwm > self->settings.hwm) hwm = self->settings.hwm;
     if (hwm < 2) hwm = 2;
     if (hwm >= self->hwm - self->hwm / 4 && hwm <= self->hwm + self->hwm / 4) return;
-    int value = (int) hwm;
-    if (zmq_setsockopt(self->xpub, ZMQ_SNDHWM, &value, sizeof value) == 0) self->hwm = hwm;
+    self->hwm = hwm;
+    s_apply_hwm(self);
 }
 
 // Publishes what is there. False: nothing was.
@@ -162,6 +194,7 @@ static weft_err_t s_publish_some(tap_live_t *self, bool *any)
         s_note_published(self, stream, record.offset);
         count++;
     }
+    if (self->lossy) s_set_lossy(self, false);
     *any = count > 0;
     if (count == 0) return WEFT_OK;
     s_count(self, TAP_PUBLISHED_COUNT, count);
@@ -170,8 +203,22 @@ static weft_err_t s_publish_some(tap_live_t *self, bool *any)
     return WEFT_OK;
 }
 
-// Streams that stayed silent since a subscription: their last record comes again. It is read from the log anew, so
-// nothing needs to be kept, also over a restart.
+// Decides whether a stream's last record is due now.
+static bool s_is_due(tap_live_t *self, struct tap_stream *stream, int64_t now)
+{
+    int64_t next = atomic_load_explicit(&stream->next, memory_order_relaxed);
+    bool spoke = next != stream->announce_next; // since: that told as much, but maybe not those that were full
+    if (!spoke && (now < stream->announce_at_us || next < 0)) return false;
+    int64_t again_us = self->subscriptions > 0 ? stream->announce_again_us : 0;
+    stream->announce_next = next;
+    stream->announce_at_us = again_us > 0 ? now + again_us : 0;
+    if (spoke) return false;
+    stream->announce_again_us = 2 * again_us < AGAIN_US_MAX ? 2 * again_us : AGAIN_US_MAX;
+    return next > 0;
+}
+
+// Streams that stayed silent: their last record comes again. It is read from the log anew, so nothing needs to be kept,
+// also over a restart.
 static weft_err_t s_announce(tap_live_t *self)
 {
     if (!self->announces || self->waiting) return WEFT_OK;
@@ -180,17 +227,13 @@ static weft_err_t s_announce(tap_live_t *self)
     for (size_t i = 0; i < self->streams->count; i++) {
         struct tap_stream *stream = self->streams->items[i];
         if (!stream || !stream->announce_at_us) continue;
-        int64_t next = atomic_load_explicit(&stream->next, memory_order_relaxed);
-        if (now < stream->announce_at_us || next < 0) {
-            self->announces = true;
-            continue;
+        if (s_is_due(self, stream, now)) {
+            const struct weft_position last = {WEFT_FROM_OFFSET, atomic_load(&stream->next) - 1};
+            weft_err_t err = weft_consumer_seek(self->consumer, self->settings.topic, stream->partition, last);
+            if (err && err != WEFT_ERR_NOT_FOUND) return err;
+            if (!err) s_count(self, TAP_ANNOUNCED_COUNT, 1);
         }
-        stream->announce_at_us = 0;
-        if (next == 0) continue;
-        weft_err_t err = weft_consumer_seek(self->consumer, self->settings.topic, stream->partition,
-                                            (struct weft_position){WEFT_FROM_OFFSET, next - 1});
-        if (err && err != WEFT_ERR_NOT_FOUND) return err;
-        if (!err) s_count(self, TAP_ANNOUNCED_COUNT, 1);
+        if (stream->announce_at_us) self->announces = true;
     }
     return WEFT_OK;
 }
@@ -340,7 +383,7 @@ weft_err_t tap_live_run(tap_live_t *self, struct weft_error *error)
             zmq_pollitem_t items[] = {{NULL, weft_node_stop_fd(node), ZMQ_POLLIN, 0},
                                       {NULL, weft_consumer_fd(self->consumer), ZMQ_POLLIN, 0},
                                       {self->xpub, 0, ZMQ_POLLIN, 0}};
-            zmq_poll(items, 3, self->announces ? 10 : IDLE_MS);
+            zmq_poll(items, 3, self->announces ? 20 : IDLE_MS);
         }
         err = s_hear(self);
         if (!err && self->waiting) { // also of partitions that came since

@@ -19,7 +19,8 @@ struct tap {
 static const struct weft_counter_info s_counters[TAP_COUNTER_COUNT] = {
     [TAP_PUBLISHED_COUNT] = {"published_count", "records published"},
     [TAP_PUBLISHED_BYTES] = {"published_bytes", "bytes of their payloads"},
-    [TAP_ANNOUNCED_COUNT] = {"announced_count", "last records repeated for new subscriptions"},
+    [TAP_ANNOUNCED_COUNT] = {"announced_count", "last records repeated, for those that may lack what came before"},
+    [TAP_FULL_COUNT] = {"full_count", "times that a subscriber had too much unread and lost what followed"},
     [TAP_GAPS_COUNT] = {"gaps_count", "sequences that the topic has no record for (compaction, damage)"},
     [TAP_RESETS_COUNT] = {"resets_count", "times that records were gone before they were published"},
     [TAP_DIVERGED_COUNT] = {"diverged_count", "times that the cluster lost records that were published"},
@@ -70,10 +71,11 @@ weft_err_t tap_consumer_new(const struct tap_settings *settings, const char *con
     size_t count = 0, more = 0;
     while (settings->consumer[count]) count++;
     while (extra[more]) more++;
-    const char **all = weft_calloc(count + more + 2, sizeof *all);
-    all[0] = "reset=earliest"; // records that retention took: go on with the first there is
-    memcpy(all + 1, settings->consumer, count * sizeof *all);
-    memcpy(all + 1 + count, extra, more * sizeof *all);
+    const char **all = weft_calloc(count + more + 3, sizeof *all);
+    all[0] = "reset=earliest";     // records that retention took: go on with the first there is
+    all[1] = "buffer.bytes=16MiB"; // enough for two fetches and more under way
+    memcpy(all + 2, settings->consumer, count * sizeof *all);
+    memcpy(all + 2 + count, extra, more * sizeof *all);
     weft_err_t err = weft_consumer_new(all, out, error);
     free(all);
     if (err || !weft_consumer_option_text(*out, "group")[0]) return err;
@@ -143,10 +145,8 @@ static weft_err_t s_open_xpub(struct tap *self, const char *endpoint, struct wef
     s_set(self->xpub, ZMQ_XPUB_VERBOSER, 1); // each subscription and its end, to count them
     s_set(self->xpub, ZMQ_TCP_KEEPALIVE, 1);
     s_set(self->xpub, ZMQ_TCP_KEEPALIVE_IDLE, 60);
-    if (self->settings.slow_waits) {
-        s_set(self->xpub, ZMQ_XPUB_NODROP, 1);
-        s_set(self->xpub, ZMQ_SNDTIMEO, 100); // then it looks whether the node stops
-    }
+    s_set(self->xpub, ZMQ_XPUB_NODROP, 1); // a full subscriber is told; live.c decides
+    s_set(self->xpub, ZMQ_SNDTIMEO, 100);  // slow=wait: then it looks whether the node stops
     return s_bind(node, self->xpub, "listen", endpoint, error);
 }
 

@@ -23,6 +23,7 @@ enum tap_counter {
     TAP_PUBLISHED_COUNT,
     TAP_PUBLISHED_BYTES,
     TAP_ANNOUNCED_COUNT,
+    TAP_FULL_COUNT,
     TAP_GAPS_COUNT,
     TAP_RESETS_COUNT,
     TAP_DIVERGED_COUNT,
@@ -48,8 +49,10 @@ struct tap_stream {
     int32_t partition;
     char name[TAP_NAME_BYTES_MAX]; // the topic frame
     size_t name_bytes;
-    _Atomic int64_t next;   // sequence that is published next; -1: not known yet
-    int64_t announce_at_us; // live thread: when its last record is to be repeated; 0: not
+    _Atomic int64_t next; // sequence that is published next; -1: not known yet
+    // Of the live thread: when the last record is to be repeated (0: not), what `next` was when that was decided, and
+    // how long after that again (0: not again).
+    int64_t announce_at_us, announce_next, announce_again_us;
 };
 
 /** All streams by partition; grows when partitions are added. Readers of other threads lock. */

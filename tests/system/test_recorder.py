@@ -2,15 +2,18 @@
 """Recorder and player as processes: killed, cut off from their broker, stopped; and the example of docs/RECORD.md."""
 
 import contextlib
+import os
 import pathlib
+import re
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 
 import zmq
 
-from harness import DEADLINE_S, WEFT, free_ports, run, up, wait_until
+from harness import DEADLINE_S, ROOT, WEFT, free_ports, run, up, wait_until
 
 
 class Process:
@@ -166,6 +169,37 @@ def test_a_recording_is_played_to_its_end():
             for number in range(1000):
                 assert pull.recv_multipart() == [b"%d" % number, sender.payload]
         assert "1000 records sent" in done.stderr, done.stderr
+
+
+def test_the_example_of_the_manual_works():
+    text = (ROOT / "docs/RECORD.md").read_text()
+    blocks = re.findall(r"<!-- example\.(sh|py) -->\n```[a-z]+\n(.*?)```", text, flags=re.S)
+    assert len(blocks) == 5, blocks
+    port = free_ports(20)
+    with tempfile.TemporaryDirectory(prefix="weft-manual-") as directory:
+        (pathlib.Path(directory) / "weft").symlink_to(WEFT)
+        environment = {**os.environ, "PATH": f"{directory}:{os.environ['PATH']}", "WEFT_BOOTSTRAP": f"tcp://127.0.0.1:{port}"}
+        answers, processes = [], []
+        try:
+            for kind, block in blocks:
+                # Ports of their own; nodes take their bootstrap from their settings.
+                for old, new in ((5555, port + 10), (5556, port + 11)):
+                    block = block.replace(f":{old}", f":{new}")
+                block = block.replace("weft up", f"weft up --listen tcp://127.0.0.1:{port}")
+                block = block.replace("--set topic=prices", f"--set topic=prices --set bootstrap=tcp://127.0.0.1:{port}")
+                command = ["bash", "-e", "-c", block] if kind == "sh" else [sys.executable, "-c", block]
+                process = subprocess.Popen(command, cwd=directory, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                                           text=True, start_new_session=True)
+                processes.append(process)
+                assert process.wait(2 * DEADLINE_S) == 0, block
+                if "&" not in block:
+                    answers.append(process.stdout.read())
+        finally:
+            for process in processes:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+        assert "weft.missing=1" in answers[1], answers
+        assert "the last price was 1.0899" in answers[2], answers
 
 
 if __name__ == "__main__":

@@ -83,6 +83,10 @@ static weft_err_t s_add_name(struct weft_spooled *self, const struct weft_batch 
         .new_id = (int64_t) (weft_rand_next(&self->spool->rand) >> 1) | 1,
         .base_sequence = (int32_t) (((uint32_t) batch->base_sequence + skip) & 0x7fffffff),
     };
+    for (size_t i = 0; i < self->name_count; i++) // by an earlier life, which may have sent under it
+        if (self->names[i].producer_id == name.producer_id && self->names[i].epoch == name.epoch &&
+            self->names[i].from_offset == name.from_offset)
+            return WEFT_OK;
     weft_err_t err = weft_spool_name_add(self, &name);
     if (err == WEFT_OK) weft_counter_add(weft_edge_counters(s_edge(self)), WEFT_EDGE_RENAMED, 1);
     return err;
@@ -267,6 +271,7 @@ static bool s_bury(struct weft_spooled *self, weft_err_t error, const char *text
     if (s_add_name(self, &stored, true) != WEFT_OK) return false;
     s_delivered(self, weft_batch_next_offset(&stored));
     self->next = self->position;
+    self->trimmed_us = 0; // so that it is set aside once
     return true;
 }
 

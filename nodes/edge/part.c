@@ -152,14 +152,18 @@ static void s_stop(struct weft_part *part)
 static bool s_stopped(struct weft_part *part)
 {
     weft_edge_part_t *self = s_self(part);
+    bool waits = false;
     for (size_t i = 0; i < self->requests.slot_count; i++) {
         struct weft_call *base = self->requests.slots[i];
         if (base == NULL || base == &self->requests.metadata || base->state != WEFT_CALL_SENT) continue;
         if (weft_spool_owns(self->spool, base)) continue;
         struct weft_edge_call *call = base->context;
-        if (!call->repeatable || call->api == WEFT_API_PRODUCE) return false;
-        weft_edge_end_refused(call, WEFT_ERR_STOPPING, NULL);
+        if (call->repeatable && call->api != WEFT_API_PRODUCE)
+            weft_edge_end_refused(call, WEFT_ERR_STOPPING, NULL);
+        else
+            waits = true;
     }
+    if (waits) return false;
     return self->spool == NULL || weft_spool_rests(self->spool);
 }
 

@@ -70,7 +70,7 @@ static inline uint64_t stage_counter(const weft_hosted_node_t *node, const char 
 static inline void stage_turn(int64_t deadline_us, const char *what)
 {
     if (stage_now_us() > deadline_us) fail_msg("did not happen in time: %s", what);
-    nanosleep(&(const struct timespec){.tv_nsec = 2000000}, NULL); // the pace of a wait with a deadline
+    nanosleep(&(const struct timespec){.tv_nsec = 2000000}, NULL); // allow-sleep: pace of a deadline
 }
 
 // Waits until the counter has at least that value.

@@ -61,13 +61,12 @@ static int s_by_depth(const void *a, const void *b)
     return strcmp(one->name, two->name);
 }
 
-static struct run_node *s_take(struct run *run, const char *name)
+// The node that runs as the file has it; NULL: none does.
+static struct run_node *s_find_same(const struct run *run, const weft_topology_t *topology, size_t index)
 {
     for (size_t i = 0; i < run->node_count; i++) {
-        if (!run->nodes[i] || strcmp(run->nodes[i]->name, name) != 0) continue;
-        struct run_node *taken = run->nodes[i];
-        run->nodes[i] = NULL;
-        return taken;
+        if (strcmp(run->nodes[i]->name, weft_topology_node(topology, index)->name) == 0)
+            return run_node_is(run->nodes[i], topology, index, run->how.processes) ? run->nodes[i] : NULL;
     }
     return NULL;
 }
@@ -77,7 +76,7 @@ static size_t s_begin_stop(struct run *run, struct run_node **nodes, size_t coun
 {
     size_t begun = 0;
     for (size_t i = 0; i < count; i++) {
-        if (!nodes[i] || nodes[i]->depth != depth || nodes[i]->state == RUN_STOPPED) continue;
+        if (nodes[i]->depth != depth || nodes[i]->state == RUN_STOPPED) continue;
         run_say(run, nodes[i]->name, "stops");
         run_node_stop_begin(run, nodes[i]);
         begun++;
@@ -85,7 +84,7 @@ static size_t s_begin_stop(struct run *run, struct run_node **nodes, size_t coun
     return begun;
 }
 
-// Stops all of a list, deepest first; those of one depth together. Entries may be NULL.
+// Stops all of a list, deepest first; those of one depth together.
 static void s_stop_nodes(struct run *run, struct run_node **nodes, size_t count)
 {
     for (size_t depth = WEFT_TOPOLOGY_NODES_MAX + 1; depth-- > 0;) {
@@ -93,40 +92,38 @@ static void s_stop_nodes(struct run *run, struct run_node **nodes, size_t count)
         for (bool left = true; left;) {
             left = false;
             for (size_t i = 0; i < count; i++)
-                if (nodes[i] && nodes[i]->depth == depth && !run_node_stop_done(run, nodes[i])) left = true;
+                if (nodes[i]->depth == depth && !run_node_stop_done(run, nodes[i])) left = true;
             run_show(run);
             if (left) cli_sleep_ms(10);
         }
         for (size_t i = 0; i < count; i++)
-            if (nodes[i] && nodes[i]->depth == depth) nodes[i]->state = RUN_STOPPED;
+            if (nodes[i]->depth == depth) nodes[i]->state = RUN_STOPPED;
     }
 }
 
 // The nodes of a checked and placed topology take the place of those that run.
 static void s_take_over(struct run *run, weft_topology_t *topology)
 {
-    size_t count = weft_topology_node_count(topology), gone = run->node_count, made = 0;
-    struct run_node **nodes = weft_calloc(count + 1, sizeof *nodes), **old = run->nodes;
-    for (size_t i = 0; i < count; i++) {
-        struct run_node *kept = s_take(run, weft_topology_node(topology, i)->name);
-        if (kept && run_node_is(kept, topology, i, run->how.processes)) {
-            kept->depth = weft_topology_node(topology, i)->depth;
-            nodes[made++] = kept;
-            continue;
-        }
-        for (size_t k = 0; kept && k < gone; k++) // back to those that are to stop
-            if (!old[k]) {
-                old[k] = kept;
-                kept = NULL;
-            }
-        nodes[made++] = run_node_new(topology, i, run->how.processes);
+    size_t count = weft_topology_node_count(topology), gone_count = 0;
+    struct run_node **nodes = weft_calloc(count + 1, sizeof *nodes);
+    struct run_node **gone = weft_calloc(run->node_count + 1, sizeof *gone);
+    for (size_t i = 0; i < count; i++) nodes[i] = s_find_same(run, topology, i);
+    for (size_t i = 0; i < run->node_count; i++) {
+        size_t k = 0;
+        while (k < count && nodes[k] != run->nodes[i]) k++;
+        if (k == count) gone[gone_count++] = run->nodes[i];
     }
-    s_stop_nodes(run, old, gone);
-    for (size_t i = 0; i < gone; i++) run_node_destroy(&old[i]);
-    free(old);
-    qsort(nodes, made, sizeof *nodes, s_by_depth);
+    s_stop_nodes(run, gone, gone_count);
+    for (size_t i = 0; i < gone_count; i++) run_node_destroy(&gone[i]);
+    free(gone);
+    free(run->nodes);
+    for (size_t i = 0; i < count; i++) {
+        if (!nodes[i]) nodes[i] = run_node_new(topology, i, run->how.processes);
+        nodes[i]->depth = weft_topology_node(topology, i)->depth;
+    }
+    qsort(nodes, count, sizeof *nodes, s_by_depth);
     run->nodes = nodes;
-    run->node_count = made;
+    run->node_count = count;
     run_topics_destroy(&run->topics);
     weft_topology_destroy(&run->topology);
     run->topology = topology;
@@ -314,7 +311,7 @@ static void s_stop(struct s_loop *loop)
     struct run *run = &loop->run;
     run->stopping = true;
     s_let_signals_end();
-    run_topics_destroy(&run->topics);
+    run_topics_end(run->topics);
     s_stop_nodes(run, run->nodes, run->node_count);
     run_show_end(run);
     if (run->status == CLI_DONE) run_say(run, NULL, "%s stopped cleanly", weft_topology_name(run->topology));
@@ -345,6 +342,7 @@ int cli_run_topology(const struct cli_args *args)
     }
     for (size_t i = 0; i < run->node_count; i++) run_node_destroy(&run->nodes[i]);
     free(run->nodes);
+    run_topics_destroy(&run->topics);
     run_show_destroy(&run->show);
     weft_topology_destroy(&run->topology);
     run_types_fini(&run->types);

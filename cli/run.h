@@ -84,6 +84,7 @@ struct run_node {
     int64_t since_ms; // wall clock: since when its health is as it is
     int64_t good_us;  // since when it serves; 0: it does not
     bool served;      // since its last start
+    bool stopping;    // it was told to
     unsigned restarts;
     char reason[WEFT_ERROR_TEXT_BYTES_MAX]; // of its last end
     int64_t reason_ms;                      // wall clock
@@ -124,7 +125,8 @@ struct run_topic_view {
     char sentence[WEFT_ERROR_TEXT_BYTES_MAX]; // what it waits for, or how it differs from the file
 };
 run_topics_t *run_topics_new(const weft_topology_t *topology);
-void run_topics_destroy(run_topics_t **self_p); // ends its work
+void run_topics_end(run_topics_t *self); // ends its work; what it has done stays to be seen
+void run_topics_destroy(run_topics_t **self_p);
 size_t run_topics_view(run_topics_t *self, struct run_topic_view *views, size_t count_max, unsigned *changes);
 
 // ---- run_show.c: what people and scripts see

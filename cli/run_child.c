@@ -112,9 +112,10 @@ bool run_child_start(struct run *run, struct run_node *node)
 
 static void s_said(struct run *run, struct run_node *node, const char *line)
 {
-    char serves[128];
-    int size = snprintf(serves, sizeof serves, "%s serves", node->name);
-    if (strncmp(line, serves, (size_t) size) == 0) return; // it is told here, once it has reported
+    const char *serves = strstr(line, " serves"); // it is told here, once it has reported
+    if (serves && serves > line && !memchr(line, ' ', (size_t) (serves - line)) &&
+        (!serves[7] || strstr(serves, "://")))
+        return;
     if (*line) snprintf(node->last_line, sizeof node->last_line, "%s", line);
     run_pass(run, node->name, line);
 }
@@ -207,7 +208,7 @@ void run_child_look(struct run *run, struct run_node *node)
         snprintf(reason, sizeof reason, "%s", WEFT_NODE_ENDED_BY_ITSELF);
     else
         snprintf(reason, sizeof reason, "ended with status %d%s%.400s", WEXITSTATUS(status), between, said);
-    if (run->stopping && !(WIFEXITED(status) && WEXITSTATUS(status) == 0) && !in_order) {
+    if (node->stopping && !(WIFEXITED(status) && WEXITSTATUS(status) == 0) && !in_order) {
         run->status = CLI_FAILED;
         run_say(run, node->name, "did not stop cleanly: %s", reason);
     }

@@ -86,14 +86,15 @@ void run_node_health(struct run *run, struct run_node *node, enum weft_health he
 void run_node_ended(struct run *run, struct run_node *node, bool in_order, const char *reason)
 {
     bool long_good = node->good_us && cli_now_us() - node->good_us >= RUN_GOOD_MS * INT64_C(1000);
-    snprintf(node->reason, sizeof node->reason, "%s", reason);
-    node->reason_ms = node->since_ms = cli_wall_ms();
+    node->since_ms = cli_wall_ms();
     node->good_us = 0;
     run->changed = true;
-    if (run->stopping) {
+    if (node->stopping) {
         node->state = RUN_STOPPED;
         return;
     }
+    snprintf(node->reason, sizeof node->reason, "%s", reason);
+    node->reason_ms = node->since_ms;
     if (run->once) {
         run->ended = true;
         if (!in_order) run->status = CLI_FAILED;
@@ -176,6 +177,7 @@ void run_node_count(struct run_node *node)
 
 void run_node_stop_begin(struct run *run, struct run_node *node)
 {
+    node->stopping = true;
     if (node->pid > 0) {
         kill(node->pid, SIGTERM);
         node->next_us = cli_now_us() + (node->stop_ms + 2000) * 1000; // it keeps stop.ms by itself

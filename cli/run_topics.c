@@ -128,11 +128,25 @@ static void *s_run(void *argument)
 
 // ---- its life
 
+// All of the cluster: a coordinator on inproc is reached by clients that name an inproc endpoint.
+static char *s_bootstrap(const weft_topology_t *topology, size_t node)
+{
+    weft_buf_t out;
+    weft_buf_init(&out);
+    for (size_t i = 0; i < weft_topology_node_count(topology); i++) {
+        if (weft_topology_node(topology, i)->cluster != weft_topology_node(topology, node)->cluster) continue;
+        const char *endpoint = weft_topology_endpoint(topology, i);
+        if (*endpoint) weft_buf_printf(&out, "%s%s", out.size > 0 ? "," : "", endpoint);
+    }
+    weft_buf_append(&out, "", 1);
+    return (char *) out.data;
+}
+
 static void s_fill(const weft_topology_t *topology, size_t index, struct s_topic *topic)
 {
     const struct weft_topology_topic *from = weft_topology_topic(topology, index);
     *topic = (struct s_topic){.name = weft_strdup(from->name),
-                              .bootstrap = weft_topology_bootstrap(topology, from->node),
+                              .bootstrap = s_bootstrap(topology, from->node),
                               .partitions = from->partitions,
                               .replicas = from->replicas,
                               .settings = weft_calloc(from->setting_count + 1, sizeof *topic->settings),
@@ -155,16 +169,22 @@ run_topics_t *run_topics_new(const weft_topology_t *topology)
     return self;
 }
 
-void run_topics_destroy(run_topics_t **self_p)
+void run_topics_end(run_topics_t *self)
 {
-    run_topics_t *self = *self_p;
-    if (!self) return;
     pthread_mutex_lock(&self->lock);
     self->stopping = true;
     if (self->admin) weft_admin_wake(self->admin);
     pthread_cond_signal(&self->stop);
     pthread_mutex_unlock(&self->lock);
     if (self->started) pthread_join(self->thread, NULL);
+    self->started = false;
+}
+
+void run_topics_destroy(run_topics_t **self_p)
+{
+    run_topics_t *self = *self_p;
+    if (!self) return;
+    run_topics_end(self);
     for (size_t i = 0; i < self->count; i++) {
         struct s_topic *topic = &self->topics[i];
         for (size_t k = 0; k < topic->setting_count; k++) {

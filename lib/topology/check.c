@@ -57,7 +57,17 @@ static bool s_is_ref(const weft_topology_t *self, size_t node, const struct weft
     const struct weft_node_type *type = self->nodes[node].type;
     *option = weft_topology_option_index(type, setting->key);
     return *option != WEFT_TOPOLOGY_NONE && type->options[*option].type == WEFT_OPTION_TEXT &&
-           type->options[*option].role != WEFT_OPTION_ROLE_LISTEN && weft_topology_has_refs(setting->value);
+           type->options[*option].role != WEFT_OPTION_ROLE_LISTEN &&
+           type->options[*option].role != WEFT_OPTION_ROLE_PATH && weft_topology_has_refs(setting->value);
+}
+
+// A path may begin with the topology's own directory: "@data/spool".
+static const char *s_path(weft_topology_t *self, size_t node, size_t option, const char *value)
+{
+    if (option == WEFT_TOPOLOGY_NONE || self->nodes[node].type->options[option].role != WEFT_OPTION_ROLE_PATH)
+        return value;
+    if (strncmp(value, "@data", 5) != 0 || (value[5] && value[5] != '/')) return value;
+    return weft_topology_keep(self, "%s%s", self->data, value + 5);
 }
 
 // refs false: what names nobody; true: what does.
@@ -67,7 +77,8 @@ static void s_set_options(weft_topology_t *self, size_t node, bool refs)
         const struct weft_topology_setting *setting = &self->nodes[node].settings[i];
         size_t option;
         if (s_is_ref(self, node, setting, &option) != refs) continue;
-        const char *value = refs ? weft_topology_expand(self, node, option, setting, true) : setting->value;
+        const char *value =
+            refs ? weft_topology_expand(self, node, option, setting, true) : s_path(self, node, option, setting->value);
         if (value) s_set(self, node, setting, value);
     }
 }

@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: MPL-2.0
+"""weft up FILE: what happens when nodes die, refuse to start, when the file changes, when all is to stop."""
+
+import json
+import os
+import pathlib
+import pty
+import re
+import select
+import signal
+import subprocess
+import tempfile
+import time
+
+from harness import DEADLINE_S, WEFT, free_ports, run, wait_until, weft
+from topologies import is_alive, topology
+
+CLUSTER = """\
+coordinator
+    type = coordinator
+    listen = tcp://127.0.0.1:*
+
+broker
+    type = broker
+    listen = tcp://127.0.0.1:*
+    coordinators = @coordinator
+"""
+TAP = """
+tap
+    type = tap
+    bootstrap = @broker
+    topic = orders
+    listen = tcp://127.0.0.1:*
+    replay =
+"""
+TOPIC = """
+topics
+    orders
+        partitions = 2
+        retention.ms = 1d
+"""
+
+
+def stops(it):
+    """The nodes in the order in which they were told to stop."""
+    return re.findall(r"^(\S+) stops$", it.text(), re.MULTILINE)
+
+
+def test_up__a_killed_child_comes_back_and_the_reason_stays():
+    with topology(CLUSTER + TAP + TOPIC, "--processes") as it:
+        pids = {name: it.node(name)["pid"] for name in it.names()}
+        assert len(set(pids.values())) == 3 and it.process.pid not in pids.values()
+        os.kill(pids["tap"], signal.SIGKILL)
+        wait_until(lambda: it.node("tap")["restarts"] == 1 and it.node("tap")["health"] == "serving", "the tap serves again")
+        tap = it.node("tap")
+        assert tap["reason"].startswith("killed by signal 9 (Killed)") and tap["pid"] != pids["tap"]
+        for name in ("coordinator", "broker"):
+            assert it.node(name)["pid"] == pids[name] and it.node(name)["restarts"] == 0 and it.node(name)["reason"] is None
+        assert "tap failed: killed by signal 9" in it.text() and "starts again in 200 ms" in it.text()
+        assert it.weft("topic", "describe", "orders", "--json").stdout.count('"leader"') == 2
+
+
+def test_up__a_node_that_cannot_start_is_tried_again_ever_later_and_others_go_on():
+    with tempfile.TemporaryDirectory() as elsewhere:
+        blocked = pathlib.Path(elsewhere) / "blocked"
+        blocked.write_text("no directory")
+        for options in ([], ["--processes"]):
+            other = f"""
+other
+    type = broker
+    id = 2
+    listen = tcp://127.0.0.1:*
+    coordinators = @coordinator
+    data = {blocked}
+"""
+            with topology(CLUSTER + other, *options, start=False) as it:
+                it.launch()
+                wait_until(lambda: "starts again in 1600 ms" in it.text(), "the back-off has doubled thrice")
+                waits = [int(ms) for ms in re.findall(r"other failed: .*starts again in (\d+) ms", it.text())]
+                assert waits[:4] == [200, 400, 800, 1600], waits
+                node = it.node("other")
+                assert str(blocked) in node["reason"] and node["health"] == "failed"
+                assert it.node("broker")["health"] == "serving" and it.node("broker")["restarts"] == 0
+                assert not it.ready.exists()
+                blocked.unlink()
+                wait_until(it.ready.exists, "all serve once the reason is gone")
+                assert it.node("other")["restarts"] >= 4 and str(blocked) in it.node("other")["reason"]
+                assert it.stop() == 0
+            subprocess.run(["rm", "-rf", str(blocked)], check=True)
+            blocked.write_text("no directory")
+
+
+def test_up__all_stop_in_order_those_that_others_need_last():
+    for options in ([], ["--processes"]):
+        with topology(TAP + CLUSTER + TOPIC, *options) as it:
+            pids = [node["pid"] for node in it.status()["nodes"]]
+            assert it.stop() == 0
+            assert stops(it) == ["tap", "broker", "coordinator"]
+            assert it.text().rstrip().endswith("test stopped cleanly")
+            assert not any(is_alive(pid) for pid in pids)
+            assert [node["health"] for node in it.status()["nodes"]] == ["stopped"] * 3
+
+
+def test_up__children_die_with_their_parent():
+    with topology(CLUSTER, "--processes") as it:
+        pids = [node["pid"] for node in it.status()["nodes"]]
+        it.process.kill()
+        it.process.wait(DEADLINE_S)
+        wait_until(lambda: not any(is_alive(pid) for pid in pids), "no child is left")
+
+
+def test_up__a_second_signal_ends_all_at_once():
+    with topology(CLUSTER, "--processes") as it:
+        pids = [node["pid"] for node in it.status()["nodes"]]
+        os.kill(it.node("broker")["pid"], signal.SIGSTOP)
+        it.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: stops(it) == ["broker"], "the stop waits for the broker")
+        it.process.send_signal(signal.SIGTERM)
+        assert it.process.wait(DEADLINE_S) == -signal.SIGTERM
+        wait_until(lambda: not any(is_alive(pid) for pid in pids), "no child is left")
+
+
+def test_up__a_child_that_does_not_stop_is_ended_after_its_time():
+    text = CLUSTER.replace("    coordinators = @coordinator\n", "    coordinators = @coordinator\n    stop.ms = 100\n")
+    with topology(text, "--processes") as it:
+        os.kill(it.node("broker")["pid"], signal.SIGSTOP)
+        assert it.stop() == 1
+        assert "broker did not stop within 100 ms" in it.text() and stops(it) == ["broker", "coordinator"]
+
+
+def test_up__a_changed_file_is_taken_over_on_sighup_and_what_is_the_same_is_not_touched():
+    for options in ([], ["--processes"]):
+        with topology(CLUSTER + TAP + TOPIC, *options) as it:
+            before = {node["name"]: node for node in it.status()["nodes"]}
+            other = TAP.replace("tap\n", "other\n", 1)
+            it.file.write_text(CLUSTER + TAP.replace("replay =", "replay =\n    payload = record") + other + TOPIC + "    more\n")
+            wait_until(lambda: f"has changed; kill -HUP {it.process.pid} takes it over" in it.text(), "the change is told")
+            assert it.names() == ["coordinator", "broker", "tap"]
+            it.ready.unlink()
+            it.reload()
+            wait_until(it.ready.exists, "the new file serves")
+            now = {node["name"]: node for node in it.status()["nodes"]}
+            assert set(now) == {"coordinator", "broker", "tap", "other"}
+            for name in ("coordinator", "broker"):
+                assert now[name]["since_ms"] == before[name]["since_ms"] and now[name]["pid"] == before[name]["pid"]
+            assert now["tap"]["endpoint"] == before["tap"]["endpoint"] and now["tap"]["since_ms"] > before["tap"]["since_ms"]
+            assert stops(it) == ["tap"]
+            assert [topic["name"] for topic in it.status()["topics"]] == ["orders", "more"]
+            it.weft("topic", "describe", "more")
+            it.ready.unlink()
+            it.reload(CLUSTER + TOPIC)
+            wait_until(lambda: it.names() == ["coordinator", "broker"], "those gone are stopped")
+            assert sorted(stops(it)[1:]) == ["other", "tap"]
+            wait_until(it.ready.exists, "the smaller file serves")
+            assert it.stop() == 0
+
+
+def test_up__a_file_that_became_wrong_changes_nothing():
+    with topology(CLUSTER + TOPIC) as it:
+        before = it.status()["nodes"]
+        it.reload(CLUSTER + "tap\n    type = tap\n    bootstrap = @brokr\n")
+        wait_until(lambda: "can't be run as it is now; all goes on as it was" in it.text(), "it is told")
+        assert f"{it.file}:11: There is no node 'brokr' for 'bootstrap'; did you mean '@broker'?" in it.text()
+        it.file.unlink()
+        it.reload()
+        wait_until(lambda: it.text().count("all goes on as it was") == 2, "a file that is gone is told")
+        assert [(node["name"], node["since_ms"]) for node in it.status()["nodes"]] == [(node["name"], node["since_ms"]) for node in before]
+        it.weft("produce", "orders", input="still here\n")
+        assert it.stop() == 0
+
+
+def test_up__with_once_the_end_of_one_is_the_end_of_all():
+    player = """
+player
+    type = player
+    bootstrap = @broker
+    topic = orders
+    listen = tcp://127.0.0.1:*
+    at.end = stop
+"""
+    with topology(CLUSTER + player + TOPIC, "--once", start=False) as it:
+        assert it.launch().process.wait(2 * DEADLINE_S) == 0, it.text()
+        assert "player has done its work" in it.text() and stops(it)[-2:] == ["broker", "coordinator"]
+    with topology(CLUSTER + TOPIC, "--once", "--processes") as it:
+        os.kill(it.node("broker")["pid"], signal.SIGKILL)
+        assert it.process.wait(2 * DEADLINE_S) == 1, it.text()
+        assert "broker failed: killed by signal 9" in it.text() and stops(it) == ["coordinator"]
+
+
+def test_up__a_player_at_its_end_is_done_and_not_started_again():
+    player = "player\n    type = player\n    bootstrap = @broker\n    topic = orders\n    listen = tcp://127.0.0.1:*\n    at.end = stop\n"
+    for options in ([], ["--processes"]):
+        with topology(CLUSTER + player + TOPIC, *options) as it:
+            wait_until(lambda: it.node("player")["health"] == "done", "the player is done")
+            assert it.node("player")["restarts"] == 0 and it.node("broker")["health"] == "serving"
+            assert it.stop() == 0
+
+
+def test_up__scripts_read_lines_of_json():
+    with topology(CLUSTER + TOPIC, "--json") as it:
+        assert it.stop() == 0
+        lines = [json.loads(line) for line in it.text().splitlines() if line.startswith("{")]
+        assert not lines[0]["ready"] and lines[0]["nodes"][0]["health"] == "starting"
+        assert any(line["ready"] and all(node["health"] == "serving" for node in line["nodes"]) for line in lines)
+        assert lines[-1]["stopping"] and lines[-1]["topics"] == [{"name": "orders", "made": True, "sentence": ""}]
+
+
+def test_up__counters_come_from_children_too():
+    with topology(CLUSTER + TOPIC, "--processes") as it:
+        it.weft("produce", "orders", input="a\nb\nc\n")
+        wait_until(lambda: it.node("broker")["counters"].get("produce_records_count") == 3, "the broker's counter is told")
+
+
+def test_up__a_terminal_shows_a_table():
+    with topology(CLUSTER + TOPIC, start=False) as it:
+        master, slave = pty.openpty()
+        process = subprocess.Popen([WEFT, "up", str(it.file)], cwd=it.directory, stdout=slave, stderr=slave, stdin=slave, start_new_session=True)
+        os.close(slave)
+        shown = ""
+        deadline = time.monotonic() + DEADLINE_S
+
+        def read(until):
+            nonlocal shown
+            while not re.search(until, shown) and time.monotonic() < deadline:
+                if select.select([master], [], [], 0.1)[0]:
+                    try:
+                        shown += os.read(master, 65536).decode(errors="replace")
+                    except OSError:
+                        break
+            assert re.search(until, shown), shown
+
+        read(r"test: 2 of 2 nodes serve")
+        read(r"NODE +TYPE +HEALTH")
+        read(r"broker +broker +serving +\d+s +0 +tcp://127")
+        process.send_signal(signal.SIGINT)
+        read(r"test stopped cleanly")
+        assert process.wait(DEADLINE_S) == 0
+        os.close(master)
+
+
+def test_up__a_wrong_file_is_told_and_nothing_runs():
+    with topology("broker\n    type = brokr\n", start=False) as it:
+        done = weft("up", it.file, status=1)
+        assert done.stderr == f"{it.file}:1: 'broker' is of type 'brokr', which there is not; did you mean 'broker'?\n" and not done.stdout
+        done = weft("topology", "check", it.file, "--json", status=1)
+        assert json.loads(done.stdout)["problems"] == [{"line": 1, "text": "'broker' is of type 'brokr', which there is not; did you mean 'broker'?"}]
+        assert "no configuration file" in weft("topology", "check", it.directory / "nothing", status=1).stderr
+        assert "it takes FILE" in weft("topology", "check", status=2).stderr
+        assert "write it in" in weft("up", it.file, "--brokers", 3, status=2).stderr
+        assert "needs a topology" in weft("up", "--processes", status=2).stderr
+        assert weft("topology", "draw", it.file, status=1).stderr == weft("topology", "check", it.file, status=1).stderr
+        it.file.write_text(CLUSTER.replace("tcp://127.0.0.1:*", "inproc://c", 1))
+        assert weft("topology", "check", it.file).stdout.endswith("1 cluster, 0 topics to be made; no problem\n")
+        assert "inproc://c, which reaches only the nodes of one process" in weft("topology", "check", it.file, "--processes", status=1).stderr
+
+
+def test_up__nodes_of_one_process_meet_over_inproc():
+    with topology(CLUSTER.replace("tcp://127.0.0.1:*", "inproc://coordinator", 1) + TAP + TOPIC) as it:
+        assert it.endpoints["coordinator"] == "inproc://coordinator"
+        it.weft("produce", "orders", input="a\n")
+        assert it.weft("consume", "orders", "--from", "earliest", "--exit-at-end").stdout == "a\n"
+        assert it.stop() == 0
+
+
+if __name__ == "__main__":
+    run(globals())

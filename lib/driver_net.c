@@ -59,20 +59,23 @@ static void s_destroy(struct weft_driver **driver_p)
 
 static const struct weft_driver_ops s_ops = {.run = s_run, .wake = s_wake, .fd = s_fd, .destroy = s_destroy};
 
-static const char *s_scheme;
-static weft_driver_make_fn *s_make;
+static _Atomic(const char *) s_scheme;
+static _Atomic(weft_driver_make_fn *) s_make;
 
 void weft_driver_provide(const char *scheme, weft_driver_make_fn *make)
 {
-    s_scheme = make != NULL ? scheme : NULL;
     s_make = make;
+    s_scheme = make != NULL ? scheme : NULL;
 }
 
 weft_err_t weft_driver_new(struct weft_part *part, const struct weft_driver_how *client, struct weft_driver **out,
                            struct weft_error *error)
 {
-    if (s_scheme != NULL && strncmp(client->bootstrap, s_scheme, strlen(s_scheme)) == 0)
-        return s_make(part, client, out, error);
+    const char *scheme = s_scheme;
+    if (scheme != NULL && strncmp(client->bootstrap, scheme, strlen(scheme)) == 0) {
+        weft_driver_make_fn *make = s_make;
+        return make(part, client, out, error);
+    }
     weft_net_t *net = NULL;
     bool inproc = weft_zmq_context_is_for(client->bootstrap);
     struct weft_net_how net_how = {

@@ -12,6 +12,7 @@
 #include "rules.h"
 
 #include <weft/admin.h>
+#include <weft/producer.h>
 #include <weft/testing.h>
 
 #define WEFT_TEST_NODES_MAX (WEFT_TEST_BROKERS_MAX + WEFT_TEST_COORDINATORS_MAX)
@@ -57,7 +58,8 @@ struct weft_test_cluster {
     size_t count;                 // the coordinators, then the brokers
     struct weft_test_node nodes[WEFT_TEST_NODES_MAX];
     char setting[WEFT_TEST_BROKERS_MAX * WEFT_ENDPOINT_BYTES_MAX + 16];
-    weft_admin_t *admin; // the test's own; NULL until needed
+    weft_admin_t *admin;       // the test's own; NULL until needed
+    weft_producer_t *producer; // likewise
     char text[WEFT_ERROR_TEXT_BYTES_MAX];
 };
 

@@ -274,10 +274,15 @@ static void s_after(weft_test_cluster_t *base, int64_t ms, weft_test_call_fn *fn
     struct s_real *self = s_of(base);
     struct s_timer *timer = weft_calloc(1, sizeof *timer);
     *timer = (struct s_timer){.cluster = self, .due_us = s_clock_us() + ms * 1000, .fn = fn, .context = context};
-    if (pthread_create(&timer->thread, NULL, s_timer_run, timer) != 0) weft_test_wrong("no thread for weft_test_after");
     pthread_mutex_lock(&self->timer_lock);
-    timer->next = self->timers;
-    self->timers = timer;
+    if (self->ending) { // called by one that is the last
+        free(timer);
+    } else {
+        if (pthread_create(&timer->thread, NULL, s_timer_run, timer) != 0)
+            weft_test_wrong("no thread for weft_test_after");
+        timer->next = self->timers;
+        self->timers = timer;
+    }
     pthread_mutex_unlock(&self->timer_lock);
 }
 

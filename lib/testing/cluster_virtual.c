@@ -312,12 +312,17 @@ static void s_sink(void *context, enum weft_trace_level level, const char *sourc
             s_names[level], source, line);
 }
 
+// What nodes and clients say goes to the newest cluster there is, for its clock.
+static void s_trace(const struct weft_gate *gate)
+{
+    gate->trace_to(s_worlds != NULL ? s_sink : NULL, s_worlds);
+}
+
 static void s_free(struct s_virtual *self)
 {
     weft_sim_destroy(&self->sim);
-    for (size_t i = 0; i < self->base.count; i++) {
-        weft_crash_disk_destroy(&self->disks[i]);
-    }
+    s_trace(self->base.gate);
+    for (size_t i = 0; i < self->base.count; i++) weft_crash_disk_destroy(&self->disks[i]);
     while (self->calls != NULL) {
         struct s_call *call = self->calls;
         self->calls = call->next;
@@ -334,7 +339,7 @@ static void s_leave(struct s_virtual *self)
     while (*at != NULL && *at != self) at = &(*at)->next;
     if (*at == self) *at = self->next;
     if (s_worlds == NULL) self->base.gate->provide(S_SCHEME, NULL);
-    self->base.gate->trace_to(s_worlds != NULL ? s_sink : NULL, s_worlds);
+    s_trace(self->base.gate);
 }
 
 static void s_destroy(weft_test_cluster_t **base_p)
@@ -519,7 +524,7 @@ weft_err_t weft_test_virtual_new(const struct weft_test_options *how, weft_test_
     self->next = s_worlds;
     s_worlds = self;
     self->base.gate->provide(S_SCHEME, s_make);
-    self->base.gate->trace_to(s_sink, self);
+    s_trace(self->base.gate);
     *out = &self->base;
     return WEFT_OK;
 }

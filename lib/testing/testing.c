@@ -3,8 +3,6 @@
 // committed), and leaves the rest to the kind's table.
 #include "cluster.h"
 
-#include <weft/producer.h>
-
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -99,6 +97,7 @@ weft_err_t weft_test_start(const struct weft_test_options *options, weft_test_cl
 void weft_test_stop(weft_test_cluster_t **self_p)
 {
     if (*self_p == NULL) return;
+    weft_producer_destroy(&(*self_p)->producer);
     weft_admin_destroy(&(*self_p)->admin);
     (*self_p)->ops->destroy(self_p);
 }
@@ -149,20 +148,29 @@ weft_err_t weft_test_topic(weft_test_cluster_t *self, const char *topic, uint32_
     return s_of_admin(self, err);
 }
 
+static weft_err_t s_put(weft_test_cluster_t *self, const char *topic, int32_t partition, const char *key,
+                        const char *value)
+{
+    weft_topic_t *handle;
+    weft_err_t err = weft_producer_topic(self->producer, topic, &handle);
+    if (err == WEFT_OK)
+        err = weft_producer_send(self->producer, handle, partition, weft_text(key), weft_text(value), NULL);
+    if (err == WEFT_OK) err = weft_producer_flush(self->producer, S_ANSWER_MS);
+    return err;
+}
+
 weft_err_t weft_test_put(weft_test_cluster_t *self, const char *topic, int32_t partition, const char *key,
                          const char *value)
 {
     const char *settings[] = {self->setting, "client=test", "linger.ms=0", NULL};
     struct weft_error error;
-    weft_producer_t *producer;
-    weft_topic_t *handle;
-    weft_err_t err = weft_producer_new(settings, &producer, &error);
+    weft_err_t err = WEFT_OK;
+    if (self->producer == NULL) err = weft_producer_new(settings, &self->producer, &error);
     if (err != WEFT_OK) return s_say(self, err, error.text);
-    err = weft_producer_topic(producer, topic, &handle);
-    if (err == WEFT_OK) err = weft_producer_send(producer, handle, partition, weft_text(key), weft_text(value), NULL);
-    if (err == WEFT_OK) err = weft_producer_flush(producer, S_ANSWER_MS);
-    if (err != WEFT_OK) s_say(self, err, weft_producer_error_text(producer));
-    weft_producer_destroy(&producer);
+    err = s_put(self, topic, partition, key, value);
+    if (err == WEFT_OK) return WEFT_OK;
+    s_say(self, err, weft_producer_error_text(self->producer));
+    weft_producer_destroy(&self->producer); // with the record, which must not come later
     return err;
 }
 

@@ -346,6 +346,57 @@ static void test_sim__what_comes_through_the_second_door_is_taken_first(void **s
     weft_sim_destroy(&sim);
 }
 
+static void test_sim__a_part_by_hand_has_turns_only_when_it_is_run(void **state)
+{
+    (void) state;
+    struct pair pair = s_pair(12, &s_calm);
+    const bool not_woken = false, woken = true;
+    struct toy *hand = s_toy(pair.sim, weft_sim_host_add(pair.sim, "hand", NULL), "hand", NULL, SERVER, 0);
+    weft_sim_part_by_hand(pair.sim, 2, 1, true);
+    assert_int_equal(hand->lives, 1); // it began at once
+    weft_sim_run_until(pair.sim, SECOND);
+    assert_int_equal(hand->turns, 0);
+    weft_sim_part_run(pair.sim, 2, 1, 0, &not_woken);
+    assert_int_equal(hand->turns, 1);
+    assert_true(hand->is_up); // news that had waited
+    s_send_one(hand);
+    int64_t before_us = weft_sim_now_us(pair.sim);
+    weft_sim_part_run(pair.sim, 2, 1, SECOND, &woken); // woken: at once
+    assert_true(weft_sim_now_us(pair.sim) < before_us + 1000);
+    weft_sim_part_run(pair.sim, 2, 1, SECOND, &not_woken); // until the answer
+    assert_int_equal(hand->got_count, 1);
+    assert_in_range(weft_sim_now_us(pair.sim) - before_us, 200, 10000);
+    before_us = weft_sim_now_us(pair.sim);
+    weft_sim_part_run(pair.sim, 2, 1, SECOND, &not_woken); // nothing comes
+    assert_in_range(weft_sim_now_us(pair.sim) - before_us, SECOND, SECOND + 100);
+    weft_sim_host_pause(pair.sim, 2, 3 * SECOND);
+    before_us = weft_sim_now_us(pair.sim);
+    weft_sim_part_run(pair.sim, 2, 1, 0, &not_woken); // stands still
+    assert_in_range(weft_sim_now_us(pair.sim) - before_us, 3 * SECOND, 3 * SECOND + 100);
+    weft_sim_part_kill(pair.sim, 2, 1);
+    weft_sim_run_until(pair.sim, 7 * SECOND);
+    weft_sim_destroy(&pair.sim);
+}
+
+static void test_sim__messages_are_late_by_as_much_as_is_said(void **state)
+{
+    (void) state;
+    struct pair pair = s_pair(13, &s_calm);
+    weft_sim_run_until(pair.sim, SECOND);
+    weft_sim_late(pair.sim, pair.b, pair.a, SECOND / 2);
+    uint32_t before = pair.server->got_count;
+    weft_sim_run_until(pair.sim, SECOND + SECOND * 4 / 10);
+    assert_in_range(pair.server->got_count - before, 0, 1);
+    weft_sim_run_until(pair.sim, 2 * SECOND);
+    assert_in_range(pair.server->got_count - before, 40, 51);
+    weft_sim_late(pair.sim, pair.b, pair.a, 0);
+    pair.client->every_us = 0;
+    weft_sim_run_until(pair.sim, 3 * SECOND);
+    assert_int_equal(pair.server->got_count, pair.client->sent);
+    s_assert_rising(pair.server);
+    weft_sim_destroy(&pair.sim);
+}
+
 static uint64_t s_digest_of(uint64_t seed)
 {
     struct sim_config config = s_calm;
@@ -382,6 +433,8 @@ int main(void)
         cmocka_unit_test(test_sim__stops_a_part_once_it_has_come_to_rest),
         cmocka_unit_test(test_sim__an_endpoint_has_one_listener),
         cmocka_unit_test(test_sim__what_comes_through_the_second_door_is_taken_first),
+        cmocka_unit_test(test_sim__a_part_by_hand_has_turns_only_when_it_is_run),
+        cmocka_unit_test(test_sim__messages_are_late_by_as_much_as_is_said),
         cmocka_unit_test(test_sim__one_seed_is_one_history),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -319,6 +319,24 @@ static void test_virtual__a_clock_may_jump_and_records_say_so(void **state)
     weft_test_stop(&cluster);
 }
 
+static void test_virtual__clusters_of_both_kinds_live_side_by_side(void **state)
+{
+    (void) state;
+    weft_test_cluster_t *clusters[3];
+    for (uint64_t i = 0; i < 3; i++) clusters[i] = s_start(i, 1); // the first one in real time
+    for (int i = 0; i < 3; i++) s_ok(clusters[i], weft_test_topic(clusters[i], "t", 1, 1));
+    for (int i = 0; i < 20; i++) s_ok(clusters[i % 3], weft_test_put(clusters[i % 3], "t", 0, "k", "v"));
+    assert_int_equal(weft_test_end(clusters[2], "t", 0), 6);
+    weft_test_stop(&clusters[2]);
+    weft_test_cut(clusters[1], "test", "*");
+    assert_int_equal(weft_test_put(clusters[1], "t", 0, NULL, "v"), WEFT_ERR_LOCAL_TIMED_OUT);
+    for (int i = 0; i < 2; i++) {
+        weft_test_heal(clusters[i], "*", "*");
+        assert_int_equal(weft_test_end(clusters[i], "t", 0), 7);
+        weft_test_stop(&clusters[i]);
+    }
+}
+
 // ---- a seed is a history
 
 // All that the next test is about, with faults; its fingerprint.
@@ -453,6 +471,7 @@ int main(void)
         cmocka_unit_test(test_virtual__cuts_delays_disks_and_stops_are_felt),
         cmocka_unit_test(test_virtual__a_member_that_stands_still_loses_its_place),
         cmocka_unit_test(test_virtual__a_clock_may_jump_and_records_say_so),
+        cmocka_unit_test(test_virtual__clusters_of_both_kinds_live_side_by_side),
         cmocka_unit_test(test_virtual__one_seed_is_one_history),
         cmocka_unit_test(test_virtual__a_cluster_may_be_stopped_before_its_clients),
         cmocka_unit_test(test_virtual__mistakes_of_a_test_end_it_with_a_sentence),

@@ -54,7 +54,7 @@ struct weft_test_options {
     const char *const *broker_settings;
     const char *const *coordinator_settings;
     const char *data;    // real time: where nodes keep their data, kept at stop. NULL: a temporary directory
-    const char *listen;  // real time: "inproc", "ipc" or "tcp". NULL: "inproc"
+    const char *listen;  // real time: "inproc"; for clients in other processes "ipc", "tcp". NULL: "inproc"
     bool rough;          // virtual time: the network, the disks and the nodes stumble now and then by themselves
     int64_t patience_ms; // virtual time: longest that one call may wait; 0: one hour
     int trace;           // of nodes and clients to stderr, 0: errors only, 1: warnings, 2: life cycle, 3: decisions

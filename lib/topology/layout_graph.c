@@ -136,14 +136,25 @@ static size_t s_peer(struct s_graph *graph, size_t node, bool sender, const char
     return *box;
 }
 
-static size_t s_outside(struct s_graph *graph, size_t element, bool topic)
+// The box of a cluster whose endpoint is written out; its nodes may stand in the file, or only a gateway to it.
+static size_t s_cluster_box(const struct s_graph *graph, size_t root)
 {
-    if (topic) element = weft_topology_root(graph->topology, element);
+    for (size_t i = 0; i < graph->topology->node_count; i++)
+        if (graph->topology->nodes[i].cluster == root && s_is_inside(graph->topology, i)) return graph->of_node[i];
+    return WEFT_TOPOLOGY_NONE;
+}
+
+static size_t s_element(struct s_graph *graph, size_t element, bool topic)
+{
     if (element < WEFT_TOPOLOGY_OUTSIDE) return graph->of_node[element];
-    size_t index = element - WEFT_TOPOLOGY_OUTSIDE;
+    size_t index = element - WEFT_TOPOLOGY_OUTSIDE, root = weft_topology_root(graph->topology, element);
+    size_t box = s_cluster_box(graph, root);
+    if (box != WEFT_TOPOLOGY_NONE) return box;
+    while (topic && index > 0 && weft_topology_root(graph->topology, WEFT_TOPOLOGY_OUTSIDE + index - 1) == root)
+        index--;
     if (graph->of_outside[index] == WEFT_TOPOLOGY_NONE && graph->outside_count < S_OUTSIDE_MAX) {
         graph->outside_count++;
-        size_t box = graph->of_outside[index] = weft_layout_add_box(graph->layout, WEFT_LAYOUT_OUTSIDE);
+        box = graph->of_outside[index] = weft_layout_add_box(graph->layout, WEFT_LAYOUT_OUTSIDE);
         if (topic) weft_layout_add_text(graph->layout, box, "cluster elsewhere");
         weft_layout_add_text(graph->layout, box, "%s", graph->topology->outside[index]);
     }
@@ -186,9 +197,9 @@ static void s_draw_end(struct s_graph *graph, const struct weft_topology_flow *f
     const struct weft_topology_at *at = source ? &flow->from : &flow->to;
     size_t node = graph->of_node[flow->node], other = WEFT_TOPOLOGY_NONE;
     if (at->topic) {
-        other = s_outside(graph, at->element, true);
+        other = s_element(graph, at->element, true);
     } else if (at->element != flow->node) {
-        other = s_outside(graph, at->element, false);
+        other = s_element(graph, at->element, false);
     } else if (!s_has_peer(graph->topology, flow, source)) {
         other = s_peer(graph, flow->node, source, source ? "senders" : "receivers");
     }
@@ -202,7 +213,7 @@ static void s_draw_gateways(struct s_graph *graph)
         if (topology->nodes[i].cluster == WEFT_TOPOLOGY_NONE || s_is_inside(topology, i)) continue;
         for (size_t k = 0; k < topology->link_count; k++)
             if (topology->links[k].node == i)
-                s_connect(graph, graph->of_node[i], s_outside(graph, topology->links[k].to, true), "");
+                s_connect(graph, graph->of_node[i], s_element(graph, topology->links[k].to, true), "");
         s_connect(graph, s_peer(graph, i, true, "clients"), graph->of_node[i], "");
     }
 }

@@ -81,7 +81,7 @@ static struct weft_node_type types_all[] = {TYPE(coordinator), TYPE(broker), TYP
                                             TYPE(player),      TYPE(bridge), TYPE(filter), TYPE(edge)};
 #define TYPES_COUNT (sizeof types_all / sizeof *types_all)
 
-static const struct weft_node_type *types_find(void *context, const char *name, struct weft_error *error)
+static inline const struct weft_node_type *types_find(void *context, const char *name, struct weft_error *error)
 {
     for (size_t i = 0; i < TYPES_COUNT; i++)
         if (strcmp(types_all[i].name, name) == 0) return &types_all[i];
@@ -89,7 +89,7 @@ static const struct weft_node_type *types_find(void *context, const char *name, 
     return NULL;
 }
 
-static struct weft_topology_types types_known(void)
+static inline struct weft_topology_types types_known(void)
 {
     static const char *names[TYPES_COUNT];
     for (size_t i = 0; i < TYPES_COUNT; i++) names[i] = types_all[i].name;
@@ -97,7 +97,7 @@ static struct weft_topology_types types_known(void)
     return (struct weft_topology_types){NULL, types_find, names, TYPES_COUNT};
 }
 
-static weft_topology_t *types_check(const char *text)
+static inline weft_topology_t *types_check(const char *text)
 {
     weft_topology_t *topology = weft_topology_parse("dir/test.conf", weft_slice_text(text));
     struct weft_topology_types types = types_known();
@@ -106,7 +106,7 @@ static weft_topology_t *types_check(const char *text)
 }
 
 // "LINE: sentence" a line.
-static void types_problems(const weft_topology_t *topology, weft_buf_t *out)
+static inline void types_problems(const weft_topology_t *topology, weft_buf_t *out)
 {
     for (size_t i = 0; i < weft_topology_problem_count(topology); i++) {
         const struct weft_topology_problem *problem = weft_topology_problem(topology, i);

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MPL-2.0
 """The package weft from this checkout, for the tests of it."""
 
+import importlib.util
 import sys
 
 from harness import ROOT, wait_until
@@ -9,6 +10,16 @@ sys.path.insert(0, str(ROOT / "lib/python"))
 
 from weft import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition  # noqa: E402
 from weft.admin import NewTopic  # noqa: E402
+
+
+def _has(package):
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+CODECS = [name for name, package in (("lz4", "lz4.frame"), ("zstd", "zstandard")) if _has(package)]  # the packages are no must
 
 
 def admin_of(endpoint):
@@ -41,5 +52,5 @@ def raises(kind, function, *words):
     raise AssertionError(f"{kind.__name__} was not raised")
 
 
-__all__ = ["KafkaAdminClient", "KafkaConsumer", "KafkaProducer", "NewTopic", "TopicPartition", "admin_of", "fill", "make", "raises", "reader",
-           "wait_until"]
+__all__ = ["CODECS", "KafkaAdminClient", "KafkaConsumer", "KafkaProducer", "NewTopic", "TopicPartition", "admin_of", "fill", "make", "raises",
+           "reader", "wait_until"]

@@ -3,11 +3,12 @@
 
 import asyncio
 import logging
+import signal
 import threading
 import time
 
 from harness import run, up
-from python_client import (KafkaConsumer, KafkaProducer, NewTopic, TopicPartition, admin_of, fill, make, raises, reader, wait_until)
+from python_client import (CODECS, KafkaConsumer, KafkaProducer, NewTopic, TopicPartition, admin_of, fill, make, raises, reader, wait_until)
 
 from weft import ConsumerRebalanceListener, OffsetAndMetadata, errors
 from weft.admin import ConfigResource, NewPartitions, NoError
@@ -79,7 +80,7 @@ def test_python__serializers_acks_and_compression():
     with up() as node:
         make(node.endpoint, "things", 1)
         count = 0
-        for options in ({"acks": 0}, {"acks": 1}, {"acks": "all", "durable": False}, {"compression_type": "lz4"}, {"compression_type": "zstd"},
+        for options in ({"acks": 0}, {"acks": 1}, {"acks": "all", "durable": False}, *[{"compression_type": name} for name in CODECS],
                         {"enable_idempotence": False}, {"linger_ms": 0}, {"partitioner": lambda key, every, some: every[-1]}):
             with KafkaProducer(bootstrap_servers=node.endpoint, value_serializer=lambda value: json.dumps(value).encode(), **options) as producer:
                 futures = [producer.send("things", {"number": number}) for number in range(100)]
@@ -419,6 +420,100 @@ def test_python__a_deleted_and_remade_topic_is_read_from_its_beginning():
                     return False
             wait_until(is_taken, "the producer knows the new one")
             assert next(consumer).value == b"new"
+
+
+def test_python__records_for_a_deleted_topic_fail_soon():
+    with up() as node, admin_of(node.endpoint) as admin:
+        make(node.endpoint, "things", 1)
+        with KafkaProducer(bootstrap_servers=node.endpoint) as producer:
+            producer.send("things", b"x").get(10)
+            admin.delete_topics(["things"])
+            raises(errors.UnknownTopicError, lambda: producer.send("things", b"y").get(20))
+            make(node.endpoint, "other", 1)
+            assert producer.send("other", b"z").get(10).offset == 0
+
+
+def test_python__exclusive_stops_when_its_lease_may_be_over():
+    with up() as node:
+        make(node.endpoint, "orders", 1)
+        fill(node.endpoint, "orders", [b"%d" % number for number in range(1000)])
+        with reader(node.endpoint, "orders", group_id="g", exclusive=True, session_timeout_ms=1000, timeout_ms=300) as consumer:
+            wait_until(lambda: consumer.poll(100, max_records=10), "records")
+            node.process.send_signal(signal.SIGSTOP)
+            try:
+                begun, handed = time.monotonic(), 0
+                for record in consumer:  # they are here; after a second they are not handed out any more
+                    handed += 1
+                    threading.Event().wait(0.01)
+                assert 10 < handed < 400 and time.monotonic() - begun < 10, handed
+                assert consumer.poll(100) == {}
+            finally:
+                node.process.send_signal(signal.SIGCONT)
+            wait_until(lambda: consumer.poll(100, max_records=10), "it goes on")
+
+
+def test_python__a_consumer_may_change_its_mind():
+    with up() as node, admin_of(node.endpoint) as admin:
+        for name in ("a", "b"):
+            make(node.endpoint, name, 1)
+            fill(node.endpoint, name, [name.encode()])
+        for options in ({}, {"group_id": "g"}):
+            with reader(node.endpoint, "a", **options) as consumer:
+                assert next(consumer).value == b"a"
+                consumer.subscribe(["a", "b"])
+                got = [record.value for record in consumer]
+                assert got == [b"b"], (got, options)
+                consumer.subscribe(["b"])
+                wait_until(lambda: consumer.poll(20) == {} and consumer.assignment() == {TopicPartition("b", 0)}, "only b")
+                consumer.unsubscribe()
+                assert consumer.assignment() == set() and consumer.poll(10) == {} and consumer.subscription() is None
+                assert not options or not admin.describe_consumer_groups(["g"])[0].members
+                consumer.subscribe(["a"])
+                wait_until(lambda: consumer.poll(20) is not None and consumer.assignment() == {TopicPartition("a", 0)}, "a again")
+                consumer.unsubscribe()
+                consumer.assign([TopicPartition("a", 0)])
+                consumer.seek(TopicPartition("a", 0), 0)
+                assert next(consumer).value == b"a"
+
+
+def test_python__many_threads_share_a_producer():
+    with up() as node:
+        make(node.endpoint, "things", 3)
+        with KafkaProducer(bootstrap_servers=node.endpoint, batch_size=4000, buffer_memory=100_000) as producer:
+            def work(name):
+                for number in range(3000):
+                    producer.send("things", b"%d %d" % (name, number), key=b"%d" % name)
+            threads = [threading.Thread(target=work, args=(name,)) for name in range(6)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        with reader(node.endpoint, "things") as consumer:
+            seen = {name: [] for name in range(6)}
+            for record in consumer:
+                name, number = map(int, record.value.split())
+                seen[name].append(number)
+        assert all(numbers == list(range(3000)) for numbers in seen.values())
+
+
+def test_python__compacted_topics_are_read_with_their_gaps():
+    with up("--set", "retention.check.ms=100ms") as node:
+        make(node.endpoint, "table", 1, cleanup_policy="compact", segment_bytes="65536")
+        with KafkaProducer(bootstrap_servers=node.endpoint, batch_size=4096) as producer:
+            for number in range(4000):
+                producer.send("table", b"%d" % number + b"." * 80, key=b"%d" % (number % 10))
+            producer.flush()  # what a topic does not take fails with its whole batch
+            bad = producer.send("table", b"no key")
+            raises(errors.BadBatchError, lambda: bad.get(10), "key")
+
+        def few():
+            with reader(node.endpoint, "table", timeout_ms=500, check_crcs=True) as consumer:
+                records = list(consumer)
+            assert [record.offset for record in records] == sorted({record.offset for record in records})
+            assert {int(record.value.rstrip(b".")) for record in records} >= set(range(3990, 4000))
+            assert all(int(record.value.rstrip(b".")) == record.offset for record in records)
+            return len(records) < 3000
+        wait_until(few, "it is compacted", 60)
 
 
 def test_python__asyncio_does_the_same():

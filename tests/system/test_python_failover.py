@@ -94,9 +94,12 @@ def three_brokers(partitions=3):
 
 
 def under_load(cluster, act, most_s, then=lambda: None, **options):
-    """A producer, a reader without and one with a group; what happens to them is a pause and nothing else. `then`, when it is over."""
-    traffic = Traffic(cluster.endpoints, "events", **options)
-    readers = Reader(cluster.endpoints, "events"), Reader(cluster.endpoints, "events", group_id="g")
+    """A producer, a reader without and one with a group; what happens to them is a pause and nothing else. `then`, when it is over.
+    All that they are told is one node: the leader of the first partition."""
+    leader = cluster.partition("events")["leader"]
+    bootstrap = next(broker["endpoint"] for broker in cluster.json("cluster", "brokers") if broker["id"] == leader)
+    traffic = Traffic(bootstrap, "events", **options)
+    readers = Reader(bootstrap, "events"), Reader(bootstrap, "events", group_id="g")
     wait_until(lambda: len(traffic.acks) > 500, "records are acknowledged")
     act(f"broker-{cluster.partition('events')['leader']}")
     before = len(traffic.acks)

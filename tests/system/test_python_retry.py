@@ -25,7 +25,7 @@ class Node:
         self.endpoint = f"tcp://127.0.0.1:{port}"
         self.leader = leader or self
         self.answers, self.seen, self.stopping = {}, [], False
-        self.epoch = 1
+        self.epoch, self.spares = 1, []
         self.thread = threading.Thread(target=self.run, daemon=True)
         self.thread.start()
 
@@ -51,8 +51,11 @@ class Node:
     def metadata(self, request, data):
         place = {"partition": 0, "leader": 1, "epoch": self.leader.epoch, "replicas": [1], "isr": [1], "offline": [], "endpoint": self.leader.endpoint}
         return {"cluster_id": CLUSTER_ID, "version": self.leader.epoch, "coordinators": [self.endpoint],
-                "brokers": [{"id": 1, "endpoints": [self.endpoint], "rack": "", "alive": True}],
+                "brokers": [{"id": number, "endpoints": [endpoint], "rack": "", "alive": True} for number, endpoint in enumerate(self.others(), 1)],
                 "topics": [{"name": "t", "id": TOPIC_ID, "partitions": [place]}]}
+
+    def others(self):
+        return [self.endpoint, *self.spares]
 
     def batches(self, api="produce"):
         return [(next(_batch.batches(data)), data) for name, _, data in self.seen if name == api]
@@ -82,18 +85,6 @@ class Nodes:
 def session(data):
     """(producer id, epoch, sequence, count) of a batch."""
     return int.from_bytes(data[49:57], "big"), int.from_bytes(data[58:60], "big"), int.from_bytes(data[61:65], "big"), int.from_bytes(data[66:70], "big")
-
-
-def script(*answers, then=None):
-    """One answer after the other; the last for ever."""
-    rest = list(answers)
-    count = [0]
-
-    def answer(request, data):
-        now = rest.pop(0) if len(rest) > 1 or then is None and rest else rest[0] if rest else then
-        count[0] += 1
-        return now(request, data) if callable(now) else now
-    return answer
 
 
 def ok(offset=0, duplicate=False):
@@ -129,14 +120,15 @@ def test_python_retry__who_does_not_lead_names_who_does():
 def test_python_retry__a_leader_that_falls_silent_is_left_for_the_next_one():
     with Nodes() as nodes:
         old, new = nodes.make(), nodes.make()
-        old.answers["produce"] = lambda request, data: NOTHING
-        old.answers["metadata"] = lambda request, data: NOTHING if old.seen and any(api == "produce" for api, *_ in old.seen) else old.metadata(request, data)
-        new.epoch, new.leader = 2, new
+        old.spares, new.epoch = [new.endpoint], 2
+        silent = threading.Event()
+        old.answers["produce"] = lambda request, data: silent.set() or NOTHING
+        old.answers["metadata"] = lambda request, data: NOTHING if silent.is_set() else old.metadata(request, data)
+        new.answers["metadata"] = lambda request, data: new.metadata(request, data) if silent.is_set() else old.metadata(request, data)
         new.answers["produce"] = lambda request, data: ok(5)
-        with KafkaProducer(bootstrap_servers=[old.endpoint, new.endpoint], request_timeout_ms=60000) as producer:
-            first = producer.send("t", b"x")
-            assert first.get(20).offset == 5  # long before the request's time is over
-        assert old.batches()[0][1] == new.batches()[0][1] if old.batches() else True
+        with KafkaProducer(bootstrap_servers=old.endpoint, request_timeout_ms=60000) as producer:
+            assert producer.send("t", b"x").get(20).offset == 5  # long before the request's time is over
+        assert old.batches()[0][1] == new.batches()[0][1]
 
 
 def test_python_retry__a_permanent_refusal_fails_its_batch_alone_and_the_next_epoch_goes_on():

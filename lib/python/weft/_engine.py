@@ -77,11 +77,12 @@ class Engine(Calls):
 
     def spawn(self, flow: Flow) -> "Future[Any]":
         future: "Future[Any]" = Future()
-        if self._stopping:
-            flow.close()
-            future.set_exception(_errors.LocalClosedError("the client is closed"))
-        else:
-            self.soon(lambda: self._step(flow, future, None, None))
+        with self.lock:  # what is in the inbox when the thread ends is still answered
+            if not self._stopping:
+                self.soon(lambda: self._step(flow, future, None, None))
+                return future
+        flow.close()
+        future.set_exception(_errors.LocalClosedError("the client is closed"))
         return future
 
     def run(self, flow: Flow) -> Any:
@@ -320,6 +321,8 @@ class Engine(Calls):
         self._metadata_at = now + self.wait_seconds(self._metadata_tries)
         if not settled:
             self._metadata_wanted = True
+        for endpoint in self.view.spares():
+            self.link_to(endpoint, now)
         self._reroute()
         self._forget_links(now)
         self._make_due()

@@ -15,6 +15,7 @@ from typing import Any, Callable, Deque, Dict, List, Optional, Tuple
 from . import _errors
 from ._batch import header_bytes, pack_records, seal
 from ._engine import NEVER, Call, Engine
+from ._view import MISSING_GRACE
 from .errors import WeftError
 
 log = logging.getLogger("weft.producer")
@@ -119,7 +120,7 @@ class Sender:
             self._follow_topics()
         with self.append:
             lanes = list(self.active)
-        due = NEVER
+        due = self._mind_missing(lanes, now)
         for lane in lanes:
             due = min(due, self._lane_turn(lane, now))
             if not lane.queue:
@@ -140,11 +141,31 @@ class Sender:
                 continue
             if view.generation != topic.generation:
                 topic.generation = view.generation
-                for lane in topic.lanes:  # sequences of another log
+                for lane in topic.lanes:  # sequences of another log: what may have been written there is not written here, too
                     self._fail_lane(lane, _errors.TopicReplacedError(), only_in_doubt=True)
+                    lane.broken = self.idempotent
+                gone = topic.lanes[len(view.places):]
+                with self.append:
+                    del topic.lanes[len(view.places):]
+                    topic.sticky = None
+                self._fail_lanes(gone, _errors.TopicReplacedError())
             with self.append:
                 while len(topic.lanes) < len(view.places):
                     topic.lanes.append(Lane(topic, len(topic.lanes)))
+
+    def _mind_missing(self, lanes: List[Lane], now: float) -> float:
+        """What waits for a topic that was deleted waits for nothing."""
+        due = NEVER
+        for name in {lane.topic.name for lane in lanes}:
+            view = self.engine.view.topic(name)
+            if view.missing_since is None:
+                continue
+            if self.engine.view.is_missing(view, now):
+                self._fail_lanes([lane for lane in lanes if lane.topic.name == name],
+                                 _errors.UnknownTopicError("topic '%s' was deleted" % name))
+            else:
+                due = min(due, view.missing_since + MISSING_GRACE + 0.001)
+        return due
 
     def _lane_turn(self, lane: Lane, now: float) -> float:
         while lane.queue and lane.queue[0].deadline <= now:
@@ -241,6 +262,10 @@ class Sender:
     def fail_all(self, error: WeftError) -> None:
         with self.append:
             lanes = list(self.active)
+        self._fail_lanes(lanes, error)
+
+    def _fail_lanes(self, lanes: List[Lane], error: WeftError) -> None:
+        with self.append:
             early: List[Batch] = []
             for lane in lanes:
                 if lane.open is not None:

@@ -291,8 +291,9 @@ class Member:
             if reply["assigned"]:
                 self.seen = reply["revision"]  # a join that gave nothing yet says only that it is in
             self.news()
-        # Parked ones follow each other at once. A coordinator that does not park is asked at the interval.
-        at_once = reply["assigned"] or now - call.sent >= self._parked / 2
+        # Parked ones follow each other at once, and so does what waits for the consequence of what was told. A coordinator that does
+        # not park is asked at the interval.
+        at_once = reply["assigned"] or now - call.sent >= self._parked / 2 or "topics" in call.values
         self._retry = now if at_once else call.sent + self.heartbeat
 
     def _later(self, least: float) -> None:

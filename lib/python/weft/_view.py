@@ -7,6 +7,7 @@ from typing import Any, Dict, List, Optional
 from . import _errors
 
 ZERO_ID = bytes(16)
+SPARES_MAX = 64
 MISSING_GRACE = 1.5  # seconds: a topic just created may not be known to every node yet
 
 
@@ -42,6 +43,7 @@ class View:
         self.brokers: Dict[int, Dict[str, Any]] = {}
         self.coordinator = ""  # endpoint, as far as is known
         self.coordinator_id = -1
+        self.coordinators: List[str] = []
         self.cluster_id = ZERO_ID
         self.version = 0
         self.updates = 0
@@ -58,7 +60,12 @@ class View:
         return topic.missing_since is not None and now - topic.missing_since > MISSING_GRACE
 
     def endpoints(self) -> List[str]:
-        return [endpoint for broker in self.brokers.values() if broker["alive"] for endpoint in broker["endpoints"]]
+        return self.coordinators + [endpoint for broker in self.brokers.values() if broker["alive"] for endpoint in broker["endpoints"]]
+
+    def spares(self) -> List[str]:
+        """Whom to be connected to, so that there is somebody to ask when the others are gone."""
+        firsts = [broker["endpoints"][0] for broker in self.brokers.values() if broker["alive"] and broker["endpoints"]]
+        return (self.coordinators + firsts)[:SPARES_MAX]
 
     def apply(self, reply: Dict[str, Any], everything: bool, now: float) -> None:
         """Takes over a metadata reply; `everything`: it tells of all topics."""
@@ -75,7 +82,8 @@ class View:
         if not old:
             self.brokers = {broker["id"]: broker for broker in reply["brokers"]}
             if reply["coordinators"]:
-                self.coordinator, self.coordinator_id = reply["coordinators"][0], reply["coordinator_id"]
+                self.coordinators = reply["coordinators"]
+                self.coordinator, self.coordinator_id = self.coordinators[0], reply["coordinator_id"]
         told = set()
         for row in reply["topics"]:
             told.add(row["name"])

@@ -219,6 +219,8 @@ class Producer:
         if not isinstance(name, str):
             raise TypeError("topic is %r; a str is wanted" % (name,))
         self._check_open()
+        if threading.current_thread() is self._engine.thread:
+            raise RuntimeError("a callback sent to a topic that the producer does not know yet; it can't wait for the metadata there")
         deadline = time.monotonic() + self._max_block
         engine = self._engine
         engine.want(name)
@@ -242,6 +244,7 @@ class Producer:
                     found = Topic(name, view.generation)
                     found.lanes = [Lane(found, number) for number in range(len(view.places))]
                     self._topics[name] = found
+                self._batch_bytes = min(self._batch_bytes, engine.batch_bytes_max)
                 return found
 
     def _stick(self, place: Topic) -> Lane:
@@ -309,7 +312,7 @@ class Producer:
     def _check_open(self) -> None:
         if self._sender.fatal is not None:
             raise type(self._sender.fatal)(str(self._sender.fatal), "not_applied")
-        if self._closed:
+        if self._closed or self._engine.stopping:
             raise _errors.LocalClosedError("the producer is closed")
 
     # ---- the rest

@@ -8,8 +8,12 @@
 #include <netdb.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#define S_PORT_MIN 10000
+#define S_PORT_TRIES 200
 
 // ---- types
 
@@ -93,13 +97,29 @@ static int s_bind(const char *host, unsigned *port)
     return fd;
 }
 
+// Below the ports that the kernel gives to outgoing connections: there a node finds its own again at a restart.
+static unsigned s_guess(void)
+{
+    unsigned low = 32768, value = 0;
+    FILE *range = fopen("/proc/sys/net/ipv4/ip_local_port_range", "r");
+    if (range) {
+        if (fscanf(range, "%u", &low) != 1 || low > 65535) low = 32768;
+        fclose(range);
+    }
+    if (low <= S_PORT_MIN + 1000 || getrandom(&value, sizeof value, 0) != sizeof value) return 0;
+    return S_PORT_MIN + value % (low - S_PORT_MIN - 64);
+}
+
 // The first of `count` free ports in a row; 0: none is found.
 static unsigned s_free_ports(const char *host, unsigned count)
 {
-    for (int tries = 0; tries < 100; tries++) {
-        unsigned first = 0;
+    for (int tries = 0; tries < S_PORT_TRIES; tries++) {
+        unsigned first = tries < S_PORT_TRIES / 2 ? s_guess() : 0; // 0: whichever the kernel gives
         int fds[64], held = 0;
-        if ((fds[held] = s_bind(host, &first)) < 0) return 0;
+        if ((fds[held] = s_bind(host, &first)) < 0) {
+            if (tries < S_PORT_TRIES / 2) continue;
+            return 0;
+        }
         for (held = 1; held < (int) count && held < 64; held++) {
             unsigned port = first + (unsigned) held;
             if (port > 65535 || (fds[held] = s_bind(host, &port)) < 0) break;

@@ -238,6 +238,8 @@ static void s_find_flows(weft_topology_t *self, size_t index)
         s_find_same_names(node);
     else
         s_find_ends(node, WEFT_OPTION_ROLE_TARGET, target, node->names_target, &node->to);
+    if (node->names_target && *target && !s_has_link(node, WEFT_OPTION_ROLE_TARGET)) // it writes where it reads
+        s_find_ends(node, WEFT_OPTION_ROLE_SOURCE, target, true, &node->to);
     if (!node->names_source && !s_has_link(node, WEFT_OPTION_ROLE_SOURCE)) {
         if (listens)
             s_end(&node->from, NULL, index);

@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import time
 
-from harness import DEADLINE_S, WEFT, free_ports, run, wait_until, weft
+from harness import DEADLINE_S, ROOT, WEFT, free_ports, run, wait_until, weft
 from topologies import is_alive, topology
 
 CLUSTER = """\
@@ -58,6 +58,57 @@ def test_up__a_killed_child_comes_back_and_the_reason_stays():
             assert it.node(name)["pid"] == pids[name] and it.node(name)["restarts"] == 0 and it.node(name)["reason"] is None
         assert "tap failed: killed by signal 9" in it.text() and "starts again in 200 ms" in it.text()
         assert it.weft("topic", "describe", "orders", "--json").stdout.count('"leader"') == 2
+
+
+FRAIL = """
+#include <poll.h>
+#include <stdlib.h>
+#include <weft/node_type.h>
+
+static const struct weft_option options[] = {
+    {.name = "name", .type = WEFT_OPTION_TEXT, .initial = "", .max = 64, .doc = "Name."},
+    {.name = "live.ms", .type = WEFT_OPTION_DURATION, .initial = "100", .max = 100000, .doc = "How long it lives."}};
+static const struct weft_counter_info counters[] = {{"lives_count", "Times it began."}};
+static struct { weft_hosted_node_t *node; int live_ms; } self;
+
+static weft_err_t create(weft_hosted_node_t *node, const weft_options_t *set, void **out, struct weft_error *error)
+{
+    self.node = node;
+    self.live_ms = (int) weft_options_int(set, "live.ms");
+    *out = &self;
+    return WEFT_OK;
+}
+static weft_err_t run(void *it, struct weft_error *error)
+{
+    weft_node_set_health(self.node, WEFT_HEALTH_SERVING, NULL);
+    weft_node_counter_add(self.node, 0, 1);
+    struct pollfd stop = {.fd = weft_node_stop_fd(self.node), .events = POLLIN};
+    if (poll(&stop, 1, self.live_ms) == 0) abort();
+    return WEFT_OK;
+}
+static void destroy(void **out) { *out = NULL; }
+const struct weft_node_type weft_node_type_main = {.abi = WEFT_NODE_ABI, .name = "frail", .doc = "Dies.",
+    .options = options, .option_count = 2, .counters = counters, .counter_count = 1, .traits = WEFT_NODE_OWN_PROCESS,
+    .create = create, .run = run, .destroy = destroy};
+"""
+
+
+def test_up__a_type_of_ones_own_that_crashes_harms_nobody():
+    build = pathlib.Path(WEFT).parent.parent
+    text = CLUSTER + "frail\n    type = ./libfrail.so\n    live.ms = 50\nsturdy\n    type = ./libfrail.so\n    live.ms = 100s\n"
+    with topology(text, start=False) as it:
+        (it.directory / "frail.c").write_text(FRAIL)
+        subprocess.run(["cc", "-shared", "-fPIC", "-o", it.directory / "libfrail.so", it.directory / "frail.c", f"-I{ROOT}/lib/include",
+                        f"-I{build}/generated/include"], check=True)
+        it.launch()
+        wait_until(lambda: it.status_file.exists() and it.node("frail")["restarts"] >= 3, "it died and was started again")
+        assert "killed by signal 6 (Aborted)" in it.node("frail")["reason"]
+        assert it.node("frail")["own_process"] and not it.node("broker")["own_process"]
+        wait_until(lambda: it.node("sturdy")["counters"] == {"lives_count": 1}, "the other one of its type lives its first life")
+        for name in ("sturdy", "broker", "coordinator"):
+            assert it.node(name)["health"] == "serving" and it.node(name)["restarts"] == 0
+        it.weft("topic", "create", "orders", bootstrap=it.node("broker")["endpoint"])
+        it.stop()  # its status is 1 if the frail one dies just then
 
 
 def test_up__a_node_that_cannot_start_is_tried_again_ever_later_and_others_go_on():

@@ -178,6 +178,10 @@ static void test_topology__a_loop_is_told_as_the_path_it_takes(void **state)
         "8: Records would go round for ever: topic 'b' (cluster of 'coordinator') -> 'filter' (line 8) -> topic 'b' "
         "(cluster of 'coordinator'); let one of the nodes write elsewhere, or under another name.\n");
     s_expect(
+        CLUSTER "filter\n    type = filter\n    bootstrap = @broker\n    topic = a\n    target.topic = a\n",
+        "8: Records would go round for ever: topic 'a' (cluster of 'coordinator') -> 'filter' (line 8) -> topic 'a' "
+        "(cluster of 'coordinator'); let one of the nodes write elsewhere, or under another name.\n");
+    s_expect(
         TWO_CLUSTERS "there\n    type = bridge\n    source = @a\n    target = @b\n"
                      "back\n    type = bridge\n    source = @b\n    target = @a\n    topics = x, orders\n",
         "19: Records would go round for ever: topic '*' (cluster of 'c1') -> 'there' (line 15) -> topic 'x' "
@@ -203,6 +207,10 @@ static void test_topology__ways_that_do_not_come_back_are_no_loop(void **state)
     s_expect(TWO_CLUSTERS "there\n    type = bridge\n    source = @a\n    target = @b\n    topics = orders, sales\n"
                           "back\n    type = bridge\n    source = @b\n    target = @a\n    topics = orders\n"
                           "    prefix = b-\n",
+             "");
+    s_expect(TWO_CLUSTERS
+             "there\n    type = bridge\n    source = @a\n    target = @b\n    prefix = a.\n    except = b.*\n"
+             "back\n    type = bridge\n    source = @b\n    target = @a\n    prefix = b.\n    except = a.*\n",
              "");
     s_expect(CLUSTER "filter\n    type = filter\n    bootstrap = @broker\n    topic = a\n    target = @broker\n"
                      "    target.topic = b\nrec\n    type = recorder\n    bootstrap = @broker\n    topic = c\n"

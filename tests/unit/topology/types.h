@@ -59,7 +59,8 @@ static const struct weft_option types_bridge[] = {
     TEXT("source", "tcp://127.0.0.1:9650", WEFT_OPTION_ROLE_SOURCE),
     TEXT("topics", "*", WEFT_OPTION_ROLE_SOURCE_TOPIC),
     TEXT("target", "", WEFT_OPTION_ROLE_TARGET),
-    TEXT("prefix", "", WEFT_OPTION_ROLE_NONE),
+    TEXT("prefix", "", WEFT_OPTION_ROLE_TARGET_TOPIC),
+    TEXT("except", "", WEFT_OPTION_ROLE_NONE),
 };
 static const struct weft_option types_filter[] = {
     TEXT("bootstrap", "tcp://127.0.0.1:9650", WEFT_OPTION_ROLE_SOURCE),

@@ -47,7 +47,7 @@ int64_t weft_pace_due_us(struct weft_pace *self, int64_t timestamp_ms, int64_t n
 {
     if (self->speed <= 0) return now_us;
     if (!self->begun) {
-        self->begun = true;
+        self->begun = self->fresh = true;
         self->start_us = now_us;
         self->media_ms = 0;
         self->media_of_ms = timestamp_ms;
@@ -62,9 +62,11 @@ int64_t weft_pace_due_us(struct weft_pace *self, int64_t timestamp_ms, int64_t n
 
 int64_t weft_pace_left(struct weft_pace *self, int64_t due_us, int64_t now_us)
 {
-    if (!self->begun || now_us - due_us <= WEFT_PACE_SLIP_US) return 0;
-    self->start_us += now_us - due_us;
-    return now_us - due_us;
+    int64_t late_us = now_us - due_us;
+    bool slips = self->begun && late_us > WEFT_PACE_SLIP_US;
+    if (slips || self->fresh) self->start_us += late_us;
+    self->fresh = false;
+    return slips ? late_us : 0;
 }
 
 void weft_pace_restart(struct weft_pace *self)

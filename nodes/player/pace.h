@@ -6,7 +6,8 @@
  *     due = start + (recorded time since the first record, pauses cut) / speed
  *
  * A record that leaves up to WEFT_PACE_SLIP_US late is caught up: the next ones are due as before. One that leaves later (a peer
- * that took nothing, a cluster that was away) moves the start: the pace slips, and there is no rush afterwards.
+ * that took nothing, a cluster that was away) moves the start: the pace slips, and there is no rush afterwards. The first one
+ * moves it in any case: its leaving is the start.
  */
 #ifndef WEFT_PLAYER_PACE_H
 #define WEFT_PLAYER_PACE_H
@@ -19,9 +20,9 @@
 struct weft_pace {
     double speed;         // 0: as fast as possible
     int64_t pause_max_ms; // -1: as recorded
-    bool begun;
-    int64_t start_us; // monotonic
-    int64_t media_ms; // recorded time since the start, of the record at media_of_ms
+    bool begun, fresh;    // fresh: the first record has not left yet
+    int64_t start_us;     // monotonic
+    int64_t media_ms;     // recorded time since the start, of the record at media_of_ms
     int64_t media_of_ms;
 };
 
@@ -30,7 +31,7 @@ WEFT_MUST_USE weft_err_t weft_pace_parse(const char *text, double *speed);
 
 // The record with this time is due at the result (monotonic us). The first one after a restart is due now.
 int64_t weft_pace_due_us(struct weft_pace *self, int64_t timestamp_ms, int64_t now_us);
-// It left now. Returns how much the start was moved, 0 mostly.
+// It left now. Returns by how much the pace slipped (us), 0 mostly.
 int64_t weft_pace_left(struct weft_pace *self, int64_t due_us, int64_t now_us);
 void weft_pace_restart(
     struct weft_pace *self); // the next record is due at once: after a pause, a seek, a change of speed

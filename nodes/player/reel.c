@@ -41,6 +41,7 @@ struct weft_reel {
     int64_t second_ms;
     int32_t second;
     bool hungry, known; // hungry: a partition has none and may have. known: the partitions are
+    bool stale;         // a queue ran empty since the positions were looked at
     uint64_t fills;
     struct weft_reel_counts counts;
     char trouble[WEFT_ERROR_TEXT_BYTES_MAX];
@@ -181,11 +182,24 @@ static void s_say(weft_reel_t *self, const char *text)
     snprintf(self->trouble, sizeof self->trouble, "%s", text);
 }
 
+// A place behind the end: the consumer begins at the beginning then, but what is wanted is what comes there.
+static void s_stay_at_end(weft_reel_t *self, const struct weft_consumer_event *event)
+{
+    struct weft_position end = {WEFT_FROM_LATEST, 0};
+    if (event->partition < 0 || event->partition >= self->queue_count) return;
+    if (weft_consumer_seek(self->consumer, self->settings.topic, event->partition, end)) return;
+    struct s_queue *queue = &self->queues[event->partition];
+    weft_buf_clear(&queue->bytes); // records of the beginning
+    queue->at = 0;
+    queue->at_end = false;
+}
+
 static void s_event(weft_reel_t *self, const struct weft_consumer_event *event)
 {
     bool jumped = event->from_offset >= 0 && event->offset > event->from_offset;
     switch (event->type) {
     case WEFT_EVENT_RESET:
+        if (event->offset >= 0 && event->offset < event->from_offset) s_stay_at_end(self, event);
         if (jumped) self->counts.skipped += (uint64_t) (event->offset - event->from_offset);
         break;
     case WEFT_EVENT_BAD_BATCH:
@@ -250,6 +264,7 @@ static void s_look(weft_reel_t *self)
     struct weft_partition_position at;
     size_t count = 0;
     bool unheard = false;
+    self->stale = false;
     while (weft_consumer_position(self->consumer, count, &at)) {
         s_look_at(self, &at);
         unheard |= at.unheard || at.error;
@@ -317,6 +332,10 @@ static bool s_is_over(const weft_reel_t *self)
 enum weft_reel_state weft_reel_peek(weft_reel_t *self, struct weft_record_view *out)
 {
     if (self->best < 0) s_scan(self);
+    if (self->hungry && self->stale) { // maybe it is at its end
+        s_look(self);
+        s_scan(self);
+    }
     if (self->hungry) return WEFT_REEL_WAIT;
     if (self->best < 0) return s_is_over(self) ? WEFT_REEL_OVER : WEFT_REEL_AT_END;
     *out = (struct weft_record_view){.topic = self->settings.topic, .partition = self->best};
@@ -328,7 +347,10 @@ void weft_reel_pop(weft_reel_t *self)
 {
     struct s_queue *queue = &self->queues[self->best];
     s_queue_pop(queue);
-    if (!s_queue_bytes(queue)) queue->at_end = false; // as far as is known now
+    if (!s_queue_bytes(queue)) {
+        queue->at_end = false; // as far as is known now
+        self->stale = true;
+    }
     if (!s_queue_bytes(queue) || !s_is_before(queue->timestamp_ms, self->best, self->second_ms, self->second))
         self->best = -1;
 }

@@ -210,7 +210,7 @@ static void s_record(struct weft_recorder *self)
 static void s_finish(struct weft_recorder *self, int64_t deadline_ms)
 {
     int64_t half_ms = weft_recorder_now_ms() + (deadline_ms - weft_recorder_now_ms()) / 2;
-    while (weft_recorder_now_ms() < half_ms) {
+    while (self->topic && weft_recorder_now_ms() < half_ms) {
         size_t taken = weft_recorder_take(self, TURN_MESSAGES);
         if (!taken && !self->held) break;
         if (self->held) (void) weft_producer_poll(self->producer, LINGER_MS);
@@ -224,14 +224,15 @@ static void s_finish(struct weft_recorder *self, int64_t deadline_ms)
 
 // ---- life
 
-// The past once; a producer that is made anew later goes on from what this one saw.
+// The past once; a producer that is made anew later goes on from what this one saw. A past that can't be read does not
+// keep the present from being recorded.
 static bool s_resume(struct weft_recorder *self)
 {
-    for (snprintf(self->why, sizeof self->why, "looking up where the sequences stood"); !self->resumed;) {
-        if (weft_node_stopping(self->node)) return false;
-        self->resumed = weft_recorder_resume(self);
-    }
-    return true;
+    if (!self->resumed && !weft_recorder_resume(self) && !weft_node_stopping(self->node))
+        weft_recorder_warn(self, "the last records can't be read now",
+                           "a gap between them and the next ones is not counted");
+    self->resumed = true;
+    return !weft_node_stopping(self->node);
 }
 
 static void s_pause(struct weft_recorder *self, int64_t *again_ms)

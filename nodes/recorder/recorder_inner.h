@@ -82,7 +82,7 @@ void weft_recorder_free_parts(struct weft_recorder *self);
 
 /**
  * Reads the last records of the topic, so that the sequences go on where they stood: a gap over a restart is counted.
- * False: it was not finished (the node is to stop, or the cluster does not answer now).
+ * False: it was not finished (the node is to stop, or a partition does not answer).
  */
 bool weft_recorder_resume(struct weft_recorder *self);
 

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <weft/consumer.h>
 
-#define QUIET_MS_MAX 10000 // without any record or answer: given up for now, begun again later
+#define QUIET_MS_MAX 10000 // without any record or answer: given up
 
 struct s_past {
     struct weft_recorder *recorder;
@@ -58,6 +58,12 @@ static bool s_is_read(const struct s_past *past)
     return past->ends != NULL;
 }
 
+// A partition that can't be read; all are assigned, so they stand in their order.
+static void s_give_up(struct s_past *past, int32_t partition)
+{
+    if (past->ends && partition >= 0 && partition < past->count) past->ends[partition] = -1;
+}
+
 static bool s_read(struct s_past *past)
 {
     for (int64_t quiet_ms = weft_recorder_now_ms(); !weft_node_stopping(past->recorder->node);) {
@@ -65,7 +71,11 @@ static bool s_read(struct s_past *past)
         struct weft_consumer_event event;
         if (weft_consumer_poll(past->consumer, 20, &records)) return false;
         if (past->ends && s_learn(past, records)) quiet_ms = weft_recorder_now_ms();
-        while (weft_consumer_event(past->consumer, &event)) quiet_ms = weft_recorder_now_ms();
+        while (weft_consumer_event(past->consumer, &event)) {
+            quiet_ms = weft_recorder_now_ms();
+            if (event.type == WEFT_EVENT_BAD_BATCH || event.type == WEFT_EVENT_STOPPED)
+                s_give_up(past, event.partition);
+        }
         if (s_is_read(past)) return true;
         if (!past->ends) s_go_back(past);
         weft_recorder_publish(past->recorder);

@@ -7,7 +7,7 @@ import threading
 import zmq
 
 from harness import run
-from python_client import KafkaConsumer, KafkaProducer, TopicPartition, raises, wait_until
+from python_client import KafkaConsumer, KafkaProducer, TopicPartition, batch_of, raises, wait_until
 
 from weft import _batch, _codec, errors
 
@@ -213,11 +213,7 @@ def test_python_retry__garbage_is_counted_and_does_no_harm():
 
 
 def batch(*values, base=0):
-    raw = _batch.pack_records([(0, None, value, None) for value in values])
-    data = bytearray(_batch.seal(_batch.header_bytes(0, len(values), 0, 0, -1, -1, -1, len(raw), len(raw)), raw))
-    data[2:10] = base.to_bytes(8, "big")
-    data[11:15] = (1).to_bytes(4, "big")
-    return bytes(data)
+    return batch_of([(0, None, value, None) for value in values], base, epoch=1)
 
 
 def test_python_retry__a_consumer_skips_nothing_in_silence():

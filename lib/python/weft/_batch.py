@@ -167,7 +167,7 @@ class Batch:
         data = memoryview(self.frame)[self.at:self.end]
         found = crc32c(bytes(data[:17]), crc32c(bytes(data[22:])))
         if found != int.from_bytes(data[18:22], "big"):
-            raise _errors.BadCrcError("the batch at offset %d does not match its checksum" % self.base_offset)
+            raise _errors.BadCrcError("the batch does not match its checksum")
 
     def rows(self) -> Any:
         """The records as msgpack has them: a list of [ts_delta, key, value, headers], with integers for what is gone."""
@@ -183,7 +183,7 @@ class Batch:
             unpacker.feed(payload)
             return list(unpacker)
         except Exception as error:  # msgpack has many, and none of them may pass as ours
-            raise _errors.BadBatchError("the batch at offset %d holds no legal records: %s" % (self.base_offset, error)) from error
+            raise _errors.BadBatchError("the batch holds no legal records: %s" % error) from error
 
 
 def batches(frame: bytes) -> Iterator[Batch]:
@@ -218,7 +218,7 @@ def records_of(topic: str, number: int, batch: Batch, from_offset: int, key_of: 
     try:
         deltas, keys, values, headers = zip(*rows)
     except (TypeError, ValueError):
-        raise _errors.BadBatchError("the batch at offset %d holds what is no record" % batch.base_offset) from None
+        raise _errors.BadBatchError("the batch holds what is no record") from None
     kind = batch.attributes >> 3 & 1
     times: Any = itertools.repeat(batch.max_ms) if kind else map(batch.base_ms.__add__, deltas)
     if key_of:

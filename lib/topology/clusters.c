@@ -126,13 +126,20 @@ void weft_topology_find_clusters(weft_topology_t *self)
 
 // ---- what can be wrong with one
 
+// Whether one node takes orders from another, by a table: with hundreds of nodes it is asked millions of times.
 static bool s_is_linked(const weft_topology_t *self, size_t from, size_t to)
 {
+    return self->orders[from * WEFT_TOPOLOGY_NODES_MAX + to];
+}
+
+static void s_find_orders(weft_topology_t *self)
+{
+    self->orders = weft_arena_alloc(&self->arena, (size_t) WEFT_TOPOLOGY_NODES_MAX * WEFT_TOPOLOGY_NODES_MAX);
     for (size_t i = 0; i < self->link_count; i++) {
         const struct weft_topology_link *link = &self->links[i];
-        if (link->node == from && link->to == to && s_role(self, link) == WEFT_OPTION_ROLE_CONTROL) return true;
+        if (link->to < WEFT_TOPOLOGY_OUTSIDE && s_role(self, link) == WEFT_OPTION_ROLE_CONTROL)
+            self->orders[link->node * WEFT_TOPOLOGY_NODES_MAX + link->to] = true;
     }
-    return false;
 }
 
 static const struct weft_option *s_control(const struct weft_node_type *type)
@@ -202,6 +209,7 @@ static void s_check_alone(weft_topology_t *self, size_t node)
 
 void weft_topology_check_clusters(weft_topology_t *self)
 {
+    s_find_orders(self);
     for (size_t i = 0; i < self->link_count; i++) { // links of one node's option stand beside each other
         for (size_t k = i + 1; k < self->link_count && self->links[k].node == self->links[i].node; k++) {
             s_check_list(self, &self->links[i], &self->links[k]);

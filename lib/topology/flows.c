@@ -57,7 +57,7 @@ static bool s_overlap(const weft_topology_t *self, const struct weft_topology_at
 
 // ---- a node's ways
 
-#define S_ENDS_MAX 512 // places at one side of a node
+#define S_ENDS_MAX 2048 // places at one side of a node: a text option of 4 KiB has no more
 
 struct s_ends {
     struct weft_topology_at at[S_ENDS_MAX];

@@ -32,7 +32,7 @@ struct weft_topology_listen {
 // One endpoint that a node connects to. What is connected to is an element: a node's index, or OUTSIDE + an index in
 // `outside`.
 #define WEFT_TOPOLOGY_OUTSIDE WEFT_TOPOLOGY_NODES_MAX
-#define WEFT_TOPOLOGY_LINKS_MAX 16384
+#define WEFT_TOPOLOGY_LINKS_MAX 65536
 struct weft_topology_link {
     size_t node, option;
     size_t to;
@@ -46,7 +46,7 @@ struct weft_topology_at {
     const char *except; // of topics that are read: patterns that are not, comma separated
     size_t element;     // of a topic: the one that stands for the cluster
 };
-#define WEFT_TOPOLOGY_FLOWS_MAX 1024
+#define WEFT_TOPOLOGY_FLOWS_MAX 4096
 struct weft_topology_flow {
     size_t node;
     unsigned line;
@@ -73,8 +73,10 @@ struct weft_topology {
     size_t outside_count;
     struct weft_topology_link *links;
     size_t link_count;
-    size_t *parents; // of every element: one of the same cluster, up to the one that stands for it
-    bool *serves;    // of every element: it is of a cluster, so that topics are to be found there
+    bool links_dropped; // there were more: told
+    size_t *parents;    // of every element: one of the same cluster, up to the one that stands for it
+    bool *orders;       // of every pair of nodes: the first takes orders from the second
+    bool *serves;       // of every element: it is of a cluster, so that topics are to be found there
     struct weft_topology_flow *flows;
     size_t flow_count;
     bool checked;

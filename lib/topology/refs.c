@@ -48,8 +48,10 @@ static size_t s_outside(weft_topology_t *self, weft_slice_t endpoint)
 static void s_link(weft_topology_t *self, size_t node, size_t option, size_t to, unsigned line)
 {
     if (self->link_count == WEFT_TOPOLOGY_LINKS_MAX) {
-        weft_topology_complain(self, line, "More than %d endpoints are used in one file; split it.",
-                               WEFT_TOPOLOGY_LINKS_MAX);
+        if (!self->links_dropped)
+            weft_topology_complain(self, line, "More than %d endpoints are used in one file; split it.",
+                                   WEFT_TOPOLOGY_LINKS_MAX);
+        self->links_dropped = true;
         return;
     }
     if (self->link_count % 256 == 0)

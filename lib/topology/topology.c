@@ -20,6 +20,7 @@ void weft_topology_destroy(weft_topology_t **self_p)
     free(self->listens);
     free(self->outside);
     free(self->flows);
+    free(self->links);
     weft_arena_fini(&self->arena);
     free(self);
     *self_p = NULL;

@@ -247,7 +247,8 @@ static void s_encode(weft_producer_part_t *self, struct weft_pbatch *batch)
     request.partition = (uint32_t) partition->index;
     request.acks = weft_text(self->acks);
     request.durable = self->durable;
-    request.spool = self->spool;
+    if (batch->given) request.after_sequence = batch->after_sequence;
+    request.spool = self->spool && !batch->given; // who keeps an identity must know what the log has
     int64_t timeout_ms = self->attempt_us / 1000;
     request.timeout_ms = timeout_ms < UINT32_MAX ? (uint32_t) timeout_ms : UINT32_MAX;
     weft_buf_clear(&batch->call.header);

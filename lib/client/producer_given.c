@@ -60,6 +60,7 @@ weft_err_t weft_producer_part_send_batch(weft_producer_part_t *self, weft_topic_
     batch->count = header.count;
     batch->given = true;
     batch->opaque = opaque;
+    batch->after_sequence = as->after_sequence;
     batch->opened_us = weft_port_now_us(&self->port);
     batch->deadline_us = batch->opened_us + self->delivery_us;
     weft_producer_activate(self, batch->partition);

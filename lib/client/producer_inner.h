@@ -60,6 +60,7 @@ struct weft_pbatch {
     bool in_doubt; // an attempt may have been applied
     bool given;    // by the program, with an identity that is the program's (producer_given.c)
     void *opaque;  // of a given one
+    int32_t after_sequence;
     bool duplicate;
     int64_t opened_us;
     int64_t deadline_us;

@@ -105,6 +105,9 @@ struct weft_replica_produce {
     enum weft_acks acks;
     bool durable;
     const struct weft_batch *batch; // accepted (weft_batch_accept), not yet stamped
+    // A batch that begins an epoch: only if the session ended so in the epoch before (weft_sessions_ended_at).
+    bool conditional;
+    int32_t after_sequence;
 };
 
 enum weft_replica_verdict {

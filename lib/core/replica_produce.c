@@ -71,6 +71,9 @@ enum weft_replica_verdict weft_replica_produce(weft_replica_t *self, const struc
     int64_t original_base = -1, original_end = -1;
     enum weft_session_verdict verdict =
         weft_sessions_judge(self->sessions, produce->batch, &original_base, &original_end);
+    if (verdict == WEFT_SESSION_NEXT && produce->conditional && produce->batch->base_sequence == 0 &&
+        !weft_sessions_ended_at(self->sessions, produce->batch, produce->after_sequence))
+        verdict = WEFT_SESSION_GAP;
     weft_err_t code = s_verdict_error(verdict);
     if (verdict == WEFT_SESSION_DUPLICATE || verdict == WEFT_SESSION_OLD)
         return s_duplicate(self, produce, code, original_base, original_end);

@@ -286,6 +286,14 @@ enum weft_session_verdict weft_sessions_judge(const weft_sessions_t *self, const
     return s_judge_past(producer, batch, base_offset, end_offset);
 }
 
+bool weft_sessions_ended_at(const weft_sessions_t *self, const struct weft_batch *batch, int32_t sequence)
+{
+    const struct producer *producer = s_find(self, batch->producer_id);
+    if (producer == NULL) return true;
+    return producer->epoch == batch->producer_epoch - 1 &&
+           s_sequence_add(s_last(producer)->last_sequence, 1) == sequence;
+}
+
 void weft_sessions_apply(weft_sessions_t *self, const struct weft_batch *batch)
 {
     if (batch->producer_id < 0 || batch->base_sequence < 0) return;

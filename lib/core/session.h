@@ -31,6 +31,10 @@ void weft_sessions_clear(weft_sessions_t *self);
 // A batch without producer id is always NEXT. The offsets are written only where the verdict says so.
 enum weft_session_verdict weft_sessions_judge(const weft_sessions_t *self, const struct weft_batch *batch,
                                               int64_t *base_offset, int64_t *end_offset);
+// Of a batch that would begin an epoch: whether its producer's last one was of the epoch before and `sequence` would have been
+// next, or its producer is not known. So who takes over from another run of itself, after a look at the log, is refused if that
+// one has written since.
+bool weft_sessions_ended_at(const weft_sessions_t *self, const struct weft_batch *batch, int32_t sequence);
 // After the batch was appended (or met in replay: then what it continues may be gone, and it begins anew).
 void weft_sessions_apply(weft_sessions_t *self, const struct weft_batch *batch);
 // Drops sessions that nothing was applied to for expiry_ms, measured between calls of this function by a clock that

@@ -19,14 +19,15 @@ static void s_list(weft_bridge_t *self, struct weft_bridge_answer_record *answer
     for (size_t i = 0; i < self->flow_count && answer->partitions_count < S_LIST_MAX; i++) {
         const struct weft_bridge_flow *flow = self->flows[i];
         if (flow->gone) continue;
-        int64_t next = flow->read_next > flow->place.source_next ? flow->read_next : flow->place.source_next;
+        int64_t next = flow->resume.read_next > flow->resume.place.source_next ? flow->resume.read_next
+                                                                               : flow->resume.place.source_next;
         list[answer->partitions_count++] = (struct weft_bridge_partition){
             .topic = weft_text(flow->topic->name),
             .partition = (uint32_t) flow->partition,
             .target_topic = weft_text(flow->topic->target_name),
             .state = weft_text(weft_bridge_state_name(flow)),
             .source_next = next,
-            .target_next = flow->place.target_next,
+            .target_next = flow->resume.place.target_next,
             .lag = flow->source_end < 0      ? -1
                    : flow->source_end > next ? flow->source_end - next
                                              : 0,

@@ -13,6 +13,7 @@
 #define WEFT_BRIDGE_INNER_H
 
 #include "map.h"
+#include "resume.h"
 #include "rewrite.h"
 
 #include "../../lib/base/map.h"
@@ -101,27 +102,14 @@ struct weft_bridge_flow {
     int64_t producer_id;
     weft_topic_t *target;
     struct weft_bridge_origins origins;
-    // What is known to be written.
-    struct weft_bridge_place place;
-    // Read on from there once nothing is under way: place.source_next, or behind what was passed over since; -1: as `from` says.
-    int64_t read_next;
+    struct weft_bridge_resume resume;
     weft_bridge_map_t map; // behind the lock
-    // What is sent next.
-    bool diverged; // the source said that it goes on below sent_next
-    int64_t sent_next;
-    int32_t sequence;
-    int16_t epoch;
+    bool diverged;         // the source said that it goes on below what was sent
     size_t out_count, out_bytes, out_notes;
     size_t batch_bytes_max;
     bool paused;
-    // Looking.
-    bool met;         // a batch of ours
-    int64_t look_end; // -1: not known yet
-    int64_t look_at;
-    bool unknown; // the broker knew no session that goes on at this place
-    struct weft_bridge_place unknown_at;
-    bool trusted; // it said that all up to this place was written before
-    struct weft_bridge_place trusted_at;
+    int64_t look_at;   // the target was looked at up to there
+    int64_t looked_ms; // when it was
     // Trouble.
     uint32_t tries;
     int64_t retry_ms;
@@ -138,10 +126,7 @@ struct weft_bridge_flow {
 struct weft_bridge_sent {
     struct weft_bridge_flow *flow; // NULL: a claim
     bool is_note, first_note;
-    int64_t source, source_next;
-    int32_t sequence;
-    int16_t epoch;
-    uint32_t count;
+    struct weft_bridge_batch batch;
     size_t bytes;
 };
 

@@ -3,9 +3,6 @@
  * One partition's way: wait for its topic in the target, look through the target's tail from the last note on, read the
  * source behind what was found there, copy. Whatever goes wrong while it copies ends the same way: what is under way is
  * waited for, then it looks again, from what is surely known on. So there is one path of recovery, and every start takes it.
- *
- * What was refused as a duplicate was maybe written by another run that had cut its batches elsewhere: the broker compares
- * sequences, not bytes. So it counts as written only after the log was looked at and told nothing else.
  */
 #include "bridge_inner.h"
 
@@ -18,7 +15,8 @@
 
 #define S_WAIT_MS_MIN 50
 #define S_WAIT_MS_MAX 5000
-#define S_ASK_MS 3000 // a bridge's session in the source has been noted there before its first batch
+#define S_LOOK_MS_MAX 600000 // sessions live for days
+#define S_ASK_MS 3000        // a bridge's session in the source has been noted there before its first batch
 #define S_BATCH_BYTES_MIN ((size_t) 16 << 10)
 
 // ---- finding
@@ -47,7 +45,8 @@ struct weft_bridge_flow *weft_bridge_flow_new(weft_bridge_t *self, struct weft_b
     flow->topic = topic;
     flow->partition = partition;
     flow->batch_bytes_max = SIZE_MAX;
-    flow->read_next = flow->source_end = -1;
+    flow->source_end = -1;
+    weft_bridge_resume_init(&flow->resume);
     weft_bridge_map_init(&flow->map);
     pthread_mutex_lock(&self->lock);
     self->flows = weft_realloc(self->flows, (self->flow_count + 1) * sizeof(void *));
@@ -94,7 +93,7 @@ void weft_bridge_flow_pace(struct weft_bridge_flow *flow)
     size_t most = flow->bridge->partition_bytes;
     if (flow->state != WEFT_BRIDGE_COPYING)
         s_pause(flow, true);
-    else if (flow->out_bytes >= most)
+    else if (flow->out_bytes >= most || (!flow->resume.owned && flow->out_count > 0)) // the first one goes alone
         s_pause(flow, true);
     else if (flow->out_bytes <= most / 2)
         s_pause(flow, false);
@@ -149,11 +148,10 @@ static bool s_topic_ready(struct weft_bridge_flow *flow)
     flow->source_id = source_id;
     flow->target_id = target_id;
     flow->producer_id = weft_bridge_producer_id(self->name, self->source_cluster, source_id, flow->partition);
-    flow->place = (struct weft_bridge_place){0};
+    weft_bridge_resume_init(&flow->resume);
     flow->origins = (struct weft_bridge_origins){.ids = {self->source_cluster}, .count = 1};
-    flow->noted = flow->unknown = flow->trusted = false;
+    flow->noted = false;
     flow->known = true;
-    flow->read_next = -1;
     pthread_mutex_lock(&self->lock);
     weft_bridge_map_clear(&flow->map);
     pthread_mutex_unlock(&self->lock);
@@ -171,8 +169,7 @@ static void s_look(struct weft_bridge_flow *flow)
     }
     if (!s_topic_ready(flow)) return;
     flow->state = WEFT_BRIDGE_LOOKING;
-    flow->met = false;
-    flow->look_at = flow->place.target_next;
+    flow->look_at = weft_bridge_resume_look(&flow->resume);
     self->assign_due = true;
     weft_node_counter_add(self->node, WEFT_BRIDGE_LOOKS, 1);
 }
@@ -194,38 +191,10 @@ void weft_bridge_flow_met(struct weft_bridge_flow *flow, const struct weft_batch
     }
     if (weft_batch_read(view->bytes, &batch) != WEFT_OK) return;
     flow->look_at = view->next_offset;
-    if (!weft_bridge_place_meet(&flow->place, flow->producer_id, &batch, view->bytes, &flow->bridge->scratch, &span))
+    if (!weft_bridge_resume_meet(&flow->resume, flow->producer_id, &batch, view->bytes, &flow->bridge->scratch, &span))
         return;
-    flow->met = flow->moved = true;
+    flow->moved = true;
     s_map(flow, &span);
-}
-
-// Sequences of one epoch go round: a is farther than b.
-static bool s_beyond(const struct weft_bridge_place *a, const struct weft_bridge_place *b)
-{
-    if (a->epoch != b->epoch) return a->epoch > b->epoch;
-    uint32_t ahead = ((uint32_t) a->sequence - (uint32_t) b->sequence) & 0x7fffffffu;
-    return ahead != 0 && ahead < 0x40000000u;
-}
-
-static void s_decide(struct weft_bridge_flow *flow)
-{
-    bool said = flow->trusted && !flow->met && s_beyond(&flow->trusted_at, &flow->place);
-    if (said) {
-        flow->trusted_at.target_next = flow->place.target_next;
-        flow->place = flow->trusted_at;
-    }
-    if (flow->met || said) flow->read_next = flow->place.source_next;
-    flow->trusted = false;
-    flow->sent_next = flow->place.source_next;
-    flow->epoch = flow->place.epoch;
-    flow->sequence = flow->place.sequence;
-    bool lost = flow->unknown && flow->unknown_at.epoch == flow->epoch && flow->unknown_at.sequence == flow->sequence;
-    if (lost) { // and nobody has gone on since: the log is as it was
-        flow->epoch++;
-        flow->sequence = 0;
-    }
-    flow->unknown = false;
 }
 
 static void s_copy(struct weft_bridge_flow *flow, int64_t from)
@@ -250,14 +219,21 @@ static void s_copy(struct weft_bridge_flow *flow, int64_t from)
 
 void weft_bridge_flow_looked(struct weft_bridge_flow *flow)
 {
-    if (flow->look_at > flow->place.target_next) flow->place.target_next = flow->look_at;
-    s_decide(flow);
-    if (flow->epoch < 0) {
+    flow->looked_ms = weft_bridge_now_ms();
+    enum weft_bridge_verdict verdict = weft_bridge_resume_decide(&flow->resume, flow->look_at);
+    if (verdict == WEFT_BRIDGE_LOOK_ALL) {
+        weft_node_trace(flow->bridge->node, 1,
+                        "'%s' %d: the target does not hold what was noted, all of it is looked at",
+                        flow->topic->target_name, (int) flow->partition);
+        weft_bridge_flow_stop(flow, 0, NULL);
+        return;
+    }
+    if (verdict == WEFT_BRIDGE_USED_UP) {
         weft_bridge_flow_stop(flow, S_WAIT_MS_MAX, "its session has used up its epochs");
         return;
     }
     if (flow->noted) {
-        s_copy(flow, flow->read_next);
+        s_copy(flow, flow->resume.read_next);
         return;
     }
     flow->state = WEFT_BRIDGE_NOTING; // who copies on from the target knows the session before its first batch comes
@@ -292,19 +268,15 @@ void weft_bridge_flow_tick(struct weft_bridge_flow *flow, int64_t now_ms)
 static void s_send(struct weft_bridge_flow *flow, const struct weft_bridge_piece *piece)
 {
     weft_bridge_t *self = flow->bridge;
+    int32_t after = weft_bridge_resume_after(&flow->resume);
     struct weft_bridge_sent *sent = weft_calloc(1, sizeof *sent);
-    *sent = (struct weft_bridge_sent){.flow = flow,
-                                      .source = piece->source,
-                                      .source_next = piece->source_next,
-                                      .sequence = flow->sequence,
-                                      .epoch = flow->epoch,
-                                      .count = piece->count,
-                                      .bytes = piece->bytes.size};
-    struct weft_batch_identity as = {flow->producer_id, flow->epoch, flow->sequence};
+    *sent = (struct weft_bridge_sent){
+        .flow = flow,
+        .batch = weft_bridge_resume_sent(&flow->resume, piece->source, piece->source_next, piece->count),
+        .bytes = piece->bytes.size};
+    struct weft_batch_identity as = {flow->producer_id, sent->batch.epoch, sent->batch.sequence, after};
     flow->out_count++; // it may be reported before send returns
     flow->out_bytes += sent->bytes;
-    flow->sequence = weft_bridge_sequence_add(flow->sequence, piece->count);
-    flow->sent_next = piece->source_next;
     weft_err_t err = weft_producer_send_batch(self->producer, flow->target, flow->partition, piece->bytes, &as, sent);
     if (err == WEFT_OK) return;
     flow->out_count--;
@@ -329,9 +301,15 @@ static void s_rewritten(struct weft_bridge_flow *flow, const struct weft_batch_v
     }
     weft_node_counter_add(self->node, WEFT_BRIDGE_REWRITTEN, 1);
     while (flow->state == WEFT_BRIDGE_COPYING &&
-           weft_bridge_rewrite_next(&self->rewrite, flow->producer_id, flow->sent_next, most, &piece)) {
+           weft_bridge_rewrite_next(&self->rewrite, flow->producer_id, flow->resume.sent_next, most, &piece)) {
+        bool alone = !flow->resume.owned;
         if (piece.marked) weft_node_counter_add(self->node, WEFT_BRIDGE_MARKS, 1);
         s_send(flow, &piece);
+        if (!alone || piece.source_next == view->next_offset || flow->state != WEFT_BRIDGE_COPYING) continue;
+        // The rest comes again when the first piece is answered.
+        (void) !weft_consumer_seek(self->source, flow->topic->name, flow->partition,
+                                   (struct weft_position){WEFT_FROM_OFFSET, piece.source_next});
+        return;
     }
 }
 
@@ -357,7 +335,7 @@ static enum s_from s_from(struct weft_bridge_flow *flow, const struct weft_batch
 static void s_pass(struct weft_bridge_flow *flow, const struct weft_batch_view *view)
 {
     if (flow->out_count > 0) return;
-    flow->read_next = view->next_offset;
+    flow->resume.read_next = view->next_offset;
     flow->moved = true;
 }
 
@@ -370,13 +348,13 @@ void weft_bridge_flow_batch(struct weft_bridge_flow *flow, const struct weft_bat
         weft_bridge_flow_begin_anew(flow);
         return;
     }
-    bool back = view->position < flow->sent_next && flow->read_next >= 0;
+    bool back = view->position < flow->resume.sent_next && flow->resume.read_next >= 0;
     if (back && !flow->diverged) { // never to be copied twice: begin from what is known
         weft_bridge_flow_stop(flow, S_WAIT_MS_MIN, NULL);
         return;
     }
     flow->diverged = false;
-    if (flow->read_next < 0) flow->read_next = view->position;
+    if (flow->resume.read_next < 0) flow->resume.read_next = view->position;
     if (batch.count == 0) {
         s_pass(flow, view);
         return;
@@ -396,11 +374,13 @@ void weft_bridge_flow_batch(struct weft_bridge_flow *flow, const struct weft_bat
         flow->retry_ms = weft_bridge_now_ms() + S_ASK_MS;
         return;
     }
-    if (!flow->noted) {
+    // Where no session is known any more the first batch is taken from anybody: not on the word of a look of long ago.
+    bool old = flow->resume.sequence == 0 && weft_bridge_now_ms() - flow->looked_ms > S_LOOK_MS_MAX;
+    if (!flow->noted || old) {
         weft_bridge_flow_stop(flow, 0, NULL);
         return;
     }
-    if (!weft_bridge_is_plain(&batch, view->position, flow->sent_next, flow->batch_bytes_max)) {
+    if (!weft_bridge_is_plain(&batch, view->position, flow->resume.sent_next, flow->batch_bytes_max)) {
         s_rewritten(flow, view, &batch);
         return;
     }
@@ -428,47 +408,36 @@ void weft_bridge_flow_session_known(weft_bridge_t *self, int64_t producer_id)
 
 // ---- what became of it
 
-static void s_written(struct weft_bridge_flow *flow, const struct weft_bridge_sent *sent, int64_t base_offset)
+static void s_written(struct weft_bridge_flow *flow, const struct weft_bridge_sent *sent, int64_t base_offset,
+                      bool duplicate)
 {
     weft_bridge_t *self = flow->bridge;
-    struct weft_bridge_place place = {sent->source_next, base_offset + sent->count,
-                                      weft_bridge_sequence_add(sent->sequence, sent->count), sent->epoch};
-    if (s_beyond(&place, &flow->place)) {
-        flow->place = place;
-        flow->read_next = place.source_next;
+    const struct weft_bridge_batch *batch = &sent->batch;
+    if (duplicate) weft_node_counter_add(self->node, WEFT_BRIDGE_DUPLICATES, 1);
+    if (flow->state == WEFT_BRIDGE_DRAINING) return; // the look will tell
+    if (!weft_bridge_resume_written(&flow->resume, batch, base_offset, duplicate)) {
+        weft_bridge_flow_stop(flow, 0, NULL);
+        return;
     }
-    struct weft_bridge_span span = {sent->source, sent->source_next, base_offset, place.target_next,
-                                    sent->source_next - sent->source == (int64_t) sent->count};
+    struct weft_bridge_span span = {batch->source, batch->source_next, base_offset, base_offset + batch->count,
+                                    batch->source_next - batch->source == (int64_t) batch->count};
     s_map(flow, &span);
     flow->moved = true;
     flow->tries = 0;
-    weft_node_counter_add(self->node, WEFT_BRIDGE_RECORDS, sent->count);
+    weft_node_counter_add(self->node, WEFT_BRIDGE_RECORDS, batch->count);
     weft_node_counter_add(self->node, WEFT_BRIDGE_BYTES, sent->bytes);
     weft_node_counter_add(self->node, WEFT_BRIDGE_BATCHES, 1);
-}
-
-static void s_duplicate(struct weft_bridge_flow *flow, const struct weft_bridge_sent *sent)
-{
-    struct weft_bridge_place place = {sent->source_next, 0, weft_bridge_sequence_add(sent->sequence, sent->count),
-                                      sent->epoch};
-    if (!flow->trusted || s_beyond(&place, &flow->trusted_at)) flow->trusted_at = place;
-    flow->trusted = true;
-    weft_node_counter_add(flow->bridge->node, WEFT_BRIDGE_DUPLICATES, 1);
-    weft_bridge_flow_stop(flow, 0, NULL);
 }
 
 static void s_failed(struct weft_bridge_flow *flow, const struct weft_bridge_sent *sent,
                      const struct weft_batch_report *report)
 {
-    if (report->error == WEFT_ERR_UNKNOWN_PRODUCER && !flow->unknown) {
-        flow->unknown = true;
-        flow->unknown_at = (struct weft_bridge_place){.sequence = sent->sequence, .epoch = sent->epoch};
-    }
     if (report->error == WEFT_ERR_BATCH_TOO_LARGE) flow->batch_bytes_max = sent->bytes / 2;
     if (report->error == WEFT_ERR_TOPIC_REPLACED) weft_bridge_flow_begin_anew(flow);
     bool told = flow->state == WEFT_BRIDGE_DRAINING; // the first one's reason counts, and one wait for all
     if (told) return;
-    // Behind another one that failed, it says only that.
+    if (report->error == WEFT_ERR_OUT_OF_ORDER_SEQUENCE) weft_bridge_resume_gap(&flow->resume);
+    // It says only that the log is not what was thought; the look tells.
     bool follows = report->error == WEFT_ERR_OUT_OF_ORDER_SEQUENCE || report->error == WEFT_ERR_UNKNOWN_PRODUCER;
     weft_bridge_flow_stop(flow, s_backoff(flow), follows ? NULL : report->text);
 }
@@ -488,7 +457,7 @@ static void s_noted(struct weft_bridge_flow *flow, const struct weft_bridge_sent
     }
     if (!sent->first_note || flow->state != WEFT_BRIDGE_NOTING) return;
     flow->noted = true;
-    s_copy(flow, flow->read_next);
+    s_copy(flow, flow->resume.read_next);
 }
 
 void weft_bridge_reported(void *context, const struct weft_batch_report *report)
@@ -508,10 +477,8 @@ void weft_bridge_reported(void *context, const struct weft_batch_report *report)
             flow->out_bytes -= sent->bytes;
             if (report->error != WEFT_OK)
                 s_failed(flow, sent, report);
-            else if (report->duplicate)
-                s_duplicate(flow, sent);
             else
-                s_written(flow, sent, report->base_offset);
+                s_written(flow, sent, report->base_offset, report->duplicate);
         }
         free(sent);
         if (!is_note) return; // a batch has one opaque

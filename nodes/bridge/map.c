@@ -116,7 +116,7 @@ bool weft_bridge_map_target(const weft_bridge_map_t *self, int64_t source, struc
     if (at == self->count) // before all that is known
         *out = (struct weft_bridge_mapped){span->target, false};
     else if (source >= span->source_next)
-        *out = (struct weft_bridge_mapped){span->target_next, source == span->source_next || at + 1 < self->count};
+        *out = (struct weft_bridge_mapped){span->target_next, at + 1 == self->count && source == span->source_next};
     else if (span->exact)
         *out = (struct weft_bridge_mapped){s_least(span->target + (source - span->source), span->target_next), true};
     else
@@ -132,7 +132,7 @@ bool weft_bridge_map_source(const weft_bridge_map_t *self, int64_t target, struc
     if (at == self->count)
         *out = (struct weft_bridge_mapped){span->source, false};
     else if (target >= span->target_next)
-        *out = (struct weft_bridge_mapped){span->source_next, target == span->target_next || at + 1 < self->count};
+        *out = (struct weft_bridge_mapped){span->source_next, at + 1 == self->count && target == span->target_next};
     else if (span->exact)
         *out = (struct weft_bridge_mapped){s_least(span->source + (target - span->target), span->source_next), true};
     else

@@ -59,10 +59,14 @@ bool weft_bridge_note_load(struct weft_bridge_flow *flow)
     if (value == NULL || weft_bridge_place_record_decode(&self->codec, weft_buf_slice(value), &record, NULL))
         return false;
     bool ours = record.producer_id == flow->producer_id && weft_id_equal(record.target_topic_id, flow->target_id);
-    if (!ours || record.source_next < 0 || record.target_next < 0 || record.sequence < 0 || record.epoch < 0)
+    if (!ours || record.source_next < 0 || record.target_next < 0 || record.sequence < 0 || record.epoch < -1)
         return false;
-    flow->place = (struct weft_bridge_place){record.source_next, record.target_next, record.sequence, record.epoch};
-    flow->read_next = record.read_next;
+    flow->resume.place = (struct weft_bridge_place){.source_next = record.source_next,
+                                                    .target_next = record.target_next,
+                                                    .anchor = record.anchor,
+                                                    .sequence = record.sequence,
+                                                    .epoch = record.epoch};
+    flow->resume.read_next = record.read_next;
     for (size_t i = 0; i < record.origins_count; i++)
         (void) !weft_bridge_origins_add(&flow->origins, record.origins[i]);
     uint32_t pages = record.pages <= WEFT_BRIDGE_MAP_SPANS_MAX / WEFT_BRIDGE_MAP_PAGE ? record.pages : 0;
@@ -147,11 +151,13 @@ bool weft_bridge_note_write(struct weft_bridge_flow *flow)
     record.origins = flow->origins.ids;
     record.origins_count = flow->origins.count;
     record.instance = self->instance;
-    record.source_next = flow->place.source_next;
-    record.read_next = flow->out_count == 0 || flow->read_next < 0 ? flow->read_next : flow->place.source_next;
-    record.target_next = flow->place.target_next;
-    record.sequence = flow->place.sequence;
-    record.epoch = flow->place.epoch;
+    record.source_next = flow->resume.place.source_next;
+    record.read_next =
+        flow->out_count == 0 || flow->resume.read_next < 0 ? flow->resume.read_next : flow->resume.place.source_next;
+    record.target_next = flow->resume.place.target_next;
+    record.anchor = flow->resume.place.anchor;
+    record.sequence = flow->resume.place.sequence;
+    record.epoch = flow->resume.place.epoch;
     record.written_ms = s_wall_ms();
     weft_buf_clear(&self->value);
     weft_bridge_place_record_encode(&record, &self->value);

@@ -25,6 +25,11 @@ bool weft_bridge_is_producer_id(int64_t producer_id)
     return (uint64_t) producer_id >> S_TAG_SHIFT == S_TAG;
 }
 
+void weft_bridge_place_init(struct weft_bridge_place *self)
+{
+    *self = (struct weft_bridge_place){.anchor = -1, .epoch = -1};
+}
+
 int32_t weft_bridge_sequence_add(int32_t sequence, uint32_t more)
 {
     return (int32_t) (((uint32_t) sequence + more) & S_SEQUENCE_MASK);
@@ -101,6 +106,7 @@ bool weft_bridge_place_meet(struct weft_bridge_place *self, int64_t producer_id,
                                       .target_next = target_next,
                                       .exact = source_next - source == (int64_t) count};
     self->source_next = source_next;
+    self->anchor = batch->base_offset;
     self->epoch = batch->producer_epoch;
     self->sequence = weft_bridge_sequence_add(batch->base_sequence, count);
     return true;

@@ -2,14 +2,12 @@
 /**
  * Place: how far a partition was copied, as the target's own log tells. Pure.
  *
- * A bridge writes every batch of a partition under one producer id (the same over all its lives) with sequences that count
- * the records it copied: 0, 1, 2 ... The broker takes a batch only if its sequence is the next one, so the
- * sequence is a compare-and-append: whatever a bridge of the past, or a second one of the same name, still sends, no
- * record is written twice and none is left out. And since producer id and sequence stand in the batch's header for as
- * long as the batch lives, the log tells what was copied: after a crash the bridge reads the target's tail from its last
- * checkpoint on and counts.
+ * A bridge writes every batch of a partition under one producer id (the same over all its lives), in epochs: a new one each
+ * time it begins, within it sequences that count the records it copied: 0, 1, 2 ... (resume.h says why that is safe). Producer
+ * id, epoch and sequence stand in the batch's header for as long as the batch lives, so the log itself tells what was copied: after a
+ * crash the bridge reads the target's tail from its last note on and counts.
  *
- * Sequence and source offset go side by side: record n of a source without gaps has sequence n. Where they part (the
+ * Sequence and source offset go side by side: a source without gaps has one record for each. Where they part (the
  * source deleted or compacted records, a batch was left out, the source's log diverged) the first record of the batch
  * carries a mark: a header MARK with the producer id and the source offsets that the batch stands for. So the two meet
  * again in the same append that moved them apart, and no instant lies between where a crash could lose it.
@@ -25,8 +23,9 @@
 struct weft_bridge_place {
     int64_t source_next; // what the next sequence stands for, unless a mark says otherwise
     int64_t target_next; // the target's log is known up to here
+    int64_t anchor;      // offset of the last batch of ours there; -1: none
     int32_t sequence;    // of the next record to be written
-    int16_t epoch;
+    int16_t epoch;       // -1: nothing was written yet
 };
 
 /** Offsets that a batch stands for in the two logs. Exact: they go one by one. */
@@ -40,6 +39,8 @@ struct weft_bridge_span {
 int64_t weft_bridge_producer_id(const char *bridge, weft_id_t source_cluster, weft_id_t source_topic,
                                 int32_t partition);
 bool weft_bridge_is_producer_id(int64_t producer_id);
+
+void weft_bridge_place_init(struct weft_bridge_place *self); // nothing was copied yet
 
 int32_t weft_bridge_sequence_add(int32_t sequence, uint32_t more); // modulo 2^31
 

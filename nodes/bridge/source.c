@@ -211,11 +211,12 @@ void weft_bridge_source_tick(weft_bridge_t *self)
         struct weft_bridge_flow *flow = weft_bridge_flow_find(self, at.topic, at.partition);
         if (flow == NULL) continue;
         bool copying = flow->state == WEFT_BRIDGE_COPYING;
-        if (copying && flow->read_next < 0 && at.position >= 0) {
-            flow->read_next = at.position;
+        if (copying && flow->resume.read_next < 0 && at.position >= 0) {
+            flow->resume.read_next = at.position;
             flow->moved = true;
         }
-        int64_t next = flow->read_next > flow->place.source_next ? flow->read_next : flow->place.source_next;
+        int64_t next = flow->resume.read_next > flow->resume.place.source_next ? flow->resume.read_next
+                                                                               : flow->resume.place.source_next;
         flow->source_end = at.high_watermark;
         if (at.high_watermark > next) lag += (uint64_t) (at.high_watermark - next);
         if (copying && at.unheard != WEFT_OK)

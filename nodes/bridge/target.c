@@ -22,7 +22,6 @@ static void s_assign(weft_bridge_t *self)
         struct weft_position at = {.from = WEFT_FROM_EARLIEST};
         if (flow->look_at > 0) at = (struct weft_position){WEFT_FROM_OFFSET, flow->look_at};
         list[count++] = (struct weft_assignment){flow->topic->target_name, flow->partition, at};
-        flow->look_end = -1;
     }
     weft_err_t err = weft_consumer_assign(self->target, list, count);
     if (err != WEFT_OK)
@@ -33,6 +32,14 @@ static void s_assign(weft_bridge_t *self)
     free(list);
 }
 
+static struct weft_bridge_flow *s_looking(weft_bridge_t *self, const char *target_topic, int32_t partition)
+{
+    size_t prefix = strlen(self->prefix);
+    if (strncmp(target_topic, self->prefix, prefix) != 0) return NULL;
+    struct weft_bridge_flow *flow = weft_bridge_flow_find(self, target_topic + prefix, partition);
+    return flow != NULL && flow->state == WEFT_BRIDGE_LOOKING ? flow : NULL;
+}
+
 static void s_events(weft_bridge_t *self)
 {
     struct weft_consumer_event event;
@@ -40,6 +47,9 @@ static void s_events(weft_bridge_t *self)
         if (event.type == WEFT_EVENT_BAD_BATCH && event.offset >= 0) // that of somebody else is not ours to judge
             (void) !weft_consumer_seek(self->target, event.topic, event.partition,
                                        (struct weft_position){WEFT_FROM_OFFSET, event.offset});
+        struct weft_bridge_flow *flow =
+            event.type == WEFT_EVENT_DIVERGED ? s_looking(self, event.topic, event.partition) : NULL;
+        if (flow != NULL) weft_bridge_flow_stop(flow, 0, NULL); // some of what it met is there no more
         if (event.type == WEFT_EVENT_BAD_BATCH || event.type == WEFT_EVENT_STOPPED)
             weft_node_trace(self->node, 1, "target '%s' %d: %s", event.topic, (int) event.partition, event.text);
     }
@@ -58,14 +68,6 @@ static void s_notes(weft_bridge_t *self, const struct weft_batch_view *view)
     while (weft_record_iter_next(&iter, &record, NULL))
         if (batch.base_offset + record.offset_delta >= view->position && record.key.data != NULL)
             weft_bridge_note_heard(self, record.key, record.value);
-}
-
-static struct weft_bridge_flow *s_looking(weft_bridge_t *self, const char *target_topic, int32_t partition)
-{
-    size_t prefix = strlen(self->prefix);
-    if (strncmp(target_topic, self->prefix, prefix) != 0) return NULL;
-    struct weft_bridge_flow *flow = weft_bridge_flow_find(self, target_topic + prefix, partition);
-    return flow != NULL && flow->state == WEFT_BRIDGE_LOOKING ? flow : NULL;
 }
 
 // Who has read up to the end that was there when it began.

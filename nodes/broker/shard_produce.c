@@ -192,8 +192,11 @@ static void s_produce(weft_partition_t *partition, const struct weft_asker *aske
 {
     weft_shard_t *self = partition->shard;
     struct weft_wait *wait = NULL;
-    struct weft_replica_produce produce = {
-        .acks = acks, .durable = acks == WEFT_ACKS_ALL && request->durable, .batch = &in->batch};
+    struct weft_replica_produce produce = {.acks = acks,
+                                           .durable = acks == WEFT_ACKS_ALL && request->durable,
+                                           .batch = &in->batch,
+                                           .conditional = request->after_sequence >= 0,
+                                           .after_sequence = request->after_sequence};
     if (asker != NULL) {
         wait = weft_waits_take(&self->waits, WEFT_WAIT_PRODUCE);
         wait->asker = *asker;

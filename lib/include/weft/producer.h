@@ -158,6 +158,9 @@ struct weft_batch_identity {
     int64_t producer_id; // of the caller's choice, 0 or more
     int16_t epoch;       // a higher one begins with sequence 0, and ends all lower ones
     int32_t sequence;    // of the first record; the next batch's is higher by the records in this one, modulo 2^31
+    // With sequence 0: taken only if the last batch of the epoch before ended just before this sequence, or none is known; else
+    // OUT_OF_ORDER_SEQUENCE. So nothing can have been written between a look at the log and this batch. -1: in any case.
+    int32_t after_sequence;
 };
 
 /**

@@ -1,0 +1,542 @@
+// SPDX-License-Identifier: MPL-2.0
+// The node type: reads a topic as a member of a consumer group, sends what passes, and commits what is delivered.
+//
+// One thread. A turn: answers of the producer, events and records of the consumer, then what became ripe to be committed.
+// When the producer has no room, the outputs of the record at hand wait (outputs.c) and nothing more is read, but the
+// consumer is polled on, so that the group keeps its member however long the target is away. A delivery that fails for
+// good rewinds all partitions to what is committed: records may be written twice then, never lost.
+#include "filter_inner.h"
+
+#include "../../lib/base/error.h"
+#include "../../lib/base/trace.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <weft/admin.h>
+#include <weft_gen/config.h>
+#include <zmq.h>
+
+#define TURN_RECORDS 4096
+#define FLUSH_MS 5000    // for what is given away, or at the end
+#define PAUSE_US 1000000 // after a failed delivery
+#define LOOK_US 250000
+#define PATIENCE_US 5000000 // without an answer of the target before it is complained of
+
+enum filter_counter {
+    FILTER_READ_COUNT,
+    FILTER_WRITTEN_COUNT,
+    FILTER_DROPPED_COUNT,
+    FILTER_UNREADABLE_COUNT,
+    FILTER_FAILED_COUNT,
+    FILTER_TOO_LARGE_COUNT,
+    FILTER_REWINDS_COUNT,
+    FILTER_COMMITS_COUNT,
+    FILTER_COMMITS_FAILED_COUNT,
+    FILTER_COUNTER_COUNT
+};
+
+static const struct weft_counter_info s_counters[FILTER_COUNTER_COUNT] = {
+    [FILTER_READ_COUNT] = {"read_count", "records read"},
+    [FILTER_WRITTEN_COUNT] = {"written_count", "records given to the target, also those that were written again"},
+    [FILTER_DROPPED_COUNT] = {"dropped_count", "records for which the expression does not hold"},
+    [FILTER_UNREADABLE_COUNT] = {"unreadable_count", "records whose value is no msgpack where the expression looks"},
+    [FILTER_FAILED_COUNT] = {"failed_count", "records for which the function failed"},
+    [FILTER_TOO_LARGE_COUNT] = {"too_large_count", "records that the target refuses as too large"},
+    [FILTER_REWINDS_COUNT] = {"rewinds_count", "times that a delivery failed and reading went back"},
+    [FILTER_COMMITS_COUNT] = {"commits_count", "commits of progress"},
+    [FILTER_COMMITS_FAILED_COUNT] = {"commits_failed_count", "commits that failed; a later one covers them"},
+};
+
+struct filter {
+    weft_hosted_node_t *node;
+    const weft_options_t *options;
+    const char *topic;
+    expression_t *expression; // NULL: all pass
+    function_t *function;     // NULL: records go on as they are
+    bool stops, keeps_partition;
+    int64_t commit_us, committed_us;
+    weft_consumer_t *consumer;
+    weft_producer_t *producer;
+    weft_topic_t *target;
+    progress_t *progress;
+    struct outputs outputs;          // of the record at hand
+    struct weft_record_view at_hand; // its place only
+    bool blocked;                    // outputs wait
+    int64_t paused_until_us;         // rewinding: 0 or when to go on
+    bool rewinding;
+    weft_err_t fatal; // ends the node
+    char fatal_text[300], complaint[300];
+    int64_t looked_us, answered_us;
+    bool member_refused;
+};
+
+static int64_t s_now_us(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t) now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+static void s_count(const struct filter *self, enum filter_counter counter, uint64_t more)
+{
+    if (more > 0) weft_node_counter_add(self->node, counter, more);
+}
+
+static void s_end(struct filter *self, weft_err_t err, const char *text)
+{
+    if (self->fatal) return;
+    self->fatal = err;
+    snprintf(self->fatal_text, sizeof self->fatal_text, "%s", text);
+}
+
+// ---- sending
+
+// Something failed that may be well later: all that is not committed is read and sent again, after a pause.
+static void s_fail_delivery(struct filter *self, weft_err_t err, const char *text)
+{
+    if (err == WEFT_ERR_PRODUCER_FENCED) s_end(self, err, text);
+    if (self->rewinding) return;
+    self->rewinding = true;
+    self->paused_until_us = s_now_us() + PAUSE_US;
+    snprintf(self->complaint, sizeof self->complaint, "Records can't be written to topic '%.100s': %.150s",
+             weft_topic_name(self->target), text);
+    weft_node_trace(self->node, WEFT_TRACE_WARN, "%s; they are read and tried again.", self->complaint);
+}
+
+static void s_reported(void *context, const struct weft_batch_report *report)
+{
+    struct filter *self = context;
+    bool delivered = report->error == WEFT_OK;
+    for (uint32_t i = 0; report->opaques && i < report->count; i++) progress_reported(report->opaques[i], delivered);
+    if (delivered)
+        self->answered_us = s_now_us();
+    else
+        s_fail_delivery(self, report->error, report->text);
+}
+
+// What is done about a record that can't be written or that the function fails for.
+static void s_poison(struct filter *self, enum filter_counter counter, const char *why)
+{
+    s_count(self, counter, 1);
+    char text[300];
+    snprintf(text, sizeof text, "The record at offset %lld of '%.100s', partition %d, %s",
+             (long long) self->at_hand.offset, self->topic, self->at_hand.partition, why);
+    if (self->stops)
+        s_end(self, WEFT_ERR_INVALID_ARGUMENT, text);
+    else
+        weft_node_trace(self->node, WEFT_TRACE_WARN, "%s; it is passed over.", text);
+}
+
+enum sent { SENT, NO_ROOM, NOT_SENT };
+
+static enum sent s_send(struct filter *self, const struct weft_filter_record *record)
+{
+    int32_t partition = self->keeps_partition ? self->at_hand.partition : WEFT_PARTITION_AUTO;
+    struct weft_send_extra extra = {
+        .headers = record->headers, .timestamp_ms = record->timestamp_ms, .opaque = progress_sending(self->progress)};
+    weft_err_t err = weft_producer_send(self->producer, self->target, partition, record->key, record->value, &extra);
+    if (!err) {
+        s_count(self, FILTER_WRITTEN_COUNT, 1);
+        return SENT;
+    }
+    progress_not_sent(extra.opaque);
+    if (err == WEFT_ERR_LOCAL_QUEUE_FULL) return NO_ROOM;
+    if (err == WEFT_ERR_RECORD_TOO_LARGE) {
+        s_poison(self, FILTER_TOO_LARGE_COUNT, "is too large for the target");
+        return SENT;
+    }
+    s_fail_delivery(self, err, weft_producer_error_text(self->producer));
+    return NOT_SENT;
+}
+
+// Sends what the record at hand became. False: not all of it could be sent now.
+static bool s_send_outputs(struct filter *self)
+{
+    struct weft_filter_record record;
+    while (outputs_peek(&self->outputs, &record)) {
+        enum sent sent = s_send(self, &record);
+        self->blocked = sent == NO_ROOM;
+        if (sent != SENT) return false;
+        outputs_sent(&self->outputs);
+    }
+    self->blocked = false;
+    if (!self->fatal) progress_done(self->progress, &self->at_hand);
+    return true;
+}
+
+// ---- filtering
+
+// False: no more now.
+static bool s_filter(struct filter *self, const struct weft_record_view *record)
+{
+    self->at_hand = *record;
+    outputs_clear(&self->outputs);
+    bool unreadable = false;
+    bool passes = !self->expression || expression_matches(self->expression, record, &unreadable);
+    s_count(self, FILTER_UNREADABLE_COUNT, unreadable);
+    s_count(self, FILTER_DROPPED_COUNT, !passes);
+    if (passes && self->function) {
+        if (!function_call(self->function, record, &self->outputs))
+            s_poison(self, FILTER_FAILED_COUNT, "makes the function fail");
+    } else if (passes) {
+        const struct weft_filter_record same = {record->key, record->value, record->headers, record->timestamp_ms};
+        enum sent sent = s_send(self, &same);
+        if (sent == NOT_SENT) return false;
+        if (sent == NO_ROOM && !outputs_add(&self->outputs, &same)) return false; // no record is that large
+    }
+    return s_send_outputs(self) && !self->fatal;
+}
+
+static bool s_read(struct filter *self, weft_records_t *records)
+{
+    if (self->blocked && !s_send_outputs(self)) return false;
+    struct weft_record_view record;
+    int count = 0;
+    while (count < TURN_RECORDS && weft_records_next(records, &record)) {
+        count++;
+        if (!s_filter(self, &record)) break;
+    }
+    s_count(self, FILTER_READ_COUNT, (uint64_t) count);
+    return count > 0;
+}
+
+// ---- progress
+
+static void s_commit_ripe(struct filter *self, int timeout_ms)
+{
+    size_t count;
+    const struct weft_group_offset *list = progress_collect(self->progress, &count);
+    if (count == 0) return;
+    weft_err_t err = weft_consumer_commit_offsets(self->consumer, list, count, timeout_ms);
+    s_count(self, err ? FILTER_COMMITS_FAILED_COUNT : FILTER_COMMITS_COUNT, 1);
+}
+
+static void s_advance(struct filter *self)
+{
+    int64_t now = s_now_us();
+    if (now - self->committed_us >= self->commit_us && progress_has_new(self->progress) &&
+        progress_close_epoch(self->progress))
+        self->committed_us = now;
+    s_commit_ripe(self, 0);
+}
+
+// All that was sent is delivered and committed, as far as that comes to pass in the time.
+static void s_settle(struct filter *self)
+{
+    weft_err_t err = weft_producer_flush(self->producer, FLUSH_MS);
+    (void) err; // progress knows what of it was delivered
+    if (progress_has_new(self->progress) && !progress_close_epoch(self->progress)) return;
+    s_commit_ripe(self, FLUSH_MS);
+}
+
+static void s_rebalanced(void *context, const struct weft_rebalance *rebalance)
+{
+    struct filter *self = context;
+    if (rebalance->type == WEFT_EVENT_ASSIGNED) return;
+    if (rebalance->type == WEFT_EVENT_REVOKED && !self->rewinding) s_settle(self);
+    for (size_t i = 0; i < rebalance->count; i++) {
+        progress_drop(self->progress, rebalance->partitions[i].partition);
+        if (self->blocked && self->at_hand.partition == rebalance->partitions[i].partition) {
+            self->blocked = false; // its new owner has it
+            outputs_clear(&self->outputs);
+        }
+    }
+}
+
+static void s_seek_back(void *context, int32_t partition, int64_t offset)
+{
+    struct filter *self = context;
+    weft_err_t err =
+        weft_consumer_seek(self->consumer, self->topic, partition, (struct weft_position){WEFT_FROM_OFFSET, offset});
+    if (err && err != WEFT_ERR_NOT_FOUND) s_end(self, err, weft_consumer_error_text(self->consumer));
+}
+
+// Rewinds once every answer is there and the pause is over.
+static void s_rewind(struct filter *self)
+{
+    self->blocked = false;
+    outputs_clear(&self->outputs);
+    if (s_now_us() < self->paused_until_us || progress_waiting(self->progress) > 0) return;
+    progress_rewind(self->progress, s_seek_back, self);
+    s_count(self, FILTER_REWINDS_COUNT, 1);
+    self->rewinding = false;
+}
+
+// ---- the consumer's events, health
+
+static void s_event(struct filter *self, const struct weft_consumer_event *event)
+{
+    switch (event->type) {
+    case WEFT_EVENT_ASSIGNED:
+        if (event->partition >= 0 && event->offset >= 0)
+            progress_start(self->progress, event->partition, event->offset);
+        self->member_refused = false;
+        break;
+    case WEFT_EVENT_BAD_BATCH: // damage in the source: passed, if it can be
+        weft_node_trace(self->node, WEFT_TRACE_ERROR, "%s", event->text);
+        if (event->offset >= 0) s_seek_back(self, event->partition, event->offset);
+        break;
+    case WEFT_EVENT_COMMIT_FAILED: s_count(self, FILTER_COMMITS_FAILED_COUNT, 1); break;
+    case WEFT_EVENT_UNKNOWN_TOPIC:
+    case WEFT_EVENT_REFUSED:
+    case WEFT_EVENT_UNHEARD:
+    case WEFT_EVENT_STOPPED:
+        snprintf(self->complaint, sizeof self->complaint, "%s", event->text);
+        self->member_refused = true;
+        weft_node_trace(self->node, WEFT_TRACE_WARN, "%s", event->text);
+        break;
+    case WEFT_EVENT_RESET:
+    case WEFT_EVENT_DIVERGED:
+    case WEFT_EVENT_LOST: weft_node_trace(self->node, WEFT_TRACE_WARN, "%s", event->text); break;
+    case WEFT_EVENT_REVOKED: break;
+    }
+}
+
+static void s_look(struct filter *self)
+{
+    int64_t now = s_now_us();
+    if (now - self->looked_us < LOOK_US) return;
+    self->looked_us = now;
+    if (progress_waiting(self->progress) == 0) self->answered_us = now;
+    struct weft_partition_position at;
+    for (size_t i = 0; weft_consumer_position(self->consumer, i, &at); i++) {
+        weft_err_t err = at.error ? at.error : at.unheard;
+        if (!err) continue;
+        weft_node_set_health(self->node, WEFT_HEALTH_DEGRADED, "Partition %d of topic '%.100s' can't be read now: %s",
+                             at.partition, at.topic, weft_err_sentence(err));
+        return;
+    }
+    if (self->rewinding || self->member_refused)
+        weft_node_set_health(self->node, WEFT_HEALTH_DEGRADED, "%s", self->complaint);
+    else if (now - self->answered_us > PATIENCE_US)
+        weft_node_set_health(self->node, WEFT_HEALTH_DEGRADED,
+                             "The target of topic '%.100s' does not answer: records wait, and are tried again.",
+                             weft_topic_name(self->target));
+    else
+        weft_node_set_health(self->node, WEFT_HEALTH_SERVING, NULL);
+}
+
+// ---- loops: a filter that reads what it writes would fill the disk
+
+static weft_err_t s_cluster_of(const char *endpoints, weft_id_t *out)
+{
+    char setting[4200], first[256];
+    snprintf(setting, sizeof setting, "bootstrap=%s", endpoints);
+    snprintf(first, sizeof first, "%.*s", (int) strcspn(endpoints, ","), endpoints);
+    weft_admin_t *admin = NULL;
+    weft_node_hello_t *hello = NULL;
+    weft_err_t err = weft_admin_new((const char *[]){setting, "request.timeout.ms=1s", NULL}, &admin, NULL);
+    if (!err) err = weft_admin_hello(admin, first, &hello);
+    if (!err) *out = hello->cluster_id;
+    weft_node_hello_destroy(&hello);
+    weft_admin_destroy(&admin);
+    return err;
+}
+
+// With one name on both sides the clusters must differ; that is asked before anything is read, for as long as it takes.
+static void s_refuse_loop(struct filter *self, const char *source, const char *target)
+{
+    weft_id_t from, to;
+    while (strcmp(self->topic, weft_topic_name(self->target)) == 0 && !weft_node_stopping(self->node)) {
+        if (s_cluster_of(source, &from) == WEFT_OK && s_cluster_of(target, &to) == WEFT_OK) {
+            if (memcmp(from.bytes, to.bytes, sizeof from.bytes) == 0)
+                s_end(self, WEFT_ERR_INVALID_OPTION,
+                      "The filter would read what it writes: `bootstrap` and `target` name one cluster, and the topics "
+                      "are the "
+                      "same; choose another target.topic.");
+            return;
+        }
+        weft_node_set_health(self->node, WEFT_HEALTH_DEGRADED,
+                             "Both clusters have to be seen once, to know that they are two: one does not answer yet.");
+        zmq_pollitem_t stop = {NULL, weft_node_stop_fd(self->node), ZMQ_POLLIN, 0};
+        zmq_poll(&stop, 1, 500);
+    }
+}
+
+// ---- life
+
+static const char *s_target_endpoints(const weft_options_t *options)
+{
+    const char *target = weft_options_text(options, "target");
+    return target[0] ? target : weft_options_text(options, "bootstrap");
+}
+
+// "first=...", what is fixed, then "a=1,b=2" of a person. NULL at the end; every one and the list is freed by s_free_list.
+static char **s_settings(const char *const *fixed, const char *more)
+{
+    size_t count = 1, used = 0;
+    for (const char *const *at = fixed; *at; at++) count++;
+    for (const char *at = more; *at; at++) count += *at == ',';
+    char **list = weft_calloc(count + 1, sizeof *list);
+    for (const char *const *at = fixed; *at; at++) list[used++] = weft_strdup(*at);
+    while (*more) {
+        size_t size = strcspn(more, ",");
+        if (size > 0) list[used++] = weft_slice_dup(weft_slice(more, size));
+        more += size + (more[size] == ',');
+    }
+    return list;
+}
+
+static void s_free_list(char **list)
+{
+    for (char **at = list; *at; at++) free(*at);
+    free(list);
+}
+
+static weft_err_t s_open_consumer(struct filter *self, struct weft_error *error)
+{
+    const weft_options_t *options = self->options;
+    char bootstrap[4200], client[100], group[640];
+    snprintf(bootstrap, sizeof bootstrap, "bootstrap=%s", weft_options_text(options, "bootstrap"));
+    snprintf(client, sizeof client, "client=%.80s", weft_node_name(self->node));
+    const char *name = weft_options_text(options, "group");
+    if (name[0])
+        snprintf(group, sizeof group, "group=%s", name);
+    else
+        snprintf(group, sizeof group, "group=%.64s.%.90s.%.90s", weft_node_name(self->node), self->topic,
+                 weft_options_text(options, "target.topic"));
+    const char *from = weft_options_int(options, "from") == WEFT_FILTER_FROM_LATEST ? "reset=latest" : "reset=earliest";
+    char **settings = s_settings((const char *[]){bootstrap, client, group, from, "auto.commit.ms=0",
+                                                  "max.poll.records=10000", "buffer.bytes=16MiB", NULL},
+                                 weft_options_text(options, "consumer"));
+    weft_err_t err = weft_consumer_new((const char *const *) settings, &self->consumer, error);
+    s_free_list(settings);
+    if (err) return err;
+    if (weft_consumer_option_int(self->consumer, "auto.commit.ms") != 0)
+        return weft_node_refuse(
+            error, WEFT_ERR_INVALID_OPTION,
+            "consumer: auto.commit.ms would commit records that are not written yet; leave it out.");
+    weft_consumer_on_rebalance(self->consumer, s_rebalanced, self);
+    return WEFT_OK;
+}
+
+static weft_err_t s_open_producer(struct filter *self, struct weft_error *error)
+{
+    char bootstrap[4200], client[100];
+    snprintf(bootstrap, sizeof bootstrap, "bootstrap=%s", s_target_endpoints(self->options));
+    snprintf(client, sizeof client, "client=%.80s", weft_node_name(self->node));
+    // However long the target is away, records wait for it.
+    char **settings = s_settings((const char *[]){bootstrap, client, "delivery.timeout.ms=3650d", NULL},
+                                 weft_options_text(self->options, "producer"));
+    weft_err_t err = weft_producer_new((const char *const *) settings, &self->producer, error);
+    s_free_list(settings);
+    if (err) return err;
+    weft_producer_on_batch(self->producer, s_reported, self);
+    err = weft_producer_topic(self->producer, weft_options_text(self->options, "target.topic"), &self->target);
+    if (err) return weft_node_refuse(error, err, "target.topic: %s", weft_producer_error_text(self->producer));
+    return WEFT_OK;
+}
+
+static void s_destroy(void **self_p)
+{
+    struct filter *self = *self_p;
+    if (!self) return;
+    *self_p = NULL;
+    if (self->consumer) weft_consumer_on_rebalance(self->consumer, NULL, NULL);
+    weft_consumer_destroy(&self->consumer);
+    if (self->producer) weft_producer_on_batch(self->producer, NULL, NULL);
+    weft_producer_destroy(&self->producer);
+    progress_destroy(&self->progress);
+    outputs_fini(&self->outputs);
+    function_destroy(&self->function);
+    expression_destroy(&self->expression);
+    free(self);
+}
+
+static weft_err_t s_check(const struct filter *self, struct weft_error *error)
+{
+    const weft_options_t *options = self->options;
+    const char *target = weft_options_text(options, "target");
+    bool one_cluster = !target[0] || strcmp(target, weft_options_text(options, "bootstrap")) == 0;
+    if (one_cluster && strcmp(self->topic, weft_options_text(options, "target.topic")) == 0)
+        return weft_node_refuse(error, WEFT_ERR_INVALID_OPTION,
+                                "target.topic=%.100s is the topic that is read: the filter would read what it writes; "
+                                "choose another one, or another cluster by `target`.",
+                                self->topic);
+    if (weft_options_text(options, "where")[0] || weft_options_text(options, "function")[0]) return WEFT_OK;
+    return weft_node_refuse(error, WEFT_ERR_INVALID_OPTION,
+                            "say what passes: an expression in `where`, a function of yours in `function`, or both; "
+                            "where=\"true\" copies all.");
+}
+
+static weft_err_t s_create(weft_hosted_node_t *node, const weft_options_t *options, void **out,
+                           struct weft_error *error)
+{
+    struct filter *self = weft_calloc(1, sizeof *self);
+    void *owned = self;
+    self->node = node;
+    self->options = options;
+    self->topic = weft_options_text(options, "topic");
+    self->stops = weft_options_int(options, "on.error") == WEFT_FILTER_ON_ERROR_STOP;
+    self->keeps_partition = weft_options_int(options, "partition") == WEFT_FILTER_PARTITION_KEEP;
+    self->commit_us = weft_options_int(options, "commit.ms") * 1000;
+    self->progress = progress_new(self->topic);
+    const char *where = weft_options_text(options, "where"), *path = weft_options_text(options, "function");
+    weft_err_t err = s_check(self, error);
+    if (!err && where[0]) err = expression_new(where, &self->expression, error);
+    if (!err && path[0]) err = function_new(path, weft_options_text(options, "config"), &self->function, error);
+    if (!err) err = s_open_producer(self, error);
+    if (!err) err = s_open_consumer(self, error);
+    if (err) {
+        s_destroy(&owned);
+        return err;
+    }
+    if (self->function) weft_node_trace(node, WEFT_TRACE_INFO, "function %s", function_name(self->function));
+    *out = self;
+    return WEFT_OK;
+}
+
+static void s_wait(const struct filter *self, bool busy)
+{
+    if (busy) return;
+    zmq_pollitem_t items[] = {{NULL, weft_node_stop_fd(self->node), ZMQ_POLLIN, 0},
+                              {NULL, weft_producer_fd(self->producer), ZMQ_POLLIN, 0},
+                              {NULL, weft_consumer_fd(self->consumer), ZMQ_POLLIN, 0}};
+    bool waits = self->blocked || self->rewinding; // the consumer's records are there, and have to stay
+    zmq_poll(items, waits ? 2 : 3, weft_producer_waiting_count(self->producer) > 0 ? 5 : 50);
+}
+
+static weft_err_t s_run(void *context, struct weft_error *error)
+{
+    struct filter *self = context;
+    s_refuse_loop(self, weft_options_text(self->options, "bootstrap"), s_target_endpoints(self->options));
+    bool latest = weft_options_int(self->options, "from") == WEFT_FILTER_FROM_LATEST;
+    const struct weft_position from = {latest ? WEFT_FROM_LATEST : WEFT_FROM_EARLIEST, 0};
+    weft_err_t err = self->fatal ? WEFT_OK : weft_consumer_subscribe(self->consumer, &self->topic, 1, from);
+    if (err) s_end(self, err, weft_consumer_error_text(self->consumer));
+    bool busy = false;
+    while (!weft_node_stopping(self->node) && !self->fatal) {
+        s_wait(self, busy);
+        weft_producer_poll(self->producer, 0);
+        weft_records_t *records;
+        err = weft_consumer_poll(self->consumer, 0, &records);
+        if (err && err != WEFT_ERR_INTERRUPTED) s_end(self, err, weft_consumer_error_text(self->consumer));
+        if (err) continue;
+        for (struct weft_consumer_event event; weft_consumer_event(self->consumer, &event);) s_event(self, &event);
+        if (self->rewinding) s_rewind(self);
+        busy = !self->rewinding && !self->fatal && s_read(self, records);
+        s_advance(self);
+        s_look(self);
+    }
+    if (!self->rewinding) s_settle(self);
+    err = weft_consumer_close(self->consumer, FLUSH_MS);
+    (void) err; // the group finds out by itself
+    if (!self->fatal) return WEFT_OK;
+    return weft_node_refuse(error, self->fatal, "%s", self->fatal_text);
+}
+
+extern const struct weft_node_type weft_node_type_filter;
+const struct weft_node_type weft_node_type_filter = {
+    .abi = WEFT_NODE_ABI,
+    .name = "filter",
+    .doc = "Copies what passes an expression or a function of yours from one topic to another, at least once.",
+    .options = weft_options_filter,
+    .option_count = sizeof weft_options_filter / sizeof *weft_options_filter,
+    .counters = s_counters,
+    .counter_count = FILTER_COUNTER_COUNT,
+    .traits = WEFT_NODE_OWN_PROCESS,
+    .create = s_create,
+    .run = s_run,
+    .destroy = s_destroy,
+};

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: MPL-2.0
+// The user's code is foreign code in our process: its table is judged before it is used; what it does then, the
+// process dies of or not, which is why a topology gives a filter a process of its own.
+#include "filter_inner.h"
+
+#include "../../lib/base/error.h"
+
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define SYMBOL "weft_filter_main"
+
+struct function {
+    const struct weft_filter *table;
+    void *state;
+};
+
+// The first member is what the user's code sees.
+struct emitter {
+    struct weft_filter_emit base;
+    struct outputs *out;
+    int64_t timestamp_ms;
+    bool overfull;
+};
+
+static int s_emit(const struct weft_filter_emit *self, const struct weft_filter_record *record)
+{
+    struct emitter *emitter = (struct emitter *) (uintptr_t) self; // made below, not const
+    struct weft_filter_record one = *record;
+    if (one.timestamp_ms == 0) one.timestamp_ms = emitter->timestamp_ms;
+    if (!emitter->overfull && outputs_add(emitter->out, &one)) return 0;
+    emitter->overfull = true;
+    return -1;
+}
+
+bool function_call(function_t *self, const struct weft_record_view *record, struct outputs *out)
+{
+    struct emitter emitter = {.base = {.record = s_emit}, .out = out, .timestamp_ms = record->timestamp_ms};
+    int rc = self->table->record(self->state, record, &emitter.base);
+    if (rc == 0 && !emitter.overfull) return true;
+    outputs_clear(out);
+    return false;
+}
+
+const char *function_name(const function_t *self)
+{
+    return self->table->name;
+}
+
+static weft_err_t s_load(const char *path, const struct weft_filter **out, struct weft_error *error)
+{
+    char full[4200]; // without a '/' the loader would look in its own places only
+    snprintf(full, sizeof full, "%s%.4096s", strchr(path, '/') ? "" : "./", path);
+    if (access(full, F_OK) != 0)
+        return weft_error_set(error, WEFT_ERR_NOT_FOUND, "function: there is no file '%.400s'", path);
+    void *library = dlopen(full, RTLD_NOW | RTLD_LOCAL);
+    if (!library) {
+        const char *why = dlerror();
+        return weft_error_set(error, WEFT_ERR_INVALID_ARGUMENT, "function: '%.160s' can't be loaded: %.280s", path,
+                              why ? why : "no reason given");
+    }
+    const struct weft_filter *table = dlsym(library, SYMBOL);
+    const char *wrong = NULL;
+    if (!table)
+        wrong = "it lacks the symbol " SYMBOL " (weft/filter.h)";
+    else if (table->abi != WEFT_FILTER_ABI)
+        wrong =
+            "it was made for another number of the filter contract; build it again with the headers of this library";
+    else if (!table->name || !table->record)
+        wrong = "its name or its function `record` is NULL";
+    if (!wrong) {
+        *out = table;
+        return WEFT_OK;
+    }
+    dlclose(library);
+    return weft_error_set(error, WEFT_ERR_INVALID_ARGUMENT, "function: '%.160s' is no filter: %s", path, wrong);
+}
+
+weft_err_t function_new(const char *path, const char *config, function_t **out, struct weft_error *error)
+{
+    const struct weft_filter *table = NULL;
+    weft_err_t err = s_load(path, &table, error);
+    if (err) return err;
+    void *state = NULL;
+    char why[300] = "";
+    if (table->init && table->init(config, &state, why, sizeof why) != 0) {
+        why[sizeof why - 1] = '\0';
+        return weft_error_set(error, WEFT_ERR_INVALID_OPTION, "function: '%.64s' does not start: %s", table->name,
+                              why[0] ? why : "its init gave no reason");
+    }
+    function_t *self = weft_calloc(1, sizeof *self);
+    *self = (function_t){.table = table, .state = state};
+    *out = self;
+    return WEFT_OK;
+}
+
+void function_destroy(function_t **self_p)
+{
+    function_t *self = *self_p;
+    if (!self) return;
+    *self_p = NULL;
+    if (self->table->fini) self->table->fini(self->state);
+    free(self);
+}

@@ -166,7 +166,7 @@ static bool s_send(struct weft_spooled *self, struct weft_view_topic *topic, con
         return false;
     }
     drain->under_way = true;
-    self->count++;
+    if (self->count++ == 0) self->spool->active++;
     self->flight_bytes += bytes.size;
     self->flight_id = batch->producer_id;
     self->next = drain->end;
@@ -176,6 +176,7 @@ static bool s_send(struct weft_spooled *self, struct weft_view_topic *topic, con
 // As many as may be under way together. False: the leader can't be reached.
 static bool s_fill(struct weft_spooled *self, struct weft_view_topic *topic)
 {
+    if (self->count == 0 && self->spool->active >= WEFT_DRAIN_ACTIVE) return false;
     while (!self->failing && self->count < WEFT_DRAIN_WINDOW && self->flight_bytes < WEFT_DRAIN_BYTES) {
         struct weft_batch stored;
         weft_slice_t bytes = s_next_batch(self, &stored);
@@ -213,12 +214,20 @@ static void s_done(struct weft_call *base, weft_err_t error, const char *text, c
     self->spool->next_us = 0;
 }
 
-static void s_forget(struct weft_spooled *self, struct weft_drain *drain)
+// The oldest of those under way is not any more.
+static void s_forget_first(struct weft_spooled *self)
 {
+    struct weft_drain *drain = s_at(self, 0);
     weft_requests_cancel(&s_edge(self)->requests, &drain->call);
     weft_buf_fini(&drain->call.header);
     weft_shared_drop(&drain->call.data);
     self->flight_bytes -= drain->bytes;
+    self->first = (self->first + 1) % WEFT_DRAIN_WINDOW;
+    if (--self->count > 0) return;
+    self->spool->active--;
+    if (self->spool->count <= WEFT_DRAIN_ACTIVE) return;
+    weft_frame_drop(&self->read); // others may go first now
+    self->read_at = 0;
 }
 
 static void s_delivered(struct weft_spooled *self, int64_t end)
@@ -232,12 +241,10 @@ static void s_delivered(struct weft_spooled *self, int64_t end)
 static void s_advance(struct weft_spooled *self)
 {
     while (self->count > 0 && s_at(self, 0)->done) {
-        struct weft_drain *drain = s_at(self, 0);
-        s_forget(self, drain);
-        s_delivered(self, drain->end);
+        int64_t end = s_at(self, 0)->end;
+        s_forget_first(self);
+        s_delivered(self, end);
         weft_counter_add(weft_edge_counters(s_edge(self)), WEFT_EDGE_DRAINED, 1);
-        self->first = (self->first + 1) % WEFT_DRAIN_WINDOW;
-        self->count--;
     }
 }
 
@@ -295,11 +302,7 @@ static void s_judge(struct weft_spooled *self, int64_t now_us)
     char text[sizeof drain->text];
     snprintf(text, sizeof text, "%s", drain->text);
     bool first = self->count > 0 && drain->offset == self->position && !drain->done;
-    while (self->count > 0) {
-        s_forget(self, s_at(self, 0));
-        self->first = (self->first + 1) % WEFT_DRAIN_WINDOW;
-        self->count--;
-    }
+    while (self->count > 0) s_forget_first(self);
     self->next = self->position;
     self->failing = false;
     weft_counter_add(weft_edge_counters(s_edge(self)), WEFT_EDGE_DRAIN_AGAIN, 1);

@@ -60,6 +60,13 @@ enum weft_health weft_edge_health(const struct weft_node *node, char *sentence, 
                  weft_options_text(self->options, "bootstrap"), waiting);
         return WEFT_HEALTH_DEGRADED;
     }
+    if (atomic_load(&self->foreign)) {
+        snprintf(sentence, sentence_bytes,
+                 "the cluster at %.200s is another one than before, nothing is forwarded to it; check `bootstrap`, or "
+                 "start anew, with an empty spool",
+                 weft_options_text(self->options, "bootstrap"));
+        return WEFT_HEALTH_DEGRADED;
+    }
     if (dead > 0) {
         snprintf(sentence, sentence_bytes, "%llu batches were refused by the core for good, see dead-letters in %.200s",
                  dead, weft_options_text(self->options, "spool"));

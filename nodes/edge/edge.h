@@ -120,6 +120,7 @@ struct weft_edge {
     char endpoint[WEFT_ENDPOINT_BYTES_MAX]; // told to clients
     atomic_bool settled;                    // a node of the core was reached, or was looked for long enough
     atomic_bool stopping;
+    atomic_bool foreign; // the core that answers is another than before
 };
 
 struct weft_edge_part {

@@ -99,6 +99,7 @@ static int64_t s_turn(struct weft_part *part, int64_t now_us)
 {
     weft_edge_part_t *self = s_self(part);
     if (now_us >= self->started_us + S_SETTLE_US) atomic_store(&self->node->settled, true);
+    if (self->view.fatal.code != WEFT_OK) atomic_store(&self->node->foreign, true);
     if (self->seen_updates != self->view.updates) self->kicked = true;
     self->seen_updates = self->view.updates;
     bool kicked = self->kicked;

@@ -65,8 +65,11 @@ static void s_map_topics(weft_edge_part_t *self)
 struct weft_view_topic *weft_edge_topic_of_id(weft_edge_part_t *self, weft_id_t id)
 {
     if (weft_id_is_zero(id)) return NULL;
+    struct weft_view_topic *topic = self->topics != NULL ? weft_map_get(self->topics, weft_id_slice(&id)) : NULL;
+    if (topic != NULL && topic->state == WEFT_VIEW_KNOWN && weft_id_equal(topic->id, id)) return topic;
     s_map_topics(self);
-    return weft_map_get(self->topics, weft_id_slice(&id));
+    topic = weft_map_get(self->topics, weft_id_slice(&id));
+    return topic != NULL && topic->state == WEFT_VIEW_KNOWN ? topic : NULL;
 }
 
 struct weft_view_topic *weft_edge_topic(weft_edge_part_t *self, weft_slice_t name, weft_id_t id)
@@ -134,7 +137,8 @@ static weft_err_t s_produce(weft_edge_part_t *self, struct weft_edge_call *call,
     s_parked(call, request.timeout_ms);
     call->call.parked_us = 0; // silence is noticed: no leader is silent for so long on purpose
     call->repeatable = call->call.data != NULL && s_has_identity(weft_shared_slice(call->call.data));
-    call->spools = self->spool != NULL && request.spool;
+    bool internal = call->call.topic != NULL && call->call.topic->internal;
+    call->spools = self->spool != NULL && request.spool && !internal && request.after_sequence < 0;
     if (call->spools && !call->unknown) call->deadline_us = call->begun_us + s_longest(self);
     bool none = weft_slice_is_text(request.acks, "none");
     call->answers = !none || call->delimited;

@@ -17,6 +17,7 @@
 #define S_INDEX_BYTES 65536
 #define S_CHECKPOINT_MS 200
 #define S_READ_BYTES (1 << 20)
+#define S_OPEN_MAX 256       // with more logs each gives its descriptors back once it is synced
 #define S_SESSIONS_MAX 65536 // of one partition; more: it is forgotten what comes next, and anything is taken
 
 static const struct weft_log_config s_log_config = {.segment_bytes = S_SEGMENT_BYTES,
@@ -523,6 +524,7 @@ void weft_spool_synced(weft_spool_t *self, struct weft_sync_request *request)
         weft_err_t err = weft_log_sync_done(one->log, &request->jobs[i].sync);
         if (err != WEFT_OK) weft_trace(WEFT_TRACE_ERROR, self->name, "spool: a sync failed (%s)", weft_err_name(err));
         s_answer_synced(one);
+        if (self->count > S_OPEN_MAX && !weft_log_dirty(one->log)) weft_log_idle(one->log);
     }
     s_request_free(request);
     self->next_us = 0;

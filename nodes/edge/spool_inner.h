@@ -11,6 +11,7 @@
 
 #define WEFT_DRAIN_WINDOW 16 // batches under way, well below the session window of the core
 #define WEFT_DRAIN_BYTES (4 << 20)
+#define WEFT_DRAIN_ACTIVE 32 // partitions that are delivered at the same time
 
 /** What is known of a producer in one partition's spool: the sequence that may come next. */
 struct weft_spool_session {
@@ -84,6 +85,7 @@ struct weft_spool {
     weft_frame_pool_t *pool;
     weft_rand_t rand;
     size_t syncs_in_flight;
+    size_t active; // partitions with batches under way
     bool any_dirty;
     uint64_t topics_updates; // view.updates when the file `topics` was looked at
     int64_t topics_us;

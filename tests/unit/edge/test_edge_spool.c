@@ -235,6 +235,24 @@ static void test_edge_spool__a_start_without_the_core_knows_the_topics(void **st
     rig_fini(&rig);
 }
 
+static void test_edge_spool__a_core_that_is_away_for_too_long_is_told_to_producers(void **state)
+{
+    struct rig rig;
+    rig_init(&rig, (const char *[]){"spool.max.ms=5s", NULL}, true);
+    s_cut(&rig);
+    s_kept(&rig, 1, 50, 0);
+    rig_advance(&rig, 5100);
+    rig_produce(&rig, 1, 2, rig_batch(&rig, 50, 1));
+    rig_expect(&rig, 1, 2, WEFT_ERR_OVERLOADED);
+    s_heal(&rig);
+    peer_produced(&rig.peer, peer_take(&rig.peer, WEFT_API_PRODUCE), 0, false);
+    rig_advance(&rig, 20);
+    rig_produce(&rig, 1, 3, rig_batch(&rig, 50, 1));
+    peer_produced(&rig.peer, peer_take(&rig.peer, WEFT_API_PRODUCE), 1, false);
+    rig_expect(&rig, 1, 3, WEFT_OK);
+    rig_fini(&rig);
+}
+
 static void test_edge_spool__a_directory_serves_one_edge(void **state)
 {
     struct rig rig;
@@ -263,6 +281,7 @@ int main(void)
         cmocka_unit_test(test_edge_spool__a_gap_in_a_session_is_refused_to_the_producer),
         cmocka_unit_test(test_edge_spool__what_was_under_way_is_kept_in_its_place),
         cmocka_unit_test(test_edge_spool__a_start_without_the_core_knows_the_topics),
+        cmocka_unit_test(test_edge_spool__a_core_that_is_away_for_too_long_is_told_to_producers),
         cmocka_unit_test(test_edge_spool__a_directory_serves_one_edge),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -21,6 +21,7 @@ const struct weft_node_type *const weft_node_types[] = {
     &weft_node_type_recorder,
     &weft_node_type_player,
     &weft_node_type_tap,
+    &weft_node_type_filter,
     &weft_node_type_bridge,
     // one line each: tap, recorder, player, bridge, edge, filter (declared in nodes.h)
     NULL,

@@ -14,6 +14,7 @@
 extern const struct weft_node_type weft_node_type_broker;
 extern const struct weft_node_type weft_node_type_coordinator;
 extern const struct weft_node_type weft_node_type_tap;
+extern const struct weft_node_type weft_node_type_filter;
 extern const struct weft_node_type weft_node_type_bridge;
 extern const struct weft_node_type weft_node_type_edge;
 extern const struct weft_node_type weft_node_type_recorder;

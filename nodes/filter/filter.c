@@ -65,8 +65,8 @@ struct filter {
     bool blocked;                    // outputs wait
     int64_t paused_until_us;         // rewinding: 0 or when to go on
     bool rewinding;
-    weft_err_t fatal; // ends the node
-    char fatal_text[300], complaint[300];
+    weft_err_t fatal;                                // ends the node
+    char fatal_text[300], complaint[300], told[300]; // told: as health has it
     int64_t looked_us, answered_us;
     bool member_refused;
 };
@@ -293,28 +293,38 @@ static void s_event(struct filter *self, const struct weft_consumer_event *event
     }
 }
 
+// Health, and a line of trace whenever it is another sentence; NULL: all is well.
+static void s_tell(struct filter *self, const char *complaint)
+{
+    weft_node_set_health(self->node, complaint ? WEFT_HEALTH_DEGRADED : WEFT_HEALTH_SERVING, "%s",
+                         complaint ? complaint : "");
+    if (strcmp(self->told, complaint ? complaint : "") == 0) return;
+    if (complaint) weft_node_trace(self->node, WEFT_TRACE_WARN, "degraded: %s", complaint);
+    if (!complaint) weft_node_trace(self->node, WEFT_TRACE_INFO, "well again");
+    snprintf(self->told, sizeof self->told, "%s", complaint ? complaint : "");
+}
+
 static void s_look(struct filter *self)
 {
     int64_t now = s_now_us();
     if (now - self->looked_us < LOOK_US) return;
     self->looked_us = now;
+    char text[300];
     if (progress_waiting(self->progress) == 0) self->answered_us = now;
     struct weft_partition_position at;
     for (size_t i = 0; weft_consumer_position(self->consumer, i, &at); i++) {
         weft_err_t err = at.error ? at.error : at.unheard;
         if (!err) continue;
-        weft_node_set_health(self->node, WEFT_HEALTH_DEGRADED, "Partition %d of topic '%.100s' can't be read now: %s",
-                             at.partition, at.topic, weft_err_sentence(err));
+        snprintf(text, sizeof text, "Partition %d of topic '%.100s' can't be read now: %.150s", at.partition, at.topic,
+                 weft_err_sentence(err));
+        s_tell(self, text);
         return;
     }
-    if (self->rewinding || self->member_refused)
-        weft_node_set_health(self->node, WEFT_HEALTH_DEGRADED, "%s", self->complaint);
-    else if (now - self->answered_us > PATIENCE_US)
-        weft_node_set_health(self->node, WEFT_HEALTH_DEGRADED,
-                             "The target of topic '%.100s' does not answer: records wait, and are tried again.",
-                             weft_topic_name(self->target));
-    else
-        weft_node_set_health(self->node, WEFT_HEALTH_SERVING, NULL);
+    snprintf(text, sizeof text,
+             "The target, topic '%.100s', does not answer: records wait for it, and are tried again.",
+             weft_topic_name(self->target));
+    bool silent = now - self->answered_us > PATIENCE_US;
+    s_tell(self, self->rewinding || self->member_refused ? self->complaint : silent ? text : NULL);
 }
 
 // ---- loops: a filter that reads what it writes would fill the disk
@@ -347,8 +357,7 @@ static void s_refuse_loop(struct filter *self, const char *source, const char *t
                       "same; choose another target.topic.");
             return;
         }
-        weft_node_set_health(self->node, WEFT_HEALTH_DEGRADED,
-                             "Both clusters have to be seen once, to know that they are two: one does not answer yet.");
+        s_tell(self, "Both clusters have to be seen once, to know that they are two: one does not answer yet.");
         zmq_pollitem_t stop = {NULL, weft_node_stop_fd(self->node), ZMQ_POLLIN, 0};
         zmq_poll(&stop, 1, 500);
     }

@@ -41,7 +41,8 @@ struct tap_live {
     int64_t looked_us;
     int64_t patient_until_us; // a cluster that has not answered by then is complained of
     bool unknown_topic;
-    char stopped[200]; // why a partition stopped for good, "" if none did
+    char stopped[200];                    // why a partition stopped for good, "" if none did
+    char told[WEFT_ERROR_TEXT_BYTES_MAX]; // the complaint that was traced
 };
 
 static void s_count(const tap_live_t *self, enum tap_counter counter, uint64_t more)
@@ -313,6 +314,11 @@ static void s_look(tap_live_t *self)
     self->looked_us = now;
     char text[WEFT_ERROR_TEXT_BYTES_MAX];
     const char *complaint = s_complaint(self, text, sizeof text);
+    if (strcmp(self->told, complaint ? complaint : "") != 0) {
+        snprintf(self->told, sizeof self->told, "%s", complaint ? complaint : "");
+        weft_node_trace(self->settings.node, complaint ? WEFT_TRACE_WARN : WEFT_TRACE_INFO, "%s%s",
+                        complaint ? "degraded: " : "well again", self->told);
+    }
     if (complaint)
         weft_node_set_health(self->settings.node, WEFT_HEALTH_DEGRADED, "%s", complaint);
     else if (!tap_streams_any(self->streams))

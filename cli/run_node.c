@@ -71,6 +71,7 @@ void run_node_health(struct run *run, struct run_node *node, enum weft_health he
     enum weft_health before = node->health;
     node->health = health;
     node->since_ms = cli_wall_ms();
+    if (run->stopping) return; // the others go: of course it is degraded
     if (good && !node->served) {
         node->served = true;
         run_say(run, node->name, "serves%s%s%s%s%s", *node->endpoint ? " " : "", node->endpoint,

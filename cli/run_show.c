@@ -20,6 +20,7 @@
 #define S_TABLE_US 500000
 #define S_STATUS_US 1000000
 #define S_TOPICS_SHOWN 256
+#define S_REASON_MS 60000 // that long the table says why a node was started again
 
 struct run_show {
     bool table, json;
@@ -267,13 +268,15 @@ static void s_line(run_show_t *self, unsigned columns, const char *format, ...)
 
 static void s_row(struct run *run, unsigned columns, const struct run_node *node, size_t name, size_t endpoint)
 {
-    char what[WEFT_ERROR_TEXT_BYTES_MAX];
+    char what[WEFT_ERROR_TEXT_BYTES_MAX + 16] = "";
     bool well = node->health == WEFT_HEALTH_SERVING && node->state == RUN_UP;
-    if (!well && *node->sentence)
+    bool lately = *node->reason && cli_wall_ms() - node->reason_ms < S_REASON_MS;
+    if (!well && node->state != RUN_STOPPED)
         snprintf(what, sizeof what, "%s", node->sentence);
-    else
+    else if (well && lately)
+        snprintf(what, sizeof what, "before: %s", node->reason);
+    else if (well)
         s_counters_text(node, what, sizeof what);
-    if (well && node->restarts && !*what) snprintf(what, sizeof what, "before: %.400s", node->reason);
     s_line(run->show, columns, "%-*s  %-12.12s %-8s %5s %4u  %-*s  %s", (int) name, node->name, node->type,
            s_state_name(node), s_ago(node->since_ms), node->restarts, (int) endpoint, node->endpoint, what);
 }

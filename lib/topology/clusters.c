@@ -68,7 +68,7 @@ static void s_find_outside(weft_topology_t *self)
 }
 
 // Start order: one more than the deepest it connects to. Depth first over the links; a way back to a node that is being
-// visited (coordinators name each other) counts for nothing.
+// visited counts for nothing, nor does one of the same type (coordinators name each other).
 struct s_depths {
     weft_topology_t *self;
     char state[WEFT_TOPOLOGY_NODES_MAX]; // 0 new, 1 being visited, 2 done
@@ -83,7 +83,8 @@ static size_t s_depth(struct s_depths *depths, size_t node)
     depths->state[node] = 1;
     for (size_t i = depths->first[node]; i != WEFT_TOPOLOGY_NONE; i = depths->next[i]) {
         size_t to = depths->self->links[i].to;
-        size_t depth = to < WEFT_TOPOLOGY_OUTSIDE ? s_depth(depths, to) : 0; // at most as deep as there are nodes
+        if (to >= WEFT_TOPOLOGY_OUTSIDE || depths->self->nodes[to].type == it->type) continue; // those start together
+        size_t depth = s_depth(depths, to); // at most as deep as there are nodes
         if (depth > it->depth) it->depth = depth;
     }
     depths->state[node] = 2;

@@ -153,6 +153,28 @@ static void test_session__a_newer_epoch_fences_the_older(void **state)
     weft_sessions_destroy(&sessions);
 }
 
+static bool s_ended_at(const weft_sessions_t *sessions, int16_t epoch, int32_t sequence)
+{
+    struct weft_batch batch = s_batch(PRODUCER, epoch, 0, 5, 0);
+    return weft_sessions_ended_at(sessions, &batch, sequence);
+}
+
+static void test_session__an_epoch_may_begin_on_the_end_of_the_one_before(void **state)
+{
+    (void) state;
+    weft_sessions_t *sessions = weft_sessions_new(10, 1000);
+    assert_true(s_ended_at(sessions, 4, 15)); // not known
+    s_apply(sessions, s_batch(PRODUCER, 3, 10, 5, 0));
+    assert_true(s_ended_at(sessions, 4, 15));
+    assert_false(s_ended_at(sessions, 4, 14));
+    assert_false(s_ended_at(sessions, 5, 15)); // an epoch lies between
+    s_apply(sessions, s_batch(PRODUCER, 3, 15, 1, 5));
+    assert_false(s_ended_at(sessions, 4, 15)); // it was not the end
+    s_apply(sessions, s_batch(PRODUCER, 4, 0, 1, 6));
+    assert_false(s_ended_at(sessions, 4, 16));
+    weft_sessions_destroy(&sessions);
+}
+
 static void test_session__beyond_the_maximum_the_longest_idle_goes(void **state)
 {
     (void) state;
@@ -282,6 +304,7 @@ int main(void)
         cmocka_unit_test(test_session__old_is_never_said_of_what_was_not_written),
         cmocka_unit_test(test_session__sequences_wrap_at_two_to_the_31),
         cmocka_unit_test(test_session__a_newer_epoch_fences_the_older),
+        cmocka_unit_test(test_session__an_epoch_may_begin_on_the_end_of_the_one_before),
         cmocka_unit_test(test_session__beyond_the_maximum_the_longest_idle_goes),
         cmocka_unit_test(test_session__expires_by_idleness_not_by_timestamps),
         cmocka_unit_test(test_session__a_snapshot_restores_the_same_state),

@@ -578,13 +578,13 @@ static void s_play(uint64_t seed, bool truncates)
     free(gone);
 }
 
-static void test_resume__three_runs_at_once_write_each_record_once(void **state)
+static void test_bridge_resume__three_runs_at_once_write_each_record_once(void **state)
 {
     (void) state;
     for (uint64_t seed = 1; seed <= 100; seed++) s_play(seed, false);
 }
 
-static void test_resume__what_the_target_lost_is_copied_again(void **state)
+static void test_bridge_resume__what_the_target_lost_is_copied_again(void **state)
 {
     (void) state;
     for (uint64_t seed = 1000; seed <= 1060; seed++) s_play(seed, true);
@@ -593,8 +593,8 @@ static void test_resume__what_the_target_lost_is_copied_again(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_resume__three_runs_at_once_write_each_record_once),
-        cmocka_unit_test(test_resume__what_the_target_lost_is_copied_again),
+        cmocka_unit_test(test_bridge_resume__three_runs_at_once_write_each_record_once),
+        cmocka_unit_test(test_bridge_resume__what_the_target_lost_is_copied_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

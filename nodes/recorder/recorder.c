@@ -129,6 +129,8 @@ static void s_report(void *context, const struct weft_batch_report *report)
         return;
     }
     self->counts[WEFT_RECORDER_FAILED] += report->count;
+    // The topic was deleted: another producer waits until there is one, and nothing more is read meanwhile.
+    if (report->error == WEFT_ERR_UNKNOWN_TOPIC || report->error == WEFT_ERR_TOPIC_REPLACED) self->over = true;
     self->failed_ms = weft_recorder_now_ms();
     snprintf(self->failed_text, sizeof self->failed_text, "%u of partition %d: %s", report->count, report->partition,
              report->text);
@@ -202,7 +204,7 @@ static void s_record(struct weft_recorder *self)
         if (self->held || self->blocked_ms >= 0) s_mark_blocked(self);
         if (!taken || self->held) s_wait(self);
         weft_recorder_publish(self);
-        again = !self->over; // fenced, for example: another producer goes on
+        again = !self->over;
     }
 }
 

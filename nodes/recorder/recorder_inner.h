@@ -46,7 +46,7 @@ struct weft_recorder {
     zmq_msg_t **parts; // made on demand, reused
     size_t part_count, parts_made;
     bool held, refused;      // refused: by more than a full buffer, see `why`
-    bool over;               // the producer can't go on
+    bool over;               // the producer can't go on: another one does
     bool resumed;            // the past was read
     uint64_t missing;        // counted before it
     weft_slice_t *frames;    // WEFT_FRAMES_MAX of them

@@ -122,7 +122,7 @@ bool weft_recorder_give(struct weft_recorder *self)
     }
     self->held = true;
     self->refused = err != WEFT_ERR_LOCAL_QUEUE_FULL;
-    self->over = weft_err_class(err) == WEFT_CLASS_FATAL;
+    if (weft_err_class(err) == WEFT_CLASS_FATAL) self->over = true;
     if (self->refused) snprintf(self->why, sizeof self->why, "%s", weft_producer_error_text(self->producer));
     return false;
 }

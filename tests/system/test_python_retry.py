@@ -196,10 +196,8 @@ def test_python_retry__garbage_is_counted_and_does_no_harm():
         node.answers["produce"] = lambda request, data: ok(1)
         with KafkaProducer(bootstrap_servers=node.endpoint) as producer:
             producer.send("t", b"x").get(20)
-            who = None
 
             def garbage(request, data):
-                nonlocal who
                 return {"offset": -5, "level": "?" * 16}
             node.answers["produce"] = garbage
             assert producer.send("t", b"x").get(20).offset == -1

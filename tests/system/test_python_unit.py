@@ -2,6 +2,10 @@
 """The Python client without a node: batches, the partitioner, errors, what it refuses before it sends."""
 
 import ast
+import importlib.util
+import subprocess
+import sys
+import tempfile
 
 import msgpack
 
@@ -104,6 +108,14 @@ def test_python_unit__senseless_settings_are_refused_at_once():
     raises(errors.InvalidGroupError, lambda: KafkaConsumer(group_id="g" * 256))
     raises(TypeError, lambda: KafkaProducer(batchsize=1))
     raises(errors.NoBrokersAvailable, lambda: KafkaProducer(bootstrap_servers="tcp://127.0.0.1:1", connect_timeout_ms=100), "is a node running")
+
+
+def test_python_unit__types_hold_where_mypy_is_installed():
+    if importlib.util.find_spec("mypy") is None:
+        return
+    with tempfile.TemporaryDirectory() as cache:
+        done = subprocess.run([sys.executable, "-m", "mypy", "--cache-dir", cache], cwd=ROOT / "lib/python", capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
 
 
 def test_python_unit__the_package_is_python_3_9():

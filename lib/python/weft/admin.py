@@ -126,6 +126,19 @@ class AdminClient:
         reply = self._run(_flows.metadata(self._engine, names, self._deadline(None), internal=bool(names)))
         return [_described(row) for row in reply["topics"]]
 
+    def delete_records(self, records_to_delete: Mapping[TopicPartition, int],
+                       timeout_ms: Optional[int] = None) -> Dict[TopicPartition, Dict[str, int]]:
+        """All below these offsets (-1: all that is committed). {partition: {"low_watermark": the first one kept, "error_code": 0}}."""
+        def flow() -> Flow:
+            deadline, found = self._deadline(timeout_ms), {}
+            for (topic, number), offset in records_to_delete.items():
+                reply = yield from _flows.ask(self._engine, "delete_records", {"topic": topic, "partition": number,
+                                                                              "before_offset": offset}, (topic, number), deadline)
+                found[TopicPartition(topic, number)] = {"low_watermark": reply["log_start"], "error_code": 0}
+            return found
+
+        return self._run(flow())
+
     # ---- the cluster
 
     def describe_cluster(self) -> Dict[str, Any]:

@@ -77,7 +77,7 @@ static size_t s_begin_stop(struct run *run, struct run_node **nodes, size_t coun
     size_t begun = 0;
     for (size_t i = 0; i < count; i++) {
         if (nodes[i]->depth != depth || nodes[i]->state == RUN_STOPPED) continue;
-        run_say(run, nodes[i]->name, "stops");
+        if (nodes[i]->pid > 0 || nodes[i]->hosted) run_say(run, nodes[i]->name, "stops");
         run_node_stop_begin(run, nodes[i]);
         begun++;
     }

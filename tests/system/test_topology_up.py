@@ -111,6 +111,53 @@ def test_up__a_type_of_ones_own_that_crashes_harms_nobody():
         it.stop()  # its status is 1 if the frail one dies just then
 
 
+CRASHING = """
+#include <stdlib.h>
+#include <unistd.h>
+#include <weft/filter.h>
+
+static int init(const char *config, void **state, char *error, size_t error_bytes) { *state = (void *) config; return 0; }
+static int record(void *state, const struct weft_record_view *in, const struct weft_filter_emit *emit)
+{
+    if (in->value.size == 5 && memcmp(in->value.data, "crash", 5) == 0 && access(state, F_OK) != 0) abort();
+    return emit->record(emit, &(struct weft_filter_record){in->key, in->value, in->headers, 0});
+}
+const struct weft_filter weft_filter_main = {.abi = WEFT_FILTER_ABI, .name = "crashing", .init = init, .record = record};
+"""
+
+
+def test_up__a_filter_that_crashes_is_started_again_and_goes_on_from_where_it_was():
+    build = pathlib.Path(WEFT).parent.parent
+    with tempfile.TemporaryDirectory() as elsewhere:
+        here = pathlib.Path(elsewhere)
+        (here / "crashing.c").write_text(CRASHING)
+        subprocess.run(["cc", "-shared", "-fPIC", "-o", here / "crashing.so", here / "crashing.c", f"-I{ROOT}/lib/include", f"-I{build}/generated/include"], check=True)
+        filter = f"""
+filter
+    type = filter
+    bootstrap = @broker
+    topic = orders
+    target.topic = passed
+    function = {here}/crashing.so
+    config = {here}/mended
+"""
+        with topology(CLUSTER + filter + TAP + TOPIC + "    passed\n") as it:
+            pids = {name: it.node(name)["pid"] for name in it.names()}
+            assert pids["broker"] == pids["tap"] == it.process.pid != pids["filter"]
+            it.weft("produce", "orders", "--partition", 0, input="a\ncrash\nb\n")
+            wait_until(lambda: it.node("filter")["restarts"] >= 2, "the record crashes it again and again")
+            assert "killed by signal 6 (Aborted)" in it.node("filter")["reason"]
+            assert it.node("broker")["restarts"] == it.node("tap")["restarts"] == 0
+            it.weft("produce", "orders", "--partition", 1, input="c\n")
+            (here / "mended").touch()
+
+            def passed():
+                return set(it.weft("consume", "passed", "--from", "earliest", "--exit-at-end").stdout.splitlines()) == {"a", "b", "c", "crash"}
+
+            wait_until(passed, "it goes on behind the record", 60)
+            assert it.stop() == 0
+
+
 def test_up__a_node_that_cannot_start_is_tried_again_ever_later_and_others_go_on():
     with tempfile.TemporaryDirectory() as elsewhere:
         blocked = pathlib.Path(elsewhere) / "blocked"

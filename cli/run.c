@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 /*
- * The loop of `weft up FILE`, and the two ways in which the set of nodes changes: the file is read again (SIGHUP), or all is stopped.
+ * The loop of `weft up FILE`, and the two ways in which the set of nodes changes: the file is read again (SIGHUP), or
+ * all is stopped.
  *
  * A file that is read again is judged whole before anything is touched. Then nodes that are gone or changed stop, the
  * deepest first (those that others connect to last), and what is new or changed starts the other way round. Nodes whose

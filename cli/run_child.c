@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 /*
- * A node as a child: the same executable as `weft TYPE --set ...`, as a person could start it, with --report-fd for a pipe on which
- * it tells health and counters (lib/node_report.h). It dies with this process (PR_SET_PDEATHSIG), stands in a
- * process group of its own (a Ctrl-C at the terminal is for this process, which stops all in order), and what it says on
- * stdout and stderr comes out here behind its name.
+ * A node as a child: the same executable as `weft TYPE --set ...`, as a person could start it, with --report-fd for a
+ * pipe on which it tells health and counters (lib/node_report.h). It dies with this process (PR_SET_PDEATHSIG),
+ * stands in a process group of its own (a Ctrl-C at the terminal is for this process, which stops all in order), and
+ * what it says on stdout and stderr comes out here behind its name.
  */
 #include "run.h"
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 /*
- * What `weft up FILE` shows. On a terminal a table that is drawn again in its place, with all lines above it, also those of
- * trace, which comes from any thread and is held in a ring until the loop prints it. Else lines as things happen. With --json a line
- * of JSON whenever something has changed. A status file always holds the last JSON whole.
+ * What `weft up FILE` shows. On a terminal a table that is drawn again in its place, with all lines above it, also
+ * those of trace, which comes from any thread and is held in a ring until the loop prints it. Else lines as things
+ * happen. With --json a line of JSON whenever something has changed. A status file always holds the last JSON whole.
  */
 #include "run.h"
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 /*
- * Topics of the file are made by a thread of its own, since a cluster that is not there yet makes every call wait. A topic that exists
- * stays as it is; where it differs from the file that is said. Refused or not answered: tried again until the end.
+ * Topics of the file are made by a thread of its own, since a cluster that is not there yet makes every call wait. A
+ * topic that exists stays as it is; where it differs from the file that is said. Refused or not answered: tried again
+ * until the end.
  */
 #include "run.h"
 

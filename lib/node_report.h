@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 /**
- * Report: what a node that is a child tells its parent on a pipe, a line each: endpoint, health, counters. `weft up FILE`
- * starts its children with --report-fd and reads them.
+ * Report: what a node that is a child tells its parent on a pipe, a line each: endpoint, health, counters. `weft up
+ * FILE` starts its children with --report-fd and reads them.
  *
  *     E tcp://127.0.0.1:9650
  *     H serving

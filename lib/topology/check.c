@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 /*
- * The whole is judged in passes, each over all nodes: types, options that name nobody, where everyone listens, options that name
- * others, then what only all together can be wrong about. A pass goes on where another one found a problem, with
- * what it has: a person wants to hear all at once.
+ * The whole is judged in passes, each over all nodes: types, options that name nobody, where everyone listens,
+ * options that name others, then what only all together can be wrong about. A pass goes on where another one found a
+ * problem, with what it has: a person wants to hear all at once.
  */
 #include "inner.h"
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 /*
- * Who belongs together: nodes that take orders from one another, directly or through a third, are one cluster (union-find over the links of
- * options of role CONTROL). A type that passes records on without naming topics (a gateway) belongs to the cluster
- * behind it. And in which order nodes start: first those that others connect to.
+ * Who belongs together: nodes that take orders from one another, directly or through a third, are one cluster
+ * (union-find over the links of options of role CONTROL). A type that passes records on without naming topics (a
+ * gateway) belongs to the cluster behind it. And in which order nodes start: first those that others connect to.
  */
 #include "inner.h"
 

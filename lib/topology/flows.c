@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 /*
- * The ways of records, from place to place through the nodes, and whether one of them comes back to where it began. A place is a topic of
- * a cluster or the stream of a socket. What a node does follows from the roles of its type's options:
+ * The ways of records, from place to place through the nodes, and whether one of them comes back to where it began. A
+ * place is a topic of a cluster or the stream of a socket. What a node does follows from the roles of its type's
+ * options:
  *
  *   reads topics      SOURCE with SOURCE_TOPIC          writes a topic    TARGET with TARGET_TOPIC (not set: the names read)
  *   reads a stream    SOURCE alone, or it listens       writes a stream   TARGET alone, or it listens

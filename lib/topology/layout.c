@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
 /*
- * Layers, order, places, ports, tracks, in this order (after Sugiyama): each line goes down one layer at least (those that close a circle are
- * turned round, and keep their head); long ways get a bend in each layer between; boxes of a layer are sorted by where
- * their neighbours are, then moved towards them as far as their own neighbours allow (isotonic regression: pool
- * adjacent violators). Lines leave and enter at ports of their own, so that no two of them join, and turn on tracks.
+ * Layers, order, places, ports, tracks, in this order (after Sugiyama): each line goes down one layer at least (those
+ * that close a circle are turned round, and keep their head); long ways get a bend in each layer between; boxes of a
+ * layer are sorted by where their neighbours are, then moved towards them as far as their own neighbours allow
+ * (isotonic regression: pool adjacent violators). Lines leave and enter at ports of their own, so that no two of them
+ * join, and turn on tracks.
  */
 #include "layout.h"
 

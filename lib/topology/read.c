@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 /*
- * The file's items become nodes, topics, groups and settings. What the items are follows from where they stand: a name at the margin with
- * a value is a setting of the whole, one without is a node, but for `topics` and `groups`. An item that can't be used is told as a problem and
- * left out, so that all problems of a file are told at once; only text that is no ZPL ends the reading.
+ * The file's items become nodes, topics, groups and settings. What the items are follows from where they stand: a
+ * name at the margin with a value is a setting of the whole, one without is a node, but for `topics` and `groups`. An
+ * item that can't be used is told as a problem and left out, so that all problems of a file are told at once; only
+ * text that is no ZPL ends the reading.
  */
 #include "inner.h"
 

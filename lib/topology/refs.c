@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 /*
- * References: in a value, a list, each part may be @NODE, @NODE.OPTION or @GROUP, also behind KEY= ("1=@coordinator-1"). A letter
- * follows the '@': positions in time (@1700000000, @-90s) are none, nor is ipc://@abstract. "@@" stands for "@".
+ * References: in a value, a list, each part may be @NODE, @NODE.OPTION or @GROUP, also behind KEY=
+ * ("1=@coordinator-1"). A letter follows the '@': positions in time (@1700000000, @-90s) are none, nor is
+ * ipc://@abstract. "@@" stands for "@".
  *
  * Every part that is an endpoint, by name or written out, is noted as a link; all that is said about who knows whom
  * comes from the links, never from text: with tcp://HOST:* two nodes have the same text until they have ports.

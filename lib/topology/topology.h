@@ -71,8 +71,8 @@ typedef struct weft_topology weft_topology_t;
 // ---- life
 
 /**
- * Reads a file, or text that `path` names. NOT_FOUND, TOO_LARGE, ...: it can't be read, with a sentence. A file that can be
- * read always gives a topology; what is wrong with it stands among its problems.
+ * Reads a file, or text that `path` names. NOT_FOUND, TOO_LARGE, ...: it can't be read, with a sentence. A file that
+ * can be read always gives a topology; what is wrong with it stands among its problems.
  */
 WEFT_MUST_USE weft_err_t weft_topology_read(const char *path, weft_topology_t **out, struct weft_error *error);
 weft_topology_t *weft_topology_parse(const char *path, weft_slice_t text);

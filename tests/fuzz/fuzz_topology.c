@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 /*
- * Topology files: whatever the text is, it is checked with sentences that have an end, or it is right; and what is right has settings that its types
- * take, is placed and drawn.
+ * Topology files: whatever the text is, it is checked with sentences that have an end, or it is right; and what is
+ * right has settings that its types take, is placed and drawn.
  */
 #include "lib/base/assert.h"
 #include "tests/unit/topology/types.h"

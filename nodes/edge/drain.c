@@ -340,7 +340,8 @@ static void s_trim(struct weft_spooled *self, int64_t now_us)
     if (weft_log_start(self->log) == self->position || weft_log_broken(self->log)) return;
     if (!emptied && now_us < self->trimmed_us + S_TRIM_US) return;
     self->trimmed_us = now_us;
-    weft_err_t err = weft_log_trim(self->log, self->position);
+    // A trim leaves the segment that is written; an empty spool holds no bytes.
+    weft_err_t err = emptied ? weft_log_reset(self->log, self->position) : weft_log_trim(self->log, self->position);
     if (err != WEFT_OK)
         weft_trace(WEFT_TRACE_ERROR, self->spool->name, "spool: what was delivered can't be removed (%s)",
                    weft_err_name(err));

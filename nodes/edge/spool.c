@@ -561,6 +561,11 @@ int64_t weft_spool_turn(weft_spool_t *self, int64_t now_us, bool kicked)
 
 void weft_spool_emptied(struct weft_spooled *self)
 {
+    while (self->kept.first != NULL) { // delivered before it was synced
+        struct weft_edge_call *call = self->kept.first;
+        weft_edge_list_remove(&self->kept, call);
+        s_answer(call);
+    }
     s_sessions_clear(self);
     self->own_id = -1;
     weft_spool_names_clear(self);

@@ -200,6 +200,8 @@ weft_err_t weft_spool_names_load(weft_spool_t *self, struct weft_error *error)
         s_take_line(self, line);
     }
     weft_buf_clear(&text);
+    for (size_t i = 0; i < self->count; i++) // what is delivered needs no names, also if the end of that was cut short
+        if (self->logs[i]->position == weft_log_end(self->logs[i]->log)) self->logs[i]->name_count = 0;
     for (size_t i = 0; i < self->count; i++)
         for (size_t k = 0; k < self->logs[i]->name_count; k++) s_line(self->logs[i], &self->logs[i]->names[k], &text);
     err = weft_disk_replace_file(self->disk, path, weft_buf_slice(&text));

@@ -377,6 +377,16 @@ def test_python__a_static_member_keeps_its_place():
                 assert static.assignment() == held
 
 
+def test_python__what_the_group_refuses_is_raised():
+    with up() as node:
+        make(node.endpoint, "orders", 1)
+        with reader(node.endpoint, "orders", group_id="g", partition_assignment_strategy="nonsense") as consumer:
+            raises(errors.UnsupportedAssignorError, lambda: next(consumer), "nonsense")
+        with reader(node.endpoint, "orders", group_id="h", partition_assignment_strategy="range") as consumer:
+            wait_until(lambda: consumer.poll(20) == {} and consumer.assignment(), "it is in")
+        raises(ValueError, lambda: reader(node.endpoint, "orders", group_id="g", partition_assignment_strategy=[1]))
+
+
 def test_python__others_may_wake_whoever_waits():
     with up() as node:
         make(node.endpoint, "orders", 1)

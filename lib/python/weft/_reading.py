@@ -92,6 +92,7 @@ class Fetcher:
     def __init__(self, engine: Engine, settings: Dict[str, Any]) -> None:
         self.engine = engine
         self.readings: Dict[TopicPartition, Reading] = {}
+        self.free: Dict[Reading, None] = {}  # those without a request under way: with many partitions few
         self.ready: Deque[Reading] = collections.deque()
         self.failures: Deque[WeftError] = collections.deque()  # to be raised by the next poll
         self.held = 0  # bytes that are here, and those asked for
@@ -103,12 +104,13 @@ class Fetcher:
         self.interrupt: Callable[[], None] = lambda: None
         self.on_lost: Callable[[Reading, str], None] = lambda reading, text: None
         self._fencing = False
-        self._turns = 0
+        self._quiet_bytes = -1  # of this turn
 
     # ---- what is read
 
     def add(self, reading: Reading) -> None:
         self.readings[reading.tp] = reading
+        self.free[reading] = None
         self.engine.want(reading.tp.topic)
         self.engine.wake()
 
@@ -116,12 +118,13 @@ class Fetcher:
         self.forget(reading)
         if self.readings.get(reading.tp) is reading:
             del self.readings[reading.tp]
+        self.free.pop(reading, None)
 
     def forget(self, reading: Reading) -> None:
         """What was fetched and what is under way."""
         if reading.call is not None:
             self.engine.cancel(reading.call)
-            reading.call = None
+            self._is_free(reading)
         self.held -= reading.queued + reading.asked
         reading.queued = reading.asked = 0
         reading.chunks.clear()
@@ -214,11 +217,8 @@ class Fetcher:
 
     def turn(self, now: float) -> float:
         due = NEVER
-        readings = list(self.readings.values())
-        if readings and self._turns % len(readings):
-            first = self._turns % len(readings)
-            readings = readings[first:] + readings[:first]
-        self._turns += 1
+        readings = list(self.free)  # in the order in which they became so: each gets its turn
+        self._quiet_bytes = -1
         if not self._fencing and any(reading.state == FENCE and not reading.quiet for reading in readings):
             self._fencing = True
             self.engine.spawn(self._fence_flow())
@@ -268,7 +268,9 @@ class Fetcher:
     def _has_room(self, reading: Reading) -> bool:
         # What paused partitions hold may fill the budget for as long as the program likes: beside it one fetch goes on.
         if self.held + self.fetch_bytes > self.buffer_bytes:
-            if self.held > sum(other.queued for other in self.readings.values() if other.quiet):
+            if self._quiet_bytes < 0:
+                self._quiet_bytes = sum(other.queued for other in self.readings.values() if other.quiet)
+            if self.held > self._quiet_bytes:
                 return False
         return reading.queued < self.fetch_bytes  # one being read, one waiting
 
@@ -289,12 +291,18 @@ class Fetcher:
         error = self.engine.attempt(call)
         if error is None:
             reading.call = call
+            self.free.pop(reading, None)
         return error
+
+    def _is_free(self, reading: Reading) -> None:
+        reading.call = None
+        if self.readings.get(reading.tp) is reading:
+            self.free[reading] = None
 
     def _resolved(self, reading: Reading, call: Call, error: Optional[WeftError], reply: Any) -> None:
         if reading.call is not call:
             return
-        reading.call = None
+        self._is_free(reading)
         if error is not None:
             self._refused(reading, call, error, reply)
             return
@@ -325,7 +333,7 @@ class Fetcher:
     def _fetched(self, reading: Reading, call: Call, error: Optional[WeftError], reply: Any, data: Optional[bytes], watch: bool) -> None:
         if reading.call is not call:
             return
-        reading.call = None
+        self._is_free(reading)
         self.held -= reading.asked
         reading.asked = 0
         if isinstance(error, _errors.OffsetOutOfRangeError):

@@ -60,6 +60,8 @@ class Consumer(Handing):
             raise ValueError("auto_offset_reset is %r; earliest, latest or none is wanted" % (auto_offset_reset,))
         if read not in ("committed", "durable"):
             raise ValueError("read is %r; committed or durable is wanted" % (read,))
+        if partition_assignment_strategy is not None and not isinstance(partition_assignment_strategy, str):
+            raise ValueError("partition_assignment_strategy is %r; None, 'uniform' or 'range' is wanted" % (partition_assignment_strategy,))
         if group_id is not None and not 0 < len(group_id.encode()) <= 255:
             raise _errors.InvalidGroupError()
         engine = Engine(endpoints_of(bootstrap_servers or bootstrap_default()), client_id, request_timeout_ms / 1000,
@@ -67,7 +69,7 @@ class Consumer(Handing):
         Handing.__init__(self, engine, group_id, {
             "group": group_id or "", "reset": RESETS[auto_offset_reset], "read": read, "fetch_bytes": max_partition_fetch_bytes,
             "min_bytes": fetch_min_bytes, "wait_ms": fetch_max_wait_ms, "buffer_bytes": max(fetch_max_bytes, max_partition_fetch_bytes),
-            "request_timeout": request_timeout_ms / 1000, "session_ms": session_timeout_ms, "release_ms": release_timeout_ms,
+            "request_timeout": request_timeout_ms / 1000, "session_ms": int(session_timeout_ms), "release_ms": int(release_timeout_ms),
             "exclusive": exclusive, "assignor": partition_assignment_strategy, "rack": client_rack, "instance": group_instance_id,
             "max_poll_ms": max_poll_interval_ms, "auto_commit": enable_auto_commit,
             "auto_commit_interval": auto_commit_interval_ms / 1000, "consumer_timeout": consumer_timeout_ms / 1000,

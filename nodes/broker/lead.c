@@ -237,18 +237,22 @@ static weft_err_t s_report(weft_partition_t *partition, const struct weft_lead_s
 }
 
 // Where a follower can begin that is to go on from `offset`: that may be in the midst of a batch, and these are sent
-// whole.
-static int64_t s_base(weft_partition_t *partition, int64_t offset)
+// whole. *gap: it is one without records, of which a follower also takes only the rest.
+static int64_t s_base(weft_partition_t *partition, int64_t offset, bool *gap)
 {
+    *gap = false;
     if (offset < weft_log_start(partition->log)) offset = weft_log_start(partition->log);
     weft_frame_t frame = WEFT_FRAME_EMPTY;
     struct weft_batch batch;
     weft_err_t code = weft_log_read(partition->log, offset, 1, true, weft_log_end(partition->log),
                                     partition->shard->small_frames, &frame);
     if (code == WEFT_OK && frame.size > 0) code = weft_batch_read(weft_frame_slice(&frame), &batch);
-    int64_t base = code == WEFT_OK && frame.size > 0 ? batch.base_offset : offset;
+    if (code == WEFT_OK && frame.size > 0) {
+        offset = batch.base_offset;
+        *gap = weft_compact_is_gap(&batch);
+    }
     weft_frame_drop(&frame);
-    return base;
+    return offset;
 }
 
 // All that a follower may have in common with this log was deleted here: whether it is the same nobody can tell. (Of who
@@ -266,6 +270,16 @@ static bool s_unjoined(const weft_partition_t *partition, const struct weft_lead
     return end <= start;
 }
 
+// Can what it has be continued by a batch that is still here? Compaction may have merged the end of what it has into one
+// gap with all that was deleted since: it has nothing to begin anew for, the rest of that gap is what it lacks.
+static bool s_can_go_on(weft_partition_t *partition, const struct weft_replicate_partition *named)
+{
+    bool gap, empty = named->offset == named->log_start; // so it need not stand between two batches
+    if (!empty && named->offset >= weft_log_start(partition->log)) return true;
+    int64_t base = s_base(partition, named->offset, &gap);
+    return base == named->offset || (base < named->offset && gap && !empty);
+}
+
 static weft_err_t s_check(weft_partition_t *partition, const struct weft_lead_session *session,
                           const struct weft_replicate_partition *named)
 {
@@ -274,9 +288,7 @@ static weft_err_t s_check(weft_partition_t *partition, const struct weft_lead_se
     if (code == WEFT_OK && named->align && s_unjoined(partition, session, named)) return WEFT_ERR_OFFSET_OUT_OF_RANGE;
     if (code != WEFT_OK || named->align) return code;
     if (named->offset < 0 || named->offset > weft_log_end(partition->log)) return WEFT_ERR_INVALID_REQUEST;
-    bool empty = named->offset == named->log_start; // so it need not stand between two batches
-    bool below = named->offset < weft_log_start(partition->log);
-    if ((below || empty) && named->offset != s_base(partition, named->offset)) return WEFT_ERR_OFFSET_OUT_OF_RANGE;
+    if (!s_can_go_on(partition, named)) return WEFT_ERR_OFFSET_OUT_OF_RANGE;
     if (!s_goes_on(partition, named)) return WEFT_ERR_DIVERGED;
     const struct s_place place = {named->leader_epoch, named->log_start, named->offset, named->synced_end};
     weft_replica_named(partition->replica, session->broker, place.log_end, place.synced_end, place.log_start);
@@ -314,9 +326,9 @@ static void s_name(struct weft_lead_session *session, const struct weft_replicat
         code = s_is_late(session, old) ? WEFT_ERR_SESSION_NOT_FOUND : s_check(partition, session, named);
     if (code != WEFT_OK) {
         if (old != NULL && old->session == session) s_free_entry(old);
-        bool anew = partition != NULL && code == WEFT_ERR_OFFSET_OUT_OF_RANGE;
+        bool gap, anew = partition != NULL && code == WEFT_ERR_OFFSET_OUT_OF_RANGE;
         s_error(session, named->topic_id, named->partition, code,
-                anew ? s_base(partition, named->align ? 0 : named->offset) : 0);
+                anew ? s_base(partition, named->align ? 0 : named->offset, &gap) : 0);
         return;
     }
     struct weft_lead_entry *entry = s_take_entry(session, partition);

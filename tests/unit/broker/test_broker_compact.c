@@ -210,6 +210,54 @@ static void test_compact__follower_takes_what_it_lacks_of_a_merged_gap(void **st
     crew_end(&crew);
 }
 
+// Offsets below `before`, done.
+static void s_delete(struct crew *crew, int32_t to, int64_t before)
+{
+    struct weft_delete_records_request request;
+    struct weft_delete_records_reply reply;
+    weft_delete_records_request_init(&request);
+    request.id = crew->next_id++;
+    request.topic = weft_slice_text(CREW_TOPIC);
+    request.before_offset = before;
+    request.timeout_ms = 1000;
+    weft_buf_clear(&crew->buf);
+    weft_delete_records_request_encode(&request, &crew->buf);
+    crew_broker(crew, to)->reply_count = 0;
+    weft_fake_world_queue(crew_broker(crew, to)->world, 0, CREW_CLIENT, false, weft_buf_slice(&crew->buf),
+                          WEFT_SLICE_NIL, false);
+    crew_settle(crew);
+    assert_int_equal(crew_broker(crew, to)->reply_count, 1);
+    assert_ok(weft_delete_records_reply_decode(&crew->codec, weft_buf_slice(&crew_broker(crew, to)->reply), &reply,
+                                               &crew->error));
+    assert_int_equal(reply.header.error, WEFT_OK);
+    assert_int_equal(reply.log_start, before);
+}
+
+// The gap begins below what the follower has, and ends above where the leader's log begins.
+static void test_compact__follower_ends_in_a_gap_that_the_log_begins_in(void **state)
+{
+    struct crew crew;
+    s_begin(&crew, 2);
+    for (int i = 0; i < 5; i++) s_put(&crew, "a", "old");
+    crew_kill(&crew, 2);
+    crew_fence(&crew, 2);
+    for (int i = 0; i < 5; i++) s_put(&crew, "a", "new");
+    s_put(&crew, "b", "last");
+    s_wait(&crew, 1, WEFT_COUNT_COMPACTIONS, 1);
+    s_delete(&crew, 1, 7);
+    crew_up(&crew, 2);
+    crew_advance(&crew, 1000);
+    assert_int_equal(crew_counter(&crew, 2, WEFT_COUNT_RESETS), 0);
+    assert_int_equal(crew_counter(&crew, 2, WEFT_COUNT_FOLLOWED_REFUSED), 0);
+    assert_int_equal(crew_partition(&crew, TOPIC, 0)->isr_count, 2);
+    assert_int_equal(crew_status(&crew, 1, 0).log_start, 7);
+    crew_move_leader(&crew, TOPIC, 0, 2);
+    crew_advance(&crew, 100);
+    assert_int_equal(crew_status(&crew, 2, 0).log_start, 7);
+    assert_int_equal(crew_status(&crew, 2, 0).log_end, 11);
+    crew_end(&crew);
+}
+
 static void test_compact__follower_that_missed_tombstones_begins_anew(void **state)
 {
     struct crew crew;
@@ -295,6 +343,7 @@ int main(void)
         cmocka_unit_test(test_compact__records_without_a_key_are_refused),
         cmocka_unit_test(test_compact__compacted_topic_is_not_deleted_by_age),
         cmocka_unit_test(test_compact__follower_takes_what_it_lacks_of_a_merged_gap),
+        cmocka_unit_test(test_compact__follower_ends_in_a_gap_that_the_log_begins_in),
         cmocka_unit_test(test_compact__follower_that_missed_tombstones_begins_anew),
         cmocka_unit_test(test_compact__topic_deleted_meanwhile_goes_when_the_run_is_back),
         cmocka_unit_test(test_compact__stop_waits_for_the_run_and_voids_it),

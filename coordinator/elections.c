@@ -5,12 +5,12 @@
 // (lib/core/cluster.h).
 // Each of them, once it has recovered and synced, reports (epoch of its last batch, log end), over and over until
 // the state shows a consequence. Reports are remembered here in memory, each for one incarnation and one leader
-// epoch; when all of the frozen set have spoken, the highest leads, the preferred order deciding among equals
-// (REPLICATION.md rule 4). Nobody is left out: one that is down may be the one that has the last acknowledged
-// record. What a person orders instead is in elect.c.
+// epoch; when all of the frozen set have spoken, the highest leads; among equals members go before leavers, then
+// the preferred order decides (REPLICATION.md rule 4). Nobody is left out: one that is down may be the one that
+// has the last acknowledged record. What a person orders instead is in elect.c.
 //
 // A damaged replica is no candidate, and leaves the in-sync set as long as others are in it; the last of them is
-// kept, for taking it out would lose all without a word.
+// kept, for taking it out would lose all without a word. So would a leaver that led in its place.
 #include "coordinator.h"
 
 #include "../lib/base/mutate.h"
@@ -115,33 +115,44 @@ static bool s_can_lead(const weft_coordinator_t *self, int32_t id)
     return broker && broker->alive && !broker->draining && !broker->sick;
 }
 
-// Later in preferred order, so it has to be better.
-static bool s_is_better(const weft_coordinator_t *self, const struct weft_told_by *than, const struct weft_told_by *by)
+// A candidate of the reports: `had_all` tells members from leavers.
+struct s_candidate {
+    const struct weft_told_by *by;
+    bool had_all;
+};
+
+// Later in preferred order, so it has to be better. Of two with the same records the leaver may have missed what was
+// deleted since he left.
+static bool s_is_better(const weft_coordinator_t *self, const struct s_candidate *than, const struct s_candidate *it)
 {
-    if (!than) return true;
-    if (by->last_epoch != than->last_epoch) return by->last_epoch > than->last_epoch;
-    if (by->log_end != than->log_end) return by->log_end > than->log_end;
-    return s_can_lead(self, by->broker) && !s_can_lead(self, than->broker);
+    if (!than->by) return true;
+    if (it->by->last_epoch != than->by->last_epoch) return it->by->last_epoch > than->by->last_epoch;
+    if (it->by->log_end != than->by->log_end) return it->by->log_end > than->by->log_end;
+    if (it->had_all != than->had_all) return it->had_all;
+    return s_can_lead(self, it->by->broker) && !s_can_lead(self, than->by->broker);
 }
 
 static void s_elect(weft_coordinator_t *self, struct weft_told *told, const struct weft_cluster_partition *partition)
 {
-    const struct weft_told_by *best = NULL;
+    struct s_candidate best = {0};
+    bool whole = false; // somebody of those that had everything
     for (uint8_t i = 0; i < partition->replica_count; i++) {
         if (!weft_coordinator_is_frozen(partition, i)) continue;
-        const struct weft_told_by *by = weft_coordinator_told_by(self, told, partition->replicas[i]);
-        if (!by && weft_mutated("leader_elected_without_all_reports")) continue;
-        if (!by) return;
-        if (!by->damaged && s_is_better(self, best, by)) best = by;
+        struct s_candidate it = {weft_coordinator_told_by(self, told, partition->replicas[i]),
+                                 weft_coordinator_had_all(partition, i)};
+        if (!it.by && weft_mutated("leader_elected_without_all_reports")) continue;
+        if (!it.by) return;
+        if (!it.by->damaged && it.had_all) whole = true;
+        if (!it.by->damaged && s_is_better(self, &best, &it)) best = it;
     }
-    if (!best) return; // all are damaged: for a person
+    if (!whole) return; // all are damaged, and leavers lack what was committed without them: for a person
     struct weft_leader_elected_command command;
     weft_leader_elected_command_init(&command);
     command.topic_id = told->topic;
     command.partition = told->partition;
     command.partition_epoch = partition->partition_epoch;
-    command.leader = best->broker;
-    command.incarnation = best->incarnation;
+    command.leader = best.by->broker;
+    command.incarnation = best.by->incarnation;
     weft_buf_t bytes;
     weft_buf_init(&bytes);
     weft_leader_elected_command_encode(&command, &bytes);

@@ -4,16 +4,21 @@
 
 // A topic of one partition on brokers 1 to 3, all of which are lost and come back uncleanly as second starts: nobody is
 // sure. Its leader, then both others, in *ids.
-static void s_all_lost(struct fixture *self, int32_t ids[3])
+static void s_all_lost_of(struct fixture *self, const char *min_insync, int32_t ids[3])
 {
     s_cluster(self, 3);
-    s_topic_on(self, "orders", 1, 3, "3"); // below three in sync nothing is committed: whoever leaves stays eligible
+    s_topic_on(self, "orders", 1, 3, min_insync);
     const struct weft_cluster_partition *partition = s_partition(self, "orders", 0);
     memcpy(ids, partition->replicas, 3 * sizeof *ids);
     weft_fake_world_advance(self->world, 2 * SECOND_US);
     s_drain(self);
     for (int i = 0; i < 3; i++) assert_ok(s_join(self, ids[i], 2, false));
     assert_int_equal(s_partition(self, "orders", 0)->leader, -1);
+}
+
+static void s_all_lost(struct fixture *self, int32_t ids[3])
+{
+    s_all_lost_of(self, "3", ids); // below three in sync nothing is committed: whoever leaves stays eligible
 }
 
 static void test_coordinator_elections__the_highest_leads_once_all_have_spoken(void **state)
@@ -42,6 +47,37 @@ static void test_coordinator_elections__an_epoch_beats_an_offset_and_order_decid
     assert_ok(s_say(self, "orders", 0, &(struct said){.broker = ids[1], .start = 2, .last_epoch = 0, .log_end = 50}));
     assert_ok(s_say(self, "orders", 0, &(struct said){.broker = ids[0], .start = 2, .last_epoch = -1, .log_end = 70}));
     assert_int_equal(s_partition(self, "orders", 0)->leader, ids[1]);
+}
+
+// Who left may have missed what was deleted since; who stayed last has not.
+static void test_coordinator_elections__who_stayed_goes_before_who_left_with_the_same_records(void **state)
+{
+    struct fixture *self = *state;
+    int32_t ids[3];
+    s_all_lost_of(self, "1", ids);
+    const struct weft_cluster_partition *partition = s_partition(self, "orders", 0);
+    int32_t stayed = partition->isr[0];
+    assert_int_equal(partition->isr_count, 1);
+    assert_int_equal(partition->eligible, 0);
+    assert_int_not_equal(partition->leavers, 0);
+    assert_int_not_equal(stayed, ids[0]); // so preferred order says another
+    for (int i = 0; i < 3; i++)
+        assert_ok(
+            s_say(self, "orders", 0, &(struct said){.broker = ids[i], .start = 2, .last_epoch = 0, .log_end = 50}));
+    assert_int_equal(s_partition(self, "orders", 0)->leader, stayed);
+}
+
+static void test_coordinator_elections__a_leaver_with_more_records_leads(void **state)
+{
+    struct fixture *self = *state;
+    int32_t ids[3];
+    s_all_lost_of(self, "1", ids);
+    int32_t stayed = s_partition(self, "orders", 0)->isr[0];
+    for (int i = 0; i < 3; i++)
+        assert_ok(s_say(
+            self, "orders", 0,
+            &(struct said){.broker = ids[i], .start = 2, .last_epoch = 0, .log_end = ids[i] == stayed ? 50 : 51}));
+    assert_int_equal(s_partition(self, "orders", 0)->leader, ids[0]);
 }
 
 static void test_coordinator_elections__a_report_counts_for_one_start_and_one_epoch(void **state)
@@ -104,6 +140,23 @@ static void test_coordinator_elections__a_damaged_member_is_no_candidate(void **
     assert_ok(s_say(self, "orders", 0, &(struct said){.broker = ids[1], .start = 2, .damaged = true, .log_end = 500}));
     assert_ok(s_say(self, "orders", 0, &(struct said){.broker = ids[2], .start = 2, .last_epoch = 0, .log_end = 10}));
     assert_int_equal(s_partition(self, "orders", 0)->leader, ids[2]);
+}
+
+static void test_coordinator_elections__a_leaver_is_no_substitute_for_a_damaged_member(void **state)
+{
+    struct fixture *self = *state;
+    int32_t ids[3];
+    s_all_lost_of(self, "1", ids);
+    int32_t stayed = s_partition(self, "orders", 0)->isr[0];
+    for (int i = 0; i < 3; i++)
+        assert_ok(s_say(
+            self, "orders", 0,
+            &(struct said){.broker = ids[i], .start = 2, .last_epoch = 0, .log_end = 50, .damaged = ids[i] == stayed}));
+    assert_int_equal(s_partition(self, "orders", 0)->leader, -1); // it may have more than they
+    assert_true(s_status_says(self, "every replica that had all is damaged"));
+    // Its disk works again.
+    assert_ok(s_say(self, "orders", 0, &(struct said){.broker = stayed, .start = 2, .last_epoch = 0, .log_end = 60}));
+    assert_int_equal(s_partition(self, "orders", 0)->leader, stayed);
 }
 
 static void test_coordinator_elections__when_all_are_damaged_a_person_decides(void **state)
@@ -254,9 +307,12 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_coordinator_elections__the_highest_leads_once_all_have_spoken),
         TEST(test_coordinator_elections__an_epoch_beats_an_offset_and_order_decides_among_equals),
+        TEST(test_coordinator_elections__who_stayed_goes_before_who_left_with_the_same_records),
+        TEST(test_coordinator_elections__a_leaver_with_more_records_leads),
         TEST(test_coordinator_elections__a_report_counts_for_one_start_and_one_epoch),
         TEST(test_coordinator_elections__impossible_claims_are_refused_with_a_sentence),
         TEST(test_coordinator_elections__a_damaged_member_is_no_candidate),
+        TEST(test_coordinator_elections__a_leaver_is_no_substitute_for_a_damaged_member),
         TEST(test_coordinator_elections__when_all_are_damaged_a_person_decides),
         TEST(test_coordinator_elections__a_damaged_follower_leaves_and_a_damaged_leader_too),
         TEST(test_coordinator_elections__a_damaged_one_is_not_eligible_either),

@@ -304,8 +304,9 @@ static void s_producer_start(struct sim_producer *self)
     struct weft_error error;
     weft_assert(weft_producer_part_new(options, &self->part, &error) == WEFT_OK);
     weft_options_destroy(&options);
-    struct sim_writer writer = {.idempotent = idempotent,
-                                .promise = strcmp(acks, "none") == 0     ? SIM_PROMISE_NONE
+    bool answered = strcmp(acks, "none") != 0; // without answers nothing is sent again, nor numbered
+    struct sim_writer writer = {.idempotent = idempotent && answered,
+                                .promise = !answered                     ? SIM_PROMISE_NONE
                                            : strcmp(acks, "leader") == 0 ? SIM_PROMISE_LEADER
                                            : durable                     ? SIM_PROMISE_DURABLE
                                                                          : SIM_PROMISE_COMMITTED};

@@ -114,13 +114,12 @@ void sim_history_retained(sim_history_t *self, int topic, int partition)
     self->partitions[topic][partition].retained = true;
 }
 
-void sim_history_decided(sim_history_t *self, int topic, int partition, int64_t now_us, int32_t leader,
-                         uint32_t had_all, uint32_t leavers)
+void sim_history_decided(sim_history_t *self, int topic, int partition, int64_t now_us, const struct sim_decision *it)
 {
     struct partition *at = &self->partitions[topic][partition];
-    if (leader >= 0) at->leaders |= UINT32_C(1) << leader;
-    sim_chain_add(&at->had_all, now_us, had_all);
-    sim_chain_add(&at->candidates, now_us, had_all | leavers);
+    if (it->leader >= 0) at->leaders |= UINT32_C(1) << it->leader;
+    sim_chain_add(&at->had_all, now_us, it->had_all, it->damaged);
+    sim_chain_add(&at->candidates, now_us, it->had_all | it->leavers, it->damaged);
 }
 
 bool sim_history_only_on(const sim_history_t *self, int topic, int partition, int32_t broker)

@@ -61,10 +61,13 @@ void sim_history_compacted(sim_history_t *self, int topic, bool tombstones_stay)
 uint32_t sim_history_key(const struct sim_record *record); // of a record of such a topic
 // May a reader of such a topic go on there: has each key something newer than what is passed?
 bool sim_history_may_be_compacted(const sim_history_t *self, int topic, int partition, int64_t from, int64_t to);
-// What was decided about a partition (brokers as bits): the leader (-1: none), who has all that is committed (in sync, or eligible), and who left
-// these lately and is still a candidate.
-void sim_history_decided(sim_history_t *self, int topic, int partition, int64_t now_us, int32_t leader,
-                         uint32_t had_all, uint32_t leavers);
+// What was decided about a partition (brokers as bits): the leader (-1: none), who has all that is committed (in sync, or eligible), who left
+// these lately and is still a candidate, and who left them because he is damaged.
+struct sim_decision {
+    int32_t leader;
+    uint32_t had_all, leavers, damaged;
+};
+void sim_history_decided(sim_history_t *self, int topic, int partition, int64_t now_us, const struct sim_decision *it);
 // A person let a replica lead that may lack what was promised.
 void sim_history_unclean(sim_history_t *self, int topic, int partition);
 bool sim_history_only_on(const sim_history_t *self, int topic, int partition, int32_t broker); // in sync is nobody else

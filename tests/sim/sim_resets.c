@@ -67,7 +67,8 @@ static void s_ask_token(struct sim_resets *self)
     s_submit(self);
 }
 
-// A deletion is one of every partition, of topics that come and go as well.
+// A deletion is one of every partition, of topics that come and go as well, and of those that were added while nobody was
+// told so yet.
 static void s_tell(struct sim_resets *self, bool done)
 {
     struct sim_members *members = self->members;
@@ -79,9 +80,8 @@ static void s_tell(struct sim_resets *self, bool done)
         return;
     }
     for (int t = 0; t < members->clients->topic_count; t++) {
-        for (int p = 0; p < members->clients->topics[t].partitions; p++) {
-            weft_id_t id;
-            if (sim_witness_partition(members->witness, t, p, &id) == NULL) continue;
+        weft_id_t id;
+        for (int p = 0; sim_witness_partition(members->witness, t, p, &id) != NULL; p++) {
             sim_ledger_reset(ledger, self->group, id, (uint32_t) p, self->token, -1, done);
         }
     }

@@ -40,11 +40,11 @@ void sim_chain_fini(struct sim_chain *self)
     *self = (struct sim_chain){.sets = NULL};
 }
 
-void sim_chain_add(struct sim_chain *self, int64_t now_us, uint32_t members)
+void sim_chain_add(struct sim_chain *self, int64_t now_us, uint32_t members, uint32_t damaged)
 {
     const struct sim_set *last = self->count > 0 ? &self->sets[self->count - 1] : NULL;
     if (last != NULL && last->members == members) return;
-    bool shrank = last != NULL && (last->members & ~members) != 0;
+    bool shrank = last != NULL && (last->members & ~members & ~damaged) != 0;
     struct sim_set set = {.from_us = now_us, .members = members};
     for (int i = 0; i <= SIM_BROKERS_MAX; i++) {
         bool was = last != NULL && (last->members & UINT32_C(1) << i) != 0;

@@ -103,8 +103,26 @@ static void s_trace(sim_witness_t *self, int topic, uint32_t p, const struct wef
     weft_sim_trace(self->sim, "witness", "%s", text);
 }
 
-static void s_tell(sim_witness_t *self)
+// Who was told to leave a partition as damaged, as bits; `topic` and `number` are that partition's.
+static uint32_t s_damaged(sim_witness_t *self, weft_slice_t bytes, weft_id_t *topic, uint32_t *number)
 {
+    struct weft_partition_changed_command command;
+    uint32_t brokers = 0;
+    if (weft_partition_changed_command_decode(&self->codec, bytes, &command, NULL) != WEFT_OK) return 0;
+    for (size_t i = 0; i < command.damaged_count; i++) {
+        if (command.damaged[i] >= 0 && command.damaged[i] <= SIM_BROKERS_MAX)
+            brokers |= UINT32_C(1) << command.damaged[i];
+    }
+    *topic = command.topic_id;
+    *number = command.partition;
+    return brokers;
+}
+
+static void s_tell(sim_witness_t *self, enum weft_command command, weft_slice_t bytes)
+{
+    weft_id_t damaged_topic = {.bytes = {0}};
+    uint32_t damaged_number = 0, damaged = 0;
+    if (command == WEFT_COMMAND_PARTITION_CHANGED) damaged = s_damaged(self, bytes, &damaged_topic, &damaged_number);
     size_t cursor = 0;
     const struct weft_cluster_topic *topic;
     while ((topic = weft_cluster_next_topic(self->cluster, &cursor)) != NULL) {
@@ -115,8 +133,12 @@ static void s_tell(sim_witness_t *self)
         }
         for (uint32_t p = 0; index >= 0 && p < topic->partition_count && p < SIM_PARTITIONS_MAX; p++) {
             const struct weft_cluster_partition *partition = &topic->partitions[p];
-            sim_history_decided(self->history, index, (int) p, weft_sim_now_us(self->sim), partition->leader,
-                                s_had_all(partition), s_brokers(partition, partition->leavers));
+            bool told = p == damaged_number && weft_id_equal(topic->id, damaged_topic);
+            const struct sim_decision decision = {.leader = partition->leader,
+                                                  .had_all = s_had_all(partition),
+                                                  .leavers = s_brokers(partition, partition->leavers),
+                                                  .damaged = told ? damaged : 0};
+            sim_history_decided(self->history, index, (int) p, weft_sim_now_us(self->sim), &decision);
             if (weft_sim_is_traced(self->sim)) s_trace(self, index, p, partition);
         }
     }
@@ -185,7 +207,7 @@ static void s_first(sim_witness_t *self, uint64_t index, weft_slice_t bytes)
     if (index % SNAPSHOT_EVERY == 0 || weft_sim_is_traced(self->sim)) s_check_snapshot(self, index, command);
     if (command == WEFT_COMMAND_LEADER_ELECTED) s_elected(self, bytes);
     if (command == WEFT_COMMAND_BROKER_REGISTERED) s_registered(self, bytes);
-    s_tell(self);
+    s_tell(self, command, bytes);
 }
 
 weft_err_t __wrap_weft_cluster_apply(weft_cluster_t *cluster, uint64_t index, weft_slice_t bytes,

@@ -161,8 +161,7 @@ static inline void stage_expect(void *socket, const char *expected)
 
 static inline int stage_teardown(void **state)
 {
-    if (s_zmq) zmq_ctx_term(s_zmq);
-    s_zmq = NULL;
+    if (s_zmq) zmq_ctx_shutdown(s_zmq); // term would wait for the sockets of a test that failed
     return s_teardown(state);
 }
 

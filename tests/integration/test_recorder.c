@@ -240,6 +240,43 @@ static void test_recorder__waits_for_its_topic_and_loses_nothing_meanwhile(void 
     s_round("later", &node, 1000);
 }
 
+static void test_recorder__can_be_stopped_while_it_waits_for_its_topic(void **state)
+{
+    weft_hosted_node_t *node = STAGE_NODE("recorder", "topic=never", "listen=tcp://127.0.0.1:*");
+    void *push = stage_socket(ZMQ_PUSH, weft_node_endpoint(node));
+    for (long i = 0; i < 1000; i++) stage_send_number(push, i);
+    stage_wait_health(node, WEFT_HEALTH_DEGRADED, "'never' does not exist");
+    stage_wait_counter(node, "source_peers_count", 1);
+    assert_ok(weft_node_stop(&node));
+    int none = 0;
+    zmq_setsockopt(push, ZMQ_LINGER, &none, sizeof none);
+    zmq_close(push);
+}
+
+// A topic that is deleted and made again under the recorder: what fails is counted, the rest goes on.
+static void test_recorder__a_topic_that_is_deleted_is_told_and_goes_on_when_it_is_back(void **state)
+{
+    s_create("deleted", 1);
+    weft_hosted_node_t *node = STAGE_NODE("recorder", "topic=deleted", "listen=tcp://127.0.0.1:*");
+    void *push = stage_socket(ZMQ_PUSH, weft_node_endpoint(node));
+    stage_send_number(push, 0);
+    stage_wait_counter(node, "records_acked_count", 1);
+    weft_admin_t *admin = s_admin();
+    assert_ok(weft_admin_delete_topic(admin, "deleted", NULL));
+    weft_admin_destroy(&admin);
+    for (long i = 1; i < 100; i++) stage_send_number(push, i);
+    stage_wait_counter(node, "records_failed_count", 1);
+    stage_wait_health(node, WEFT_HEALTH_DEGRADED, "does not exist");
+    for (long i = 100; i < 200; i++) stage_send_number(push, i); // these wait
+    uint64_t failed = stage_counter(node, "records_failed_count");
+    s_create("deleted", 1);
+    stage_wait_counter(node, "records_acked_count", 200 - failed);
+    assert_int_equal(stage_counter(node, "records_failed_count"), failed);
+    assert_true(failed <= 99);
+    zmq_close(push);
+    assert_ok(weft_node_stop(&node));
+}
+
 static void test_recorder__a_source_that_is_not_there_is_told(void **state)
 {
     s_create("nobody", 1);
@@ -289,6 +326,62 @@ static void test_recorder__a_cluster_that_is_away_makes_senders_wait_and_loses_n
     assert_ok(weft_node_stop(&node));
     s_next = 0;
     assert_int_equal(stage_read("away", s_check_next), sent);
+}
+
+// What a publisher drops meanwhile is a gap, and nothing else is missing.
+static void test_recorder__what_a_publisher_drops_is_counted(void **state)
+{
+    s_create("dropped", 1);
+    char endpoint[256], source[300], first[16];
+    void *pub = stage_socket(ZMQ_XPUB, NULL);
+    int hwm = 100, buffer_bytes = 16384;
+    size_t size = sizeof endpoint;
+    zmq_setsockopt(pub, ZMQ_SNDHWM, &hwm, sizeof hwm);
+    zmq_setsockopt(pub, ZMQ_SNDBUF, &buffer_bytes, sizeof buffer_bytes);
+    assert_int_equal(zmq_bind(pub, "tcp://127.0.0.1:*"), 0);
+    zmq_getsockopt(pub, ZMQ_LAST_ENDPOINT, endpoint, &size);
+    snprintf(source, sizeof source, "source=%s", endpoint);
+    weft_hosted_node_t *node = STAGE_NODE("recorder", "topic=dropped", source, "socket=sub", "hwm=100",
+                                          "producer=buffer.bytes=64KiB", "sequence.frame=0", "sequence.format=decimal");
+    assert_int_equal(zmq_recv(pub, first, sizeof first, 0), 1);
+    stage_send_number(pub, 0);
+    stage_wait_counter(node, "records_acked_count", 1);
+    assert_ok(weft_embedded_stop(&s_cluster));
+    uint64_t next = 1;
+    for (int64_t deadline_us = stage_now_us() + STAGE_MS * 1000; !stage_counter(node, "source_blocked_ms");) {
+        for (int i = 0; i < 1000; i++) stage_send_number(pub, (long) next++);
+        stage_turn(deadline_us, "the recorder's buffer is full");
+    }
+    for (int i = 0; i < 100000; i++) stage_send_number(pub, (long) next++); // more than all queues hold
+    s_start();
+    int64_t deadline_us = stage_now_us() + STAGE_MS * 1000;
+    for (int turn = 1;
+         stage_counter(node, "records_acked_count") + stage_counter(node, "sequence_missing_count") < next; turn++) {
+        if (turn % 100 == 0) stage_send_number(pub, (long) next++); // one that arrives shows the gap before it
+        stage_turn(deadline_us, "every message is recorded or counted as missing");
+    }
+    assert_true(stage_counter(node, "sequence_gaps_count") > 0);
+    assert_int_equal(stage_counter(node, "records_failed_count"), 0);
+    zmq_close(pub);
+    assert_ok(weft_node_stop(&node));
+}
+
+// A player and a recorder in one process, over inproc: a topic is copied.
+static void test_recorder__records_a_player_over_inproc(void **state)
+{
+    s_create("original", 1);
+    s_create("copy", 1);
+    weft_producer_t *producer = s_producer(NULL, NULL, NULL);
+    s_send_numbers(producer, "original", 0, 5000);
+    assert_ok(weft_producer_close(producer, STAGE_MS));
+    weft_producer_destroy(&producer);
+    weft_hosted_node_t *recorder = STAGE_NODE("recorder", "topic=copy", "listen=inproc://copied", "key=0");
+    weft_hosted_node_t *player =
+        STAGE_NODE("player", "topic=original", "target=inproc://copied", "speed=max", "plain=key-value");
+    stage_wait_counter(recorder, "records_acked_count", 5000);
+    assert_ok(weft_node_stop(&player));
+    assert_ok(weft_node_stop(&recorder));
+    assert_int_equal(s_check_numbers("copy", s_bootstrap), 5000);
 }
 
 static void test_recorder__a_stop_records_what_was_received(void **state)
@@ -348,8 +441,12 @@ int main(void)
         cmocka_unit_test(test_recorder__a_source_that_lies_about_its_sequence_is_recorded_all_the_same),
         cmocka_unit_test(test_recorder__messages_that_are_too_large_are_counted_and_the_others_recorded),
         cmocka_unit_test(test_recorder__waits_for_its_topic_and_loses_nothing_meanwhile),
+        cmocka_unit_test(test_recorder__can_be_stopped_while_it_waits_for_its_topic),
+        cmocka_unit_test(test_recorder__a_topic_that_is_deleted_is_told_and_goes_on_when_it_is_back),
         cmocka_unit_test(test_recorder__a_source_that_is_not_there_is_told),
         cmocka_unit_test(test_recorder__a_cluster_that_is_away_makes_senders_wait_and_loses_nothing),
+        cmocka_unit_test(test_recorder__what_a_publisher_drops_is_counted),
+        cmocka_unit_test(test_recorder__records_a_player_over_inproc),
         cmocka_unit_test(test_recorder__a_stop_records_what_was_received),
         cmocka_unit_test(test_recorder__a_stop_without_a_cluster_says_what_is_lost),
         cmocka_unit_test(test_recorder__what_a_person_got_wrong_is_said),

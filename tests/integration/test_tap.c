@@ -4,6 +4,7 @@
 #include "client_cluster.h"
 
 #include <poll.h>
+#include <time.h>
 #include <weft/node.h>
 #include <zmq.h>
 
@@ -315,10 +316,11 @@ static void test_tap__a_silent_stream_repeats_its_last_record_for_who_comes(void
 static void test_tap__whole_records_are_msgpack(void **state)
 {
     s_create("whole", 1);
+    const int64_t now_ms = (int64_t) time(NULL) * 1000; // an old one would be retention's
     weft_producer_t *producer = s_producer(NULL, NULL, NULL);
     weft_headers_t *headers = weft_headers_new();
     weft_headers_add(headers, "h", weft_text("x"));
-    struct weft_send_extra extra = {.headers = weft_headers_encoded(headers), .timestamp_ms = 5};
+    struct weft_send_extra extra = {.headers = weft_headers_encoded(headers), .timestamp_ms = now_ms};
     assert_ok(weft_producer_send(producer, s_topic(producer, "whole"), 0, weft_text("k"), WEFT_SLICE_NIL, &extra));
     assert_ok(weft_producer_flush(producer, 20000));
     weft_headers_destroy(&headers);
@@ -326,9 +328,10 @@ static void test_tap__whole_records_are_msgpack(void **state)
     weft_hosted_node_t *tap = s_tap("whole", "payload=record", "from=earliest", NULL);
     void *sub = s_socket(ZMQ_SUB, s_pub);
     struct message message = s_receive(sub);
-    // [offset 0, timestamp 5, key "k", value nil, headers ["h", "x"]]
-    static const uint8_t expected[] = {0x95, 0xd3, 0, 0, 0, 0,    0, 0, 0, 0, 0xd3, 0,    0,   0,
-                                       0,    0,    0, 0, 5, 0xc6, 0, 0, 0, 1, 'k',  0xc0, 0x92};
+    // [offset 0, timestamp, key "k", value nil, headers ["h", "x"]]
+    uint8_t expected[] = {0x95, 0xd3, 0, 0, 0, 0,    0, 0, 0, 0, 0xd3, 0,    0,   0,
+                          0,    0,    0, 0, 0, 0xc6, 0, 0, 0, 1, 'k',  0xc0, 0x92};
+    for (int i = 0; i < 8; i++) expected[11 + i] = (uint8_t) (now_ms >> (56 - 8 * i));
     assert_memory_equal(message.payload, expected, sizeof expected);
     zmq_close(sub);
     assert_ok(weft_node_stop(&tap));

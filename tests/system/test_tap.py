@@ -15,6 +15,7 @@ from harness import DEADLINE_S, WEFT, free_ports, run, up, wait_until
 
 NODE = None
 CONTEXT = zmq.Context()
+SANITIZED = b"__asan_init" in pathlib.Path(WEFT).read_bytes() or b"__tsan_init" in pathlib.Path(WEFT).read_bytes()  # keeps what is freed
 
 
 class Subscriber(threading.Thread):
@@ -200,7 +201,7 @@ def test_tap__a_slow_subscriber_hinders_nobody_costs_little_and_fills_its_gaps()
         NODE.weft("produce", "slow", input=lines)
         wait_until(lambda: len(fast.events) == count, "all events for the fast one", 4 * DEADLINE_S)
         grown = one.memory_bytes() - before
-        assert grown < 48 * 1024 * 1024, f"{grown} bytes more"
+        assert SANITIZED or grown < 48 * 1024 * 1024, f"{grown} bytes more"
         for subscriber in slow:
             subscriber.pace_s = 0
             subscriber.check(count)

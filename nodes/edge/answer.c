@@ -6,7 +6,6 @@
 #include "held.h"
 #include "spool.h"
 
-#include "../../lib/base/assert.h"
 #include <weft_gen/limits.h>
 #include <weft_gen/messages.h>
 

@@ -7,7 +7,6 @@
 // the reason.
 #include "spool_inner.h"
 
-#include "../../lib/base/assert.h"
 #include <weft_gen/limits.h>
 #include <weft_gen/messages.h>
 

@@ -80,12 +80,10 @@ struct weft_edge_call {
     bool doubtful;    // one may have been
     bool unknown;     // its topic is not known here: sought once, then any node may say so
     bool spools;      // may go to the spool
-    bool unasked;     // not until the next metadata reply
     uint64_t updates; // of the view when it came in
     uint32_t tries;
     size_t bytes;
     int64_t begun_us, deadline_us, retry_us;
-    uint32_t timeout_ms; // produce
     weft_err_t last_error;
     // In a lane, or in the list of those that wait outside of lanes.
     struct weft_edge_lane *lane;

@@ -133,7 +133,6 @@ static weft_err_t s_produce(weft_edge_part_t *self, struct weft_edge_call *call,
     weft_err_t code = weft_produce_request_decode(&self->codec, header, &request, &self->error);
     if (code != WEFT_OK) return code;
     s_to_partition(self, call, request.topic, request.topic_id, request.partition);
-    call->timeout_ms = request.timeout_ms;
     s_parked(call, request.timeout_ms);
     call->call.parked_us = 0; // silence is noticed: no leader is silent for so long on purpose
     call->repeatable = call->call.data != NULL && s_has_identity(weft_shared_slice(call->call.data));

@@ -154,16 +154,6 @@ void weft_spool_names_clear(struct weft_spooled *self)
     s_clear(self, INT64_MAX);
 }
 
-static struct weft_spooled *s_find(weft_spool_t *self, const char *id, uint32_t partition)
-{
-    weft_id_t topic;
-    if (weft_id_parse(id, &topic) != WEFT_OK) return NULL;
-    for (size_t i = 0; i < self->count; i++)
-        if (weft_id_equal(self->logs[i]->topic_id, topic) && self->logs[i]->partition == partition)
-            return self->logs[i];
-    return NULL;
-}
-
 static void s_take_line(weft_spool_t *self, const char *line)
 {
     struct weft_spool_name name;
@@ -174,7 +164,8 @@ static void s_take_line(weft_spool_t *self, const char *line)
                &name.producer_id, &epoch, &name.from_offset, &name.new_id, &name.base_sequence) != 7)
         return;
     name.epoch = (int16_t) epoch;
-    struct weft_spooled *one = s_find(self, id, partition);
+    weft_id_t topic;
+    struct weft_spooled *one = weft_id_parse(id, &topic) == WEFT_OK ? weft_spool_find(self, topic, partition) : NULL;
     if (one == NULL) return;
     if (name.producer_id == -1)
         s_clear(one, name.from_offset);

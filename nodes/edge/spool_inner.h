@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 /**
- * What spool.c (keeping), drain.c (delivering) and spool_files.c (what stands beside the logs) share.
+ * What spool.c (all of it), keep.c (keeping), drain.c (delivering) and spool_files.c (what stands beside the logs) share.
  */
 #ifndef WEFT_EDGE_SPOOL_INNER_H
 #define WEFT_EDGE_SPOOL_INNER_H
@@ -101,11 +101,17 @@ struct weft_spool {
 
 // ---- spool.c
 
+struct weft_spooled *weft_spool_find(const weft_spool_t *self, weft_id_t topic_id, uint32_t partition); // NULL: none
 // Opens (or makes) the log of a partition and adds it to the list.
 WEFT_MUST_USE weft_err_t weft_spool_open(weft_spool_t *self, weft_id_t topic_id, uint32_t partition, int64_t synced_end,
                                          struct weft_spooled **out, struct weft_error *error);
 void weft_spool_count(weft_spool_t *self);          // the gauges
 void weft_spool_emptied(struct weft_spooled *self); // all is delivered: it may begin anew
+
+// ---- keep.c
+
+void weft_spool_note(struct weft_spooled *self, const struct weft_batch *batch); // what comes next in its session
+void weft_spool_sessions_clear(struct weft_spooled *self);
 
 // ---- drain.c
 

@@ -1,20 +1,16 @@
 # SPDX-License-Identifier: MPL-2.0
 """An edge: everything through one endpoint, leaders that move behind it, clients that misbehave."""
 
-import json
 import os
-import pathlib
-import signal
 import socket
 import subprocess
 import tempfile
 import time
 
 import msgpack
-import zmq
 
 from edges import edges
-from harness import DEADLINE_S, WEFT, Load, clusters, run, up, wait_until, weft, weft_json
+from harness import DEADLINE_S, ROOT, WEFT, Load, clusters, run, up, wait_until, weft, weft_json
 from test_attach import python
 
 
@@ -59,7 +55,14 @@ def test_edge__the_listings_of_attach_run_unchanged():
         assert python(directory, "producer.py", edge.endpoint, "orders") == "100 records from offset 0 on, durable\n"
         expected = "".join(f"{at} customer-{at % 7} order {at}\n" for at in range(100))
         assert python(directory, "consumer.py", edge.endpoint, "orders", 0, 100) == expected
-        assert f"orders/0 led by broker" in python(directory, "request.py", edge.endpoint)
+        assert "orders/0 led by broker" in python(directory, "request.py", edge.endpoint)
+
+
+def test_edge__it_conforms_as_a_broker_does():
+    with up("--brokers", 2) as node, edges() as edge:
+        edge.start(node.endpoint)
+        done = subprocess.run([ROOT / "scripts/conformance", edge.endpoint], capture_output=True, text=True, timeout=200)
+        assert done.returncode == 0 and " 0 failed" in done.stdout, done.stdout + done.stderr
 
 
 def test_edge__a_leader_that_dies_behind_it_is_not_told_to_clients():

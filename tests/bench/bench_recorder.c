@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 // How many messages a recorder takes from one PUSH: a sender process over TCP; broker, coordinator and recorder in this
 // one. It is counted from the first message received to the last one acknowledged, so what is in a buffer does not count.
+// Then a player sends all of it back.
 //
 //     bench_recorder [MESSAGES] [BYTES] [key=value of the recorder]...        default: 5000000 messages of 100 bytes
 #include "lib/base/disk.h"
@@ -120,6 +121,35 @@ static void s_measure(const weft_hosted_node_t *node, uint64_t messages, size_t 
            (unsigned long long) counts.failed, processor / recorded * 1e9);
 }
 
+// And back: a player as fast as possible into a PULL of this process.
+static void s_play(const char *bootstrap, uint64_t messages)
+{
+    void *context = zmq_ctx_new(), *pull = zmq_socket(context, ZMQ_PULL);
+    int hwm = 100000;
+    char setting[300], endpoint[256], target[300];
+    size_t size = sizeof endpoint;
+    zmq_setsockopt(pull, ZMQ_RCVHWM, &hwm, sizeof hwm);
+    if (zmq_bind(pull, "tcp://127.0.0.1:*") || zmq_getsockopt(pull, ZMQ_LAST_ENDPOINT, endpoint, &size)) exit(1);
+    snprintf(setting, sizeof setting, "bootstrap=%s", bootstrap);
+    snprintf(target, sizeof target, "target=%s", endpoint);
+    const char *settings[] = {setting, "topic=recorded", target, "speed=max", NULL};
+    weft_hosted_node_t *node;
+    struct weft_error error;
+    if (weft_node_start("player", settings, &node, &error)) s_die("player", error.text);
+    zmq_msg_t message;
+    zmq_msg_init(&message);
+    double begun = 0;
+    for (uint64_t i = 0; i < messages; i++) {
+        while (zmq_msg_recv(&message, pull, 0) < 0) continue;
+        if (i == 0) begun = s_now_s();
+    }
+    printf("played back: %.0f messages a second\n", (double) messages / (s_now_s() - begun));
+    zmq_msg_close(&message);
+    if (weft_node_stop(&node)) exit(1);
+    zmq_close(pull);
+    zmq_ctx_term(context);
+}
+
 int main(int argc, char **argv)
 {
     long messages = argc > 1 ? atol(argv[1]) : 5000000;
@@ -142,6 +172,7 @@ int main(int argc, char **argv)
     waitpid(sender, &status, 0);
     printf("sender: %.0f ns of processor time a message\n", s_processor_s(RUSAGE_CHILDREN) / (double) messages * 1e9);
     if (weft_node_stop(&node)) status = 1;
+    s_play(weft_embedded_bootstrap(cluster), (uint64_t) messages);
     if (weft_embedded_stop(&cluster)) status = 1;
     if (weft_disk_remove_tree(weft_disk_posix(), directory)) status = 1;
     return status != 0;

@@ -2,7 +2,7 @@
 // A player on real sockets, as a program meets it; and the way there and back: recorded, played, the same frames.
 #include "record_stage.h"
 
-#define TOLERANCE_MS 60 // of a busy machine; on a quiet one it is 1 or 2
+#define TOLERANCE_MS 25 // of a busy machine; on a quiet one it is 1 to 3
 
 // ---- topics to play
 
@@ -156,7 +156,7 @@ static double s_worst_ms(void *pull, int count, double step_ms)
     return worst;
 }
 
-static void s_check_pace(const char *topic, const char *speed, int count, double step_ms)
+static double s_play_once(const char *topic, const char *speed, int count, double step_ms)
 {
     char setting[64], endpoint[256], target[300];
     snprintf(setting, sizeof setting, "topic=%s", topic);
@@ -165,9 +165,17 @@ static void s_check_pace(const char *topic, const char *speed, int count, double
     weft_hosted_node_t *player = STAGE_NODE("player", setting, target, speed);
     double worst = s_worst_ms(pull, count, step_ms);
     print_message("%s: %d records %g ms apart, the worst is %.1f ms off\n", speed, count, step_ms, worst);
-    assert_true(worst < TOLERANCE_MS);
     assert_ok(weft_node_stop(&player));
     zmq_close(pull);
+    return worst;
+}
+
+// A machine that has no time for this process spoils a round, but not every one.
+static void s_check_pace(const char *topic, const char *speed, int count, double step_ms)
+{
+    for (int round = 0; round < 5; round++)
+        if (s_play_once(topic, speed, count, step_ms) < TOLERANCE_MS) return;
+    fail_msg("%s: the pace is never kept", speed);
 }
 
 static void test_player__keeps_the_recorded_pace(void **state)
@@ -178,6 +186,19 @@ static void test_player__keeps_the_recorded_pace(void **state)
     s_check_pace("pace", "speed=10", 101, 2);
     s_check_pace("pace", "speed=2.5", 101, 8);
     s_check_pace("pace", "speed=max", 101, 0);
+}
+
+// Partitions that run empty by turns must not make each other wait.
+static void test_player__keeps_the_pace_of_merged_partitions(void **state)
+{
+    s_create("pace-merged", 3);
+    for (int i = 0; i < 60; i++) {
+        char text[16];
+        snprintf(text, sizeof text, "%d", i);
+        s_put("pace-merged", i < 30 ? i % 3 : i % 2, text, s_base_ms() + i * 20);
+    }
+    s_put_end();
+    s_check_pace("pace-merged", "speed=1", 60, 20);
 }
 
 static void test_player__cuts_long_pauses_where_told_to(void **state)
@@ -384,8 +405,7 @@ static void test_player__the_pace_slips_when_peers_take_nothing(void **state)
     stage_wait_counter(player, "target_blocked_ms", 300); // nobody is there
     assert_int_equal(stage_counter(player, "records_sent_count"), 0);
     void *pull = stage_socket(ZMQ_PULL, weft_node_endpoint(player));
-    double worst = s_worst_ms(pull, 40, 10);
-    assert_true(worst < TOLERANCE_MS);
+    assert_true(s_worst_ms(pull, 40, 10) < 200); // all of them are 400 ms; in a rush they would be none
     stage_wait_counter(player, "slip_ms", 250);
     assert_true(stage_counter(player, "records_late_count") >= 1);
     zmq_close(pull);
@@ -429,6 +449,9 @@ static void test_player__plays_step_by_step(void **state)
     s_check_order(orders, target, "\"ok\": true");
     s_check_order(orders, "step", "\"offset\": 3");
     s_expect_numbers(pull, 3, 4);
+    s_check_order(orders, "seek 1000", "true"); // behind the end: nothing, until there is more
+    s_check_order(orders, "step", "\"at_end\": true, \"speed\": 1, \"sent\": 7");
+    s_check_order(orders, "seek 4", "\"ok\": true");
     s_check_order(orders, "speed max", "\"speed\": 0");
     s_check_order(orders, "resume", "\"ok\": true");
     s_expect_numbers(pull, 4, 10);
@@ -480,6 +503,7 @@ int main(void)
         cmocka_unit_test(test_player__plays_any_recorded_message_as_it_was),
         cmocka_unit_test(test_player__puts_a_key_back_in_its_place),
         cmocka_unit_test(test_player__keeps_the_recorded_pace),
+        cmocka_unit_test(test_player__keeps_the_pace_of_merged_partitions),
         cmocka_unit_test(test_player__cuts_long_pauses_where_told_to),
         cmocka_unit_test(test_player__merges_partitions_by_time),
         cmocka_unit_test(test_player__begins_and_ends_where_told_to),

@@ -140,6 +140,31 @@ def test_filter__kills_under_load_lose_nothing_that_passes_and_add_nothing_else(
         assert len(target("kills")) == have + 1, "what was committed came again"
 
 
+def test_filter__two_share_the_partitions_and_one_that_dies_is_replaced():
+    create("shared", 6)
+    count = 30000
+    settings = ("shared", "where=true", "producer=linger.ms=0")
+    with filters(settings, settings) as (one, two):
+        group = "filter.shared.shared-out"
+
+        def spread():
+            info = weft_json("group", "describe", group, bootstrap=NODE.endpoint)
+            return sorted(member["owns"] for member in info["members"])
+
+        wait_until(lambda: spread() == [3, 3], "three partitions each")
+        for part in range(3):
+            lines = b"".join(b"%d;%d\n" % (number, number) for number in range(part * count // 3, (part + 1) * count // 3))
+            NODE.weft("produce", "shared", "--key-separator", ";", input=lines)
+            if part == 0:
+                one.end(signal.SIGKILL)
+            elif part == 1:
+                one.start()
+        wanted = {b"%d" % number for number in range(count)}
+        wait_until(lambda: set(target("shared")) == wanted, "all records", 2 * DEADLINE_S)
+        wait_until(lambda: lag(group) == 0, "all is committed")
+        assert one.end() == 0 and two.end() == 0
+
+
 def compile_function(name, source=FUNCTION):
     directory = pathlib.Path(NODE.directory)
     (directory / f"{name}.c").write_text(source)

@@ -12,6 +12,7 @@
 
 #define TURN_RECORDS 512
 #define IDLE_MS 100
+#define STARTING_MS 1000
 #define BLOCKED_MS 1000 // peers that take nothing for longer are told in the health
 
 static const struct weft_counter_info s_counters[WEFT_PLAYER_COUNTERS] = {
@@ -56,9 +57,11 @@ static void s_health(struct weft_player *self, int64_t now_us)
 {
     const char *trouble = weft_reel_trouble(self->reel), *target = weft_options_text(self->options, "target");
     long long wanted = weft_options_int(self->options, "subscribers");
+    bool unknown = self->state == WEFT_REEL_WAIT && !self->counts[WEFT_PLAYER_SENT];
+    if (unknown && now_us - self->begun_us < STARTING_MS * 1000) return; // still starting: the cluster may be, too
     if (*trouble)
         weft_node_set_health(self->node, WEFT_HEALTH_DEGRADED, "%s", trouble);
-    else if (self->state == WEFT_REEL_WAIT && !self->counts[WEFT_PLAYER_SENT])
+    else if (unknown)
         weft_node_set_health(self->node, WEFT_HEALTH_DEGRADED, "no node of the cluster has answered yet");
     else if (self->blocked && now_us - self->blocked_us > BLOCKED_MS * 1000)
         weft_node_set_health(self->node, WEFT_HEALTH_DEGRADED, "the peers have taken nothing for %lld s",
@@ -132,6 +135,7 @@ static weft_err_t s_run(void *context, struct weft_error *error)
 {
     struct weft_player *self = context;
     weft_err_t err = weft_player_seek(self, self->from);
+    self->begun_us = weft_player_now_us();
     while (!err && !weft_node_stopping(self->node)) {
         err = weft_reel_fill(self->reel);
         if (err) break;

@@ -58,7 +58,7 @@ struct weft_player {
 
     uint64_t counts[WEFT_PLAYER_COUNTERS];
     uint64_t slip_us, blocked_total_us;
-    int64_t published_us;
+    int64_t published_us, begun_us;
 };
 
 int64_t weft_player_now_us(void); // monotonic

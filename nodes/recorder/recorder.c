@@ -14,6 +14,7 @@
 
 #define TURN_MESSAGES 4096 // received between two looks at everything else
 #define IDLE_MS 100
+#define STARTING_MS 1000
 #define LINGER_MS 5       // as linger.ms of the producer: its timers need a poll
 #define SILENCE_MS 2000   // without an answer: the cluster is said to be away
 #define FAILURE_MS 10000  // a failure stays in the health for so long
@@ -71,6 +72,7 @@ static void s_health(struct weft_recorder *self, int64_t now_ms)
 {
     uint64_t waiting = self->counts[WEFT_RECORDER_WAITING];
     long long silent_s = (now_ms - self->acked_ms) / 1000;
+    if (!self->topic && now_ms - self->begun_ms < STARTING_MS) return; // still starting: the cluster may be, too
     if (self->refused || !self->topic)
         weft_node_set_health(self->node, WEFT_HEALTH_DEGRADED, "the source isn't read: %s", self->why);
     else if (self->failed_ms >= 0 && now_ms - self->failed_ms < FAILURE_MS)
@@ -382,7 +384,7 @@ static weft_err_t s_create(weft_hosted_node_t *node, const weft_options_t *optio
     self->headers = weft_headers_new();
     self->sequences = s_sequences(options);
     self->failed_ms = self->blocked_ms = -1;
-    self->acked_ms = weft_recorder_now_ms();
+    self->acked_ms = self->begun_ms = weft_recorder_now_ms();
     snprintf(self->why, sizeof self->why, "the topic is looked up");
     weft_err_t err = s_make_producer(self, error);
     if (!err) err = s_open(self, error);

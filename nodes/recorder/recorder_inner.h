@@ -56,11 +56,11 @@ struct weft_recorder {
     int64_t received_ms; // Unix time of the messages received now
     unsigned clock_age;  // messages since that was read
 
-    uint64_t counts[WEFT_RECORDER_COUNTERS]; // published by weft_recorder_publish
-    int64_t acked_ms;                        // monotonic: last time that the cluster answered, or nothing waited
-    int64_t failed_ms;                       // monotonic: last failure, -1: none
-    int64_t blocked_ms;                      // monotonic: since when the source isn't read, -1: it is
-    int64_t published_ms, warned_ms;         // monotonic
+    uint64_t counts[WEFT_RECORDER_COUNTERS];   // published by weft_recorder_publish
+    int64_t acked_ms;                          // monotonic: last time that the cluster answered, or nothing waited
+    int64_t failed_ms;                         // monotonic: last failure, -1: none
+    int64_t blocked_ms;                        // monotonic: since when the source isn't read, -1: it is
+    int64_t published_ms, warned_ms, begun_ms; // monotonic
     char failed_text[200];
     char why[WEFT_ERROR_TEXT_BYTES_MAX];
 };

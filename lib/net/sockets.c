@@ -285,9 +285,18 @@ int weft_socket_fd(void *socket)
     return fd;
 }
 
-bool weft_socket_writable(void *socket)
+void weft_socket_look(void *socket, bool *readable, bool *writable)
 {
     int events = 0;
     size_t size = sizeof events;
-    return zmq_getsockopt(socket, ZMQ_EVENTS, &events, &size) == 0 && (events & ZMQ_POLLOUT) != 0;
+    if (zmq_getsockopt(socket, ZMQ_EVENTS, &events, &size) != 0) events = 0;
+    *readable = (events & ZMQ_POLLIN) != 0;
+    *writable = (events & ZMQ_POLLOUT) != 0;
+}
+
+bool weft_socket_writable(void *socket)
+{
+    bool readable, writable;
+    weft_socket_look(socket, &readable, &writable);
+    return writable;
 }

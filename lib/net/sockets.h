@@ -44,7 +44,8 @@ void weft_socket_monitor_close(void *socket, void **monitor_p);
 void weft_socket_hold_newcomers(const struct weft_bound *bound, bool hold);
 
 int weft_socket_fd(void *socket);
-// Lets the socket take in what its I/O thread told it, then says whether a message can be sent.
+// Lets the socket take in what its I/O thread told it, then says whether a message can be sent, or received.
 bool weft_socket_writable(void *socket);
+void weft_socket_look(void *socket, bool *readable, bool *writable);
 
 #endif

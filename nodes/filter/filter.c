@@ -365,10 +365,18 @@ static void s_refuse_loop(struct filter *self, const char *source, const char *t
 
 // ---- life
 
+// As clients have it: what was set, then the environment, then the default.
+static const char *s_source_endpoints(const weft_options_t *options)
+{
+    const char *environment = getenv("WEFT_BOOTSTRAP");
+    bool is_set = weft_options_is_set(options, "bootstrap") || !environment || !environment[0];
+    return is_set ? weft_options_text(options, "bootstrap") : environment;
+}
+
 static const char *s_target_endpoints(const weft_options_t *options)
 {
     const char *target = weft_options_text(options, "target");
-    return target[0] ? target : weft_options_text(options, "bootstrap");
+    return target[0] ? target : s_source_endpoints(options);
 }
 
 // "first=...", what is fixed, then "a=1,b=2" of a person. NULL at the end; every one and the list is freed by s_free_list.
@@ -397,7 +405,7 @@ static weft_err_t s_open_consumer(struct filter *self, struct weft_error *error)
 {
     const weft_options_t *options = self->options;
     char bootstrap[4200], client[100], group[640];
-    snprintf(bootstrap, sizeof bootstrap, "bootstrap=%s", weft_options_text(options, "bootstrap"));
+    snprintf(bootstrap, sizeof bootstrap, "bootstrap=%s", s_source_endpoints(options));
     snprintf(client, sizeof client, "client=%.80s", weft_node_name(self->node));
     const char *name = weft_options_text(options, "group");
     if (name[0])
@@ -457,7 +465,7 @@ static weft_err_t s_check(const struct filter *self, struct weft_error *error)
 {
     const weft_options_t *options = self->options;
     const char *target = weft_options_text(options, "target");
-    bool one_cluster = !target[0] || strcmp(target, weft_options_text(options, "bootstrap")) == 0;
+    bool one_cluster = !target[0] || strcmp(target, s_source_endpoints(options)) == 0;
     if (one_cluster && strcmp(self->topic, weft_options_text(options, "target.topic")) == 0)
         return weft_node_refuse(error, WEFT_ERR_INVALID_OPTION,
                                 "target.topic=%.100s is the topic that is read: the filter would read what it writes; "
@@ -509,7 +517,7 @@ static void s_wait(const struct filter *self, bool busy)
 static weft_err_t s_run(void *context, struct weft_error *error)
 {
     struct filter *self = context;
-    s_refuse_loop(self, weft_options_text(self->options, "bootstrap"), s_target_endpoints(self->options));
+    s_refuse_loop(self, s_source_endpoints(self->options), s_target_endpoints(self->options));
     bool latest = weft_options_int(self->options, "from") == WEFT_FILTER_FROM_LATEST;
     const struct weft_position from = {latest ? WEFT_FROM_LATEST : WEFT_FROM_EARLIEST, 0};
     weft_err_t err = self->fatal ? WEFT_OK : weft_consumer_subscribe(self->consumer, &self->topic, 1, from);

@@ -42,6 +42,14 @@ static const struct weft_counter_info s_counters[TAP_COUNTER_COUNT] = {
 
 // ---- settings
 
+// As clients have it: what was set, then the environment, then the default.
+static const char *s_bootstrap(const weft_options_t *options)
+{
+    const char *environment = getenv("WEFT_BOOTSTRAP");
+    bool is_set = weft_options_is_set(options, "bootstrap") || !environment || !environment[0];
+    return is_set ? weft_options_text(options, "bootstrap") : environment;
+}
+
 // "a=1,b=2" as settings of a client, behind what the tap itself says.
 static char **s_split(const char *bootstrap, const char *name, const char *more)
 {
@@ -93,24 +101,23 @@ static weft_err_t s_settings(struct tap *self, weft_hosted_node_t *node, const w
         return weft_node_refuse(error, WEFT_ERR_INVALID_OPTION,
                                 "from=%.64s is no place in a topic: say earliest, latest, an offset or @TIME.", text);
     int64_t announce_ms = weft_options_int(options, "announce.ms");
-    self->settings =
-        (struct tap_settings){.node = node,
-                              .topic = weft_options_text(options, "topic"),
-                              .partition = (int32_t) weft_options_int(options, "partition"),
-                              .from = from,
-                              .whole_records = weft_options_int(options, "payload") == WEFT_TAP_PAYLOAD_RECORD,
-                              .replay_topic = weft_options_bool(options, "replay.topic"),
-                              .slow_waits = weft_options_int(options, "slow") == WEFT_TAP_SLOW_WAIT,
-                              .announce_us = announce_ms < 0 ? -1 : announce_ms * 1000,
-                              .wait_subscribers = (uint64_t) weft_options_int(options, "wait.subscribers"),
-                              .hwm = (uint64_t) weft_options_int(options, "hwm"),
-                              .subscriber_bytes = (uint64_t) weft_options_int(options, "subscriber.bytes"),
-                              .replay_readers = (size_t) weft_options_int(options, "replay.readers"),
-                              .replay_requesters = (size_t) weft_options_int(options, "replay.requesters"),
-                              .replay_bytes = (size_t) weft_options_int(options, "replay.bytes"),
-                              .replay_stall_us = weft_options_int(options, "replay.stall.ms") * 1000,
-                              .consumer = s_split(weft_options_text(options, "bootstrap"), weft_node_name(node),
-                                                  weft_options_text(options, "consumer"))};
+    self->settings = (struct tap_settings){
+        .node = node,
+        .topic = weft_options_text(options, "topic"),
+        .partition = (int32_t) weft_options_int(options, "partition"),
+        .from = from,
+        .whole_records = weft_options_int(options, "payload") == WEFT_TAP_PAYLOAD_RECORD,
+        .replay_topic = weft_options_bool(options, "replay.topic"),
+        .slow_waits = weft_options_int(options, "slow") == WEFT_TAP_SLOW_WAIT,
+        .announce_us = announce_ms < 0 ? -1 : announce_ms * 1000,
+        .wait_subscribers = (uint64_t) weft_options_int(options, "wait.subscribers"),
+        .hwm = (uint64_t) weft_options_int(options, "hwm"),
+        .subscriber_bytes = (uint64_t) weft_options_int(options, "subscriber.bytes"),
+        .replay_readers = (size_t) weft_options_int(options, "replay.readers"),
+        .replay_requesters = (size_t) weft_options_int(options, "replay.requesters"),
+        .replay_bytes = (size_t) weft_options_int(options, "replay.bytes"),
+        .replay_stall_us = weft_options_int(options, "replay.stall.ms") * 1000,
+        .consumer = s_split(s_bootstrap(options), weft_node_name(node), weft_options_text(options, "consumer"))};
     return WEFT_OK;
 }
 

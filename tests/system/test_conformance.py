@@ -40,6 +40,11 @@ def test_conformance__the_command_passes_as_a_client():
     assert all(one["result"] == "passed" for one in found.values()), [one for one in found.values() if one["result"] != "passed"]
 
 
+def test_conformance__the_python_package_passes_as_a_client():
+    found = results(kit("client", "--json", "--", sys.executable, ROOT / "tests/conformance/python_client"))
+    assert all(one["result"] in ("passed", "skipped") for one in found.values()), [one for one in found.values() if one["result"] != "passed"]
+
+
 def test_conformance__a_careless_client_is_told():
     """It sends each line once, asks no questions and never looks at an answer."""
     careless = [sys.executable, "-c", """

@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
-#include <weft/admin.h>
 #include <weft_gen/config.h>
 #include <zmq.h>
 
@@ -327,30 +326,16 @@ static void s_look(struct filter *self)
     s_tell(self, self->rewinding || self->member_refused ? self->complaint : silent ? text : NULL);
 }
 
-// ---- loops: a filter that reads what it writes would fill the disk
+// ---- life
 
-static weft_err_t s_cluster_of(const char *endpoints, weft_id_t *out)
+// A filter that reads what it writes would fill the disk. With one name on both sides the clusters must differ; that is
+// asked before anything is read, for as long as it takes.
+static void s_refuse_loop(struct filter *self)
 {
-    char setting[4200], first[256];
-    snprintf(setting, sizeof setting, "bootstrap=%s", endpoints);
-    snprintf(first, sizeof first, "%.*s", (int) strcspn(endpoints, ","), endpoints);
-    weft_admin_t *admin = NULL;
-    weft_node_hello_t *hello = NULL;
-    weft_err_t err = weft_admin_new((const char *[]){setting, "request.timeout.ms=1s", NULL}, &admin, NULL);
-    if (!err) err = weft_admin_hello(admin, first, &hello);
-    if (!err) *out = hello->cluster_id;
-    weft_node_hello_destroy(&hello);
-    weft_admin_destroy(&admin);
-    return err;
-}
-
-// With one name on both sides the clusters must differ; that is asked before anything is read, for as long as it takes.
-static void s_refuse_loop(struct filter *self, const char *source, const char *target)
-{
-    weft_id_t from, to;
+    bool same = false;
     while (strcmp(self->topic, weft_topic_name(self->target)) == 0 && !weft_node_stopping(self->node)) {
-        if (s_cluster_of(source, &from) == WEFT_OK && s_cluster_of(target, &to) == WEFT_OK) {
-            if (memcmp(from.bytes, to.bytes, sizeof from.bytes) == 0)
+        if (filter_same_cluster(self->options, &same) == WEFT_OK) {
+            if (same)
                 s_end(self, WEFT_ERR_INVALID_OPTION,
                       "The filter would read what it writes: `bootstrap` and `target` name one cluster, and the topics "
                       "are the "
@@ -361,88 +346,6 @@ static void s_refuse_loop(struct filter *self, const char *source, const char *t
         zmq_pollitem_t stop = {NULL, weft_node_stop_fd(self->node), ZMQ_POLLIN, 0};
         zmq_poll(&stop, 1, 500);
     }
-}
-
-// ---- life
-
-// As clients have it: what was set, then the environment, then the default.
-static const char *s_source_endpoints(const weft_options_t *options)
-{
-    const char *environment = getenv("WEFT_BOOTSTRAP");
-    bool is_set = weft_options_is_set(options, "bootstrap") || !environment || !environment[0];
-    return is_set ? weft_options_text(options, "bootstrap") : environment;
-}
-
-static const char *s_target_endpoints(const weft_options_t *options)
-{
-    const char *target = weft_options_text(options, "target");
-    return target[0] ? target : s_source_endpoints(options);
-}
-
-// "first=...", what is fixed, then "a=1,b=2" of a person. NULL at the end; every one and the list is freed by s_free_list.
-static char **s_settings(const char *const *fixed, const char *more)
-{
-    size_t count = 1, used = 0;
-    for (const char *const *at = fixed; *at; at++) count++;
-    for (const char *at = more; *at; at++) count += *at == ',';
-    char **list = weft_calloc(count + 1, sizeof *list);
-    for (const char *const *at = fixed; *at; at++) list[used++] = weft_strdup(*at);
-    while (*more) {
-        size_t size = strcspn(more, ",");
-        if (size > 0) list[used++] = weft_slice_dup(weft_slice(more, size));
-        more += size + (more[size] == ',');
-    }
-    return list;
-}
-
-static void s_free_list(char **list)
-{
-    for (char **at = list; *at; at++) free(*at);
-    free(list);
-}
-
-static weft_err_t s_open_consumer(struct filter *self, struct weft_error *error)
-{
-    const weft_options_t *options = self->options;
-    char bootstrap[4200], client[100], group[640];
-    snprintf(bootstrap, sizeof bootstrap, "bootstrap=%s", s_source_endpoints(options));
-    snprintf(client, sizeof client, "client=%.80s", weft_node_name(self->node));
-    const char *name = weft_options_text(options, "group");
-    if (name[0])
-        snprintf(group, sizeof group, "group=%s", name);
-    else
-        snprintf(group, sizeof group, "group=%.64s.%.90s.%.90s", weft_node_name(self->node), self->topic,
-                 weft_options_text(options, "target.topic"));
-    const char *from = weft_options_int(options, "from") == WEFT_FILTER_FROM_LATEST ? "reset=latest" : "reset=earliest";
-    char **settings = s_settings((const char *[]){bootstrap, client, group, from, "auto.commit.ms=0",
-                                                  "max.poll.records=10000", "buffer.bytes=16MiB", NULL},
-                                 weft_options_text(options, "consumer"));
-    weft_err_t err = weft_consumer_new((const char *const *) settings, &self->consumer, error);
-    s_free_list(settings);
-    if (err) return err;
-    if (weft_consumer_option_int(self->consumer, "auto.commit.ms") != 0)
-        return weft_node_refuse(
-            error, WEFT_ERR_INVALID_OPTION,
-            "consumer: auto.commit.ms would commit records that are not written yet; leave it out.");
-    weft_consumer_on_rebalance(self->consumer, s_rebalanced, self);
-    return WEFT_OK;
-}
-
-static weft_err_t s_open_producer(struct filter *self, struct weft_error *error)
-{
-    char bootstrap[4200], client[100];
-    snprintf(bootstrap, sizeof bootstrap, "bootstrap=%s", s_target_endpoints(self->options));
-    snprintf(client, sizeof client, "client=%.80s", weft_node_name(self->node));
-    // However long the target is away, records wait for it.
-    char **settings = s_settings((const char *[]){bootstrap, client, "delivery.timeout.ms=3650d", NULL},
-                                 weft_options_text(self->options, "producer"));
-    weft_err_t err = weft_producer_new((const char *const *) settings, &self->producer, error);
-    s_free_list(settings);
-    if (err) return err;
-    weft_producer_on_batch(self->producer, s_reported, self);
-    err = weft_producer_topic(self->producer, weft_options_text(self->options, "target.topic"), &self->target);
-    if (err) return weft_node_refuse(error, err, "target.topic: %s", weft_producer_error_text(self->producer));
-    return WEFT_OK;
 }
 
 static void s_destroy(void **self_p)
@@ -465,7 +368,7 @@ static weft_err_t s_check(const struct filter *self, struct weft_error *error)
 {
     const weft_options_t *options = self->options;
     const char *target = weft_options_text(options, "target");
-    bool one_cluster = !target[0] || strcmp(target, s_source_endpoints(options)) == 0;
+    bool one_cluster = !target[0] || strcmp(target, filter_source_endpoints(options)) == 0;
     if (one_cluster && strcmp(self->topic, weft_options_text(options, "target.topic")) == 0)
         return weft_node_refuse(error, WEFT_ERR_INVALID_OPTION,
                                 "target.topic=%.100s is the topic that is read: the filter would read what it writes; "
@@ -493,12 +396,14 @@ static weft_err_t s_create(weft_hosted_node_t *node, const weft_options_t *optio
     weft_err_t err = s_check(self, error);
     if (!err && where[0]) err = expression_new(where, &self->expression, error);
     if (!err && path[0]) err = function_new(path, weft_options_text(options, "config"), &self->function, error);
-    if (!err) err = s_open_producer(self, error);
-    if (!err) err = s_open_consumer(self, error);
+    if (!err) err = filter_open_producer(node, options, &self->producer, &self->target, error);
+    if (!err) err = filter_open_consumer(node, options, &self->consumer, error);
     if (err) {
         s_destroy(&owned);
         return err;
     }
+    weft_producer_on_batch(self->producer, s_reported, self);
+    weft_consumer_on_rebalance(self->consumer, s_rebalanced, self);
     if (self->function) weft_node_trace(node, WEFT_TRACE_INFO, "function %s", function_name(self->function));
     *out = self;
     return WEFT_OK;
@@ -517,7 +422,7 @@ static void s_wait(const struct filter *self, bool busy)
 static weft_err_t s_run(void *context, struct weft_error *error)
 {
     struct filter *self = context;
-    s_refuse_loop(self, s_source_endpoints(self->options), s_target_endpoints(self->options));
+    s_refuse_loop(self);
     bool latest = weft_options_int(self->options, "from") == WEFT_FILTER_FROM_LATEST;
     const struct weft_position from = {latest ? WEFT_FROM_LATEST : WEFT_FROM_EARLIEST, 0};
     weft_err_t err = self->fatal ? WEFT_OK : weft_consumer_subscribe(self->consumer, &self->topic, 1, from);

@@ -49,6 +49,17 @@ const char *function_name(const function_t *self);
 // Fills `out` with what it emits. False: it failed, and `out` is empty.
 bool function_call(function_t *self, const struct weft_record_view *record, struct outputs *out);
 
+// ---- open.c: the clients
+
+const char *filter_source_endpoints(const weft_options_t *options);
+const char *filter_target_endpoints(const weft_options_t *options);
+WEFT_MUST_USE weft_err_t filter_open_consumer(const weft_hosted_node_t *node, const weft_options_t *options,
+                                              weft_consumer_t **out, struct weft_error *error);
+WEFT_MUST_USE weft_err_t filter_open_producer(const weft_hosted_node_t *node, const weft_options_t *options,
+                                              weft_producer_t **out, weft_topic_t **target, struct weft_error *error);
+// Asks a node of each side; an error while one does not answer.
+WEFT_MUST_USE weft_err_t filter_same_cluster(const weft_options_t *options, bool *same);
+
 // ---- progress.c: what may be committed
 
 typedef struct progress progress_t;

@@ -176,9 +176,25 @@ static size_t s_living(const struct sim_members *self, int group)
     return count;
 }
 
+// Somebody who closes, or is about to come back, is neither counted nor done with: one of him and one who died are as
+// many as live.
+static bool s_all_came(const struct sim_members *self, int group)
+{
+    for (int i = 0; i < self->count; i++) {
+        const struct sim_member *member = &self->members[i];
+        bool comes = member->part == NULL && !member->away;
+        if (member->group == group && (comes || member->closing)) return false;
+    }
+    return true;
+}
+
 static bool s_group_settled(const struct sim_members *self, int number, char *why, size_t why_bytes)
 {
     const struct weft_group *group = s_group(self, number);
+    if (!s_all_came(self, number)) {
+        snprintf(why, why_bytes, "of group %d somebody has still not closed, or come back", number);
+        return false;
+    }
     size_t living = s_living(self, number), members = group != NULL ? group->member_count : 0;
     if (living != members) {
         snprintf(why, why_bytes, "group %d has %zu members, and %zu live", number, members, living);

@@ -510,12 +510,13 @@ bool sim_history_may_diverge(const sim_history_t *self, int topic, int partition
     return false;
 }
 
-int64_t sim_history_committed_end(const sim_history_t *self, int topic, int partition)
+int64_t sim_history_committed_end(const sim_history_t *self, int topic, int partition, int64_t by_us)
 {
     const struct partition *at = &self->partitions[topic][partition];
     for (size_t i = at->slot_count; i > (size_t) at->deleted_asked; i--) {
         const struct slot *slot = &at->slots[i - 1];
         if (slot->record == NULL || slot->promise < SIM_PROMISE_COMMITTED) continue;
+        if (slot->record->committed_us > by_us) continue;
         if (!s_excused(self, slot->record, slot->promise)) return (int64_t) i;
     }
     return 0;

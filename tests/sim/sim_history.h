@@ -71,8 +71,8 @@ void sim_history_decided(sim_history_t *self, int topic, int partition, int64_t 
 // A person let a replica lead that may lack what was promised.
 void sim_history_unclean(sim_history_t *self, int topic, int partition);
 bool sim_history_only_on(const sim_history_t *self, int topic, int partition, int32_t broker); // in sync is nobody else
-// What is known to be committed ends here (the highest offset, plus one; 0: nothing known).
-int64_t sim_history_committed_end(const sim_history_t *self, int topic, int partition);
+// What is known to be committed, and was told so by then, ends here (the highest offset, plus one; 0: nothing known).
+int64_t sim_history_committed_end(const sim_history_t *self, int topic, int partition, int64_t by_us);
 // The topic is deleted and made again: no truth is kept, but what was acknowledged before a deletion was asked for must not be there in the end.
 void sim_history_fickle(sim_history_t *self, int topic);
 void sim_history_topic_deleted(sim_history_t *self, int topic, int64_t asked_us); // surely

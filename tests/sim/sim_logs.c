@@ -107,7 +107,7 @@ static void s_compare_partition(struct sim_nodes *nodes, const struct sim_client
     const char *name = clients->topics[t].name;
     const struct weft_cluster_partition *partition = sim_witness_partition(witness, t, p, &id);
     if (partition == NULL) return;
-    int64_t committed = all ? INT64_MAX : sim_history_committed_end(clients->history, t, p);
+    int64_t committed = all ? INT64_MAX : sim_history_committed_end(clients->history, t, p, INT64_MAX);
     for (int i = 0; i < partition->isr_count; i++) {
         const struct sim_node *node = sim_nodes_broker(nodes, partition->isr[i]);
         if (!sim_witness_in_sync(partition, partition->isr[i]) || !s_counts(node, witness)) continue;

@@ -92,7 +92,7 @@ static void s_change(struct sim_resets *self)
     char name[16];
     sim_group_name(self->group, name);
     struct weft_call *call = s_begin(self, true);
-    int64_t end = sim_history_committed_end(self->members->clients->history, self->topic, self->partition);
+    int64_t end = sim_history_committed_end(self->members->clients->history, self->topic, self->partition, INT64_MAX);
     self->offset = (int64_t) s_below(self, (uint64_t) end + 1);
     struct weft_offsets_delete_request all;
     struct weft_commit_request commit;

@@ -15,7 +15,8 @@ static void s_ask(struct sim_watch *self)
         sim_witness_partition(self->witness, self->topic, self->partition, &id);
     if (partition == NULL) return;
     self->epoch = partition->leader_epoch;
-    self->known = sim_history_committed_end(clients->history, self->topic, self->partition);
+    self->asked_us = weft_sim_now_us(clients->sim);
+    self->known = sim_history_committed_end(clients->history, self->topic, self->partition, self->asked_us);
     const char *name = clients->topics[self->topic].name;
     struct weft_call *call = weft_admin_part_begin(self->admin, WEFT_TO_LEADER, name, self->partition, NULL);
     weft_buf_clear(&call->header);
@@ -39,8 +40,9 @@ static void s_answered(struct sim_watch *self)
     struct weft_list_offsets_reply reply;
     weft_slice_t bytes = weft_admin_part_reply(self->admin);
     if (weft_list_offsets_reply_decode(&self->clients->codec, bytes, &reply, NULL) != WEFT_OK) return;
-    // An older leader that can't know better may tell what it knows; and what was lost since is not missed.
-    int64_t still = sim_history_committed_end(history, self->topic, self->partition);
+    // An older leader that can't know better may tell what it knows; and what was lost since is not missed, also where
+    // others stand by now.
+    int64_t still = sim_history_committed_end(history, self->topic, self->partition, self->asked_us);
     int64_t known = self->known < still ? self->known : still;
     if (reply.epoch < self->epoch || reply.offset >= known) return;
     sim_history_violate(

@@ -16,8 +16,8 @@ struct sim_watch {
     weft_part_id_t admin_id;
     bool busy;
     int topic, partition;
-    int32_t epoch; // of the leader when it was asked
-    int64_t known; // committed by then
+    int32_t epoch;           // of the leader when it was asked
+    int64_t asked_us, known; // when; what was committed by then
 };
 
 void sim_watch_start(struct sim_watch *self, struct sim_clients *clients, const sim_witness_t *witness);

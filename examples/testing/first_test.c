@@ -4,9 +4,10 @@
 #include <weft/producer.h>
 #include <weft/testing.h>
 
-static void s_kill_leader(weft_test_cluster_t *cluster, void *leader)
+static void s_kill_leader(weft_test_cluster_t *cluster, void *context)
 {
-    weft_test_kill_node(cluster, leader);
+    const char **leader = context;
+    weft_test_kill_node(cluster, *leader);
 }
 
 int main(void)
@@ -27,7 +28,8 @@ int main(void)
         if (weft_producer_send(producer, topic, 0, WEFT_SLICE_NIL, weft_text("one"), NULL) != WEFT_OK) return 1;
 
     // in the middle of the flush, 2 ms from now
-    weft_test_after(cluster, 2, s_kill_leader, (void *) weft_test_leader(cluster, "orders", 0));
+    const char *leader = weft_test_leader(cluster, "orders", 0);
+    weft_test_after(cluster, 2, s_kill_leader, &leader);
     if (weft_producer_flush(producer, 30000) != WEFT_OK) return puts(weft_producer_error_text(producer)), 1;
 
     long long end = (long long) weft_test_end(cluster, "orders", 0);

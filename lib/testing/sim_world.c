@@ -441,7 +441,7 @@ void weft_sim_part_by_hand(sim_t *self, sim_host_t host, weft_part_id_t part, bo
     struct sim_slot *slot = weft_sim_slot_of(self, host, part);
     slot->by_hand = by_hand;
     slot->turn_us = WEFT_TIME_NEVER;
-    slot->turn_number++; // what was due before is not any more
+    slot->turn_number++;        // what was due before is not any more
     if (by_hand) s_begin(slot); // its owner may use it at once
     weft_sim_turn_at(slot, self->now_us);
 }

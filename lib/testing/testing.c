@@ -256,8 +256,8 @@ void weft_test_kill_node(weft_test_cluster_t *self, const char *name)
 {
     size_t node = s_node(self, name);
     if (!self->nodes[node].up) return;
-    self->nodes[node].up = false;
     self->ops->kill(self, node);
+    self->nodes[node].up = false;
 }
 
 void weft_test_lose_power(weft_test_cluster_t *self, const char *name)

@@ -110,6 +110,33 @@ static void test_link__tells_of_loss_and_of_the_servers_next_life(void **state)
     weft_net_destroy(&server_net);
 }
 
+// libzmq has no event for the end of an inproc peer, and who waits for an answer sends nothing.
+static void test_link__tells_of_the_end_of_an_inproc_server_without_a_send(void **state)
+{
+    weft_net_t *net = net_new();
+    struct server first = {.echo.hold = 1}, second = {0};
+    s_server_start(&first, net, "inproc://ends", NULL);
+    struct talker talker = {.part.ops = &talker_ops};
+    weft_loop_t *loop = loop_new(net, &talker.part, NULL, 0, NULL);
+    weft_loop_start(loop);
+    weft_link_t link = 0;
+    assert_int_equal(talker.port.ops->link_open(talker.port.world, "inproc://ends", &link), WEFT_OK);
+    RUN_UNTIL(loop, talker.ups == 1);
+    assert_int_equal(s_send(&talker, link, "waits for its answer"), WEFT_OK);
+    RUN_UNTIL(loop, atomic_load(&first.echo.messages) == 1);
+    first.echo.held_count = 0; // it ends without one
+    s_server_stop(&first);
+    RUN_UNTIL(loop, talker.downs == 1);
+    s_server_start(&second, net, "inproc://ends", NULL);
+    RUN_UNTIL(loop, talker.ups == 2);
+    assert_int_equal(s_send(&talker, link, "again"), WEFT_OK);
+    RUN_UNTIL(loop, talker.replies == 1);
+    assert_string_equal(talker.last, "again");
+    weft_loop_destroy(&loop);
+    s_server_stop(&second);
+    weft_net_destroy(&net);
+}
+
 static void test_link__refuses_beyond_its_budget_and_recovers(void **state)
 {
     weft_net_t *net = net_new();
@@ -196,6 +223,7 @@ int main(void)
         cmocka_unit_test(test_link__talks_over_inproc),
         cmocka_unit_test(test_link__talks_over_ipc),
         cmocka_unit_test(test_link__tells_of_loss_and_of_the_servers_next_life),
+        cmocka_unit_test(test_link__tells_of_the_end_of_an_inproc_server_without_a_send),
         cmocka_unit_test(test_link__refuses_beyond_its_budget_and_recovers),
         cmocka_unit_test(test_link__outlives_a_server_of_another_protocol),
         cmocka_unit_test(test_link__refuses_endpoints_that_are_none),

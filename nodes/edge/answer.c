@@ -67,19 +67,32 @@ static void s_move_here(const weft_edge_part_t *self, struct weft_metadata_reply
         }
 }
 
-static bool s_pass_metadata(weft_edge_part_t *self, const struct weft_edge_asker *asker, weft_slice_t header)
+// Who made a topic and asks for it through another node must find it: what lags is not passed on.
+static bool s_lags(const weft_edge_part_t *self, const struct weft_metadata_reply *reply)
+{
+    if (reply->version < self->view.version) return true;
+    for (size_t i = 0; i < reply->topics_count; i++)
+        if (reply->topics[i].error != 0) return true;
+    return false;
+}
+
+enum s_passed { S_PASSED, S_LAGS, S_NOT_UNDERSTOOD };
+
+static enum s_passed s_pass_metadata(weft_edge_part_t *self, const struct weft_edge_asker *asker, weft_slice_t header,
+                                     bool final)
 {
     struct weft_metadata_reply reply;
     struct weft_error why;
     weft_slice_t here;
-    if (weft_metadata_reply_decode(&self->codec, header, &reply, &why) != WEFT_OK) return false;
+    if (weft_metadata_reply_decode(&self->codec, header, &reply, &why) != WEFT_OK) return S_NOT_UNDERSTOOD;
+    if (!final && s_lags(self, &reply)) return S_LAGS;
     weft_view_apply(&self->view, &reply, false);
     s_move_here(self, &reply, &here);
     reply.header.id = asker->id;
     weft_buf_clear(&self->reply);
     weft_metadata_reply_encode(&reply, &self->reply);
     weft_edge_answer(self, asker, NULL);
-    return true;
+    return S_PASSED;
 }
 
 // A topic as the view has it; `partitions` has room for all of them.
@@ -212,31 +225,37 @@ static void s_pass_refusal(weft_edge_part_t *self, const struct weft_edge_asker 
     s_refuse(self, asker, &told);
 }
 
-void weft_edge_pass_on(struct weft_edge_call *call, weft_err_t error, const char *text,
+bool weft_edge_pass_on(struct weft_edge_call *call, weft_err_t error, const char *text,
                        const struct weft_reply_header *header, struct weft_message *message)
 {
     weft_edge_part_t *self = call->edge;
     const struct weft_edge_asker asker = weft_edge_asker_of(call);
     weft_slice_t bytes = weft_frame_slice(&message->header);
-    if (!call->answers) return;
+    if (!call->answers) return true;
+    bool final = call->call.to != WEFT_TO_ANY; // else any node said it
+    if (error == WEFT_ERR_UNKNOWN_TOPIC && !final) return false;
     if (error != WEFT_OK && header->endpoint.size > 0) {
         s_pass_refusal(self, &asker, error, text, header);
-        return;
+        return true;
     }
-    if (error == WEFT_OK && call->api == WEFT_API_METADATA && s_pass_metadata(self, &asker, bytes)) return;
+    if (error == WEFT_OK && call->api == WEFT_API_METADATA) {
+        enum s_passed passed = s_pass_metadata(self, &asker, bytes, final);
+        if (passed != S_NOT_UNDERSTOOD) return passed == S_PASSED;
+    }
     if (call->repeatable && call->api != WEFT_API_PRODUCE &&
         s_is_too_much(self, &asker, bytes.size + message->data.size)) {
         weft_counter_add(weft_edge_counters(self), WEFT_EDGE_OVERLOADED, 1);
         weft_edge_refuse(self, &asker, WEFT_ERR_OVERLOADED,
                          "You, or all clients of the edge together, have not taken the answers before; read them.");
-        return;
+        return true;
     }
     weft_buf_clear(&self->reply);
     if (weft_edge_header_with_id(bytes, &weft_guard_reply, asker.id, &self->reply, &self->error) != WEFT_OK) {
         weft_edge_refuse(self, &asker, WEFT_ERR_INTERNAL, "The core's answer could not be understood.");
-        return;
+        return true;
     }
     weft_edge_answer(self, &asker, &message->data);
+    return true;
 }
 
 // ---- the edge's own

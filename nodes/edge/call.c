@@ -299,6 +299,15 @@ static void s_lost(struct weft_edge_call *call, weft_err_t error)
                               "The edge lost the node before it answered; the request may have been applied.");
 }
 
+static void s_found(weft_edge_part_t *self, struct weft_edge_call *call)
+{
+    call->last_error = WEFT_ERR_NOT_LEADER;
+    call->state = WEFT_EDGE_WAITING;
+    call->unknown = true;
+    call->homeless = false;
+    s_seek(self, call);
+}
+
 static void s_done(struct weft_call *base, weft_err_t error, const char *text, const struct weft_reply_header *header,
                    struct weft_message *message)
 {
@@ -310,11 +319,17 @@ static void s_done(struct weft_call *base, weft_err_t error, const char *text, c
         s_lost(call, error);
     } else if (error != WEFT_OK && s_is_elsewhere(call, error)) {
         if (weft_err_outcome(error) != WEFT_OUTCOME_NOT_APPLIED) call->doubtful = true;
+        if (call->homeless && error == WEFT_ERR_NOT_LEADER) { // it exists: metadata will tell where
+            s_found(self, call);
+            return;
+        }
         bool at_once = redirected && call->tries <= 3;
         weft_edge_again(call, error, at_once ? 0 : weft_requests_backoff_us(&self->requests, call->tries));
-    } else {
-        weft_edge_pass_on(call, error, text, header, message);
+    } else if (weft_edge_pass_on(call, error, text, header, message)) {
         weft_edge_end(call);
+    } else {
+        call->call.to = WEFT_TO_COORDINATOR;
+        weft_edge_again(call, error, 0);
     }
     if (lane != NULL) weft_edge_lane_advance(self, lane);
 }
@@ -334,14 +349,15 @@ static void s_look_again(weft_edge_part_t *self, struct weft_edge_call *call, in
     weft_buf_clear(&self->scratch);
     weft_err_t code = weft_edge_route(self, call, weft_buf_slice(&call->call.header)); // decoded once before
     weft_assert(code == WEFT_OK);
-    if (call->unknown && !told) {
+    if (call->unknown && (!told || now_us >= call->deadline_us)) {
         weft_edge_give_up(call);
         return;
     }
-    if (call->unknown) {
-        call->call.to = WEFT_TO_ANY;
+    if (call->unknown) { // the coordinator knows, or who to ask
+        call->call.to = WEFT_TO_COORDINATOR;
         call->call.topic = NULL;
         call->spools = false;
+        call->homeless = true;
     }
     s_place(self, call);
 }

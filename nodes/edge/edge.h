@@ -78,6 +78,7 @@ struct weft_edge_call {
     bool answers;     // the client waits for an answer
     bool repeatable;  // may be sent again although an attempt may have been applied
     bool doubtful;    // one may have been
+    bool homeless;    // its topic is not known here: the coordinator was asked instead of a leader
     bool unknown;     // its topic is not known here: sought once, then any node may say so
     bool spools;      // may go to the spool
     uint64_t updates; // of the view when it came in
@@ -210,8 +211,9 @@ struct weft_edge_asker {
 void weft_edge_answer(weft_edge_part_t *self, const struct weft_edge_asker *asker, weft_frame_t *data);
 void weft_edge_refuse(weft_edge_part_t *self, const struct weft_edge_asker *asker, weft_err_t code,
                       const char *sentence);
-// The core's answer, under the client's id. `message` may be emptied.
-void weft_edge_pass_on(struct weft_edge_call *call, weft_err_t error, const char *text,
+// The core's answer, under the client's id. `message` may be emptied. False: it was not passed on, the coordinator is to
+// be asked: the node that answered may know less than others.
+bool weft_edge_pass_on(struct weft_edge_call *call, weft_err_t error, const char *text,
                        const struct weft_reply_header *header, struct weft_message *message);
 void weft_edge_hello(weft_edge_part_t *self, const struct weft_edge_asker *asker, weft_slice_t header);
 void weft_edge_node_status(weft_edge_part_t *self, const struct weft_edge_asker *asker);

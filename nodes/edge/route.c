@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 // Where each message goes. The partition of a group is the one of __offsets that its name hashes to. A topic that is not
-// known here is sought once by metadata; then any node is asked, which knows, or says why not.
+// known here is sought by metadata; then the coordinator is asked, which knows, or says that there is none.
 #include "edge.h"
 #include "spool.h"
 

@@ -139,7 +139,7 @@ static void test_edge_forward__answers_that_nobody_takes_are_not_built_up(void *
     rig_fini(&rig);
 }
 
-static void test_edge_forward__a_topic_that_is_not_known_is_sought_and_then_any_node_is_asked(void **state)
+static void test_edge_forward__a_topic_that_is_not_known_is_sought_and_then_asked_for(void **state)
 {
     struct rig rig;
     rig_init(&rig, NULL, false);
@@ -154,6 +154,39 @@ static void test_edge_forward__a_topic_that_is_not_known_is_sought_and_then_any_
     rig.peer.topic_id.bytes[0] = 8;
     rig_advance(&rig, 300);
     assert_string_equal(peer_take(&rig.peer, WEFT_API_FETCH)->endpoint, RIG_A);
+    rig_fini(&rig);
+}
+
+// The node that was asked may not have heard yet of what another one was told.
+static void test_edge_forward__metadata_of_a_node_that_lags_is_asked_of_the_coordinator(void **state)
+{
+    struct rig rig;
+    rig_init(&rig, NULL, false);
+    rig.peer.coordinator = RIG_B;
+    struct weft_metadata_request request;
+    struct weft_metadata_reply reply;
+    struct weft_error error;
+    weft_metadata_request_init(&request);
+    request.id = 3;
+    weft_buf_clear(&rig.buf);
+    weft_metadata_request_encode(&request, &rig.buf);
+    weft_fake_world_request(rig.peer.world, 0, 1, false, weft_buf_slice(&rig.buf), WEFT_SLICE_NIL, false);
+    peer_pump(&rig.peer); // tells who the coordinator is, too
+    assert_non_null(weft_fake_world_take_reply(rig.peer.world));
+    rig_advance(&rig, 200);
+    const char *topic = rig.peer.topic;
+    rig.peer.topic = NULL; // UNKNOWN_TOPIC
+    weft_fake_world_request(rig.peer.world, 0, 1, false, weft_buf_slice(&rig.buf), WEFT_SLICE_NIL, false);
+    const uint32_t asked = rig.peer.metadata_count;
+    peer_pump(&rig.peer);
+    rig.peer.topic = topic;
+    peer_pump(&rig.peer);
+    rig_advance(&rig, 200);
+    assert_true(rig.peer.metadata_count >= asked + 2);
+    const struct weft_fake_sent *sent = weft_fake_world_take_reply(rig.peer.world);
+    assert_non_null(sent);
+    assert_ok(weft_metadata_reply_decode(&rig.codec, weft_buf_slice(&sent->header), &reply, &error));
+    assert_true(reply.topics_count == 1);
     rig_fini(&rig);
 }
 
@@ -228,7 +261,8 @@ int main(void)
         cmocka_unit_test(test_edge_forward__who_finds_no_leader_is_told_in_time),
         cmocka_unit_test(test_edge_forward__more_than_a_client_may_have_is_sent_away_and_comes_free_again),
         cmocka_unit_test(test_edge_forward__answers_that_nobody_takes_are_not_built_up),
-        cmocka_unit_test(test_edge_forward__a_topic_that_is_not_known_is_sought_and_then_any_node_is_asked),
+        cmocka_unit_test(test_edge_forward__a_topic_that_is_not_known_is_sought_and_then_asked_for),
+        cmocka_unit_test(test_edge_forward__metadata_of_a_node_that_lags_is_asked_of_the_coordinator),
         cmocka_unit_test(test_edge_forward__metadata_tells_of_nobody_but_the_edge),
         cmocka_unit_test(test_edge_forward__what_nodes_say_among_themselves_does_not_pass),
         cmocka_unit_test(test_edge_forward__a_stop_answers_what_was_sent_and_sends_the_rest_away),

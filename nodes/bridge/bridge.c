@@ -17,6 +17,7 @@
 #define S_TICK_MS 100
 #define S_SLEEP_MS 20
 #define S_SESSIONS_MS 5000 // the source's notes are waited for so long before topics are made
+#define S_UNHEARD_MS 3000
 #define S_LIST_MAX 64
 #define S_SETTING_BYTES_MAX 4200
 
@@ -339,36 +340,57 @@ static void s_note_all(weft_bridge_t *self)
     }
 }
 
-static void s_health(weft_bridge_t *self)
+// What keeps a partition from being copied now; NULL: nothing that is known.
+static const char *s_problem(const struct weft_bridge_flow *flow, int64_t now_ms, char *room, size_t size)
 {
-    size_t copying = 0, problems = 0, open = 0;
-    const struct weft_bridge_flow *worst = NULL;
-    char steward[WEFT_BRIDGE_REASON_BYTES];
+    if (flow->gone || flow->topic->looped) return NULL;
+    if (flow->reason[0] != '\0') return flow->reason;
+    if (flow->out_count + flow->out_notes == 0 || now_ms - flow->heard_ms < S_UNHEARD_MS) return NULL;
+    snprintf(room, size, "the target has not answered for %lld s", (long long) (now_ms - flow->heard_ms) / 1000);
+    return room;
+}
+
+// The worst that is known, as a sentence; "": nothing.
+static void s_judge(weft_bridge_t *self, int64_t now_ms, char *out, size_t size)
+{
+    char room[64];
+    size_t problems = 0;
     pthread_mutex_lock(&self->lock);
-    snprintf(steward, sizeof steward, "%s", self->steward_reason);
+    snprintf(out, size, "%s", self->steward_reason);
     pthread_mutex_unlock(&self->lock);
+    if (self->standing_by)
+        snprintf(
+            out, size,
+            "another run of bridge '%s' copies: this one stands by, and takes over when that is silent for %lld ms",
+            self->name, (long long) self->standby_ms);
+    if (out[0] != '\0') return;
+    for (size_t i = 0; i < self->flow_count; i++) {
+        const char *problem = s_problem(self->flows[i], now_ms, room, sizeof room);
+        if (problem == NULL || problems++ > 0) continue;
+        snprintf(out, size, "'%s' %d is not copied now: %s", self->flows[i]->topic->name,
+                 (int) self->flows[i]->partition, problem);
+    }
+    size_t used = strlen(out);
+    if (problems > 1) snprintf(out + used, size - used, " (and %zu more partitions)", problems - 1);
+}
+
+static void s_health(weft_bridge_t *self, int64_t now_ms)
+{
+    char sentence[2 * WEFT_BRIDGE_REASON_BYTES];
+    size_t copying = 0, open = 0;
     for (size_t i = 0; i < self->flow_count; i++) {
         const struct weft_bridge_flow *flow = self->flows[i];
-        if (flow->gone) continue;
         copying += flow->state == WEFT_BRIDGE_COPYING;
-        open += flow->state != WEFT_BRIDGE_COPYING && !flow->topic->looped;
-        if (flow->reason[0] == '\0' || flow->topic->looped) continue;
-        problems++;
-        if (worst == NULL) worst = flow;
+        open += flow->state != WEFT_BRIDGE_COPYING && !flow->gone && !flow->topic->looped;
     }
     weft_node_counter_set(self->node, WEFT_BRIDGE_PARTITIONS, self->flow_count);
     weft_node_counter_set(self->node, WEFT_BRIDGE_PARTITIONS_COPYING, copying);
-    if (self->standing_by)
-        weft_node_set_health(
-            self->node, WEFT_HEALTH_DEGRADED,
-            "another run of bridge '%s' copies: this one stands by and takes over when that is silent for %lld ms",
-            self->name, (long long) self->standby_ms);
-    else if (steward[0] != '\0')
-        weft_node_set_health(self->node, WEFT_HEALTH_DEGRADED, "%s", steward);
-    else if (worst != NULL)
-        weft_node_set_health(self->node, WEFT_HEALTH_DEGRADED, "%zu of %zu partitions are not copied now: '%s' %d: %s",
-                             problems, self->flow_count, worst->topic->name, (int) worst->partition, worst->reason);
-    else if (self->notes_read && self->claimed && (open == 0 || copying > 0))
+    s_judge(self, now_ms, sentence, sizeof sentence);
+    if (sentence[0] != '\0') {
+        weft_node_set_health(self->node, WEFT_HEALTH_DEGRADED, "%s", sentence);
+        return;
+    }
+    if (self->notes_read && self->claimed && (open == 0 || copying > 0))
         weft_node_set_health(self->node, WEFT_HEALTH_SERVING, NULL);
 }
 
@@ -388,7 +410,7 @@ static void s_tick(weft_bridge_t *self)
             s_note_all(self);
         }
     }
-    if (due) s_health(self);
+    if (due) s_health(self, now_ms);
 }
 
 // ---- the loop

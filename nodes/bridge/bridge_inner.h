@@ -106,6 +106,7 @@ struct weft_bridge_flow {
     weft_bridge_map_t map; // behind the lock
     bool diverged;         // the source said that it goes on below what was sent
     size_t out_count, out_bytes, out_notes;
+    int64_t heard_ms; // of the last answer, or since when one is waited for
     size_t batch_bytes_max;
     bool paused;
     int64_t look_at;   // the target was looked at up to there

@@ -140,7 +140,12 @@ static bool s_topic_ready(struct weft_bridge_flow *flow)
     pthread_mutex_lock(&self->lock);
     bool ready = flow->topic->state == WEFT_BRIDGE_TOPIC_READY && (uint32_t) flow->partition < flow->topic->partitions;
     weft_id_t source_id = flow->topic->source_id, target_id = flow->topic->target_id;
-    if (!ready) snprintf(flow->reason, sizeof flow->reason, "%s", flow->topic->reason);
+    bool lacks = !ready && flow->topic->state == WEFT_BRIDGE_TOPIC_READY;
+    if (lacks)
+        snprintf(flow->reason, sizeof flow->reason, "topic '%.100s' of the target has %u partitions only",
+                 flow->topic->target_name, (unsigned) flow->topic->partitions);
+    else if (!ready)
+        snprintf(flow->reason, sizeof flow->reason, "%s", flow->topic->reason);
     pthread_mutex_unlock(&self->lock);
     if (!ready) return false;
     bool same = weft_id_equal(source_id, flow->source_id) && weft_id_equal(target_id, flow->target_id);
@@ -275,6 +280,7 @@ static void s_send(struct weft_bridge_flow *flow, const struct weft_bridge_piece
         .batch = weft_bridge_resume_sent(&flow->resume, piece->source, piece->source_next, piece->count),
         .bytes = piece->bytes.size};
     struct weft_batch_identity as = {flow->producer_id, sent->batch.epoch, sent->batch.sequence, after};
+    if (flow->out_count + flow->out_notes == 0) flow->heard_ms = weft_bridge_now_ms();
     flow->out_count++; // it may be reported before send returns
     flow->out_bytes += sent->bytes;
     weft_err_t err = weft_producer_send_batch(self->producer, flow->target, flow->partition, piece->bytes, &as, sent);
@@ -463,11 +469,13 @@ static void s_noted(struct weft_bridge_flow *flow, const struct weft_bridge_sent
 void weft_bridge_reported(void *context, const struct weft_batch_report *report)
 {
     weft_bridge_t *self = context;
+    int64_t now_ms = weft_bridge_now_ms();
     for (uint32_t i = 0; report->opaques != NULL && i < report->count; i++) {
         struct weft_bridge_sent *sent = report->opaques[i];
         if (sent == NULL) continue;
         struct weft_bridge_flow *flow = sent->flow;
         bool is_note = sent->is_note;
+        if (flow != NULL) flow->heard_ms = now_ms;
         if (is_note && flow == NULL) {
             self->claim_out = false;
         } else if (is_note) {

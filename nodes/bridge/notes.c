@@ -113,6 +113,7 @@ static bool s_write_page(struct weft_bridge_flow *flow, size_t page)
     struct weft_bridge_sent *sent = weft_calloc(1, sizeof *sent);
     *sent = (struct weft_bridge_sent){.flow = flow, .is_note = true};
     if (!s_send(self, sent)) return false;
+    if (flow->out_count + flow->out_notes == 0) flow->heard_ms = weft_bridge_now_ms();
     flow->out_notes++;
     return true;
 }
@@ -165,6 +166,7 @@ bool weft_bridge_note_write(struct weft_bridge_flow *flow)
     struct weft_bridge_sent *sent = weft_calloc(1, sizeof *sent);
     *sent = (struct weft_bridge_sent){.flow = flow, .is_note = true, .first_note = true};
     if (!s_send(self, sent)) return false;
+    if (flow->out_count + flow->out_notes == 0) flow->heard_ms = weft_bridge_now_ms();
     flow->out_notes++;
     flow->moved = false;
     weft_node_counter_add(self->node, WEFT_BRIDGE_NOTES, 1);

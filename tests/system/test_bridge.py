@@ -191,6 +191,43 @@ def compacted(node):
     return len(bridges.read(node, "gaps"))
 
 
+def test_what_was_deleted_before_it_was_copied_is_counted_and_passed():
+    with bridges.two() as (directory, source, target):
+        source.weft("topic", "create", "t", "--partitions", 1, "--replicas", 1)
+        produce(source, "t", [f"{n}" for n in range(100)])
+        source.weft("topic", "delete-records", "t", "--partition", 0, "--before", 40)
+        first = int(bridges.read(source, "t", "%v\\n")[0])
+        bridge = bridges.Bridge(directory, source.endpoint, target.endpoint, "checkpoint.ms=60000")
+        with bridges.running(bridge):
+            bridges.wait_same(source, target, "t")
+            bridge.kill()
+            produce(source, "t", [f"{n}" for n in range(100, 200)])
+            source.weft("topic", "delete-records", "t", "--partition", 0, "--before", 150)
+            second = int(bridges.read(source, "t", "%v\\n")[0])
+            wanted = [*range(first, 100), *range(max(second, 100), 200)]
+            for number in range(3):  # also when it has to find its place behind the gap again
+                bridge.start()
+                wait_until(lambda: list(map(int, bridges.read(target, "t", "%v\\n"))) == wanted, f"{wanted}")
+                bridge.kill()
+                produce(source, "t", [f"{200 + number}"])
+                wanted.append(200 + number)
+            assert (first, second) == (40, 150), (first, second)
+            assert "50 offsets from 100 on are gone" in bridge.trace()
+
+
+def test_it_begins_at_the_end_if_told_so_and_then_misses_nothing():
+    with bridges.two() as (directory, source, target):
+        source.weft("topic", "create", "t", "--partitions", 1, "--replicas", 1)
+        produce(source, "t", ["old"])
+        bridge = bridges.Bridge(directory, source.endpoint, target.endpoint, "from=latest", "checkpoint.ms=100")
+        with bridges.running(bridge):
+            wait_until(lambda: bridge.is_copying("t") and bridge.partitions()[("t", 0)]["source_next"] == 1, "it copies from the end on")
+            assert bridge.stop() == 0, bridge.trace()
+            produce(source, "t", ["while it was away"])
+            bridge.start()
+            wait_until(lambda: bridges.read(target, "t", "%v\\n") == ["while it was away"], "what came meanwhile is copied")
+
+
 def test_topics_that_are_made_anew_begin_anew():
     with bridges.two() as (directory, source, target):
         source.weft("topic", "create", "t", "--partitions", 1, "--replicas", 1)

@@ -56,7 +56,7 @@ weft_err_t filter_open_consumer(const weft_hosted_node_t *node, const weft_optio
         snprintf(group, sizeof group, "group=%.64s.%.90s.%.90s", weft_node_name(node),
                  weft_options_text(options, "topic"), weft_options_text(options, "target.topic"));
     const char *from = weft_options_int(options, "from") == WEFT_FILTER_FROM_LATEST ? "reset=latest" : "reset=earliest";
-    char **settings = s_settings((const char *[]){bootstrap, client, group, from, "auto.commit.ms=0",
+    char **settings = s_settings((const char *[]){bootstrap, client, group, from, "auto.commit.ms=0", "session.ms=3s",
                                                   "max.poll.records=10000", "buffer.bytes=16MiB", NULL},
                                  weft_options_text(options, "consumer"));
     weft_err_t err = weft_consumer_new((const char *const *) settings, out, error);

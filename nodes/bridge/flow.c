@@ -16,7 +16,6 @@
 #define S_WAIT_MS_MIN 50
 #define S_WAIT_MS_MAX 5000
 #define S_LOOK_MS_MAX 600000 // sessions live for days
-#define S_ASK_MS 3000        // a bridge's session in the source has been noted there before its first batch
 #define S_BATCH_BYTES_MIN ((size_t) 16 << 10)
 
 // ---- finding
@@ -354,6 +353,11 @@ void weft_bridge_flow_batch(struct weft_bridge_flow *flow, const struct weft_bat
         weft_bridge_flow_begin_anew(flow);
         return;
     }
+    if (!flow->resume.owned && flow->out_count > 0) { // the first batch of a round goes alone
+        (void) !weft_consumer_seek(self->source, view->topic, view->partition,
+                                   (struct weft_position){WEFT_FROM_OFFSET, view->position});
+        return;
+    }
     bool back = view->position < flow->resume.sent_next && flow->resume.read_next >= 0;
     if (back && !flow->diverged) { // never to be copied twice: begin from what is known
         weft_bridge_flow_stop(flow, S_WAIT_MS_MIN, NULL);
@@ -377,7 +381,8 @@ void weft_bridge_flow_batch(struct weft_bridge_flow *flow, const struct weft_bat
         flow->asking_id = batch.producer_id;
         flow->asking_at = view->position;
         flow->diverged = back;
-        flow->retry_ms = weft_bridge_now_ms() + S_ASK_MS;
+        // Its session was noted there before its first batch: in a topic that may have to be found first.
+        flow->retry_ms = weft_bridge_now_ms() + 2 * weft_consumer_option_int(self->source, "metadata.ms") + 2000;
         return;
     }
     // Where no session is known any more the first batch is taken from anybody: not on the word of a look of long ago.

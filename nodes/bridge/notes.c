@@ -175,8 +175,10 @@ bool weft_bridge_note_write(struct weft_bridge_flow *flow)
 
 static void s_claim_key(weft_bridge_t *self)
 {
+    char cluster[WEFT_ID_TEXT_BYTES];
     weft_buf_clear(&self->key);
-    weft_buf_printf(&self->key, "%s/claim", self->name);
+    weft_id_text(self->source_cluster, cluster);
+    weft_buf_printf(&self->key, "%s/%s/claim", self->name, cluster);
 }
 
 void weft_bridge_claim_write(weft_bridge_t *self)

@@ -158,6 +158,8 @@ void weft_edge_begin(weft_edge_part_t *self, struct weft_message *message, const
     if (over != NULL) {
         s_client_leave(self, client, bytes);
         weft_counter_add(weft_edge_counters(self), WEFT_EDGE_OVERLOADED, 1);
+        if (request->api == WEFT_API_PRODUCE)
+            weft_edge_owe_unrouted(self, weft_frame_slice(&message->header), weft_frame_slice(&message->data));
         weft_edge_refuse(self, &asker, WEFT_ERR_OVERLOADED, over);
         return;
     }
@@ -251,6 +253,7 @@ void weft_edge_end(struct weft_edge_call *call)
 void weft_edge_end_refused(struct weft_edge_call *call, weft_err_t error, const char *sentence)
 {
     const struct weft_edge_asker asker = weft_edge_asker_of(call);
+    weft_edge_owe(call);
     if (call->answers)
         weft_edge_refuse(call->edge, &asker, error, sentence);
     else
@@ -326,6 +329,10 @@ static void s_done(struct weft_call *base, weft_err_t error, const char *text, c
         bool at_once = redirected && call->tries <= 3;
         weft_edge_again(call, error, at_once ? 0 : weft_requests_backoff_us(&self->requests, call->tries));
     } else if (weft_edge_pass_on(call, error, text, header, message)) {
+        if (error == WEFT_OK || weft_err_outcome(error) == WEFT_OUTCOME_APPLIED)
+            weft_edge_paid_call(call);
+        else
+            weft_edge_owe(call);
         weft_edge_end(call);
     } else {
         call->call.to = WEFT_TO_COORDINATOR;

@@ -259,7 +259,10 @@ static bool s_all_answered(struct weft_spooled *self)
 static bool s_is_final(weft_err_t error)
 {
     enum weft_err_class class = weft_err_class(error);
-    if (error == WEFT_ERR_INTERNAL || error == WEFT_ERR_WRONG_CLUSTER) return false; // of the core, not of the batch
+    // Of the core, not of the batch; what is damaged may be restored, and an older broker be upgraded.
+    if (error == WEFT_ERR_INTERNAL || error == WEFT_ERR_WRONG_CLUSTER || error == WEFT_ERR_DAMAGED ||
+        error == WEFT_ERR_UNSUPPORTED_VERSION)
+        return false;
     return class == WEFT_CLASS_PERMANENT || class == WEFT_CLASS_FATAL;
 }
 

@@ -18,6 +18,7 @@
 #include "../../lib/base/map.h"
 #include "../../lib/base/trace.h"
 #include "../../lib/client/requests.h"
+#include "../../lib/wire/batch.h"
 #include "../../lib/wire/node.h"
 
 #include <stdatomic.h>
@@ -130,6 +131,7 @@ struct weft_edge_part {
     weft_requests_t requests;
     weft_codec_t codec;
     weft_map_t *clients, *lanes, *topics; // topics: by id
+    weft_map_t *owed;                     // owed.c
     uint64_t topics_updates;              // view.updates when `topics` was made
     struct weft_edge_list idle;           // wait outside of lanes
     size_t under_way, under_way_bytes;
@@ -198,6 +200,15 @@ void weft_edge_lane_back(struct weft_edge_call *call);
 void weft_edge_lane_advance(weft_edge_part_t *self, struct weft_edge_lane *lane);
 void weft_edge_lanes_advance(weft_edge_part_t *self);
 void weft_edge_lane_free_if_idle(weft_edge_part_t *self, struct weft_edge_lane *lane);
+
+// ---- owed.c: a producer's batch that was refused; what stands behind it may not be spooled before it comes again
+
+void weft_edge_owe(struct weft_edge_call *call);
+void weft_edge_owe_unrouted(weft_edge_part_t *self, weft_slice_t header, weft_slice_t data); // of a produce request
+bool weft_edge_owes_before(weft_edge_part_t *self, weft_id_t topic, uint32_t partition, const struct weft_batch *batch);
+void weft_edge_paid(weft_edge_part_t *self, weft_id_t topic, uint32_t partition, const struct weft_batch *batch);
+void weft_edge_paid_call(struct weft_edge_call *call);
+void weft_edge_owed_clear(weft_edge_part_t *self);
 
 // ---- answer.c
 

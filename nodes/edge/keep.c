@@ -52,18 +52,12 @@ void weft_spool_note(struct weft_spooled *self, const struct weft_batch *batch)
         *session = (struct weft_spool_session){.epoch = batch->producer_epoch, .next = next};
 }
 
-// Refused: from now on nothing behind it is taken before it.
-static void s_note_refused(struct weft_spooled *self, const struct weft_batch *batch)
-{
-    bool made;
-    if (batch->producer_id < 0) return;
-    struct weft_spool_session *session = s_session(self, batch->producer_id, &made);
-    if (made) *session = (struct weft_spool_session){.epoch = batch->producer_epoch, .next = batch->base_sequence};
-}
-
 static weft_err_t s_check_session(struct weft_spooled *self, const struct weft_batch *batch, struct weft_error *error)
 {
     const struct weft_spool_session *session = weft_map_get_u64(self->sessions, (uint64_t) batch->producer_id);
+    if (weft_edge_owes_before(self->spool->edge, self->topic_id, self->partition, batch))
+        return weft_error_set(error, WEFT_ERR_OUT_OF_ORDER_SEQUENCE,
+                              "A batch of this producer before this one was refused and has not come again.");
     if (session == NULL || batch->producer_epoch > session->epoch) return WEFT_OK;
     if (batch->producer_epoch < session->epoch)
         return weft_error_set(error, WEFT_ERR_PRODUCER_FENCED,
@@ -183,10 +177,9 @@ static weft_err_t s_keep(struct weft_spooled *one, weft_slice_t data, struct wef
     if (err != WEFT_OK) return err;
     err = s_room(one, one->spool->scratch.size, error);
     if (err == WEFT_OK && batch.producer_id >= 0) err = s_check_session(one, &batch, error);
-    const struct weft_batch asked = batch;
     if (err == WEFT_OK) err = s_name(one, &batch, &crc_state, error);
     if (err == WEFT_OK) err = s_append(one, &batch, crc_state, error);
-    if (err != WEFT_OK) s_note_refused(one, &asked);
+    if (err == WEFT_OK) weft_edge_paid(one->spool->edge, one->topic_id, one->partition, &batch);
     return err;
 }
 

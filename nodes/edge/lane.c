@@ -43,10 +43,18 @@ void weft_edge_lane_free_if_idle(weft_edge_part_t *self, struct weft_edge_lane *
     free(lane);
 }
 
+// Some wait here that are to be kept as well: they came before.
+static bool s_some_spool(const struct weft_edge_lane *lane)
+{
+    for (const struct weft_edge_call *call = lane->calls.first; call != NULL; call = call->next)
+        if (call->spools) return true;
+    return false;
+}
+
 void weft_edge_lane_add(struct weft_edge_lane *lane, struct weft_edge_call *call)
 {
     weft_edge_part_t *self = call->edge;
-    if (call->spools && lane->spool != NULL && weft_spooled_goes_behind(lane->spool)) {
+    if (call->spools && lane->spool != NULL && weft_spooled_goes_behind(lane->spool) && !s_some_spool(lane)) {
         weft_spool_keep(self->spool, lane, call);
         return;
     }

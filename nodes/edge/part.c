@@ -193,6 +193,8 @@ static void s_destroy(struct weft_part **self_p)
     void *value;
     for (size_t i = 0; weft_map_next(self->lanes, &i, NULL, &value);) free(value);
     weft_map_destroy(&self->lanes);
+    weft_edge_owed_clear(self);
+    weft_map_destroy(&self->owed);
     weft_map_destroy(&self->clients);
     weft_map_destroy(&self->topics);
     weft_requests_fini(&self->requests);
@@ -244,6 +246,7 @@ struct weft_part *weft_edge_part_new(struct weft_edge *node, weft_spool_t **spoo
     weft_buf_init(&self->scratch);
     self->clients = weft_map_new();
     self->lanes = weft_map_new();
+    self->owed = weft_map_new();
     self->held = weft_held_new();
     self->retry_us = WEFT_TIME_NEVER;
     self->admin = weft_options_int(options, "admin") != 0;

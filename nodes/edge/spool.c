@@ -213,6 +213,8 @@ static void s_place(struct weft_spooled *one)
 void weft_spool_start(weft_spool_t *self, weft_edge_part_t *edge)
 {
     self->edge = edge;
+    // Whoever answers at `bootstrap`, what is here is for that cluster and for no other.
+    if (weft_id_is_zero(edge->view.cluster_id)) edge->view.cluster_id = weft_identity_cluster_id(self->identity);
     weft_spool_topics_load(self);
     for (size_t i = 0; i < self->count; i++) {
         self->logs[i]->oldest_us = weft_port_now_us(&edge->port);

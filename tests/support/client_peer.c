@@ -104,7 +104,7 @@ static void s_metadata(struct peer *self, const char *endpoint, uint64_t id, wef
     weft_metadata_reply_init(&reply);
     reply.header.id = id;
     reply.version = self->version;
-    reply.cluster_id.bytes[0] = 1;
+    reply.cluster_id.bytes[0] = (uint8_t) (1 + self->cluster);
     topics[0] = topic;
     reply.topics = topics;
     reply.topics_count = offsets ? 2 : 1;

@@ -41,6 +41,7 @@ struct peer {
     uint32_t offsets_partitions; // of __offsets, told when asked for; 0: it does not exist
     const char *offsets_leader;  // of all of them
     uint64_t version;
+    uint8_t cluster; // another number: another cluster
     const char *coordinator;
     uint32_t metadata_count;                     // answered so far
     char metadata_from[WEFT_ENDPOINT_BYTES_MAX]; // who answered last

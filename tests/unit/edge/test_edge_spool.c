@@ -147,6 +147,134 @@ static void test_edge_spool__new_batches_go_behind_what_is_not_delivered(void **
     rig_fini(&rig);
 }
 
+// What came while the whole spool was under way waits for its answers; if these are bad it is kept first.
+static void test_edge_spool__what_waits_for_the_spool_is_not_overtaken_by_what_goes_into_it(void **state)
+{
+    struct rig rig;
+    rig_init(&rig, NULL, true);
+    s_cut(&rig);
+    s_kept(&rig, 1, 60, 0);
+    s_heal(&rig);
+    const struct peer_call under_way = *peer_take(&rig.peer, WEFT_API_PRODUCE);
+    rig_produce(&rig, 1, 2, rig_batch(&rig, 50, 0));
+    assert_int_equal(weft_fake_world_reply_count(rig.peer.world), 0);
+    peer_refuse(&rig.peer, &under_way, WEFT_ERR_NOT_ENOUGH_REPLICAS, NULL, 0);
+    rig_produce(&rig, 1, 3, rig_batch(&rig, 50, 1));
+    rig_advance(&rig, 600);
+    for (uint64_t id = 2; id <= 3; id++) s_expect_spooled(&rig, 1, id);
+    peer_produced(&rig.peer, peer_take(&rig.peer, WEFT_API_PRODUCE), 0, false);
+    rig_advance(&rig, 20);
+    for (int32_t i = 0; i < 2; i++) {
+        const struct peer_call *call = peer_take(&rig.peer, WEFT_API_PRODUCE);
+        assert_true(call->batch.producer_id == 50 && call->batch.base_sequence == i);
+        peer_produced(&rig.peer, call, i + 1, false);
+    }
+    rig_fini(&rig);
+}
+
+// A leader refuses the first of two and is lost with the second: the first comes again before the second is kept.
+static void test_edge_spool__what_was_refused_is_not_overtaken_by_what_stood_behind_it(void **state)
+{
+    struct rig rig;
+    rig_init(&rig, NULL, true);
+    rig_produce(&rig, 1, 1, rig_batch(&rig, 50, 0));
+    rig_produce(&rig, 1, 2, rig_batch(&rig, 50, 1));
+    peer_refuse(&rig.peer, peer_take(&rig.peer, WEFT_API_PRODUCE), WEFT_ERR_NOT_ENOUGH_REPLICAS, NULL, 0);
+    rig_expect(&rig, 1, 1, WEFT_ERR_NOT_ENOUGH_REPLICAS);
+    peer_forget(&rig.peer);
+    s_cut(&rig);
+    rig_produce(&rig, 1, 3, rig_batch(&rig, 50, 0));
+    rig_advance(&rig, 600);
+    rig_expect(&rig, 1, 2, WEFT_ERR_OUT_OF_ORDER_SEQUENCE);
+    s_expect_spooled(&rig, 1, 3);
+    rig_produce(&rig, 1, 4, rig_batch(&rig, 50, 1));
+    s_expect_spooled(&rig, 1, 4);
+    s_heal(&rig);
+    for (int32_t i = 0; i < 2; i++) {
+        const struct peer_call *call = peer_take(&rig.peer, WEFT_API_PRODUCE);
+        assert_true(call->batch.producer_id == 50 && call->batch.base_sequence == i);
+        peer_produced(&rig.peer, call, i, false);
+    }
+    rig_fini(&rig);
+}
+
+static void test_edge_spool__what_the_edge_sent_away_is_not_overtaken(void **state)
+{
+    struct rig rig;
+    rig_init(&rig, (const char *[]){"client.requests=1", NULL}, true);
+    s_cut(&rig);
+    rig_produce(&rig, 1, 1, rig_batch(&rig, 60, 0));
+    rig_produce(&rig, 1, 2, rig_batch(&rig, 50, 0));
+    rig_expect(&rig, 1, 2, WEFT_ERR_OVERLOADED);
+    rig_advance(&rig, 600);
+    s_expect_spooled(&rig, 1, 1);
+    rig_produce(&rig, 1, 3, rig_batch(&rig, 50, 1));
+    rig_expect(&rig, 1, 3, WEFT_ERR_OUT_OF_ORDER_SEQUENCE);
+    rig_produce(&rig, 1, 4, rig_batch(&rig, 50, 0));
+    s_expect_spooled(&rig, 1, 4);
+    rig_produce(&rig, 1, 5, rig_batch(&rig, 50, 1));
+    s_expect_spooled(&rig, 1, 5);
+    rig_fini(&rig);
+}
+
+// What the spool refused and the core took later is no reason to refuse anything at the next cut.
+static void test_edge_spool__a_refusal_is_forgotten_once_the_core_has_it(void **state)
+{
+    struct rig rig;
+    rig_init(&rig, (const char *[]){"spool.max.ms=1s", NULL}, true);
+    s_cut(&rig);
+    s_kept(&rig, 1, 60, 0);
+    rig_advance(&rig, 1100);
+    rig_produce(&rig, 1, 2, rig_batch(&rig, 50, 0));
+    rig_expect(&rig, 1, 2, WEFT_ERR_OVERLOADED);
+    s_heal(&rig);
+    peer_produced(&rig.peer, peer_take(&rig.peer, WEFT_API_PRODUCE), 0, false);
+    rig_advance(&rig, 20);
+    for (int32_t i = 0; i < 2; i++) {
+        rig_produce(&rig, 1, 3, rig_batch(&rig, 50, i));
+        peer_produced(&rig.peer, peer_take(&rig.peer, WEFT_API_PRODUCE), 1 + i, false);
+        rig_expect(&rig, 1, 3, WEFT_OK);
+    }
+    s_cut(&rig);
+    s_kept(&rig, 4, 50, 2);
+    rig_fini(&rig);
+}
+
+static void test_edge_spool__a_partition_that_is_damaged_in_the_core_is_waited_for(void **state)
+{
+    struct rig rig;
+    rig_init(&rig, NULL, true);
+    s_cut(&rig);
+    s_kept(&rig, 1, 50, 0);
+    s_heal(&rig);
+    peer_refuse(&rig.peer, peer_take(&rig.peer, WEFT_API_PRODUCE), WEFT_ERR_DAMAGED, NULL, 0);
+    rig_advance(&rig, 300);
+    peer_produced(&rig.peer, peer_take(&rig.peer, WEFT_API_PRODUCE), 0, false); // somebody restored it
+    rig_advance(&rig, 20);
+    assert_int_equal(weft_counter_get(rig.node->counters[0], WEFT_EDGE_DEAD), 0);
+    rig_fini(&rig);
+}
+
+// Its topics are told by the core, its cluster is not: what waits is for the one that the directory belongs to.
+static void test_edge_spool__another_cluster_gets_nothing_of_it(void **state)
+{
+    struct rig rig;
+    rig_init(&rig, NULL, true);
+    rig_advance(&rig, 1100);
+    s_cut(&rig);
+    s_kept(&rig, 1, 50, 0);
+    rig_crash(&rig);
+    assert_int_equal(unlink(weft_test_path(rig.directory, "topics.known")), 0);
+    rig.peer.cluster = 1;
+    rig.peer.topic_id.bytes[0] ^= 1;
+    rig_world(&rig);
+    rig_begin(&rig, NULL, true);
+    rig_advance(&rig, 30000);
+    assert_int_equal(weft_counter_get(rig.node->counters[0], WEFT_EDGE_DEAD), 0);
+    assert_int_equal(weft_counter_get(rig.node->counters[0], WEFT_EDGE_WAITING_BATCHES), 1);
+    rig_fini(&rig);
+}
+
 static void test_edge_spool__a_failure_sends_all_again_from_the_first(void **state)
 {
     struct rig rig;
@@ -295,6 +423,12 @@ int main(void)
         cmocka_unit_test(test_edge_spool__it_is_delivered_in_order_under_the_identity_that_it_came_with),
         cmocka_unit_test(test_edge_spool__bare_records_get_an_identity_that_survives_the_edge),
         cmocka_unit_test(test_edge_spool__new_batches_go_behind_what_is_not_delivered),
+        cmocka_unit_test(test_edge_spool__what_waits_for_the_spool_is_not_overtaken_by_what_goes_into_it),
+        cmocka_unit_test(test_edge_spool__what_was_refused_is_not_overtaken_by_what_stood_behind_it),
+        cmocka_unit_test(test_edge_spool__what_the_edge_sent_away_is_not_overtaken),
+        cmocka_unit_test(test_edge_spool__a_refusal_is_forgotten_once_the_core_has_it),
+        cmocka_unit_test(test_edge_spool__a_partition_that_is_damaged_in_the_core_is_waited_for),
+        cmocka_unit_test(test_edge_spool__another_cluster_gets_nothing_of_it),
         cmocka_unit_test(test_edge_spool__a_failure_sends_all_again_from_the_first),
         cmocka_unit_test(test_edge_spool__what_is_refused_for_good_is_set_aside_and_its_session_goes_on),
         cmocka_unit_test(test_edge_spool__a_session_that_the_core_forgot_goes_on_under_a_new_identity),

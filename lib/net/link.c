@@ -4,8 +4,8 @@
 // refused.
 //
 // inproc has neither handshakes nor monitor events: such a link rises when it is made, and its loss is seen by a send
-// that finds no pipe, or when the socket has nothing more to say and takes nothing. libzmq accepts an inproc connection before its server is bound, and queues for it. One whose
-// server ended before it was up is made anew, too.
+// that finds no pipe, or when the socket has nothing more to say and takes nothing. libzmq accepts an inproc connection
+// before its server is bound, and queues for it. One whose server ended before it was up is made anew, too.
 //
 // libzmq reconnects after a lost connection but not after a protocol error (a frame beyond MAXMSGSIZE, another protocol
 // on that port): then the session ends without a word. A link that isn't up again S_REVIVE_US after a loss is made

@@ -62,10 +62,10 @@ uint32_t sim_history_key(const struct sim_record *record); // of a record of suc
 // May a reader of such a topic go on there: has each key something newer than what is passed?
 bool sim_history_may_be_compacted(const sim_history_t *self, int topic, int partition, int64_t from, int64_t to);
 // What was decided about a partition (brokers as bits): the leader (-1: none), who has all that is committed (in sync, or eligible), who left
-// these lately and is still a candidate, and who left them because he is damaged.
+// these lately and is still a candidate, and who is asked for nothing any more: no replica, or damaged.
 struct sim_decision {
     int32_t leader;
-    uint32_t had_all, leavers, damaged;
+    uint32_t had_all, leavers, gone;
 };
 void sim_history_decided(sim_history_t *self, int topic, int partition, int64_t now_us, const struct sim_decision *it);
 // A person let a replica lead that may lack what was promised.

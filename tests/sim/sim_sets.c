@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 /*
  * A set that lost a member begins anew: that one may have what the others had lost by then. In one that only grew counts
- * what was lost before, too.
+ * what was lost before, too; and in one that a damaged member left, or one that was moved away: what he had is as lost as
+ * the others' memory.
  */
 #include "sim_sets.h"
 
@@ -40,11 +41,11 @@ void sim_chain_fini(struct sim_chain *self)
     *self = (struct sim_chain){.sets = NULL};
 }
 
-void sim_chain_add(struct sim_chain *self, int64_t now_us, uint32_t members, uint32_t damaged)
+void sim_chain_add(struct sim_chain *self, int64_t now_us, uint32_t members, uint32_t gone)
 {
     const struct sim_set *last = self->count > 0 ? &self->sets[self->count - 1] : NULL;
     if (last != NULL && last->members == members) return;
-    bool shrank = last != NULL && (last->members & ~members & ~damaged) != 0;
+    bool shrank = last != NULL && (last->members & ~members & ~gone) != 0;
     struct sim_set set = {.from_us = now_us, .members = members};
     for (int i = 0; i <= SIM_BROKERS_MAX; i++) {
         bool was = last != NULL && (last->members & UINT32_C(1) << i) != 0;

@@ -30,13 +30,13 @@ void sim_losses_add(struct sim_losses *self, int64_t now_us);
 bool sim_losses_between(const struct sim_losses *self, int64_t from_us, int64_t to_us);
 
 void sim_chain_fini(struct sim_chain *self);
-// Decided: these brokers (as bits). `damaged` of those that left can't be served: they are asked for nothing any more.
-void sim_chain_add(struct sim_chain *self, int64_t now_us, uint32_t members, uint32_t damaged);
+// Decided: these brokers (as bits). `gone` of those that left are asked for nothing any more: moved away, or damaged.
+void sim_chain_add(struct sim_chain *self, int64_t now_us, uint32_t members, uint32_t gone);
 uint32_t sim_chain_now(const struct sim_chain *self); // 0: nothing was decided yet
 /*
  * May a record be gone that was sent then, and committed by then? When all machines of a set that was in force have lost it: since it was sent, if the set
  * was there when it was committed; otherwise since somebody left, for he may have what the others had lost by then (unless
- * his disk is what he left for).
+ * he is gone himself).
  */
 bool sim_chain_lost(const struct sim_chain *self, const struct sim_losses losses[SIM_BROKERS_MAX + 1], int64_t sent_us,
                     int64_t committed_us);

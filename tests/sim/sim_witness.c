@@ -77,6 +77,11 @@ static uint32_t s_brokers(const struct weft_cluster_partition *partition, uint16
     return brokers;
 }
 
+static uint32_t s_replicas(const struct weft_cluster_partition *partition)
+{
+    return s_brokers(partition, (uint16_t) ((1U << partition->replica_count) - 1));
+}
+
 static uint32_t s_had_all(const struct weft_cluster_partition *partition)
 {
     uint32_t brokers = s_brokers(partition, partition->eligible);
@@ -137,7 +142,7 @@ static void s_tell(sim_witness_t *self, enum weft_command command, weft_slice_t 
             const struct sim_decision decision = {.leader = partition->leader,
                                                   .had_all = s_had_all(partition),
                                                   .leavers = s_brokers(partition, partition->leavers),
-                                                  .damaged = told ? damaged : 0};
+                                                  .gone = ~s_replicas(partition) | (told ? damaged : 0)};
             sim_history_decided(self->history, index, (int) p, weft_sim_now_us(self->sim), &decision);
             if (weft_sim_is_traced(self->sim)) s_trace(self, index, p, partition);
         }

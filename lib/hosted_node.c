@@ -82,6 +82,17 @@ static bool s_is_inproc(const struct weft_node_type *type, const weft_options_t 
     return false;
 }
 
+// As for clients: what was set, then the environment, then the default.
+static weft_err_t s_take_bootstrap(const weft_hosted_node_t *self, struct weft_error *error)
+{
+    const char *environment = getenv("WEFT_BOOTSTRAP");
+    const struct weft_option *option = s_option(self->type, "bootstrap");
+    if (environment == NULL || *environment == '\0' || option == NULL || option->type != WEFT_OPTION_TEXT)
+        return WEFT_OK;
+    if (weft_options_is_set(self->options, option->name)) return WEFT_OK;
+    return weft_options_set(self->options, option->name, environment, error);
+}
+
 static void s_read_settings(weft_hosted_node_t *self)
 {
     const char *name = s_option(self->type, "name") != NULL ? weft_options_text(self->options, "name") : "";
@@ -109,7 +120,6 @@ static weft_hosted_node_t *s_new(const struct weft_node_type *type, weft_options
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&self->changed, &monotonic);
     pthread_condattr_destroy(&monotonic);
-    s_read_settings(self);
     return self;
 }
 
@@ -226,8 +236,11 @@ weft_err_t weft_hosted_node_start(const struct weft_node_type *type, weft_option
                                   weft_hosted_node_t **out, struct weft_error *error)
 {
     weft_hosted_node_t *self = s_new(type, options_p, library_p);
-    weft_err_t err = WEFT_ERR_TOO_LARGE;
     struct weft_error reason = {.code = WEFT_OK};
+    weft_err_t err = s_take_bootstrap(self, &reason);
+    if (err != WEFT_OK) goto fail_self;
+    s_read_settings(self);
+    err = WEFT_ERR_TOO_LARGE;
     if (self->stop_fd < 0) {
         weft_error_set(&reason, err, "no descriptor left for %s: raise the limit of open files (ulimit -n)",
                        self->name);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
-// The environment is read here and nowhere else in the library.
+// The environment is read here for clients, and in lib/hosted_node.c for nodes: nowhere else in the library.
 #include "settings.h"
 
 #include <stdlib.h>

@@ -226,6 +226,38 @@ static void test_host__refuses_options_that_break_the_contract(void **state)
     s_refused_options(twins, 2, "two options have the name 'a'");
 }
 
+static weft_err_t s_create_told(weft_hosted_node_t *node, const weft_options_t *options, void **out,
+                                struct weft_error *error)
+{
+    return weft_node_refuse(error, WEFT_ERR_NOT_FOUND, "told %s", weft_options_text(options, "bootstrap"));
+}
+
+static void s_expect_told(const char *setting, const char *sentence)
+{
+    static const struct weft_option options[] = {
+        {.name = "bootstrap", .type = WEFT_OPTION_TEXT, .initial = "tcp://a:1", .max = 20, .doc = "Endpoints."}};
+    struct weft_node_type type = echo_type;
+    type.options = options;
+    type.option_count = 1;
+    type.create = s_create_told;
+    struct weft_error error = {.code = WEFT_OK};
+    weft_hosted_node_t *node = NULL;
+    assert_int_not_equal(weft_node_start_type(&type, (const char *[]){setting, NULL}, &node, &error), WEFT_OK);
+    if (strstr(error.text, sentence) == NULL) fail_msg("no '%s' in: %s", sentence, error.text);
+}
+
+static void test_host__a_node_without_bootstrap_asks_the_environment(void **state)
+{
+    assert_int_equal(unsetenv("WEFT_BOOTSTRAP"), 0);
+    s_expect_told(NULL, "told tcp://a:1");
+    assert_int_equal(setenv("WEFT_BOOTSTRAP", "tcp://b:2", 1), 0);
+    s_expect_told(NULL, "told tcp://b:2");
+    s_expect_told("bootstrap=tcp://c:3", "told tcp://c:3");
+    assert_int_equal(setenv("WEFT_BOOTSTRAP", "tcp://too.long.for.the.table:2", 1), 0);
+    s_expect_told(NULL, "bootstrap");
+    assert_int_equal(unsetenv("WEFT_BOOTSTRAP"), 0);
+}
+
 // ---- shared objects
 
 static void s_refused_file(const char *file, weft_err_t expected, const char *sentence)
@@ -280,6 +312,7 @@ int main(void)
         cmocka_unit_test(test_host__refuses_settings_and_creates_that_fail),
         cmocka_unit_test(test_host__refuses_tables_that_break_the_contract),
         cmocka_unit_test(test_host__refuses_options_that_break_the_contract),
+        cmocka_unit_test(test_host__a_node_without_bootstrap_asks_the_environment),
         cmocka_unit_test(test_host__runs_a_type_from_a_shared_object_again_and_again),
         cmocka_unit_test(test_host__refuses_shared_objects_that_are_none),
     };

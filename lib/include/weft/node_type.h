@@ -9,8 +9,9 @@
  *
  *     const struct weft_node_type weft_node_type_main = {.abi = WEFT_NODE_ABI, .name = "counter", ...};
  *
- * Options that the host knows, wherever a table has them: `name` (the node's name; empty or no such option: the type's)
- * and `stop.ms` (a duration: longest a clean stop may take; no such option: 10 s).
+ * Options that the host knows, wherever a table has them: `name` (the node's name; empty or no such option: the type's),
+ * `stop.ms` (a duration: longest a clean stop may take; no such option: 10 s) and `bootstrap` (a text; not set: the
+ * environment variable WEFT_BOOTSTRAP counts, as it does for clients, before the table's default).
  */
 #ifndef WEFT_NODE_TYPE_H
 #define WEFT_NODE_TYPE_H

@@ -4,6 +4,8 @@
 // (steward.c).
 #include "bridge.h"
 
+#include "../common/clients.h"
+#include "../common/sockets.h"
 #include "bridge_inner.h"
 
 #include <weft_gen/config.h>
@@ -18,8 +20,6 @@
 #define S_SLEEP_MS 20
 #define S_SESSIONS_MS 5000 // the source's notes are waited for so long before topics are made
 #define S_UNHEARD_MS 3000
-#define S_LIST_MAX 64
-#define S_SETTING_BYTES_MAX 4200
 
 static const struct weft_counter_info s_counters[WEFT_BRIDGE_COUNTERS] = {
     [WEFT_BRIDGE_RECORDS] = {"records_copied_count", "Records written to the target and answered."},
@@ -73,48 +73,6 @@ bool weft_bridge_origins_add(struct weft_bridge_origins *self, weft_id_t id)
 
 // ---- options
 
-static void s_list_free(char ***list_p)
-{
-    for (size_t i = 0; *list_p != NULL && (*list_p)[i] != NULL; i++) free((*list_p)[i]);
-    free(*list_p);
-    *list_p = NULL;
-}
-
-static void s_list_add(char **list, const char *text, size_t size)
-{
-    size_t count = 0;
-    while (list[count] != NULL) count++;
-    if (count < S_LIST_MAX) list[count] = weft_slice_dup(weft_slice(text, size));
-}
-
-// Behind what is there; empty ones are left out.
-static void s_split(char **list, const char *text)
-{
-    while (*text != '\0') {
-        size_t size = strcspn(text, ",");
-        if (size > 0) s_list_add(list, text, size);
-        text += size + (text[size] == ',');
-    }
-}
-
-static char **s_list(const char *text)
-{
-    char **list = weft_calloc(S_LIST_MAX + 1, sizeof *list);
-    s_split(list, text);
-    return list;
-}
-
-static char **s_settings(const char *bootstrap, const char *const *own, const char *more)
-{
-    char **list = weft_calloc(S_LIST_MAX + 1, sizeof *list);
-    char text[S_SETTING_BYTES_MAX];
-    int size = snprintf(text, sizeof text, "bootstrap=%s", bootstrap);
-    s_list_add(list, text, (size_t) size);
-    for (size_t i = 0; own[i] != NULL; i++) s_list_add(list, own[i], strlen(own[i]));
-    s_split(list, more);
-    return list;
-}
-
 static weft_err_t s_check(const weft_options_t *options, struct weft_error *error)
 {
     const char *name = weft_options_text(options, "name");
@@ -132,21 +90,20 @@ static void s_read_options(weft_bridge_t *self)
 {
     const weft_options_t *options = self->options;
     bool durable = weft_options_int(options, "read") == 0 ? false : true;
-    const char *const source[] = {"client=weft-bridge", "reset=earliest", durable ? "read=durable" : "read=committed",
-                                  "metadata.ms=5000", NULL};
-    const char *const target[] = {"client=weft-bridge", "reset=earliest", "read=committed", "buffer.bytes=8MiB", NULL};
-    const char *const producer[] = {"client=weft-bridge", NULL};
+    const char *const source[] = {"reset=earliest", durable ? "read=durable" : "read=committed", "metadata.ms=5000",
+                                  NULL};
+    const char *const target[] = {"reset=earliest", "read=committed", "buffer.bytes=8MiB", NULL};
+    const char *const none[] = {NULL}, *at = weft_options_text(options, "target");
     self->name = weft_options_text(options, "name");
     self->prefix = weft_options_text(options, "prefix");
     self->kept_topic = weft_options_text(options, "checkpoint.topic");
-    self->topics = s_list(weft_options_text(options, "topics"));
-    self->except = s_list(weft_options_text(options, "except"));
-    self->groups = s_list(weft_options_text(options, "groups"));
-    self->source_settings =
-        s_settings(weft_options_text(options, "source"), source, weft_options_text(options, "consumer"));
-    self->target_settings = s_settings(weft_options_text(options, "target"), target, "");
-    self->producer_settings =
-        s_settings(weft_options_text(options, "target"), producer, weft_options_text(options, "producer"));
+    self->topics = weft_list_split(weft_options_text(options, "topics"));
+    self->except = weft_list_split(weft_options_text(options, "except"));
+    self->groups = weft_list_split(weft_options_text(options, "groups"));
+    self->source_settings = weft_inside_settings(self->node, weft_options_text(options, "source"), source,
+                                                 weft_options_text(options, "consumer"));
+    self->target_settings = weft_inside_settings(self->node, at, target, "");
+    self->producer_settings = weft_inside_settings(self->node, at, none, weft_options_text(options, "producer"));
     self->partition_bytes = (size_t) weft_options_int(options, "partition.bytes");
     self->checkpoint_ms = weft_options_int(options, "checkpoint.ms");
     self->refresh_ms = weft_options_int(options, "refresh.ms");
@@ -186,7 +143,7 @@ static void s_destroy(void **self_p)
     weft_codec_fini(&self->codec);
     char ***lists[] = {&self->topics,          &self->except,          &self->groups,
                        &self->source_settings, &self->target_settings, &self->producer_settings};
-    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) s_list_free(lists[i]);
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) weft_list_free(lists[i]);
     pthread_cond_destroy(&self->changed);
     pthread_mutex_destroy(&self->lock);
     free(self);
@@ -195,30 +152,21 @@ static void s_destroy(void **self_p)
 static weft_err_t s_listen(weft_bridge_t *self, struct weft_error *error)
 {
     const char *endpoint = weft_options_text(self->options, "listen");
-    const int linger = 100, window = 1000;
-    const int64_t most = 4096;
-    char bound[256];
-    size_t size = sizeof bound;
+    char bound[WEFT_BOUND_BYTES_MAX];
     if (*endpoint == '\0') return WEFT_OK;
-    self->router = zmq_socket(weft_node_zmq_context(self->node), ZMQ_ROUTER);
-    if (self->router == NULL)
-        return weft_node_refuse(error, WEFT_ERR_INTERNAL, "no socket: %s", zmq_strerror(zmq_errno()));
-    zmq_setsockopt(self->router, ZMQ_LINGER, &linger, sizeof linger);
-    zmq_setsockopt(self->router, ZMQ_RCVHWM, &window, sizeof window);
-    zmq_setsockopt(self->router, ZMQ_SNDHWM, &window, sizeof window);
-    zmq_setsockopt(self->router, ZMQ_MAXMSGSIZE, &most, sizeof most);
-    if (zmq_bind(self->router, endpoint) != 0) {
-        weft_err_t code = zmq_errno() == EADDRINUSE ? WEFT_ERR_ENDPOINT_IN_USE : WEFT_ERR_INVALID_ENDPOINT;
-        return weft_node_refuse(error, code, "listen '%s': %s", endpoint, zmq_strerror(zmq_errno()));
-    }
-    if (zmq_getsockopt(self->router, ZMQ_LAST_ENDPOINT, bound, &size) == 0) weft_node_set_endpoint(self->node, bound);
-    return WEFT_OK;
+    weft_err_t err = weft_outside_router(self->node, 1000, 100, 4096, &self->router, error);
+    if (err == WEFT_OK) err = weft_outside_bind(self->router, "listen", endpoint, bound, error);
+    if (err == WEFT_OK) weft_node_set_endpoint(self->node, bound);
+    return err;
 }
 
-static weft_err_t s_admin(char **settings, weft_admin_t **out, struct weft_error *error)
+static weft_err_t s_admin(weft_bridge_t *self, const char *side, weft_admin_t **out, struct weft_error *error)
 {
-    const char *const own[] = {settings[0], "client=weft-bridge", "request.timeout.ms=10s", NULL};
-    return weft_admin_new(own, out, error);
+    char **settings = weft_inside_settings(self->node, weft_options_text(self->options, side),
+                                           (const char *[]){"request.timeout.ms=10s", NULL}, "");
+    weft_err_t err = weft_admin_new((const char *const *) settings, out, error);
+    weft_list_free(&settings);
+    return err;
 }
 
 static weft_err_t s_create(weft_hosted_node_t *node, const weft_options_t *options, void **out,
@@ -250,8 +198,8 @@ static weft_err_t s_create(weft_hosted_node_t *node, const weft_options_t *optio
     err = weft_bridge_source_open(self, error);
     if (err == WEFT_OK) err = weft_consumer_new((const char *const *) self->target_settings, &self->target, error);
     if (err == WEFT_OK) err = weft_producer_new((const char *const *) self->producer_settings, &self->producer, error);
-    if (err == WEFT_OK) err = s_admin(self->source_settings, &self->source_admin, error);
-    if (err == WEFT_OK) err = s_admin(self->target_settings, &self->target_admin, error);
+    if (err == WEFT_OK) err = s_admin(self, "source", &self->source_admin, error);
+    if (err == WEFT_OK) err = s_admin(self, "target", &self->target_admin, error);
     if (err == WEFT_OK) err = s_listen(self, error);
     if (err != WEFT_OK) {
         s_destroy(&kept);

@@ -334,7 +334,7 @@ static void s_refuse_loop(struct filter *self)
 {
     bool same = false;
     while (strcmp(self->topic, weft_topic_name(self->target)) == 0 && !weft_node_stopping(self->node)) {
-        if (filter_same_cluster(self->options, &same) == WEFT_OK) {
+        if (filter_same_cluster(self->node, self->options, &same) == WEFT_OK) {
             if (same)
                 s_end(self, WEFT_ERR_INVALID_OPTION,
                       "The filter would read what it writes: `bootstrap` and `target` name one cluster, and the topics "
@@ -368,7 +368,7 @@ static weft_err_t s_check(const struct filter *self, struct weft_error *error)
 {
     const weft_options_t *options = self->options;
     const char *target = weft_options_text(options, "target");
-    bool one_cluster = !target[0] || strcmp(target, filter_source_endpoints(options)) == 0;
+    bool one_cluster = !target[0] || strcmp(target, weft_options_text(options, "bootstrap")) == 0;
     if (one_cluster && strcmp(self->topic, weft_options_text(options, "target.topic")) == 0)
         return weft_node_refuse(error, WEFT_ERR_INVALID_OPTION,
                                 "target.topic=%.100s is the topic that is read: the filter would read what it writes; "

@@ -51,14 +51,13 @@ bool function_call(function_t *self, const struct weft_record_view *record, stru
 
 // ---- open.c: the clients
 
-const char *filter_source_endpoints(const weft_options_t *options);
 const char *filter_target_endpoints(const weft_options_t *options);
 WEFT_MUST_USE weft_err_t filter_open_consumer(const weft_hosted_node_t *node, const weft_options_t *options,
                                               weft_consumer_t **out, struct weft_error *error);
 WEFT_MUST_USE weft_err_t filter_open_producer(const weft_hosted_node_t *node, const weft_options_t *options,
                                               weft_producer_t **out, weft_topic_t **target, struct weft_error *error);
 // Asks a node of each side; an error while one does not answer.
-WEFT_MUST_USE weft_err_t filter_same_cluster(const weft_options_t *options, bool *same);
+WEFT_MUST_USE weft_err_t filter_same_cluster(const weft_hosted_node_t *node, const weft_options_t *options, bool *same);
 
 // ---- progress.c: what may be committed
 

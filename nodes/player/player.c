@@ -4,6 +4,9 @@
 // Waits are cut to the millisecond below the time that is due, and the rest is slept: pace is as exact as the machine's timers.
 #include "player_inner.h"
 
+#include "../common/clients.h"
+#include "../common/sockets.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -191,16 +194,9 @@ static weft_err_t s_open_control(struct weft_player *self, struct weft_error *er
 {
     const char *endpoint = weft_options_text(self->options, "control");
     if (!*endpoint) return WEFT_OK;
-    self->control = zmq_socket(weft_node_zmq_context(self->node), ZMQ_ROUTER);
-    if (!self->control) return weft_node_refuse(error, WEFT_ERR_INTERNAL, "no socket: %s", zmq_strerror(errno));
-    int hwm = 100, linger_ms = 200;
-    int64_t bytes_max = 4096;
-    (void) zmq_setsockopt(self->control, ZMQ_RCVHWM, &hwm, sizeof hwm);
-    (void) zmq_setsockopt(self->control, ZMQ_SNDHWM, &hwm, sizeof hwm);
-    (void) zmq_setsockopt(self->control, ZMQ_LINGER, &linger_ms, sizeof linger_ms);
-    (void) zmq_setsockopt(self->control, ZMQ_MAXMSGSIZE, &bytes_max, sizeof bytes_max);
-    char bound[256];
-    weft_err_t err = weft_attach_bind(self->control, endpoint, bound, error);
+    char bound[WEFT_BOUND_BYTES_MAX];
+    weft_err_t err = weft_outside_router(self->node, 100, 200, 4096, &self->control, error);
+    if (!err) err = weft_outside_bind(self->control, "control", endpoint, bound, error);
     if (!err) weft_node_trace(self->node, 2, "control at %s", bound);
     return err;
 }
@@ -218,14 +214,12 @@ static weft_err_t s_open_reel(struct weft_player *self, struct weft_error *error
     if (*to && (weft_position_parse(to, &settings.to) ||
                 (settings.to.from != WEFT_FROM_OFFSET && settings.to.from != WEFT_FROM_TIME)))
         return weft_node_refuse(error, WEFT_ERR_INVALID_OPTION, "option 'to': '%.64s' is no offset and no @TIME", to);
-    char bootstrap[4200], client[100];
-    snprintf(bootstrap, sizeof bootstrap, "bootstrap=%s", weft_options_text(options, "bootstrap"));
-    snprintf(client, sizeof client, "client=%s", weft_node_name(self->node));
-    const char *fixed[] = {bootstrap, client, "reset=earliest", "metadata.ms=1s", NULL};
-    const char **list = weft_attach_client_settings(fixed, weft_options_text(options, "consumer"));
-    settings.consumer = list;
+    const char *const own[] = {"reset=earliest", "metadata.ms=1s", NULL};
+    char **list = weft_inside_settings(self->node, weft_options_text(options, "bootstrap"), own,
+                                       weft_options_text(options, "consumer"));
+    settings.consumer = (const char *const *) list;
     weft_err_t err = weft_reel_new(&settings, &self->reel, error);
-    weft_attach_free_settings(&list);
+    weft_list_free(&list);
     if (err) return err;
     err = weft_reel_seek(self->reel, self->from);
     if (err) return weft_node_refuse(error, err, "option 'topic': %s", weft_reel_trouble(self->reel));

@@ -3,96 +3,66 @@
 // them that libzmq of any version would not answer (TCP keepalive instead of ZMTP heartbeats).
 #include "attach.h"
 
+#include "../common/clients.h"
+#include "../common/sockets.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <weft_gen/limits.h>
 #include <zmq.h>
 
-#define CLIENT_SETTINGS_MAX 64
-
-static void s_set(void *socket, int option, int value)
-{
-    (void) zmq_setsockopt(socket, option, &value, sizeof value); // fails only where it does not apply
-}
-
 static void s_options(void *socket, const struct weft_attach_settings *settings)
 {
-    s_set(socket, ZMQ_SNDHWM, settings->hwm);
-    s_set(socket, ZMQ_RCVHWM, settings->hwm);
-    s_set(socket, ZMQ_LINGER, settings->linger_ms);
-    s_set(socket, ZMQ_RECONNECT_IVL, 100);
-    s_set(socket, ZMQ_RECONNECT_IVL_MAX, 2000);
-    s_set(socket, ZMQ_TCP_KEEPALIVE, 1); // a peer that vanished without a word is found out
-    s_set(socket, ZMQ_TCP_KEEPALIVE_IDLE, 30);
-    s_set(socket, ZMQ_TCP_KEEPALIVE_INTVL, 10);
-    s_set(socket, ZMQ_TCP_KEEPALIVE_CNT, 3);
+    weft_outside_set(socket, ZMQ_SNDHWM, settings->hwm);
+    weft_outside_set(socket, ZMQ_RCVHWM, settings->hwm);
+    weft_outside_set(socket, ZMQ_LINGER, settings->linger_ms);
+    weft_outside_set(socket, ZMQ_RECONNECT_IVL, 100);
+    weft_outside_set(socket, ZMQ_RECONNECT_IVL_MAX, 2000);
+    weft_outside_set(socket, ZMQ_TCP_KEEPALIVE, 1); // a peer that vanished without a word is found out
+    weft_outside_set(socket, ZMQ_TCP_KEEPALIVE_IDLE, 30);
+    weft_outside_set(socket, ZMQ_TCP_KEEPALIVE_INTVL, 10);
+    weft_outside_set(socket, ZMQ_TCP_KEEPALIVE_CNT, 3);
     if (settings->message_bytes_max >= 0)
         (void) zmq_setsockopt(socket, ZMQ_MAXMSGSIZE, &settings->message_bytes_max, sizeof(int64_t));
     if (settings->identity && *settings->identity)
         (void) zmq_setsockopt(socket, ZMQ_ROUTING_ID, settings->identity, strlen(settings->identity));
     if (settings->type == ZMQ_XPUB) {
-        s_set(socket, ZMQ_XPUB_VERBOSER, 1); // each subscription is counted
-        s_set(socket, ZMQ_XPUB_NODROP, settings->lossless);
+        weft_outside_set(socket, ZMQ_XPUB_VERBOSER, 1); // each subscription is counted
+        weft_outside_set(socket, ZMQ_XPUB_NODROP, settings->lossless);
     }
     // A PUSH or DEALER gives nothing to a peer that is not there yet: another may take it.
-    if (settings->type == ZMQ_PUSH || settings->type == ZMQ_DEALER) s_set(socket, ZMQ_IMMEDIATE, 1);
+    if (settings->type == ZMQ_PUSH || settings->type == ZMQ_DEALER) weft_outside_set(socket, ZMQ_IMMEDIATE, 1);
 }
 
 // ---- endpoints
 
-static weft_err_t s_refused(const char *verb, const char *endpoint, struct weft_error *error)
+static weft_err_t s_attach(weft_hosted_node_t *node, struct weft_attach *self, const char *option, const char *endpoint,
+                           bool bind, bool *told, struct weft_error *error)
 {
-    weft_err_t code = errno == EADDRINUSE ? WEFT_ERR_ENDPOINT_IN_USE : WEFT_ERR_INVALID_ENDPOINT;
-    return weft_node_refuse(error, code, "can't %s '%.200s': %s", verb, endpoint, zmq_strerror(errno));
-}
-
-weft_err_t weft_attach_bind(void *socket, const char *endpoint, char bound[256], struct weft_error *error)
-{
-    if (zmq_bind(socket, endpoint)) return s_refused("bind", endpoint, error);
-    size_t size = 256;
-    if (zmq_getsockopt(socket, ZMQ_LAST_ENDPOINT, bound, &size)) snprintf(bound, 256, "%s", endpoint);
-    return WEFT_OK;
-}
-
-static weft_err_t s_attach(weft_hosted_node_t *node, struct weft_attach *self, const char *endpoint, bool bind,
-                           bool *told, struct weft_error *error)
-{
-    char bound[256];
+    char bound[WEFT_BOUND_BYTES_MAX];
     if (strncmp(endpoint, "inproc:", 7) == 0) self->counts = false;
-    if (!bind) return zmq_connect(self->socket, endpoint) ? s_refused("connect to", endpoint, error) : WEFT_OK;
-    weft_err_t err = weft_attach_bind(self->socket, endpoint, bound, error);
+    if (!bind && zmq_connect(self->socket, endpoint) != 0)
+        return weft_node_refuse(error, WEFT_ERR_INVALID_ENDPOINT, "%s=%.200s: %s", option, endpoint,
+                                zmq_strerror(zmq_errno()));
+    if (!bind) return WEFT_OK;
+    weft_err_t err = weft_outside_bind(self->socket, option, endpoint, bound, error);
     if (!err && !*told) weft_node_set_endpoint(node, bound);
     *told = true;
     return err;
 }
 
-// Cuts the next piece off a list separated by commas; spaces around it go. False at the end.
-static bool s_piece(char **rest, char **piece)
+static weft_err_t s_attach_list(weft_hosted_node_t *node, struct weft_attach *self, const char *option,
+                                const char *text, bool bind, size_t *count, struct weft_error *error)
 {
-    while (*rest) {
-        char *begin = *rest, *comma = strchr(begin, ',');
-        *rest = comma ? comma + 1 : NULL;
-        if (comma) *comma = 0;
-        while (*begin == ' ') begin++;
-        for (char *end = begin + strlen(begin); end > begin && end[-1] == ' ';) *--end = 0;
-        *piece = begin;
-        if (*begin) return true;
-    }
-    return false;
-}
-
-static weft_err_t s_attach_list(weft_hosted_node_t *node, struct weft_attach *self, const char *list, bool bind,
-                                size_t *count, struct weft_error *error)
-{
-    char *copy = weft_strdup(list), *rest = copy, *endpoint;
+    char **list = weft_list_split(text);
     weft_err_t err = WEFT_OK;
     bool told = false;
-    while (!err && s_piece(&rest, &endpoint)) {
-        err = s_attach(node, self, endpoint, bind, &told, error);
+    for (char **at = list; !err && *at; at++) {
+        err = s_attach(node, self, option, *at, bind, &told, error);
         ++*count;
     }
-    free(copy);
+    weft_list_free(&list);
     return err;
 }
 
@@ -106,8 +76,8 @@ static void s_monitor(void *context, struct weft_attach *self)
         return;
     self->monitor = zmq_socket(context, ZMQ_PAIR);
     if (!self->monitor) return;
-    s_set(self->monitor, ZMQ_LINGER, 0);
-    s_set(self->monitor, ZMQ_RCVHWM, 0); // a full queue would block libzmq's I/O thread; look() empties it
+    weft_outside_set(self->monitor, ZMQ_LINGER, 0);
+    weft_outside_set(self->monitor, ZMQ_RCVHWM, 0); // a full queue would block libzmq's I/O thread; look() empties it
     if (zmq_connect(self->monitor, address) == 0) return;
     zmq_close(self->monitor);
     self->monitor = NULL;
@@ -140,8 +110,8 @@ weft_err_t weft_attach_open(weft_hosted_node_t *node, const struct weft_attach_s
     s_monitor(context, &self);
     self.counts = self.monitor != NULL;
     size_t count = 0;
-    weft_err_t err = s_attach_list(node, &self, settings->listen, true, &count, error);
-    if (!err) err = s_attach_list(node, &self, settings->connect, false, &count, error);
+    weft_err_t err = s_attach_list(node, &self, "listen", settings->listen, true, &count, error);
+    if (!err) err = s_attach_list(node, &self, connect_name, settings->connect, false, &count, error);
     if (!err && !count)
         err =
             weft_node_refuse(error, WEFT_ERR_INVALID_ARGUMENT,
@@ -161,26 +131,4 @@ void weft_attach_close(struct weft_attach *self)
     }
     if (self->socket) zmq_close(self->socket);
     self->monitor = self->socket = NULL;
-}
-
-// ---- settings of a client inside
-
-const char **weft_attach_client_settings(const char *const *fixed, const char *more)
-{
-    const char **list = weft_calloc(CLIENT_SETTINGS_MAX + 1, sizeof *list);
-    char *copy = weft_strdup(more), *rest = copy, *piece;
-    size_t count = 0;
-    for (; fixed[count]; count++) list[count] = weft_strdup(fixed[count]);
-    while (count < CLIENT_SETTINGS_MAX && s_piece(&rest, &piece)) list[count++] = weft_strdup(piece);
-    free(copy);
-    return list;
-}
-
-void weft_attach_free_settings(const char ***settings_p)
-{
-    const char **list = *settings_p;
-    if (!list) return;
-    *settings_p = NULL;
-    for (size_t i = 0; list[i]; i++) free((void *) (uintptr_t) list[i]);
-    free(list);
 }

@@ -41,15 +41,4 @@ void weft_attach_close(struct weft_attach *self); // what was sent leaves within
 // Reads what happened to the connections since the last look. Call it several times a second.
 void weft_attach_look(struct weft_attach *self);
 
-// Binds a socket at one endpoint (a free TCP port for port *): as weft_attach_open, `bound` receives the endpoint.
-WEFT_MUST_USE weft_err_t weft_attach_bind(void *socket, const char *endpoint, char bound[256],
-                                          struct weft_error *error);
-
-/**
- * Settings of a client inside a node: `fixed` ("key=value", NULL at the end, at most 16), then those of `more`
- * ("key=value,key=value"), which win. The list and its texts live until free_settings.
- */
-const char **weft_attach_client_settings(const char *const *fixed, const char *more);
-void weft_attach_free_settings(const char ***settings_p);
-
 #endif

@@ -6,6 +6,8 @@
 // nothing. Memory of the producer's records is freed when they are acknowledged, and not earlier.
 #include "recorder_inner.h"
 
+#include "../common/clients.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -141,13 +143,11 @@ static void s_report(void *context, const struct weft_batch_report *report)
 
 static weft_err_t s_producer_new(struct weft_recorder *self, weft_producer_t **out, struct weft_error *error)
 {
-    char bootstrap[4200], client[100];
-    snprintf(bootstrap, sizeof bootstrap, "bootstrap=%s", weft_options_text(self->options, "bootstrap"));
-    snprintf(client, sizeof client, "client=%s", weft_node_name(self->node));
-    const char *fixed[] = {bootstrap, client, "delivery.timeout.ms=3650d", NULL};
-    const char **settings = weft_attach_client_settings(fixed, weft_options_text(self->options, "producer"));
-    weft_err_t err = weft_producer_new(settings, out, error);
-    weft_attach_free_settings(&settings);
+    const char *const own[] = {"delivery.timeout.ms=3650d", NULL};
+    char **settings = weft_inside_settings(self->node, weft_options_text(self->options, "bootstrap"), own,
+                                           weft_options_text(self->options, "producer"));
+    weft_err_t err = weft_producer_new((const char *const *) settings, out, error);
+    weft_list_free(&settings);
     if (!err) weft_producer_on_batch(*out, s_report, self);
     return err;
 }

@@ -4,6 +4,8 @@
 // records as asked for, and reads to the end as it was then.
 #include "recorder_inner.h"
 
+#include "../common/clients.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <weft/consumer.h>
@@ -89,10 +91,11 @@ bool weft_recorder_resume(struct weft_recorder *self)
     struct s_past past = {.recorder = self, .depth = weft_options_int(self->options, "sequence.resume")};
     if (weft_options_int(self->options, "sequence.frame") < 0 || !past.depth) return true;
     if (weft_producer_partition_count(self->producer, self->topic, 0, &past.count)) return false;
-    char bootstrap[4200];
-    snprintf(bootstrap, sizeof bootstrap, "bootstrap=%s", weft_options_text(self->options, "bootstrap"));
-    const char *settings[] = {bootstrap, "reset=earliest", NULL};
-    if (weft_consumer_new(settings, &past.consumer, NULL)) return false;
+    char **settings = weft_inside_settings(self->node, weft_options_text(self->options, "bootstrap"),
+                                           (const char *[]){"reset=earliest", NULL}, "");
+    weft_err_t err = weft_consumer_new((const char *const *) settings, &past.consumer, NULL);
+    weft_list_free(&settings);
+    if (err) return false;
     struct weft_assignment all = {self->topic_name, WEFT_PARTITION_ALL, {WEFT_FROM_LATEST, 0}};
     bool done = weft_consumer_assign(past.consumer, &all, 1) == WEFT_OK && s_read(&past);
     free(past.ends);

@@ -2,6 +2,9 @@
 // The node type: options, sockets, and its two threads (tap_inner.h says which).
 #include "tap_inner.h"
 
+#include "../common/clients.h"
+#include "../common/sockets.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,37 +44,6 @@ static const struct weft_counter_info s_counters[TAP_COUNTER_COUNT] = {
 };
 
 // ---- settings
-
-// As clients have it: what was set, then the environment, then the default.
-static const char *s_bootstrap(const weft_options_t *options)
-{
-    const char *environment = getenv("WEFT_BOOTSTRAP");
-    bool is_set = weft_options_is_set(options, "bootstrap") || !environment || !environment[0];
-    return is_set ? weft_options_text(options, "bootstrap") : environment;
-}
-
-// "a=1,b=2" as settings of a client, behind what the tap itself says.
-static char **s_split(const char *bootstrap, const char *name, const char *more)
-{
-    size_t count = 4;
-    for (const char *at = more; *at; at++) count += *at == ',';
-    char **list = weft_calloc(count, sizeof *list);
-    size_t used = 0;
-    weft_buf_t text;
-    weft_buf_init(&text);
-    weft_buf_printf(&text, "bootstrap=%s", bootstrap);
-    list[used++] = weft_slice_dup(weft_buf_slice(&text));
-    weft_buf_clear(&text);
-    weft_buf_printf(&text, "client=%s", name);
-    list[used++] = weft_slice_dup(weft_buf_slice(&text));
-    weft_buf_fini(&text);
-    while (*more) {
-        size_t size = strcspn(more, ",");
-        if (size > 0) list[used++] = weft_slice_dup(weft_slice(more, size));
-        more += size + (more[size] == ',');
-    }
-    return list;
-}
 
 weft_err_t tap_consumer_new(const struct tap_settings *settings, const char *const *extra, weft_consumer_t **out,
                             struct weft_error *error)
@@ -117,61 +89,44 @@ static weft_err_t s_settings(struct tap *self, weft_hosted_node_t *node, const w
         .replay_requesters = (size_t) weft_options_int(options, "replay.requesters"),
         .replay_bytes = (size_t) weft_options_int(options, "replay.bytes"),
         .replay_stall_us = weft_options_int(options, "replay.stall.ms") * 1000,
-        .consumer = s_split(s_bootstrap(options), weft_node_name(node), weft_options_text(options, "consumer"))};
+        .consumer = weft_inside_settings(node, weft_options_text(options, "bootstrap"), (const char *[]){NULL},
+                                         weft_options_text(options, "consumer"))};
     return WEFT_OK;
 }
 
 // ---- sockets
-
-static void s_set(void *socket, int option, int value)
-{
-    int rc = zmq_setsockopt(socket, option, &value, sizeof value);
-    (void) rc; // of the options used here none can be refused
-}
-
-static weft_err_t s_bind(weft_hosted_node_t *node, void *socket, const char *option, const char *endpoint,
-                         struct weft_error *error)
-{
-    if (zmq_bind(socket, endpoint) == 0) return WEFT_OK;
-    bool used = zmq_errno() == EADDRINUSE;
-    return weft_node_refuse(error, used ? WEFT_ERR_ENDPOINT_IN_USE : WEFT_ERR_INVALID_ENDPOINT, "%s=%s: %s", option,
-                            endpoint,
-                            used ? "another program has it; choose another port." : zmq_strerror(zmq_errno()));
-}
 
 static weft_err_t s_open_xpub(struct tap *self, const char *endpoint, struct weft_error *error)
 {
     weft_hosted_node_t *node = self->settings.node;
     self->xpub = zmq_socket(weft_node_zmq_context(node), ZMQ_XPUB);
     if (!self->xpub) return weft_node_refuse(error, WEFT_ERR_INTERNAL, "no XPUB socket: %s", zmq_strerror(zmq_errno()));
-    s_set(self->xpub, ZMQ_LINGER, 500); // what does not leave in that time is asked for again
-    s_set(self->xpub, ZMQ_SNDHWM, (int) self->settings.hwm);
-    s_set(self->xpub, ZMQ_RCVHWM, 256);
+    weft_outside_set(self->xpub, ZMQ_LINGER, 500); // what does not leave in that time is asked for again
+    weft_outside_set(self->xpub, ZMQ_SNDHWM, (int) self->settings.hwm);
+    weft_outside_set(self->xpub, ZMQ_RCVHWM, 256);
     int64_t bytes_max = 4096; // of a subscription
     zmq_setsockopt(self->xpub, ZMQ_MAXMSGSIZE, &bytes_max, sizeof bytes_max);
-    s_set(self->xpub, ZMQ_XPUB_VERBOSER, 1); // each subscription and its end, to count them
-    s_set(self->xpub, ZMQ_TCP_KEEPALIVE, 1);
-    s_set(self->xpub, ZMQ_TCP_KEEPALIVE_IDLE, 60);
-    s_set(self->xpub, ZMQ_XPUB_NODROP, 1); // a full subscriber is told; live.c decides
-    s_set(self->xpub, ZMQ_SNDTIMEO, 100);  // slow=wait: then it looks whether the node stops
-    return s_bind(node, self->xpub, "listen", endpoint, error);
+    weft_outside_set(self->xpub, ZMQ_XPUB_VERBOSER, 1); // each subscription and its end, to count them
+    weft_outside_set(self->xpub, ZMQ_TCP_KEEPALIVE, 1);
+    weft_outside_set(self->xpub, ZMQ_TCP_KEEPALIVE_IDLE, 60);
+    weft_outside_set(self->xpub, ZMQ_XPUB_NODROP, 1); // a full subscriber is told; live.c decides
+    weft_outside_set(self->xpub, ZMQ_SNDTIMEO, 100);  // slow=wait: then it looks whether the node stops
+    char bound[WEFT_BOUND_BYTES_MAX];
+    weft_err_t err = weft_outside_bind(self->xpub, "listen", endpoint, bound, error);
+    if (!err) weft_node_set_endpoint(node, bound);
+    return err;
 }
 
 static weft_err_t s_open_router(struct tap *self, const char *endpoint, struct weft_error *error)
 {
-    weft_hosted_node_t *node = self->settings.node;
-    self->router = zmq_socket(weft_node_zmq_context(node), ZMQ_ROUTER);
-    if (!self->router)
-        return weft_node_refuse(error, WEFT_ERR_INTERNAL, "no ROUTER socket: %s", zmq_strerror(zmq_errno()));
-    s_set(self->router, ZMQ_LINGER, 0);
-    s_set(self->router, ZMQ_SNDHWM, 0);  // bytes are counted instead (replay_send.c)
-    s_set(self->router, ZMQ_RCVHWM, 64); // requests of one peer
-    int64_t bytes_max = 4096;            // of a request
-    zmq_setsockopt(self->router, ZMQ_MAXMSGSIZE, &bytes_max, sizeof bytes_max);
-    s_set(self->router, ZMQ_ROUTER_MANDATORY, 1); // who is gone is told
-    s_set(self->router, ZMQ_TCP_KEEPALIVE, 1);
-    s_set(self->router, ZMQ_TCP_KEEPALIVE_IDLE, 60);
-    return s_bind(node, self->router, "replay", endpoint, error);
+    char bound[WEFT_BOUND_BYTES_MAX];
+    weft_err_t err = weft_outside_router(self->settings.node, 64, 0, 4096, &self->router, error);
+    if (err) return err;
+    weft_outside_set(self->router, ZMQ_SNDHWM, 0);           // bytes are counted instead (replay_send.c)
+    weft_outside_set(self->router, ZMQ_ROUTER_MANDATORY, 1); // who is gone is told
+    weft_outside_set(self->router, ZMQ_TCP_KEEPALIVE, 1);
+    weft_outside_set(self->router, ZMQ_TCP_KEEPALIVE_IDLE, 60);
+    return weft_outside_bind(self->router, "replay", endpoint, bound, error);
 }
 
 // ---- the type
@@ -186,8 +141,7 @@ static void s_destroy(void **self_p)
     if (self->router) zmq_close(self->router);
     if (self->xpub) zmq_close(self->xpub);
     tap_streams_fini(&self->streams);
-    for (char **at = self->settings.consumer; at && *at; at++) free(*at);
-    free(self->settings.consumer);
+    weft_list_free(&self->settings.consumer);
     free(self);
 }
 
@@ -208,9 +162,6 @@ static weft_err_t s_create(weft_hosted_node_t *node, const weft_options_t *optio
         s_destroy(&owned);
         return err;
     }
-    char endpoint[256];
-    size_t bytes = sizeof endpoint;
-    if (zmq_getsockopt(self->xpub, ZMQ_LAST_ENDPOINT, endpoint, &bytes) == 0) weft_node_set_endpoint(node, endpoint);
     *out = self;
     return WEFT_OK;
 }

@@ -22,13 +22,14 @@ ALLOWED = {
     "nodes/edge": ["lib/base", "lib/wire", "lib/log", "lib/core", "lib/client"],  # made of parts, too
     "coordinator": ["lib/base", "lib/wire", "lib/log", "lib/core"],
     # nodes beside broker and coordinator stand on the public headers, as anybody's do
-    **{f"nodes/{name}": ["lib/base", "lib/wire"] for name in ("tap", "recorder", "player", "bridge", "filter")},
-    "nodes/player": ["lib/base", "lib/wire", "nodes/recorder"],  # it plays what the recorder wrote: one form of frames
+    "nodes/common": ["lib/base", "lib/wire"],
+    **{f"nodes/{name}": ["lib/base", "lib/wire", "nodes/common"] for name in ("tap", "recorder", "player", "bridge", "filter")},
+    "nodes/player": ["lib/base", "lib/wire", "nodes/common", "nodes/recorder"],  # it plays what the recorder wrote: one form of frames
 }
 # sockets are only spoken in lib/net and in the glue directly in lib/
 SOCKETS = re.compile(r"<(zmq|czmq|zsock|zactor)[a-z_]*\.h>")
 SOCKET_FOLDERS = {"lib/net", "lib", "cli", "lib/include/weft"} | {
-    f"nodes/{name}" for name in ("tap", "recorder", "player", "bridge", "filter")}
+    f"nodes/{name}" for name in ("common", "tap", "recorder", "player", "bridge", "filter")}
 SOCKET_FILES = {"lib/base/options_file.c"}  # ZPL files are read with CZMQ's zconfig
 
 

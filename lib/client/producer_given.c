@@ -35,6 +35,11 @@ static weft_err_t s_check(weft_producer_part_t *self, weft_topic_t *topic, int32
         return s_refuse(self, WEFT_ERR_UNKNOWN_TOPIC, "the topic does not exist; create it first");
     }
     if (count == 0) return s_refuse(self, WEFT_ERR_LOCAL_NOT_CONNECTED, "the topic's partitions are not known yet");
+    if (!weft_id_is_zero(as->topic_id) && !weft_id_equal(as->topic_id, topic->view->id)) {
+        weft_requests_refresh(&self->requests); // it may be this one that has not heard yet
+        self->wants_turn = true;
+        return s_refuse(self, WEFT_ERR_TOPIC_REPLACED, weft_err_sentence(WEFT_ERR_TOPIC_REPLACED));
+    }
     if (partition >= 0 && partition < count) return WEFT_OK;
     weft_requests_refresh(&self->requests); // they may have become more
     self->wants_turn = true;

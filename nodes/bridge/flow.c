@@ -278,7 +278,7 @@ static void s_send(struct weft_bridge_flow *flow, const struct weft_bridge_piece
         .flow = flow,
         .batch = weft_bridge_resume_sent(&flow->resume, piece->source, piece->source_next, piece->count),
         .bytes = piece->bytes.size};
-    struct weft_batch_identity as = {flow->producer_id, sent->batch.epoch, sent->batch.sequence, after};
+    struct weft_batch_identity as = {flow->producer_id, sent->batch.epoch, sent->batch.sequence, after, flow->target_id};
     if (flow->out_count + flow->out_notes == 0) flow->heard_ms = weft_bridge_now_ms();
     flow->out_count++; // it may be reported before send returns
     flow->out_bytes += sent->bytes;
@@ -292,6 +292,7 @@ static void s_send(struct weft_bridge_flow *flow, const struct weft_bridge_piece
     char why[WEFT_BRIDGE_REASON_BYTES];
     snprintf(why, sizeof why, "%s", weft_producer_error_text(self->producer));
     weft_bridge_flow_stop(flow, soon ? S_WAIT_MS_MIN : s_backoff(flow), why);
+    if (err == WEFT_ERR_TOPIC_REPLACED) weft_bridge_flow_begin_anew(flow);
 }
 
 static void s_rewritten(struct weft_bridge_flow *flow, const struct weft_batch_view *view,

@@ -245,5 +245,24 @@ def test_topics_that_are_made_anew_begin_anew():
             assert len(bridges.read(target, "t")) == 71
 
 
+def test_a_target_topic_made_anew_while_nothing_is_copied_is_filled_again():
+    with bridges.two() as (directory, source, target):
+        source.weft("topic", "create", "t", "--partitions", 1, "--replicas", 1)
+        produce(source, "t", [f"old {n}" for n in range(30)])
+        bridge = bridges.Bridge(directory, source.endpoint, target.endpoint)
+        with bridges.running(bridge):
+            bridges.wait_same(source, target, "t")
+            assert bridge.stop() == 0, bridge.trace()
+            bridge.start()
+            wait_until(lambda: bridge.is_copying("t"), "it has looked, and writes nothing yet")
+            target.weft("topic", "delete", "t")
+            target.weft("topic", "create", "t", "--partitions", 1, "--replicas", 1)
+            source.weft("topic", "create", "u", "--partitions", 1, "--replicas", 1)
+            produce(source, "u", ["u"])
+            wait_until(lambda: bridges.read(target, "u"), "its producer has heard of the new topics")
+            produce(source, "t", ["after"])
+            bridges.wait_same(source, target, "t")
+
+
 if __name__ == "__main__":
     run(globals())

@@ -161,6 +161,7 @@ struct weft_batch_identity {
     // With sequence 0: taken only if the last batch of the epoch before ended just before this sequence, or none is known; else
     // OUT_OF_ORDER_SEQUENCE. So nothing can have been written between a look at the log and this batch. -1: in any case.
     int32_t after_sequence;
+    weft_id_t topic_id; // of the topic that was looked at: TOPIC_REPLACED if there is another by now; zeros: any
 };
 
 /**
@@ -172,7 +173,7 @@ struct weft_batch_identity {
  * holding the one opaque, and to the other with the first record's offset. Not beside weft_producer_send in one partition.
  *
  * LOCAL_QUEUE_FULL as with send; LOCAL_NOT_CONNECTED: the topic's partitions are not known yet, poll and send again;
- * UNKNOWN_TOPIC; INVALID_ARGUMENT (partition, identity); BAD_BATCH: it has no records, or gaps of compaction between them;
+ * UNKNOWN_TOPIC; TOPIC_REPLACED; INVALID_ARGUMENT (partition, identity); BAD_BATCH: it has no records, or gaps of compaction between them;
  * BATCH_TOO_LARGE.
  */
 WEFT_EXPORT_CHECKED weft_err_t weft_producer_send_batch(weft_producer_t *self, weft_topic_t *topic, int32_t partition,

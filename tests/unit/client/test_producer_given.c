@@ -8,7 +8,7 @@ static weft_err_t s_give(struct fixture *self, int16_t epoch, int32_t sequence, 
     weft_buf_t bytes;
     weft_buf_init(&bytes);
     weft_test_batch(&bytes, 500 + sequence, 9, count, 20);
-    struct weft_batch_identity as = {4711, epoch, sequence, after};
+    struct weft_batch_identity as = {4711, epoch, sequence, after, self->peer.topic_id};
     weft_err_t err = weft_producer_part_send_batch(self->part, self->topic, 0, weft_buf_slice(&bytes), &as,
                                                    (void *) (intptr_t) number);
     weft_buf_fini(&bytes);
@@ -100,7 +100,7 @@ static void test_producer_given__what_is_no_batch_is_not_taken(void **state)
 {
     struct fixture self;
     s_open(&self, 1, NULL);
-    struct weft_batch_identity as = {4711, 0, 0, -1};
+    struct weft_batch_identity as = {.producer_id = 4711, .after_sequence = -1};
     assert_err(weft_producer_part_send_batch(self.part, self.topic, 0, weft_text("rubbish"), &as, NULL),
                WEFT_ERR_BAD_BATCH);
     assert_err(s_give(&self, -1, 0, -1, 5, 1), WEFT_ERR_INVALID_ARGUMENT);
@@ -115,6 +115,23 @@ static void test_producer_given__what_is_no_batch_is_not_taken(void **state)
     s_close(&self);
 }
 
+// Nothing is known of a new topic's sessions: it would take what was meant to go on in the one that was looked at.
+static void test_producer_given__a_topic_that_is_another_by_now_gets_nothing(void **state)
+{
+    struct fixture self;
+    s_open(&self, 1, NULL);
+    weft_buf_t bytes;
+    weft_buf_init(&bytes);
+    weft_test_batch(&bytes, 0, 9, 3, 20);
+    struct weft_batch_identity as = {4711, 1, 0, 40, {{99}}};
+    assert_err(weft_producer_part_send_batch(self.part, self.topic, 0, weft_buf_slice(&bytes), &as, NULL),
+               WEFT_ERR_TOPIC_REPLACED);
+    weft_buf_fini(&bytes);
+    assert_int_equal(weft_producer_part_waiting_count(self.part), 0);
+    assert_ok(s_give(&self, 1, 0, 40, 3, 1));
+    s_close(&self);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -123,6 +140,7 @@ int main(void)
         cmocka_unit_test(test_producer_given__out_of_order_at_the_head_ends_all_behind_it_unrenumbered),
         cmocka_unit_test(test_producer_given__fenced_ends_the_batch_and_not_the_producer),
         cmocka_unit_test(test_producer_given__what_is_no_batch_is_not_taken),
+        cmocka_unit_test(test_producer_given__a_topic_that_is_another_by_now_gets_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -93,7 +93,8 @@ static void s_read_options(weft_bridge_t *self)
     const char *const source[] = {"reset=earliest", durable ? "read=durable" : "read=committed", "metadata.ms=5000",
                                   NULL};
     const char *const target[] = {"reset=earliest", "read=committed", "buffer.bytes=8MiB", NULL};
-    const char *const none[] = {NULL}, *at = weft_options_text(options, "target");
+    // What an edge has spooled is not in the target yet: its note must be there before a session's first batch.
+    const char *const producer[] = {"spool=false", NULL}, *at = weft_options_text(options, "target");
     self->name = weft_options_text(options, "name");
     self->prefix = weft_options_text(options, "prefix");
     self->kept_topic = weft_options_text(options, "checkpoint.topic");
@@ -103,7 +104,7 @@ static void s_read_options(weft_bridge_t *self)
     self->source_settings = weft_inside_settings(self->node, weft_options_text(options, "source"), source,
                                                  weft_options_text(options, "consumer"));
     self->target_settings = weft_inside_settings(self->node, at, target, "");
-    self->producer_settings = weft_inside_settings(self->node, at, none, weft_options_text(options, "producer"));
+    self->producer_settings = weft_inside_settings(self->node, at, producer, weft_options_text(options, "producer"));
     self->partition_bytes = (size_t) weft_options_int(options, "partition.bytes");
     self->checkpoint_ms = weft_options_int(options, "checkpoint.ms");
     self->refresh_ms = weft_options_int(options, "refresh.ms");
@@ -204,6 +205,11 @@ static weft_err_t s_create(weft_hosted_node_t *node, const weft_options_t *optio
     if (err != WEFT_OK) {
         s_destroy(&kept);
         return err;
+    }
+    if (weft_producer_option_int(self->producer, "acks") == WEFT_PRODUCER_ACKS_NONE) {
+        s_destroy(&kept);
+        return weft_node_refuse(error, WEFT_ERR_INVALID_OPTION,
+                                "producer 'acks=none': what nobody answers for is not copied; say leader or all");
     }
     self->producer_bytes = (size_t) weft_producer_option_int(self->producer, "buffer.bytes");
     weft_producer_on_batch(self->producer, weft_bridge_reported, self);

@@ -159,6 +159,7 @@ struct weft_bridge {
     weft_map_t *sessions; // producer id -> struct weft_bridge_session
     weft_map_t *looped;   // names of topics that hold copies of the target's
     bool sessions_read;
+    bool sessions_behind; // the source's notes can't be read to their end now
     // notes in the target
     weft_map_t *notes; // key -> weft_buf_t, the value
     bool notes_read, kept_assigned;

@@ -258,7 +258,11 @@ void weft_bridge_flow_tick(struct weft_bridge_flow *flow, int64_t now_ms)
         if (now_ms >= flow->retry_ms && rest && self->notes_read && !self->standing_by && self->claimed) s_look(flow);
         break;
     case WEFT_BRIDGE_ASKING:
-        if (now_ms >= flow->retry_ms) weft_bridge_flow_session_known(self, flow->asking_id);
+        if (now_ms < flow->retry_ms) break;
+        if (!self->sessions_behind) // else its note may be there: copying it would send it back to where it came from
+            weft_bridge_flow_session_known(self, flow->asking_id);
+        else if (flow->reason[0] == '\0')
+            snprintf(flow->reason, sizeof flow->reason, "the notes of other bridges in the source can't be read now");
         break;
     case WEFT_BRIDGE_LOOKING:
     case WEFT_BRIDGE_NOTING:
@@ -278,7 +282,8 @@ static void s_send(struct weft_bridge_flow *flow, const struct weft_bridge_piece
         .flow = flow,
         .batch = weft_bridge_resume_sent(&flow->resume, piece->source, piece->source_next, piece->count),
         .bytes = piece->bytes.size};
-    struct weft_batch_identity as = {flow->producer_id, sent->batch.epoch, sent->batch.sequence, after, flow->target_id};
+    struct weft_batch_identity as = {flow->producer_id, sent->batch.epoch, sent->batch.sequence, after,
+                                     flow->target_id};
     if (flow->out_count + flow->out_notes == 0) flow->heard_ms = weft_bridge_now_ms();
     flow->out_count++; // it may be reported before send returns
     flow->out_bytes += sent->bytes;

@@ -204,7 +204,8 @@ void weft_bridge_source_tick(weft_bridge_t *self)
     bool unread = false;
     for (size_t i = 0; weft_consumer_position(self->source, i, &at); i++) {
         if (strcmp(at.topic, self->kept_topic) == 0) {
-            unread |= at.position < 0 || at.high_watermark < 0 || at.position < at.high_watermark;
+            unread |=
+                at.position < 0 || at.high_watermark < 0 || at.position < at.high_watermark || at.unheard != WEFT_OK;
             self->sessions_read |= !unread;
             continue;
         }
@@ -225,5 +226,6 @@ void weft_bridge_source_tick(weft_bridge_t *self)
         else if (copying)
             flow->reason[0] = '\0';
     }
+    self->sessions_behind = unread;
     weft_node_counter_set(self->node, WEFT_BRIDGE_LAG, lag);
 }

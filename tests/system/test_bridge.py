@@ -95,6 +95,9 @@ def test_a_topic_is_not_copied_into_itself():
         done = subprocess.run([WEFT, "bridge", "--set", f"source={node.endpoint}", "--set", f"target={node.endpoint}"],
                               capture_output=True, text=True, timeout=DEADLINE_S)
         assert done.returncode == 1 and "same cluster" in done.stderr, done
+        done = subprocess.run([WEFT, "bridge", "--set", f"source={node.endpoint}", "--set", f"target={node.endpoint}",
+                               "--set", "prefix=copy.", "--set", "producer=acks=none"], capture_output=True, text=True, timeout=DEADLINE_S)
+        assert done.returncode == 1 and "acks=none" in done.stderr, done
         # With a prefix it may; the copies match "*" as well, and are not copied again.
         node.weft("topic", "create", "t", "--partitions", 1, "--replicas", 1)
         produce(node, "t", ["a"])

@@ -338,8 +338,7 @@ static void s_refuse_loop(struct filter *self)
             if (same)
                 s_end(self, WEFT_ERR_INVALID_OPTION,
                       "The filter would read what it writes: `bootstrap` and `target` name one cluster, and the topics "
-                      "are the "
-                      "same; choose another target.topic.");
+                      "are the same; choose another target.topic.");
             return;
         }
         s_tell(self, "Both clusters have to be seen once, to know that they are two: one does not answer yet.");
@@ -368,6 +367,9 @@ static weft_err_t s_check(const struct filter *self, struct weft_error *error)
 {
     const weft_options_t *options = self->options;
     const char *target = weft_options_text(options, "target");
+    if (!*self->topic || !*weft_options_text(options, "target.topic"))
+        return weft_node_refuse(error, WEFT_ERR_INVALID_OPTION,
+                                "topic and target.topic have to be set: say which one is read and which one written.");
     bool one_cluster = !target[0] || strcmp(target, weft_options_text(options, "bootstrap")) == 0;
     if (one_cluster && strcmp(self->topic, weft_options_text(options, "target.topic")) == 0)
         return weft_node_refuse(error, WEFT_ERR_INVALID_OPTION,

@@ -104,7 +104,7 @@ static bool s_may_play(const struct weft_player *self)
 {
     if (self->over) return false;
     if (self->paused) return self->steps > 0;
-    return self->counts[WEFT_PLAYER_SUBSCRIPTIONS] >= (uint64_t) weft_options_int(self->options, "subscribers");
+    return self->counts[WEFT_PLAYER_SUBSCRIPTIONS] >= (uint64_t) weft_options_int(self->options, "wait.subscribers");
 }
 
 bool weft_player_play(struct weft_player *self, size_t most)

@@ -59,7 +59,7 @@ static void s_health_calm(struct weft_player *self)
 static void s_health(struct weft_player *self, int64_t now_us)
 {
     const char *trouble = weft_reel_trouble(self->reel), *target = weft_options_text(self->options, "target");
-    long long wanted = weft_options_int(self->options, "subscribers");
+    long long wanted = weft_options_int(self->options, "wait.subscribers");
     bool unknown = self->state == WEFT_REEL_WAIT && !self->counts[WEFT_PLAYER_SENT];
     if (unknown && now_us - self->begun_us < STARTING_MS * 1000) return; // still starting: the cluster may be, too
     if (*trouble)
@@ -185,7 +185,7 @@ static weft_err_t s_open(struct weft_player *self, struct weft_error *error)
         .hwm = (int) weft_options_int(options, "hwm"),
         .message_bytes_max = 1 << 20, // of what peers send back
         .linger_ms = linger_ms > INT32_MAX ? INT32_MAX : (int) linger_ms,
-        .lossless = weft_options_bool(options, "lossless"),
+        .lossless = weft_options_int(options, "slow") == WEFT_PLAYER_SLOW_WAIT,
     };
     return weft_attach_open(self->node, &settings, "target", &self->target, error);
 }

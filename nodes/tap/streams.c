@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
-// The sequence of a stream is the offset in its partition: gap-free, the same after every restart of the tap and of the
-// cluster, and the very number that finds a record in the log again. So one partition is one stream. Partition 0 has the
-// plain name, so that a subscriber that knows one sequence per publisher just works with a topic of one partition, and
-// names stay what they were when partitions are added.
+// The sequence of a stream is the offset in its partition: the same after every restart of the tap and of the cluster,
+// and the very number that finds a record in the log again; it has gaps only where the log has. So one partition is one
+// stream. Partition 0 has the plain name, so that a subscriber that knows one sequence per publisher can read a topic of
+// one partition, and names stay what they were when partitions are added.
 #include "tap_inner.h"
 
 #include <stdio.h>

@@ -72,6 +72,8 @@ static weft_err_t s_settings(struct tap *self, weft_hosted_node_t *node, const w
     if (weft_position_parse(text, &from) != WEFT_OK)
         return weft_node_refuse(error, WEFT_ERR_INVALID_OPTION,
                                 "from=%.64s is no place in a topic: say earliest, latest, an offset or @TIME.", text);
+    if (!*weft_options_text(options, "topic"))
+        return weft_node_refuse(error, WEFT_ERR_INVALID_OPTION, "topic is not set: say which one is published.");
     int64_t announce_ms = weft_options_int(options, "announce.ms");
     self->settings = (struct tap_settings){
         .node = node,

@@ -415,15 +415,13 @@ static void test_tap__more_requesters_than_allowed_are_counted(void **state)
 
 static void test_tap__wrong_settings_are_refused_with_a_sentence(void **state)
 {
-    static const char *const wrong[][2] = {{"from=somewhere", "from=somewhere"},
-                                           {"consumer=group=g", "group"},
-                                           {"consumer=nonsense=1", "nonsense"},
-                                           {"listen=nowhere", "listen=nowhere"},
-                                           {"topic=no topic", "topic"}};
+    static const char *const wrong[][2] = {{"from=somewhere", "from=somewhere"}, {"consumer=group=g", "group"},
+                                           {"consumer=nonsense=1", "nonsense"},  {"listen=nowhere", "listen=nowhere"},
+                                           {"topic=no topic", "topic"},          {"topic=", "topic is not set"}};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         weft_hosted_node_t *tap = NULL;
         struct weft_error error = {0};
-        const char *settings[] = {s_bootstrap, "listen=tcp://127.0.0.1:*", "replay=", wrong[i][0], NULL};
+        const char *settings[] = {s_bootstrap, "topic=t", "listen=tcp://127.0.0.1:*", "replay=", wrong[i][0], NULL};
         assert_int_not_equal(weft_node_start("tap", settings, &tap, &error), WEFT_OK);
         if (!strstr(error.text, wrong[i][1])) fail_msg("'%s' does not say '%s'", error.text, wrong[i][1]);
     }

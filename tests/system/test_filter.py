@@ -256,7 +256,7 @@ def test_filter__into_another_cluster_that_goes_away_and_comes_back():
 
 def refused(*settings):
     arguments = [WEFT, "filter"]
-    for setting in (f"bootstrap={NODE.endpoint}", *settings):
+    for setting in (f"bootstrap={NODE.endpoint}", "topic=events", "target.topic=filtered", *settings):
         arguments += ["--set", setting]
     done = subprocess.run(arguments, capture_output=True, text=True, timeout=DEADLINE_S)
     assert done.returncode != 0, settings
@@ -269,6 +269,7 @@ def test_filter__what_can_t_work_is_refused_with_a_sentence():
     assert "column 6" in refused("topic=a", "where=kind = 1")
     assert "reads what it writes" in refused("topic=a", "target.topic=a", "where=true").replace("would read", "reads")
     assert "where" in refused("topic=a")
+    assert "have to be set" in refused("topic=", "where=true")
     assert "no file" in refused("topic=a", "function=./nothing.so")
     assert "weft_filter_main" in refused("topic=a", "function=/lib/x86_64-linux-gnu/libm.so.6") or not os.path.exists("/lib/x86_64-linux-gnu/libm.so.6")
     assert "liking" in refused("topic=a", f"function={library}", "config=refuse")

@@ -92,7 +92,8 @@ static bool s_send(weft_bridge_t *self, struct weft_bridge_sent *sent)
     return false;
 }
 
-static bool s_write_page(struct weft_bridge_flow *flow, size_t page)
+// The page as it is now, in self->value.
+static void s_encode_page(struct weft_bridge_flow *flow, size_t page)
 {
     weft_bridge_t *self = flow->bridge;
     struct weft_bridge_page_span spans[WEFT_BRIDGE_MAP_PAGE];
@@ -101,38 +102,54 @@ static bool s_write_page(struct weft_bridge_flow *flow, size_t page)
     record.target_topic_id = flow->target_id;
     record.page = (uint32_t) page;
     record.spans = spans;
-    for (size_t i = page * WEFT_BRIDGE_MAP_PAGE; i < flow->map.count && record.spans_count < WEFT_BRIDGE_MAP_PAGE;
-         i++) {
+    size_t end =
+        (page + 1) * WEFT_BRIDGE_MAP_PAGE < flow->map.count ? (page + 1) * WEFT_BRIDGE_MAP_PAGE : flow->map.count;
+    for (size_t i = page * WEFT_BRIDGE_MAP_PAGE; i < end; i++) {
         const struct weft_bridge_span *from = &flow->map.spans[i];
         spans[record.spans_count++] = (struct weft_bridge_page_span){from->source, from->source_next, from->target,
                                                                      from->target_next, from->exact};
     }
     weft_buf_clear(&self->value);
     weft_bridge_page_record_encode(&record, &self->value);
+}
+
+static bool s_send_page(struct weft_bridge_flow *flow, size_t page)
+{
+    weft_bridge_t *self = flow->bridge;
     weft_bridge_note_key(self, flow, (int) page);
     struct weft_bridge_sent *sent = weft_calloc(1, sizeof *sent);
     *sent = (struct weft_bridge_sent){.flow = flow, .is_note = true};
-    if (!s_send(self, sent)) return false;
     if (flow->out_count + flow->out_notes == 0) flow->heard_ms = weft_bridge_now_ms();
-    flow->out_notes++;
-    return true;
+    flow->out_notes++; // it may be reported before send returns
+    if (s_send(self, sent)) return true;
+    flow->out_notes--;
+    return false;
 }
 
-// Pages that changed; how many there are.
+// Pages that changed; how many there are. Nothing is sent with the lock held: send may report what was sent before, and
+// that takes it.
 static bool s_write_pages(struct weft_bridge_flow *flow, uint32_t *pages)
 {
-    bool sent = true;
     weft_bridge_map_t *map = &flow->map;
-    pthread_mutex_lock(&flow->bridge->lock);
+    pthread_mutex_t *lock = &flow->bridge->lock;
+    pthread_mutex_lock(lock);
     *pages = (uint32_t) ((map->count + WEFT_BRIDGE_MAP_PAGE - 1) / WEFT_BRIDGE_MAP_PAGE);
-    for (uint32_t i = 0; sent && i < *pages; i++) {
-        if ((map->dirty >> i & 1) == 0) continue;
-        sent = s_write_page(flow, i);
-        if (sent) map->dirty &= ~(UINT64_C(1) << i);
-    }
     map->fresh = 0;
-    pthread_mutex_unlock(&flow->bridge->lock);
-    return sent;
+    pthread_mutex_unlock(lock);
+    for (uint32_t i = 0; i < *pages; i++) {
+        uint64_t bit = UINT64_C(1) << i;
+        pthread_mutex_lock(lock);
+        bool dirty = (map->dirty & bit) != 0;
+        if (dirty) s_encode_page(flow, i);
+        map->dirty &= ~bit;
+        pthread_mutex_unlock(lock);
+        if (!dirty || s_send_page(flow, i)) continue;
+        pthread_mutex_lock(lock);
+        map->dirty |= bit;
+        pthread_mutex_unlock(lock);
+        return false;
+    }
+    return true;
 }
 
 bool weft_bridge_note_write(struct weft_bridge_flow *flow)
@@ -165,10 +182,14 @@ bool weft_bridge_note_write(struct weft_bridge_flow *flow)
     weft_bridge_note_key(self, flow, -1);
     struct weft_bridge_sent *sent = weft_calloc(1, sizeof *sent);
     *sent = (struct weft_bridge_sent){.flow = flow, .is_note = true, .first_note = true};
-    if (!s_send(self, sent)) return false;
     if (flow->out_count + flow->out_notes == 0) flow->heard_ms = weft_bridge_now_ms();
     flow->out_notes++;
     flow->moved = false;
+    if (!s_send(self, sent)) {
+        flow->out_notes--;
+        flow->moved = true;
+        return false;
+    }
     weft_node_counter_add(self->node, WEFT_BRIDGE_NOTES, 1);
     return true;
 }
@@ -193,7 +214,8 @@ void weft_bridge_claim_write(weft_bridge_t *self)
     s_claim_key(self);
     struct weft_bridge_sent *sent = weft_calloc(1, sizeof *sent);
     *sent = (struct weft_bridge_sent){.is_note = true};
-    self->claim_out = s_send(self, sent);
+    self->claim_out = true; // it may be reported before send returns
+    if (!s_send(self, sent)) self->claim_out = false;
 }
 
 // ---- hearing

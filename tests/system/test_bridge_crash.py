@@ -73,6 +73,22 @@ def test_a_target_that_is_away_costs_no_memory_and_is_caught_up_with():
             bridges.wait_same(source, target, "numbers", seconds=60)
 
 
+def is_done(rows, count):
+    done = all(row["lag"] == 0 for row in rows) and sum(row["source_next"] for row in rows) >= count
+    return list(rows) if done else None
+
+
+def test_notes_are_written_in_the_midst_of_answers():
+    with bridges.two() as (directory, source, target):
+        source.weft("topic", "create", "numbers", "--partitions", 4, "--replicas", 1)
+        bridge = bridges.Bridge(directory, source.endpoint, target.endpoint, "topics=numbers", "checkpoint.ms=10")
+        with bridges.running(bridge):
+            source.weft("bench", "produce", "--topic", "numbers", "--count", 2000000, "--keys", 1000, "--batch-bytes", "8KiB")
+            rows = wait_until(lambda: is_done(bridge.partitions().values(), 2000000), "all is copied", 60)
+            assert sum(row["target_next"] for row in rows) == sum(row["source_next"] for row in rows)
+            assert bridge.stop() == 0, bridge.trace()
+
+
 def test_two_runs_of_one_bridge_write_each_record_once():
     with bridges.two() as (directory, source, target):
         source.weft("topic", "create", "numbers", "--partitions", 2, "--replicas", 1)

@@ -10,6 +10,7 @@
 #include "../base/assert.h"
 #include "../base/mutate.h"
 #include "../base/trace.h"
+#include "../wire/codec.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -253,6 +254,7 @@ static void s_encode(weft_producer_part_t *self, struct weft_pbatch *batch)
     request.timeout_ms = timeout_ms < UINT32_MAX ? (uint32_t) timeout_ms : UINT32_MAX;
     weft_buf_clear(&batch->call.header);
     weft_produce_request_encode(&request, &batch->call.header);
+    if (request.after_sequence >= 0) weft_request_add_must(&batch->call.header, "after_sequence");
     batch->call.to = WEFT_TO_LEADER;
     batch->call.topic = partition->topic->view;
     batch->call.partition = partition->index;

@@ -89,6 +89,8 @@ struct weft_shape_head {
 // Appends one map. What the struct holds is not checked: the receiver does that.
 void weft_shape_encode(const struct weft_shape *shape, const void *self, const struct weft_shape_head *head,
                        weft_buf_t *out);
+// Adds `must`, naming one key, to an encoded request of fewer than 15 pairs that would be wrong if the key were ignored.
+void weft_request_add_must(weft_buf_t *header, const char *key);
 
 // ---- what the generated functions share
 

@@ -8,6 +8,7 @@
  */
 #include "walk.h"
 
+#include "../base/assert.h"
 #include "../base/options.h"
 
 #include <weft_gen/codec.h>
@@ -193,4 +194,17 @@ weft_err_t weft_map_number(weft_slice_t bytes, const struct weft_guard_limits *l
     if (found.kind != WEFT_KIND_UINT) return WEFT_ERR_INVALID_REQUEST;
     *out = found.number;
     return WEFT_OK;
+}
+
+void weft_request_add_must(weft_buf_t *header, const char *key)
+{
+    const uint8_t must[] = {0xa4, 'm', 'u', 's', 't', 0x91};
+    size_t size = strlen(key);
+    uint8_t *map = header->data;
+    weft_assert(header->size > 0 && *map >= 0x80 && *map < 0x8f && size < 32);
+    (*map)++;
+    uint8_t tag = (uint8_t) (0xa0 | size);
+    weft_buf_append(header, must, sizeof must);
+    weft_buf_append(header, &tag, 1);
+    weft_buf_append(header, key, size);
 }

@@ -28,6 +28,12 @@ static void test_producer_given__a_batch_goes_as_it_is_under_the_identity_given(
         struct weft_batch batch;
         assert_ok(weft_produce_request_decode(&self.peer.codec, weft_buf_slice(&call->header), &request, NULL));
         assert_int_equal(request.after_sequence, 70);
+        // A broker that does not know the condition must not take the batch without it.
+        static const uint8_t must[] = "\xa4must\x91\xae"
+                                      "after_sequence";
+        struct weft_request_header understood;
+        assert_ok(weft_request_header_decode(weft_buf_slice(&call->header), &understood, NULL));
+        assert_non_null(memmem(call->header.data, call->header.size, must, sizeof must - 1));
         assert_ok(weft_batch_verify(weft_buf_slice(&call->data), &batch));
         assert_int_equal(batch.producer_id, 4711);
         assert_int_equal(batch.producer_epoch, 3);

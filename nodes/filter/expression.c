@@ -116,8 +116,8 @@ static struct operand s_header(weft_slice_t headers, weft_slice_t wanted)
     return (struct operand){.kind = OPERAND_MISSING};
 }
 
-struct operand expression_operand(const expression_t *self, const struct node *node,
-                                  const struct weft_record_view *record, bool *unreadable)
+struct operand weft_expression_operand(const weft_expression_t *self, const struct node *node,
+                                       const struct weft_record_view *record, bool *unreadable)
 {
     if (node->kind == NODE_LITERAL) return node->literal;
     const struct step *steps = &self->steps[node->first_step];
@@ -207,14 +207,14 @@ static bool s_starts_with(const struct operand *a, const struct operand *b)
 // ---- nodes
 
 struct evaluation {
-    const expression_t *expression;
+    const weft_expression_t *expression;
     const struct weft_record_view *record;
     bool *unreadable;
 };
 
 static struct operand s_operand(const struct evaluation *self, int node)
 {
-    return expression_operand(self->expression, &self->expression->nodes[node], self->record, self->unreadable);
+    return weft_expression_operand(self->expression, &self->expression->nodes[node], self->record, self->unreadable);
 }
 
 static bool s_in_list(const struct evaluation *self, const struct node *node)
@@ -271,7 +271,7 @@ static bool s_evaluate(const struct evaluation *self, int at)
     return result;
 }
 
-bool expression_matches(const expression_t *self, const struct weft_record_view *record, bool *unreadable)
+bool weft_expression_matches(const weft_expression_t *self, const struct weft_record_view *record, bool *unreadable)
 {
     struct evaluation evaluation = {self, record, unreadable};
     return s_evaluate(&evaluation, self->root);

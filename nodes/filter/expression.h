@@ -19,12 +19,12 @@
 #define EXPRESSION_DEPTH_MAX 32 // of parentheses and `not`
 #define EXPRESSION_STEPS_MAX 16 // of one path
 
-typedef struct expression expression_t;
+typedef struct weft_expression weft_expression_t;
 
 // INVALID_OPTION with a sentence that names the column.
-WEFT_MUST_USE weft_err_t expression_new(const char *text, expression_t **out, struct weft_error *error);
-void expression_destroy(expression_t **self_p);
+WEFT_MUST_USE weft_err_t weft_expression_new(const char *text, weft_expression_t **out, struct weft_error *error);
+void weft_expression_destroy(weft_expression_t **self_p);
 // Whether the record passes. *unreadable becomes true where a path met bytes that are no msgpack; else it is left.
-bool expression_matches(const expression_t *self, const struct weft_record_view *record, bool *unreadable);
+bool weft_expression_matches(const weft_expression_t *self, const struct weft_record_view *record, bool *unreadable);
 
 #endif

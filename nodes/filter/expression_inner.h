@@ -71,7 +71,7 @@ struct node {
     int first_step, step_count;
 };
 
-struct expression {
+struct weft_expression {
     struct node nodes[EXPRESSION_NODES_MAX];
     int count, root;
     struct step steps[EXPRESSION_NODES_MAX];
@@ -80,7 +80,7 @@ struct expression {
 };
 
 // The value of an operand for a record.
-struct operand expression_operand(const expression_t *self, const struct node *node,
-                                  const struct weft_record_view *record, bool *unreadable);
+struct operand weft_expression_operand(const weft_expression_t *self, const struct node *node,
+                                       const struct weft_record_view *record, bool *unreadable);
 
 #endif

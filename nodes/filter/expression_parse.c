@@ -29,7 +29,7 @@ enum token {
 };
 
 struct parser {
-    expression_t *out;
+    weft_expression_t *out;
     const char *text, *at; // at: behind the token
     enum token token;
     const char *start; // of the token
@@ -387,12 +387,12 @@ static int s_or(struct parser *self)
     return left;
 }
 
-weft_err_t expression_new(const char *text, expression_t **out, struct weft_error *error)
+weft_err_t weft_expression_new(const char *text, weft_expression_t **out, struct weft_error *error)
 {
     if (strlen(text) > EXPRESSION_BYTES_MAX)
         return weft_error_set(error, WEFT_ERR_INVALID_OPTION, "where: the expression is longer than %d bytes.",
                               EXPRESSION_BYTES_MAX);
-    expression_t *self = weft_calloc(1, sizeof *self);
+    weft_expression_t *self = weft_calloc(1, sizeof *self);
     weft_arena_init(&self->arena);
     struct parser parser = {.out = self, .text = text, .at = text, .start = text, .error = error};
     s_next(&parser);
@@ -400,16 +400,16 @@ weft_err_t expression_new(const char *text, expression_t **out, struct weft_erro
     if (!parser.failed && parser.token != TOKEN_END)
         s_fail(&parser, parser.start, "the expression is over here; join two by `and` or `or`");
     if (parser.failed) {
-        expression_destroy(&self);
+        weft_expression_destroy(&self);
         return WEFT_ERR_INVALID_OPTION;
     }
     *out = self;
     return WEFT_OK;
 }
 
-void expression_destroy(expression_t **self_p)
+void weft_expression_destroy(weft_expression_t **self_p)
 {
-    expression_t *self = *self_p;
+    weft_expression_t *self = *self_p;
     if (!self) return;
     *self_p = NULL;
     weft_arena_fini(&self->arena);

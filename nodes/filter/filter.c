@@ -22,44 +22,45 @@
 #define LOOK_US 250000
 #define PATIENCE_US 5000000 // without an answer of the target before it is complained of
 
-enum filter_counter {
-    FILTER_READ_COUNT,
-    FILTER_WRITTEN_COUNT,
-    FILTER_DROPPED_COUNT,
-    FILTER_UNREADABLE_COUNT,
-    FILTER_FAILED_COUNT,
-    FILTER_TOO_LARGE_COUNT,
-    FILTER_REWINDS_COUNT,
-    FILTER_COMMITS_COUNT,
-    FILTER_COMMITS_FAILED_COUNT,
-    FILTER_COUNTER_COUNT
+enum weft_filter_counter {
+    WEFT_FILTER_READ_COUNT,
+    WEFT_FILTER_WRITTEN_COUNT,
+    WEFT_FILTER_DROPPED_COUNT,
+    WEFT_FILTER_UNREADABLE_COUNT,
+    WEFT_FILTER_FAILED_COUNT,
+    WEFT_FILTER_TOO_LARGE_COUNT,
+    WEFT_FILTER_REWINDS_COUNT,
+    WEFT_FILTER_COMMITS_COUNT,
+    WEFT_FILTER_COMMITS_FAILED_COUNT,
+    WEFT_FILTER_COUNTER_COUNT
 };
 
-static const struct weft_counter_info s_counters[FILTER_COUNTER_COUNT] = {
-    [FILTER_READ_COUNT] = {"read_count", "records read"},
-    [FILTER_WRITTEN_COUNT] = {"written_count", "records given to the target, also those that were written again"},
-    [FILTER_DROPPED_COUNT] = {"dropped_count", "records for which the expression does not hold"},
-    [FILTER_UNREADABLE_COUNT] = {"unreadable_count", "records whose value is no msgpack where the expression looks"},
-    [FILTER_FAILED_COUNT] = {"failed_count", "records for which the function failed"},
-    [FILTER_TOO_LARGE_COUNT] = {"too_large_count", "records that the target refuses as too large"},
-    [FILTER_REWINDS_COUNT] = {"rewinds_count", "times that a delivery failed and reading went back"},
-    [FILTER_COMMITS_COUNT] = {"commits_count", "commits of progress"},
-    [FILTER_COMMITS_FAILED_COUNT] = {"commits_failed_count", "commits that failed; a later one covers them"},
+static const struct weft_counter_info s_counters[WEFT_FILTER_COUNTER_COUNT] = {
+    [WEFT_FILTER_READ_COUNT] = {"read_count", "records read"},
+    [WEFT_FILTER_WRITTEN_COUNT] = {"written_count", "records given to the target, also those that were written again"},
+    [WEFT_FILTER_DROPPED_COUNT] = {"dropped_count", "records for which the expression does not hold"},
+    [WEFT_FILTER_UNREADABLE_COUNT] = {"unreadable_count",
+                                      "records whose value is no msgpack where the expression looks"},
+    [WEFT_FILTER_FAILED_COUNT] = {"failed_count", "records for which the function failed"},
+    [WEFT_FILTER_TOO_LARGE_COUNT] = {"too_large_count", "records that the target refuses as too large"},
+    [WEFT_FILTER_REWINDS_COUNT] = {"rewinds_count", "times that a delivery failed and reading went back"},
+    [WEFT_FILTER_COMMITS_COUNT] = {"commits_count", "commits of progress"},
+    [WEFT_FILTER_COMMITS_FAILED_COUNT] = {"commits_failed_count", "commits that failed; a later one covers them"},
 };
 
-struct filter {
+struct weft_filter_node {
     weft_hosted_node_t *node;
     const weft_options_t *options;
     const char *topic;
-    expression_t *expression; // NULL: all pass
-    function_t *function;     // NULL: records go on as they are
+    weft_expression_t *expression; // NULL: all pass
+    weft_function_t *function;     // NULL: records go on as they are
     bool stops, keeps_partition;
     int64_t commit_us, committed_us;
     weft_consumer_t *consumer;
     weft_producer_t *producer;
     weft_topic_t *target;
-    progress_t *progress;
-    struct outputs outputs;          // of the record at hand
+    weft_progress_t *progress;
+    struct weft_outputs outputs;     // of the record at hand
     struct weft_record_view at_hand; // its place only
     bool blocked;                    // outputs wait
     int64_t paused_until_us;         // rewinding: 0 or when to go on
@@ -77,12 +78,12 @@ static int64_t s_now_us(void)
     return (int64_t) now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
-static void s_count(const struct filter *self, enum filter_counter counter, uint64_t more)
+static void s_count(const struct weft_filter_node *self, enum weft_filter_counter counter, uint64_t more)
 {
     if (more > 0) weft_node_counter_add(self->node, counter, more);
 }
 
-static void s_end(struct filter *self, weft_err_t err, const char *text)
+static void s_end(struct weft_filter_node *self, weft_err_t err, const char *text)
 {
     if (self->fatal) return;
     self->fatal = err;
@@ -92,7 +93,7 @@ static void s_end(struct filter *self, weft_err_t err, const char *text)
 // ---- sending
 
 // Something failed that may be well later: all that is not committed is read and sent again, after a pause.
-static void s_fail_delivery(struct filter *self, weft_err_t err, const char *text)
+static void s_fail_delivery(struct weft_filter_node *self, weft_err_t err, const char *text)
 {
     if (err == WEFT_ERR_PRODUCER_FENCED) s_end(self, err, text);
     if (self->rewinding) return;
@@ -105,9 +106,10 @@ static void s_fail_delivery(struct filter *self, weft_err_t err, const char *tex
 
 static void s_reported(void *context, const struct weft_batch_report *report)
 {
-    struct filter *self = context;
+    struct weft_filter_node *self = context;
     bool delivered = report->error == WEFT_OK;
-    for (uint32_t i = 0; report->opaques && i < report->count; i++) progress_reported(report->opaques[i], delivered);
+    for (uint32_t i = 0; report->opaques && i < report->count; i++)
+        weft_progress_reported(report->opaques[i], delivered);
     if (delivered)
         self->answered_us = s_now_us();
     else
@@ -115,7 +117,7 @@ static void s_reported(void *context, const struct weft_batch_report *report)
 }
 
 // What is done about a record that can't be written or that the function fails for.
-static void s_poison(struct filter *self, enum filter_counter counter, const char *why)
+static void s_poison(struct weft_filter_node *self, enum weft_filter_counter counter, const char *why)
 {
     s_count(self, counter, 1);
     char text[300];
@@ -129,20 +131,21 @@ static void s_poison(struct filter *self, enum filter_counter counter, const cha
 
 enum sent { SENT, NO_ROOM, NOT_SENT };
 
-static enum sent s_send(struct filter *self, const struct weft_filter_record *record)
+static enum sent s_send(struct weft_filter_node *self, const struct weft_filter_record *record)
 {
     int32_t partition = self->keeps_partition ? self->at_hand.partition : WEFT_PARTITION_AUTO;
-    struct weft_send_extra extra = {
-        .headers = record->headers, .timestamp_ms = record->timestamp_ms, .opaque = progress_sending(self->progress)};
+    struct weft_send_extra extra = {.headers = record->headers,
+                                    .timestamp_ms = record->timestamp_ms,
+                                    .opaque = weft_progress_sending(self->progress)};
     weft_err_t err = weft_producer_send(self->producer, self->target, partition, record->key, record->value, &extra);
     if (!err) {
-        s_count(self, FILTER_WRITTEN_COUNT, 1);
+        s_count(self, WEFT_FILTER_WRITTEN_COUNT, 1);
         return SENT;
     }
-    progress_not_sent(extra.opaque);
+    weft_progress_not_sent(extra.opaque);
     if (err == WEFT_ERR_LOCAL_QUEUE_FULL) return NO_ROOM;
     if (err == WEFT_ERR_RECORD_TOO_LARGE) {
-        s_poison(self, FILTER_TOO_LARGE_COUNT, "is too large for the target");
+        s_poison(self, WEFT_FILTER_TOO_LARGE_COUNT, "is too large for the target");
         return SENT;
     }
     s_fail_delivery(self, err, weft_producer_error_text(self->producer));
@@ -150,44 +153,44 @@ static enum sent s_send(struct filter *self, const struct weft_filter_record *re
 }
 
 // Sends what the record at hand became. False: not all of it could be sent now.
-static bool s_send_outputs(struct filter *self)
+static bool s_send_outputs(struct weft_filter_node *self)
 {
     struct weft_filter_record record;
-    while (outputs_peek(&self->outputs, &record)) {
+    while (weft_outputs_peek(&self->outputs, &record)) {
         enum sent sent = s_send(self, &record);
         self->blocked = sent == NO_ROOM;
         if (sent != SENT) return false;
-        outputs_sent(&self->outputs);
+        weft_outputs_sent(&self->outputs);
     }
     self->blocked = false;
-    if (!self->fatal) progress_done(self->progress, &self->at_hand);
+    if (!self->fatal) weft_progress_done(self->progress, &self->at_hand);
     return true;
 }
 
 // ---- filtering
 
 // False: no more now.
-static bool s_filter(struct filter *self, const struct weft_record_view *record)
+static bool s_filter(struct weft_filter_node *self, const struct weft_record_view *record)
 {
     self->at_hand = *record;
-    outputs_clear(&self->outputs);
+    weft_outputs_clear(&self->outputs);
     bool unreadable = false;
-    bool passes = !self->expression || expression_matches(self->expression, record, &unreadable);
-    s_count(self, FILTER_UNREADABLE_COUNT, unreadable);
-    s_count(self, FILTER_DROPPED_COUNT, !passes);
+    bool passes = !self->expression || weft_expression_matches(self->expression, record, &unreadable);
+    s_count(self, WEFT_FILTER_UNREADABLE_COUNT, unreadable);
+    s_count(self, WEFT_FILTER_DROPPED_COUNT, !passes);
     if (passes && self->function) {
-        if (!function_call(self->function, record, &self->outputs))
-            s_poison(self, FILTER_FAILED_COUNT, "makes the function fail");
+        if (!weft_function_call(self->function, record, &self->outputs))
+            s_poison(self, WEFT_FILTER_FAILED_COUNT, "makes the function fail");
     } else if (passes) {
         const struct weft_filter_record same = {record->key, record->value, record->headers, record->timestamp_ms};
         enum sent sent = s_send(self, &same);
         if (sent == NOT_SENT) return false;
-        if (sent == NO_ROOM && !outputs_add(&self->outputs, &same)) return false; // no record is that large
+        if (sent == NO_ROOM && !weft_outputs_add(&self->outputs, &same)) return false; // no record is that large
     }
     return s_send_outputs(self) && !self->fatal;
 }
 
-static bool s_read(struct filter *self, weft_records_t *records)
+static bool s_read(struct weft_filter_node *self, weft_records_t *records)
 {
     if (self->blocked && !s_send_outputs(self)) return false;
     struct weft_record_view record;
@@ -196,87 +199,87 @@ static bool s_read(struct filter *self, weft_records_t *records)
         count++;
         if (!s_filter(self, &record)) break;
     }
-    s_count(self, FILTER_READ_COUNT, (uint64_t) count);
+    s_count(self, WEFT_FILTER_READ_COUNT, (uint64_t) count);
     return count > 0;
 }
 
 // ---- progress
 
-static void s_commit_ripe(struct filter *self, int timeout_ms)
+static void s_commit_ripe(struct weft_filter_node *self, int timeout_ms)
 {
     size_t count;
-    const struct weft_group_offset *list = progress_collect(self->progress, &count);
+    const struct weft_group_offset *list = weft_progress_collect(self->progress, &count);
     if (count == 0) return;
     weft_err_t err = weft_consumer_commit_offsets(self->consumer, list, count, timeout_ms);
-    s_count(self, err ? FILTER_COMMITS_FAILED_COUNT : FILTER_COMMITS_COUNT, 1);
+    s_count(self, err ? WEFT_FILTER_COMMITS_FAILED_COUNT : WEFT_FILTER_COMMITS_COUNT, 1);
 }
 
-static void s_advance(struct filter *self)
+static void s_advance(struct weft_filter_node *self)
 {
     int64_t now = s_now_us();
-    if (now - self->committed_us >= self->commit_us && progress_has_new(self->progress) &&
-        progress_close_epoch(self->progress))
+    if (now - self->committed_us >= self->commit_us && weft_progress_has_new(self->progress) &&
+        weft_progress_close_epoch(self->progress))
         self->committed_us = now;
     s_commit_ripe(self, 0);
 }
 
 // All that was sent is delivered and committed, as far as that comes to pass in the time.
-static void s_settle(struct filter *self)
+static void s_settle(struct weft_filter_node *self)
 {
     weft_err_t err = weft_producer_flush(self->producer, FLUSH_MS);
     (void) err; // progress knows what of it was delivered
-    if (progress_has_new(self->progress) && !progress_close_epoch(self->progress)) return;
+    if (weft_progress_has_new(self->progress) && !weft_progress_close_epoch(self->progress)) return;
     s_commit_ripe(self, FLUSH_MS);
 }
 
 static void s_rebalanced(void *context, const struct weft_rebalance *rebalance)
 {
-    struct filter *self = context;
+    struct weft_filter_node *self = context;
     if (rebalance->type == WEFT_EVENT_ASSIGNED) return;
     if (rebalance->type == WEFT_EVENT_REVOKED && !self->rewinding) s_settle(self);
     for (size_t i = 0; i < rebalance->count; i++) {
-        progress_drop(self->progress, rebalance->partitions[i].partition);
+        weft_progress_drop(self->progress, rebalance->partitions[i].partition);
         if (self->blocked && self->at_hand.partition == rebalance->partitions[i].partition) {
             self->blocked = false; // its new owner has it
-            outputs_clear(&self->outputs);
+            weft_outputs_clear(&self->outputs);
         }
     }
 }
 
 static void s_seek_back(void *context, int32_t partition, int64_t offset)
 {
-    struct filter *self = context;
+    struct weft_filter_node *self = context;
     weft_err_t err =
         weft_consumer_seek(self->consumer, self->topic, partition, (struct weft_position){WEFT_FROM_OFFSET, offset});
     if (err && err != WEFT_ERR_NOT_FOUND) s_end(self, err, weft_consumer_error_text(self->consumer));
 }
 
 // Rewinds once every answer is there and the pause is over.
-static void s_rewind(struct filter *self)
+static void s_rewind(struct weft_filter_node *self)
 {
     self->blocked = false;
-    outputs_clear(&self->outputs);
-    if (s_now_us() < self->paused_until_us || progress_waiting(self->progress) > 0) return;
-    progress_rewind(self->progress, s_seek_back, self);
-    s_count(self, FILTER_REWINDS_COUNT, 1);
+    weft_outputs_clear(&self->outputs);
+    if (s_now_us() < self->paused_until_us || weft_progress_waiting(self->progress) > 0) return;
+    weft_progress_rewind(self->progress, s_seek_back, self);
+    s_count(self, WEFT_FILTER_REWINDS_COUNT, 1);
     self->rewinding = false;
 }
 
 // ---- the consumer's events, health
 
-static void s_event(struct filter *self, const struct weft_consumer_event *event)
+static void s_event(struct weft_filter_node *self, const struct weft_consumer_event *event)
 {
     switch (event->type) {
     case WEFT_EVENT_ASSIGNED:
         if (event->partition >= 0 && event->offset >= 0)
-            progress_start(self->progress, event->partition, event->offset);
+            weft_progress_start(self->progress, event->partition, event->offset);
         self->member_refused = false;
         break;
     case WEFT_EVENT_BAD_BATCH: // damage in the source: passed, if it can be
         weft_node_trace(self->node, WEFT_TRACE_ERROR, "%s", event->text);
         if (event->offset >= 0) s_seek_back(self, event->partition, event->offset);
         break;
-    case WEFT_EVENT_COMMIT_FAILED: s_count(self, FILTER_COMMITS_FAILED_COUNT, 1); break;
+    case WEFT_EVENT_COMMIT_FAILED: s_count(self, WEFT_FILTER_COMMITS_FAILED_COUNT, 1); break;
     case WEFT_EVENT_UNKNOWN_TOPIC:
     case WEFT_EVENT_REFUSED:
     case WEFT_EVENT_UNHEARD:
@@ -293,7 +296,7 @@ static void s_event(struct filter *self, const struct weft_consumer_event *event
 }
 
 // Health, and a line of trace whenever it is another sentence; NULL: all is well.
-static void s_tell(struct filter *self, const char *complaint)
+static void s_tell(struct weft_filter_node *self, const char *complaint)
 {
     weft_node_set_health(self->node, complaint ? WEFT_HEALTH_DEGRADED : WEFT_HEALTH_SERVING, "%s",
                          complaint ? complaint : "");
@@ -303,13 +306,13 @@ static void s_tell(struct filter *self, const char *complaint)
     snprintf(self->told, sizeof self->told, "%s", complaint ? complaint : "");
 }
 
-static void s_look(struct filter *self)
+static void s_look(struct weft_filter_node *self)
 {
     int64_t now = s_now_us();
     if (now - self->looked_us < LOOK_US) return;
     self->looked_us = now;
     char text[300];
-    if (progress_waiting(self->progress) == 0) self->answered_us = now;
+    if (weft_progress_waiting(self->progress) == 0) self->answered_us = now;
     struct weft_partition_position at;
     for (size_t i = 0; weft_consumer_position(self->consumer, i, &at); i++) {
         weft_err_t err = at.error ? at.error : at.unheard;
@@ -330,11 +333,11 @@ static void s_look(struct filter *self)
 
 // A filter that reads what it writes would fill the disk. With one name on both sides the clusters must differ; that is
 // asked before anything is read, for as long as it takes.
-static void s_refuse_loop(struct filter *self)
+static void s_refuse_loop(struct weft_filter_node *self)
 {
     bool same = false;
     while (strcmp(self->topic, weft_topic_name(self->target)) == 0 && !weft_node_stopping(self->node)) {
-        if (filter_same_cluster(self->node, self->options, &same) == WEFT_OK) {
+        if (weft_filter_same_cluster(self->node, self->options, &same) == WEFT_OK) {
             if (same)
                 s_end(self, WEFT_ERR_INVALID_OPTION,
                       "The filter would read what it writes: `bootstrap` and `target` name one cluster, and the topics "
@@ -349,21 +352,21 @@ static void s_refuse_loop(struct filter *self)
 
 static void s_destroy(void **self_p)
 {
-    struct filter *self = *self_p;
+    struct weft_filter_node *self = *self_p;
     if (!self) return;
     *self_p = NULL;
     if (self->consumer) weft_consumer_on_rebalance(self->consumer, NULL, NULL);
     weft_consumer_destroy(&self->consumer);
     if (self->producer) weft_producer_on_batch(self->producer, NULL, NULL);
     weft_producer_destroy(&self->producer);
-    progress_destroy(&self->progress);
-    outputs_fini(&self->outputs);
-    function_destroy(&self->function);
-    expression_destroy(&self->expression);
+    weft_progress_destroy(&self->progress);
+    weft_outputs_fini(&self->outputs);
+    weft_function_destroy(&self->function);
+    weft_expression_destroy(&self->expression);
     free(self);
 }
 
-static weft_err_t s_check(const struct filter *self, struct weft_error *error)
+static weft_err_t s_check(const struct weft_filter_node *self, struct weft_error *error)
 {
     const weft_options_t *options = self->options;
     const char *target = weft_options_text(options, "target");
@@ -385,7 +388,7 @@ static weft_err_t s_check(const struct filter *self, struct weft_error *error)
 static weft_err_t s_create(weft_hosted_node_t *node, const weft_options_t *options, void **out,
                            struct weft_error *error)
 {
-    struct filter *self = weft_calloc(1, sizeof *self);
+    struct weft_filter_node *self = weft_calloc(1, sizeof *self);
     void *owned = self;
     self->node = node;
     self->options = options;
@@ -393,25 +396,25 @@ static weft_err_t s_create(weft_hosted_node_t *node, const weft_options_t *optio
     self->stops = weft_options_int(options, "on.error") == WEFT_FILTER_ON_ERROR_STOP;
     self->keeps_partition = weft_options_int(options, "partition") == WEFT_FILTER_PARTITION_KEEP;
     self->commit_us = weft_options_int(options, "commit.ms") * 1000;
-    self->progress = progress_new(self->topic);
+    self->progress = weft_progress_new(self->topic);
     const char *where = weft_options_text(options, "where"), *path = weft_options_text(options, "function");
     weft_err_t err = s_check(self, error);
-    if (!err && where[0]) err = expression_new(where, &self->expression, error);
-    if (!err && path[0]) err = function_new(path, weft_options_text(options, "config"), &self->function, error);
-    if (!err) err = filter_open_producer(node, options, &self->producer, &self->target, error);
-    if (!err) err = filter_open_consumer(node, options, &self->consumer, error);
+    if (!err && where[0]) err = weft_expression_new(where, &self->expression, error);
+    if (!err && path[0]) err = weft_function_new(path, weft_options_text(options, "config"), &self->function, error);
+    if (!err) err = weft_filter_open_producer(node, options, &self->producer, &self->target, error);
+    if (!err) err = weft_filter_open_consumer(node, options, &self->consumer, error);
     if (err) {
         s_destroy(&owned);
         return err;
     }
     weft_producer_on_batch(self->producer, s_reported, self);
     weft_consumer_on_rebalance(self->consumer, s_rebalanced, self);
-    if (self->function) weft_node_trace(node, WEFT_TRACE_INFO, "function %s", function_name(self->function));
+    if (self->function) weft_node_trace(node, WEFT_TRACE_INFO, "function %s", weft_function_name(self->function));
     *out = self;
     return WEFT_OK;
 }
 
-static void s_wait(const struct filter *self, bool busy)
+static void s_wait(const struct weft_filter_node *self, bool busy)
 {
     if (busy) return;
     zmq_pollitem_t items[] = {{NULL, weft_node_stop_fd(self->node), ZMQ_POLLIN, 0},
@@ -423,7 +426,7 @@ static void s_wait(const struct filter *self, bool busy)
 
 static weft_err_t s_run(void *context, struct weft_error *error)
 {
-    struct filter *self = context;
+    struct weft_filter_node *self = context;
     s_refuse_loop(self);
     bool latest = weft_options_int(self->options, "from") == WEFT_FILTER_FROM_LATEST;
     const struct weft_position from = {latest ? WEFT_FROM_LATEST : WEFT_FROM_EARLIEST, 0};
@@ -458,7 +461,7 @@ const struct weft_node_type weft_node_type_filter = {
     .options = weft_options_filter,
     .option_count = sizeof weft_options_filter / sizeof *weft_options_filter,
     .counters = s_counters,
-    .counter_count = FILTER_COUNTER_COUNT,
+    .counter_count = WEFT_FILTER_COUNTER_COUNT,
     .traits = WEFT_NODE_OWN_PROCESS,
     .create = s_create,
     .run = s_run,

@@ -17,73 +17,77 @@
 #define OUTPUTS_BYTES_MAX (64 * 1024 * 1024)
 #define OUTPUTS_COUNT_MAX 65536
 
-struct output {
+struct weft_output {
     size_t at;                                     // in `bytes`: key, value and headers, one behind the other
     int64_t key_bytes, value_bytes, headers_bytes; // -1: nil
     int64_t timestamp_ms;
 };
 
-struct outputs {
+struct weft_outputs {
     weft_buf_t bytes;
-    struct output *list;
+    struct weft_output *list;
     size_t count, capacity;
     size_t next; // to be sent
 };
 
-void outputs_fini(struct outputs *self);
-void outputs_clear(struct outputs *self);
+void weft_outputs_fini(struct weft_outputs *self);
+void weft_outputs_clear(struct weft_outputs *self);
 // False: one record gave too much.
-bool outputs_add(struct outputs *self, const struct weft_filter_record *record);
-// The next one; false: there is none. It stays the next until outputs_sent.
-bool outputs_peek(const struct outputs *self, struct weft_filter_record *out);
-void outputs_sent(struct outputs *self);
+bool weft_outputs_add(struct weft_outputs *self, const struct weft_filter_record *record);
+// The next one; false: there is none. It stays the next until weft_outputs_sent.
+bool weft_outputs_peek(const struct weft_outputs *self, struct weft_filter_record *out);
+void weft_outputs_sent(struct weft_outputs *self);
 
 // ---- function.c: the user's shared object
 
-typedef struct function function_t;
+typedef struct weft_function weft_function_t;
 
 // NOT_FOUND, INVALID_ARGUMENT, INVALID_OPTION (its init refused) with a sentence. Never unloaded: it may have threads.
-WEFT_MUST_USE weft_err_t function_new(const char *path, const char *config, function_t **out, struct weft_error *error);
-void function_destroy(function_t **self_p);
-const char *function_name(const function_t *self);
+WEFT_MUST_USE weft_err_t weft_function_new(const char *path, const char *config, weft_function_t **out,
+                                           struct weft_error *error);
+void weft_function_destroy(weft_function_t **self_p);
+const char *weft_function_name(const weft_function_t *self);
 // Fills `out` with what it emits. False: it failed, and `out` is empty.
-bool function_call(function_t *self, const struct weft_record_view *record, struct outputs *out);
+bool weft_function_call(weft_function_t *self, const struct weft_record_view *record, struct weft_outputs *out);
 
 // ---- open.c: the clients
 
-const char *filter_target_endpoints(const weft_options_t *options);
-WEFT_MUST_USE weft_err_t filter_open_consumer(const weft_hosted_node_t *node, const weft_options_t *options,
-                                              weft_consumer_t **out, struct weft_error *error);
-WEFT_MUST_USE weft_err_t filter_open_producer(const weft_hosted_node_t *node, const weft_options_t *options,
-                                              weft_producer_t **out, weft_topic_t **target, struct weft_error *error);
+const char *weft_filter_target_endpoints(const weft_options_t *options);
+WEFT_MUST_USE weft_err_t weft_filter_open_consumer(const weft_hosted_node_t *node, const weft_options_t *options,
+                                                   weft_consumer_t **out, struct weft_error *error);
+WEFT_MUST_USE weft_err_t weft_filter_open_producer(const weft_hosted_node_t *node, const weft_options_t *options,
+                                                   weft_producer_t **out, weft_topic_t **target,
+                                                   struct weft_error *error);
 // Asks a node of each side; an error while one does not answer.
-WEFT_MUST_USE weft_err_t filter_same_cluster(const weft_hosted_node_t *node, const weft_options_t *options, bool *same);
+WEFT_MUST_USE weft_err_t weft_filter_same_cluster(const weft_hosted_node_t *node, const weft_options_t *options,
+                                                  bool *same);
 
 // ---- progress.c: what may be committed
 
-typedef struct progress progress_t;
+typedef struct weft_progress weft_progress_t;
 
-progress_t *progress_new(const char *topic);
-void progress_destroy(progress_t **self_p);
+weft_progress_t *weft_progress_new(const char *topic);
+void weft_progress_destroy(weft_progress_t **self_p);
 // For the `opaque` of a send: it belongs to the epoch that is open.
-void *progress_sending(progress_t *self);
-void progress_not_sent(void *opaque); // it was refused
+void *weft_progress_sending(weft_progress_t *self);
+void weft_progress_not_sent(void *opaque); // it was refused
 // What was sent with `opaque` was reported.
-void progress_reported(void *opaque, bool delivered);
-void progress_start(progress_t *self, int32_t partition, int64_t offset);    // a partition came; read from here
-void progress_drop(progress_t *self, int32_t partition);                     // it went
-void progress_done(progress_t *self, const struct weft_record_view *record); // all outputs of it were sent
-bool progress_has_new(const progress_t *self);
+void weft_progress_reported(void *opaque, bool delivered);
+void weft_progress_start(weft_progress_t *self, int32_t partition, int64_t offset); // a partition came; read from here
+void weft_progress_drop(weft_progress_t *self, int32_t partition);                  // it went
+void weft_progress_done(weft_progress_t *self, const struct weft_record_view *record); // all outputs of it were sent
+bool weft_progress_has_new(const weft_progress_t *self);
 // Closes the open epoch, so that what it holds can be committed once it is delivered. False: too many are closed.
-bool progress_close_epoch(progress_t *self);
+bool weft_progress_close_epoch(weft_progress_t *self);
 /**
  * What can be committed now, since all that was sent for it is delivered; counted in *count, borrowed until the next
  * call. 0: nothing new.
  */
-const struct weft_group_offset *progress_collect(progress_t *self, size_t *count);
-bool progress_failed(const progress_t *self);    // a delivery failed: rewind
-size_t progress_waiting(const progress_t *self); // sends not reported
+const struct weft_group_offset *weft_progress_collect(weft_progress_t *self, size_t *count);
+bool weft_progress_failed(const weft_progress_t *self);    // a delivery failed: rewind
+size_t weft_progress_waiting(const weft_progress_t *self); // sends not reported
 // After a failure, with nothing waiting: gives each partition and where it has to be read from again.
-void progress_rewind(progress_t *self, void (*each)(void *context, int32_t partition, int64_t offset), void *context);
+void weft_progress_rewind(weft_progress_t *self, void (*each)(void *context, int32_t partition, int64_t offset),
+                          void *context);
 
 #endif

@@ -12,7 +12,7 @@
 
 #define SYMBOL "weft_filter_main"
 
-struct function {
+struct weft_function {
     const struct weft_filter *table;
     void *state;
 };
@@ -20,7 +20,7 @@ struct function {
 // The first member is what the user's code sees.
 struct emitter {
     struct weft_filter_emit base;
-    struct outputs *out;
+    struct weft_outputs *out;
     int64_t timestamp_ms;
     bool overfull;
 };
@@ -30,21 +30,21 @@ static int s_emit(const struct weft_filter_emit *self, const struct weft_filter_
     struct emitter *emitter = (struct emitter *) (uintptr_t) self; // made below, not const
     struct weft_filter_record one = *record;
     if (one.timestamp_ms == 0) one.timestamp_ms = emitter->timestamp_ms;
-    if (!emitter->overfull && outputs_add(emitter->out, &one)) return 0;
+    if (!emitter->overfull && weft_outputs_add(emitter->out, &one)) return 0;
     emitter->overfull = true;
     return -1;
 }
 
-bool function_call(function_t *self, const struct weft_record_view *record, struct outputs *out)
+bool weft_function_call(weft_function_t *self, const struct weft_record_view *record, struct weft_outputs *out)
 {
     struct emitter emitter = {.base = {.record = s_emit}, .out = out, .timestamp_ms = record->timestamp_ms};
     int rc = self->table->record(self->state, record, &emitter.base);
     if (rc == 0 && !emitter.overfull) return true;
-    outputs_clear(out);
+    weft_outputs_clear(out);
     return false;
 }
 
-const char *function_name(const function_t *self)
+const char *weft_function_name(const weft_function_t *self)
 {
     return self->table->name;
 }
@@ -78,7 +78,7 @@ static weft_err_t s_load(const char *path, const struct weft_filter **out, struc
     return weft_error_set(error, WEFT_ERR_INVALID_ARGUMENT, "function: '%.160s' is no filter: %s", path, wrong);
 }
 
-weft_err_t function_new(const char *path, const char *config, function_t **out, struct weft_error *error)
+weft_err_t weft_function_new(const char *path, const char *config, weft_function_t **out, struct weft_error *error)
 {
     const struct weft_filter *table = NULL;
     weft_err_t err = s_load(path, &table, error);
@@ -90,15 +90,15 @@ weft_err_t function_new(const char *path, const char *config, function_t **out, 
         return weft_error_set(error, WEFT_ERR_INVALID_OPTION, "function: '%.64s' does not start: %s", table->name,
                               why[0] ? why : "its init gave no reason");
     }
-    function_t *self = weft_calloc(1, sizeof *self);
-    *self = (function_t){.table = table, .state = state};
+    weft_function_t *self = weft_calloc(1, sizeof *self);
+    *self = (weft_function_t){.table = table, .state = state};
     *out = self;
     return WEFT_OK;
 }
 
-void function_destroy(function_t **self_p)
+void weft_function_destroy(weft_function_t **self_p)
 {
-    function_t *self = *self_p;
+    weft_function_t *self = *self_p;
     if (!self) return;
     *self_p = NULL;
     if (self->table->fini) self->table->fini(self->state);

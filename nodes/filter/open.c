@@ -9,14 +9,14 @@
 #include <weft/admin.h>
 #include <weft_gen/config.h>
 
-const char *filter_target_endpoints(const weft_options_t *options)
+const char *weft_filter_target_endpoints(const weft_options_t *options)
 {
     const char *target = weft_options_text(options, "target");
     return target[0] ? target : weft_options_text(options, "bootstrap");
 }
 
-weft_err_t filter_open_consumer(const weft_hosted_node_t *node, const weft_options_t *options, weft_consumer_t **out,
-                                struct weft_error *error)
+weft_err_t weft_filter_open_consumer(const weft_hosted_node_t *node, const weft_options_t *options,
+                                     weft_consumer_t **out, struct weft_error *error)
 {
     char group[640];
     const char *name = weft_options_text(options, "group");
@@ -38,12 +38,12 @@ weft_err_t filter_open_consumer(const weft_hosted_node_t *node, const weft_optio
                             "consumer: auto.commit.ms would commit records that are not written yet; leave it out.");
 }
 
-weft_err_t filter_open_producer(const weft_hosted_node_t *node, const weft_options_t *options, weft_producer_t **out,
-                                weft_topic_t **target, struct weft_error *error)
+weft_err_t weft_filter_open_producer(const weft_hosted_node_t *node, const weft_options_t *options,
+                                     weft_producer_t **out, weft_topic_t **target, struct weft_error *error)
 {
     const char *const own[] = {"delivery.timeout.ms=3650d", NULL}; // however long the target is away, records wait
     char **settings =
-        weft_inside_settings(node, filter_target_endpoints(options), own, weft_options_text(options, "producer"));
+        weft_inside_settings(node, weft_filter_target_endpoints(options), own, weft_options_text(options, "producer"));
     weft_err_t err = weft_producer_new((const char *const *) settings, out, error);
     weft_list_free(&settings);
     if (err) return err;
@@ -70,11 +70,11 @@ static weft_err_t s_cluster_of(const weft_hosted_node_t *node, const char *endpo
     return err;
 }
 
-weft_err_t filter_same_cluster(const weft_hosted_node_t *node, const weft_options_t *options, bool *same)
+weft_err_t weft_filter_same_cluster(const weft_hosted_node_t *node, const weft_options_t *options, bool *same)
 {
     weft_id_t from, to;
     weft_err_t err = s_cluster_of(node, weft_options_text(options, "bootstrap"), &from);
-    if (!err) err = s_cluster_of(node, filter_target_endpoints(options), &to);
+    if (!err) err = s_cluster_of(node, weft_filter_target_endpoints(options), &to);
     if (!err) *same = memcmp(from.bytes, to.bytes, sizeof from.bytes) == 0;
     return err;
 }

@@ -5,13 +5,13 @@
 
 #include <stdlib.h>
 
-void outputs_fini(struct outputs *self)
+void weft_outputs_fini(struct weft_outputs *self)
 {
     weft_buf_fini(&self->bytes);
     free(self->list);
 }
 
-void outputs_clear(struct outputs *self)
+void weft_outputs_clear(struct weft_outputs *self)
 {
     weft_buf_clear(&self->bytes);
     self->count = self->next = 0;
@@ -24,7 +24,7 @@ static int64_t s_append(weft_buf_t *bytes, weft_slice_t slice)
     return (int64_t) slice.size;
 }
 
-bool outputs_add(struct outputs *self, const struct weft_filter_record *record)
+bool weft_outputs_add(struct weft_outputs *self, const struct weft_filter_record *record)
 {
     size_t room = OUTPUTS_BYTES_MAX - self->bytes.size;
     if (self->count == OUTPUTS_COUNT_MAX || record->key.size > room || record->value.size > room ||
@@ -34,7 +34,7 @@ bool outputs_add(struct outputs *self, const struct weft_filter_record *record)
         self->capacity = self->capacity ? 2 * self->capacity : 16;
         self->list = weft_realloc(self->list, self->capacity * sizeof *self->list);
     }
-    struct output *output = &self->list[self->count++];
+    struct weft_output *output = &self->list[self->count++];
     output->at = self->bytes.size;
     output->key_bytes = s_append(&self->bytes, record->key);
     output->value_bytes = s_append(&self->bytes, record->value);
@@ -43,7 +43,7 @@ bool outputs_add(struct outputs *self, const struct weft_filter_record *record)
     return true;
 }
 
-static weft_slice_t s_take(const struct outputs *self, size_t *at, int64_t size)
+static weft_slice_t s_take(const struct weft_outputs *self, size_t *at, int64_t size)
 {
     if (size < 0) return WEFT_SLICE_NIL;
     static const uint8_t empty = 0; // an empty value is not nil, also while the buffer has no memory
@@ -52,10 +52,10 @@ static weft_slice_t s_take(const struct outputs *self, size_t *at, int64_t size)
     return slice;
 }
 
-bool outputs_peek(const struct outputs *self, struct weft_filter_record *out)
+bool weft_outputs_peek(const struct weft_outputs *self, struct weft_filter_record *out)
 {
     if (self->next == self->count) return false;
-    const struct output *output = &self->list[self->next];
+    const struct weft_output *output = &self->list[self->next];
     size_t at = output->at;
     out->key = s_take(self, &at, output->key_bytes);
     out->value = s_take(self, &at, output->value_bytes);
@@ -64,7 +64,7 @@ bool outputs_peek(const struct outputs *self, struct weft_filter_record *out)
     return true;
 }
 
-void outputs_sent(struct outputs *self)
+void weft_outputs_sent(struct weft_outputs *self)
 {
     self->next++;
 }

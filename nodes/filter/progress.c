@@ -25,7 +25,7 @@ struct epoch {
     size_t count;
 };
 
-struct progress {
+struct weft_progress {
     const char *topic;
     struct place *places; // by partition
     size_t place_count;
@@ -34,21 +34,21 @@ struct progress {
     struct weft_group_offset *collected;
 };
 
-static struct epoch *s_epoch(progress_t *self, unsigned number)
+static struct epoch *s_epoch(weft_progress_t *self, unsigned number)
 {
     return &self->epochs[number % EPOCHS];
 }
 
-progress_t *progress_new(const char *topic)
+weft_progress_t *weft_progress_new(const char *topic)
 {
-    progress_t *self = weft_calloc(1, sizeof *self);
+    weft_progress_t *self = weft_calloc(1, sizeof *self);
     self->topic = topic;
     return self;
 }
 
-void progress_destroy(progress_t **self_p)
+void weft_progress_destroy(weft_progress_t **self_p)
 {
-    progress_t *self = *self_p;
+    weft_progress_t *self = *self_p;
     if (!self) return;
     *self_p = NULL;
     for (unsigned i = 0; i < EPOCHS; i++) free(self->epochs[i].list);
@@ -57,20 +57,20 @@ void progress_destroy(progress_t **self_p)
     free(self);
 }
 
-void *progress_sending(progress_t *self)
+void *weft_progress_sending(weft_progress_t *self)
 {
     struct epoch *epoch = s_epoch(self, self->open);
     epoch->waiting++;
     return epoch;
 }
 
-void progress_not_sent(void *opaque)
+void weft_progress_not_sent(void *opaque)
 {
     struct epoch *epoch = opaque;
     epoch->waiting--;
 }
 
-void progress_reported(void *opaque, bool delivered)
+void weft_progress_reported(void *opaque, bool delivered)
 {
     struct epoch *epoch = opaque;
     weft_assert(epoch->waiting > 0);
@@ -78,7 +78,7 @@ void progress_reported(void *opaque, bool delivered)
     if (!delivered) epoch->failed = true;
 }
 
-void progress_start(progress_t *self, int32_t partition, int64_t offset)
+void weft_progress_start(weft_progress_t *self, int32_t partition, int64_t offset)
 {
     size_t index = (size_t) partition;
     if (index >= self->place_count) {
@@ -94,7 +94,7 @@ void progress_start(progress_t *self, int32_t partition, int64_t offset)
                        .changed = true}; // committed as it is, so that where it began outlives this process
 }
 
-void progress_drop(progress_t *self, int32_t partition)
+void weft_progress_drop(weft_progress_t *self, int32_t partition)
 {
     if ((size_t) partition >= self->place_count) return;
     self->places[partition] = (struct place){.next = -1, .safe = -1, .leader_epoch = -1};
@@ -109,24 +109,24 @@ void progress_drop(progress_t *self, int32_t partition)
     }
 }
 
-void progress_done(progress_t *self, const struct weft_record_view *record)
+void weft_progress_done(weft_progress_t *self, const struct weft_record_view *record)
 {
     if ((size_t) record->partition >= self->place_count || !self->places[record->partition].owned)
-        progress_start(self, record->partition, record->offset); // its event comes behind its first records
+        weft_progress_start(self, record->partition, record->offset); // its event comes behind its first records
     struct place *place = &self->places[record->partition];
     place->next = record->offset + 1;
     place->leader_epoch = record->leader_epoch;
     place->changed = true;
 }
 
-bool progress_has_new(const progress_t *self)
+bool weft_progress_has_new(const weft_progress_t *self)
 {
     for (size_t i = 0; i < self->place_count; i++)
         if (self->places[i].changed) return true;
     return false;
 }
 
-bool progress_close_epoch(progress_t *self)
+bool weft_progress_close_epoch(weft_progress_t *self)
 {
     if (self->open - self->first == EPOCHS - 1) return false;
     struct epoch *epoch = s_epoch(self, self->open);
@@ -147,7 +147,7 @@ bool progress_close_epoch(progress_t *self)
     return true;
 }
 
-const struct weft_group_offset *progress_collect(progress_t *self, size_t *count)
+const struct weft_group_offset *weft_progress_collect(weft_progress_t *self, size_t *count)
 {
     *count = 0;
     if (self->first == self->open || s_epoch(self, self->first)->waiting > 0) return NULL;
@@ -166,23 +166,24 @@ const struct weft_group_offset *progress_collect(progress_t *self, size_t *count
     return self->collected;
 }
 
-bool progress_failed(const progress_t *self)
+bool weft_progress_failed(const weft_progress_t *self)
 {
     for (unsigned i = 0; i < EPOCHS; i++)
         if (self->epochs[i].failed) return true;
     return false;
 }
 
-size_t progress_waiting(const progress_t *self)
+size_t weft_progress_waiting(const weft_progress_t *self)
 {
     size_t waiting = 0;
     for (unsigned i = 0; i < EPOCHS; i++) waiting += self->epochs[i].waiting;
     return waiting;
 }
 
-void progress_rewind(progress_t *self, void (*each)(void *context, int32_t partition, int64_t offset), void *context)
+void weft_progress_rewind(weft_progress_t *self, void (*each)(void *context, int32_t partition, int64_t offset),
+                          void *context)
 {
-    weft_assert(progress_waiting(self) == 0);
+    weft_assert(weft_progress_waiting(self) == 0);
     for (unsigned i = 0; i < EPOCHS; i++) {
         self->epochs[i].failed = false;
         self->epochs[i].count = 0;

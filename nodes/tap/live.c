@@ -26,9 +26,9 @@
 #define AGAIN_US_MAX 60000000 // longest pause between repetitions
 #define LOOK_US 250000        // how often health is looked at
 
-struct tap_live {
-    struct tap_settings settings;
-    struct tap_streams *streams;
+struct weft_tap_live {
+    struct weft_tap_settings settings;
+    struct weft_tap_streams *streams;
     void *xpub;
     weft_consumer_t *consumer;
     weft_buf_t scratch;
@@ -45,58 +45,58 @@ struct tap_live {
     char told[WEFT_ERROR_TEXT_BYTES_MAX]; // the complaint that was traced
 };
 
-static void s_count(const tap_live_t *self, enum tap_counter counter, uint64_t more)
+static void s_count(const weft_tap_live_t *self, enum weft_tap_counter counter, uint64_t more)
 {
     if (more > 0) weft_node_counter_add(self->settings.node, counter, more);
 }
 
 // ---- subscribers
 
-static void s_arm(tap_live_t *self, struct tap_stream *stream, int64_t again_us)
+static void s_arm(weft_tap_live_t *self, struct weft_tap_stream *stream, int64_t again_us)
 {
     if (self->settings.announce_us < 0) return;
     stream->announce_next = atomic_load_explicit(&stream->next, memory_order_relaxed);
-    stream->announce_at_us = tap_now_us() + self->settings.announce_us;
+    stream->announce_at_us = weft_tap_now_us() + self->settings.announce_us;
     if (again_us > 0) stream->announce_again_us = again_us;
     self->announces = true;
 }
 
 // Streams that a subscription may hear are to repeat their last record, unless something is published before.
-static void s_announce_soon(tap_live_t *self, weft_slice_t prefix)
+static void s_announce_soon(weft_tap_live_t *self, weft_slice_t prefix)
 {
     for (size_t i = 0; i < self->streams->count; i++) {
-        struct tap_stream *stream = self->streams->items[i];
+        struct weft_tap_stream *stream = self->streams->items[i];
         if (stream && prefix.size <= stream->name_bytes && memcmp(stream->name, prefix.data, prefix.size) == 0)
             s_arm(self, stream, 0);
     }
 }
 
 // libzmq gives a new connection the mark that the socket had when it was bound.
-static void s_apply_hwm(tap_live_t *self)
+static void s_apply_hwm(weft_tap_live_t *self)
 {
     int value = (int) self->hwm;
     int rc = zmq_setsockopt(self->xpub, ZMQ_SNDHWM, &value, sizeof value);
     (void) rc; // a number above 0 can't be refused
 }
 
-static void s_subscription(tap_live_t *self, weft_slice_t frame)
+static void s_subscription(weft_tap_live_t *self, weft_slice_t frame)
 {
     if (frame.size == 0 || frame.data[0] > 1) {
-        s_count(self, TAP_BAD_SUBSCRIPTIONS_COUNT, 1); // XSUB lets its users send anything
+        s_count(self, WEFT_TAP_BAD_SUBSCRIPTIONS_COUNT, 1); // XSUB lets its users send anything
         return;
     }
     if (frame.data[0] == 1) {
         self->subscriptions++;
-        s_count(self, TAP_SUBSCRIBED_COUNT, 1);
+        s_count(self, WEFT_TAP_SUBSCRIBED_COUNT, 1);
         s_apply_hwm(self);
         s_announce_soon(self, weft_slice(frame.data + 1, frame.size - 1));
     } else if (self->subscriptions > 0) {
         self->subscriptions--;
     }
-    weft_node_counter_set(self->settings.node, TAP_SUBSCRIPTIONS_COUNT, self->subscriptions);
+    weft_node_counter_set(self->settings.node, WEFT_TAP_SUBSCRIPTIONS_COUNT, self->subscriptions);
 }
 
-static weft_err_t s_hear(tap_live_t *self)
+static weft_err_t s_hear(weft_tap_live_t *self)
 {
     for (int i = 0; i < 256; i++) {
         zmq_msg_t message;
@@ -114,7 +114,7 @@ static weft_err_t s_hear(tap_live_t *self)
 // ---- publishing
 
 // One frame. EAGAIN: a subscriber is full. With slow=wait all wait for it, until the node stops.
-static bool s_send(tap_live_t *self, const void *data, size_t size, int flags)
+static bool s_send(weft_tap_live_t *self, const void *data, size_t size, int flags)
 {
     while (zmq_send(self->xpub, data, size, flags) < 0) {
         if (zmq_errno() != EAGAIN && zmq_errno() != EINTR) return false;
@@ -123,7 +123,7 @@ static bool s_send(tap_live_t *self, const void *data, size_t size, int flags)
     return true;
 }
 
-static void s_set_lossy(tap_live_t *self, bool lossy)
+static void s_set_lossy(weft_tap_live_t *self, bool lossy)
 {
     int nodrop = !lossy;
     if (zmq_setsockopt(self->xpub, ZMQ_XPUB_NODROP, &nodrop, sizeof nodrop) == 0) self->lossy = lossy;
@@ -131,24 +131,25 @@ static void s_set_lossy(tap_live_t *self, bool lossy)
 
 // The first frame decides whether a message is sent. Subscribers that are full lose it and what follows until they have
 // read about half of what waits for them; libzmq tells the first time only.
-static bool s_send_name(tap_live_t *self, struct tap_stream *stream, int flags)
+static bool s_send_name(weft_tap_live_t *self, struct weft_tap_stream *stream, int flags)
 {
     if (s_send(self, stream->name, stream->name_bytes, flags)) return true;
     if (self->settings.slow_waits || zmq_errno() != EAGAIN) return false;
-    s_count(self, TAP_FULL_COUNT, 1);
+    s_count(self, WEFT_TAP_FULL_COUNT, 1);
     for (size_t i = 0; i < self->streams->count; i++) // it may hear any of them
         if (self->streams->items[i]) s_arm(self, self->streams->items[i], self->settings.announce_us);
     s_set_lossy(self, true); // for the rest of this turn
     return s_send(self, stream->name, stream->name_bytes, flags);
 }
 
-static bool s_publish(tap_live_t *self, struct tap_stream *stream, const struct weft_record_view *record, size_t *bytes)
+static bool s_publish(weft_tap_live_t *self, struct weft_tap_stream *stream, const struct weft_record_view *record,
+                      size_t *bytes)
 {
     uint8_t sequence[8];
-    tap_store_sequence(sequence, (uint64_t) record->offset);
+    weft_tap_store_sequence(sequence, (uint64_t) record->offset);
     weft_slice_t payload = record->value;
     if (self->settings.whole_records) {
-        tap_encode_record(&self->scratch, record);
+        weft_tap_encode_record(&self->scratch, record);
         payload = weft_buf_slice(&self->scratch);
     }
     int flags = self->settings.slow_waits ? 0 : ZMQ_DONTWAIT;
@@ -158,15 +159,15 @@ static bool s_publish(tap_live_t *self, struct tap_stream *stream, const struct 
            s_send(self, payload.data, payload.size, flags);
 }
 
-static void s_note_published(tap_live_t *self, struct tap_stream *stream, int64_t offset)
+static void s_note_published(weft_tap_live_t *self, struct weft_tap_stream *stream, int64_t offset)
 {
     int64_t next = atomic_load_explicit(&stream->next, memory_order_relaxed);
-    if (next >= 0 && offset > next) s_count(self, TAP_GAPS_COUNT, 1);
+    if (next >= 0 && offset > next) s_count(self, WEFT_TAP_GAPS_COUNT, 1);
     if (offset >= next) atomic_store_explicit(&stream->next, offset + 1, memory_order_release);
 }
 
 // The high-water mark for the mean size of a message; libzmq takes it for pipes that are open as well.
-static void s_fit_hwm(tap_live_t *self, size_t records, size_t bytes)
+static void s_fit_hwm(weft_tap_live_t *self, size_t records, size_t bytes)
 {
     uint64_t size = bytes / records + MESSAGE_OVERHEAD_BYTES;
     self->mean_bytes = size > self->mean_bytes ? size : (7 * self->mean_bytes + size) / 8;
@@ -179,7 +180,7 @@ static void s_fit_hwm(tap_live_t *self, size_t records, size_t bytes)
 }
 
 // Publishes what is there. False: nothing was.
-static weft_err_t s_publish_some(tap_live_t *self, bool *any)
+static weft_err_t s_publish_some(weft_tap_live_t *self, bool *any)
 {
     weft_records_t *records;
     weft_err_t err = weft_consumer_poll(self->consumer, 0, &records);
@@ -187,10 +188,11 @@ static weft_err_t s_publish_some(tap_live_t *self, bool *any)
     if (err) return err == WEFT_ERR_INTERRUPTED ? WEFT_OK : err;
     if (self->waiting) return WEFT_OK; // what a new partition has comes again
     size_t count = 0, bytes = 0;
-    struct tap_stream *stream = NULL;
+    struct weft_tap_stream *stream = NULL;
     struct weft_record_view record;
     while (count < TURN_RECORDS && bytes < TURN_BYTES && weft_records_next(records, &record)) {
-        if (!stream || stream->partition != record.partition) stream = tap_streams_of(self->streams, record.partition);
+        if (!stream || stream->partition != record.partition)
+            stream = weft_tap_streams_of(self->streams, record.partition);
         if (!s_publish(self, stream, &record, &bytes)) break; // the node stops
         s_note_published(self, stream, record.offset);
         count++;
@@ -198,14 +200,14 @@ static weft_err_t s_publish_some(tap_live_t *self, bool *any)
     if (self->lossy) s_set_lossy(self, false);
     *any = count > 0;
     if (count == 0) return WEFT_OK;
-    s_count(self, TAP_PUBLISHED_COUNT, count);
-    s_count(self, TAP_PUBLISHED_BYTES, bytes);
+    s_count(self, WEFT_TAP_PUBLISHED_COUNT, count);
+    s_count(self, WEFT_TAP_PUBLISHED_BYTES, bytes);
     s_fit_hwm(self, count, bytes);
     return WEFT_OK;
 }
 
 // Decides whether a stream's last record is due now.
-static bool s_is_due(tap_live_t *self, struct tap_stream *stream, int64_t now)
+static bool s_is_due(weft_tap_live_t *self, struct weft_tap_stream *stream, int64_t now)
 {
     int64_t next = atomic_load_explicit(&stream->next, memory_order_relaxed);
     bool spoke = next != stream->announce_next; // since: that told as much, but maybe not those that were full
@@ -220,19 +222,19 @@ static bool s_is_due(tap_live_t *self, struct tap_stream *stream, int64_t now)
 
 // Streams that stayed silent: their last record comes again. It is read from the log anew, so nothing needs to be kept,
 // also over a restart.
-static weft_err_t s_announce(tap_live_t *self)
+static weft_err_t s_announce(weft_tap_live_t *self)
 {
     if (!self->announces || self->waiting) return WEFT_OK;
-    int64_t now = tap_now_us();
+    int64_t now = weft_tap_now_us();
     self->announces = false;
     for (size_t i = 0; i < self->streams->count; i++) {
-        struct tap_stream *stream = self->streams->items[i];
+        struct weft_tap_stream *stream = self->streams->items[i];
         if (!stream || !stream->announce_at_us) continue;
         if (s_is_due(self, stream, now)) {
             const struct weft_position last = {WEFT_FROM_OFFSET, atomic_load(&stream->next) - 1};
             weft_err_t err = weft_consumer_seek(self->consumer, self->settings.topic, stream->partition, last);
             if (err && err != WEFT_ERR_NOT_FOUND) return err;
-            if (!err) s_count(self, TAP_ANNOUNCED_COUNT, 1);
+            if (!err) s_count(self, WEFT_TAP_ANNOUNCED_COUNT, 1);
         }
         if (stream->announce_at_us) self->announces = true;
     }
@@ -241,30 +243,30 @@ static weft_err_t s_announce(tap_live_t *self)
 
 // ---- what happens to the consumer
 
-static void s_event(tap_live_t *self, const struct weft_consumer_event *event)
+static void s_event(weft_tap_live_t *self, const struct weft_consumer_event *event)
 {
     weft_hosted_node_t *node = self->settings.node;
     switch (event->type) {
     case WEFT_EVENT_ASSIGNED: {
         self->unknown_topic = false;
-        struct tap_stream *stream = tap_streams_of(self->streams, event->partition);
+        struct weft_tap_stream *stream = weft_tap_streams_of(self->streams, event->partition);
         if (event->offset >= 0) atomic_store(&stream->next, event->offset);
         if (self->subscriptions > 0) s_announce_soon(self, weft_slice(stream->name, stream->name_bytes));
         break;
     }
     case WEFT_EVENT_RESET:
     case WEFT_EVENT_DIVERGED:
-        s_count(self, event->type == WEFT_EVENT_RESET ? TAP_RESETS_COUNT : TAP_DIVERGED_COUNT, 1);
+        s_count(self, event->type == WEFT_EVENT_RESET ? WEFT_TAP_RESETS_COUNT : WEFT_TAP_DIVERGED_COUNT, 1);
         weft_node_trace(node, WEFT_TRACE_WARN, "%s", event->text);
         if (event->partition >= 0 && event->offset >= 0)
-            atomic_store(&tap_streams_of(self->streams, event->partition)->next, event->offset);
+            atomic_store(&weft_tap_streams_of(self->streams, event->partition)->next, event->offset);
         break;
     case WEFT_EVENT_BAD_BATCH:
         weft_node_trace(node, WEFT_TRACE_ERROR, "%s", event->text);
         if (event->offset >= 0 &&
             weft_consumer_seek(self->consumer, event->topic, event->partition,
                                (struct weft_position){WEFT_FROM_OFFSET, event->offset}) == WEFT_OK)
-            s_count(self, TAP_BAD_BATCHES_COUNT, 1);
+            s_count(self, WEFT_TAP_BAD_BATCHES_COUNT, 1);
         else
             snprintf(self->stopped, sizeof self->stopped, "%s", event->text);
         break;
@@ -274,7 +276,7 @@ static void s_event(tap_live_t *self, const struct weft_consumer_event *event)
         break;
     case WEFT_EVENT_UNKNOWN_TOPIC: self->unknown_topic = true; break;
     case WEFT_EVENT_REVOKED: // the topic was deleted; one of its name starts over
-        if (event->partition >= 0) atomic_store(&tap_streams_of(self->streams, event->partition)->next, -1);
+        if (event->partition >= 0) atomic_store(&weft_tap_streams_of(self->streams, event->partition)->next, -1);
         break;
     case WEFT_EVENT_LOST:
     case WEFT_EVENT_COMMIT_FAILED:
@@ -284,21 +286,21 @@ static void s_event(tap_live_t *self, const struct weft_consumer_event *event)
 }
 
 // What keeps the tap from being well, or NULL.
-static const char *s_complaint(tap_live_t *self, char *text, size_t text_bytes)
+static const char *s_complaint(weft_tap_live_t *self, char *text, size_t text_bytes)
 {
     if (self->stopped[0]) return self->stopped;
     struct weft_partition_position at;
     size_t count = 0;
     for (; weft_consumer_position(self->consumer, count, &at); count++) {
         // A position of a stream is known from its start on, not only when something was published.
-        struct tap_stream *stream = tap_streams_of(self->streams, at.partition);
+        struct weft_tap_stream *stream = weft_tap_streams_of(self->streams, at.partition);
         if (at.position >= 0 && atomic_load(&stream->next) < 0) atomic_store(&stream->next, at.position);
         if (at.error == WEFT_OK && at.unheard == WEFT_OK) continue;
         snprintf(text, text_bytes, "Partition %d of topic '%.100s' can't be read now: %s", at.partition, at.topic,
                  weft_err_sentence(at.error ? at.error : at.unheard));
         return text;
     }
-    if (count > 0 || (!self->unknown_topic && tap_now_us() < self->patient_until_us)) return NULL;
+    if (count > 0 || (!self->unknown_topic && weft_tap_now_us() < self->patient_until_us)) return NULL;
     snprintf(text, text_bytes,
              self->unknown_topic
                  ? "Topic '%.200s' does not exist (yet): create it; the tap looks for it again and again."
@@ -307,9 +309,9 @@ static const char *s_complaint(tap_live_t *self, char *text, size_t text_bytes)
     return text;
 }
 
-static void s_look(tap_live_t *self)
+static void s_look(weft_tap_live_t *self)
 {
-    int64_t now = tap_now_us();
+    int64_t now = weft_tap_now_us();
     if (now - self->looked_us < LOOK_US) return;
     self->looked_us = now;
     char text[WEFT_ERROR_TEXT_BYTES_MAX];
@@ -321,7 +323,7 @@ static void s_look(tap_live_t *self)
     }
     if (complaint)
         weft_node_set_health(self->settings.node, WEFT_HEALTH_DEGRADED, "%s", complaint);
-    else if (!tap_streams_any(self->streams))
+    else if (!weft_tap_streams_any(self->streams))
         return; // starting
     else if (self->waiting)
         weft_node_set_health(self->settings.node, WEFT_HEALTH_SERVING, "waits for %llu subscriptions",
@@ -332,7 +334,7 @@ static void s_look(tap_live_t *self)
 
 // ---- life
 
-static weft_err_t s_begin(tap_live_t *self)
+static weft_err_t s_begin(weft_tap_live_t *self)
 {
     const struct weft_assignment all = {.topic = self->settings.topic,
                                         .partition = self->settings.partition < 0 ? WEFT_PARTITION_ALL
@@ -344,13 +346,13 @@ static weft_err_t s_begin(tap_live_t *self)
     return WEFT_OK;
 }
 
-weft_err_t tap_live_new(const struct tap_settings *settings, struct tap_streams *streams, void *xpub, tap_live_t **out,
-                        struct weft_error *error)
+weft_err_t weft_tap_live_new(const struct weft_tap_settings *settings, struct weft_tap_streams *streams, void *xpub,
+                             weft_tap_live_t **out, struct weft_error *error)
 {
     weft_consumer_t *consumer = NULL;
-    weft_err_t err = tap_consumer_new(settings, (const char *const[]){NULL}, &consumer, error);
+    weft_err_t err = weft_tap_consumer_new(settings, (const char *const[]){NULL}, &consumer, error);
     if (err) return err;
-    tap_live_t *self = weft_calloc(1, sizeof *self);
+    weft_tap_live_t *self = weft_calloc(1, sizeof *self);
     self->settings = *settings;
     self->streams = streams;
     self->xpub = xpub;
@@ -361,16 +363,16 @@ weft_err_t tap_live_new(const struct tap_settings *settings, struct tap_streams 
     err = s_begin(self);
     if (err) {
         err = weft_node_refuse(error, err, "topic=%s: %s", settings->topic, weft_consumer_error_text(consumer));
-        tap_live_destroy(&self);
+        weft_tap_live_destroy(&self);
         return err;
     }
     *out = self;
     return WEFT_OK;
 }
 
-void tap_live_destroy(tap_live_t **self_p)
+void weft_tap_live_destroy(weft_tap_live_t **self_p)
 {
-    tap_live_t *self = *self_p;
+    weft_tap_live_t *self = *self_p;
     if (!self) return;
     *self_p = NULL;
     weft_consumer_destroy(&self->consumer);
@@ -378,12 +380,12 @@ void tap_live_destroy(tap_live_t **self_p)
     free(self);
 }
 
-weft_err_t tap_live_run(tap_live_t *self, struct weft_error *error)
+weft_err_t weft_tap_live_run(weft_tap_live_t *self, struct weft_error *error)
 {
     weft_hosted_node_t *node = self->settings.node;
     weft_err_t err = WEFT_OK;
     bool any = false;
-    self->patient_until_us = tap_now_us() + PATIENCE_US;
+    self->patient_until_us = weft_tap_now_us() + PATIENCE_US;
     while (!weft_node_stopping(node)) {
         if (!any) {
             zmq_pollitem_t items[] = {{NULL, weft_node_stop_fd(node), ZMQ_POLLIN, 0},

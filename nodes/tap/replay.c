@@ -26,87 +26,87 @@
 #define UNKNOWN_US 1000000 // a name that no stream has after this time is none of ours
 
 struct reader {
-    weft_consumer_t *consumer;     // NULL: not needed so far
-    struct tap_requester *serving; // NULL: free
-    struct tap_stream *stream;     // where the consumer stands, so that who comes again needs no seek
+    weft_consumer_t *consumer;          // NULL: not needed so far
+    struct weft_tap_requester *serving; // NULL: free
+    struct weft_tap_stream *stream;     // where the consumer stands, so that who comes again needs no seek
     int64_t at;
     size_t portion_bytes; // of this turn
     bool full;            // its requester has enough unread, but nobody else waits: it keeps what it has read
 };
 
-struct tap_replay {
-    struct tap_settings settings;
-    struct tap_streams *streams;
+struct weft_tap_replay {
+    struct weft_tap_settings settings;
+    struct weft_tap_streams *streams;
     void *router;
     struct reader readers[READERS_MAX];
-    struct tap_requester *first, *last;
+    struct weft_tap_requester *first, *last;
     size_t count;      // of requesters
     size_t queued;     // of them
     int64_t lively_us; // when something was done last
     weft_buf_t scratch;
 };
 
-static void s_count(const tap_replay_t *self, enum tap_counter counter, uint64_t more)
+static void s_count(const weft_tap_replay_t *self, enum weft_tap_counter counter, uint64_t more)
 {
     if (more > 0) weft_node_counter_add(self->settings.node, counter, more);
 }
 
 // ---- requesters
 
-static void s_unlink(tap_replay_t *self, struct tap_requester *one)
+static void s_unlink(weft_tap_replay_t *self, struct weft_tap_requester *one)
 {
     *(one->previous ? &one->previous->next : &self->first) = one->next;
     *(one->next ? &one->next->previous : &self->last) = one->previous;
     one->next = one->previous = NULL;
 }
 
-static void s_link_last(tap_replay_t *self, struct tap_requester *one)
+static void s_link_last(weft_tap_replay_t *self, struct weft_tap_requester *one)
 {
     one->previous = self->last;
     *(self->last ? &self->last->next : &self->first) = one;
     self->last = one;
 }
 
-static void s_set_state(tap_replay_t *self, struct tap_requester *one, enum requester_state state)
+static void s_set_state(weft_tap_replay_t *self, struct weft_tap_requester *one, enum requester_state state)
 {
     if (one->state == REQUESTER_QUEUED) self->queued--;
     if (state == REQUESTER_QUEUED) self->queued++;
     one->state = state;
 }
 
-static void s_release_reader(tap_replay_t *self, const struct tap_requester *one)
+static void s_release_reader(weft_tap_replay_t *self, const struct weft_tap_requester *one)
 {
     for (size_t i = 0; i < READERS_MAX; i++)
         if (self->readers[i].serving == one) self->readers[i].serving = NULL;
 }
 
-static void s_forget(tap_replay_t *self, struct tap_requester *one)
+static void s_forget(weft_tap_replay_t *self, struct weft_tap_requester *one)
 {
     s_release_reader(self, one);
     s_set_state(self, one, REQUESTER_OWING); // leaves the count of those that wait
     s_unlink(self, one);
     self->count--;
-    tap_account_drop(one->account);
+    weft_tap_account_drop(one->account);
     free(one);
 }
 
-static struct tap_requester *s_find(const tap_replay_t *self, weft_slice_t id, weft_slice_t name)
+static struct weft_tap_requester *s_find(const weft_tap_replay_t *self, weft_slice_t id, weft_slice_t name)
 {
-    for (struct tap_requester *at = self->first; at; at = at->next)
+    for (struct weft_tap_requester *at = self->first; at; at = at->next)
         if (at->id_bytes == id.size && memcmp(at->id, id.data, id.size) == 0 && at->name_bytes == name.size &&
             memcmp(at->name, name.data, name.size) == 0)
             return at;
     return NULL;
 }
 
-static struct tap_requester *s_add(tap_replay_t *self, weft_slice_t id, weft_slice_t name)
+static struct weft_tap_requester *s_add(weft_tap_replay_t *self, weft_slice_t id, weft_slice_t name)
 {
-    struct tap_requester *one = weft_calloc(1, sizeof *one);
+    struct weft_tap_requester *one = weft_calloc(1, sizeof *one);
     memcpy(one->id, id.data, id.size);
     one->id_bytes = id.size;
     if (name.size > 0) memcpy(one->name, name.data, name.size);
     one->name_bytes = name.size;
-    one->account = tap_account_new();
+    one->account = weft_tap_account_new();
     one->state = REQUESTER_OWING;
     s_link_last(self, one);
     self->count++;
@@ -114,15 +114,15 @@ static struct tap_requester *s_add(tap_replay_t *self, weft_slice_t id, weft_sli
 }
 
 // Ends a replay: the markers owed leave. What the requester has not read yet keeps it on the list.
-static void s_finish(tap_replay_t *self, struct tap_requester *one, bool marked)
+static void s_finish(weft_tap_replay_t *self, struct weft_tap_requester *one, bool marked)
 {
     s_release_reader(self, one);
     enum send_result result = SEND_DONE;
     for (; marked && result == SEND_DONE && one->ends_owed > 0; one->ends_owed--)
-        result = tap_reply_send(self->router, one, TAP_SEQUENCE_END, WEFT_SLICE_NIL);
+        result = weft_tap_reply_send(self->router, one, WEFT_TAP_SEQUENCE_END, WEFT_SLICE_NIL);
     one->ends_owed = 0;
-    s_count(self, result == SEND_DONE ? TAP_REPLAYS_ENDED_COUNT : TAP_REPLAYS_GONE_COUNT, 1);
-    if (result == SEND_GONE || tap_account_bytes(one->account) == 0) {
+    s_count(self, result == SEND_DONE ? WEFT_TAP_REPLAYS_ENDED_COUNT : WEFT_TAP_REPLAYS_GONE_COUNT, 1);
+    if (result == SEND_GONE || weft_tap_account_bytes(one->account) == 0) {
         s_forget(self, one);
         return;
     }
@@ -137,22 +137,22 @@ struct request {
     uint64_t start;
 };
 
-static void s_accept(tap_replay_t *self, const struct request *request)
+static void s_accept(weft_tap_replay_t *self, const struct request *request)
 {
     weft_slice_t name = request->topic;
     if (!request->names_topic) name = weft_text(self->streams->base);
-    char plain[TAP_NAME_BYTES_MAX];
+    char plain[WEFT_TAP_NAME_BYTES_MAX];
     if (!request->names_topic && self->settings.partition > 0) { // the one stream there is
         snprintf(plain, sizeof plain, "%.200s/%d", self->streams->base, self->settings.partition);
         name = weft_text(plain);
     }
-    struct tap_requester *one = s_find(self, request->id, name);
+    struct weft_tap_requester *one = s_find(self, request->id, name);
     if (!one && self->count >= self->settings.replay_requesters) {
-        s_count(self, TAP_REPLAYS_REFUSED_COUNT, 1);
+        s_count(self, WEFT_TAP_REPLAYS_REFUSED_COUNT, 1);
         return;
     }
     if (!one) one = s_add(self, request->id, name);
-    s_count(self, TAP_REPLAYS_COUNT, 1);
+    s_count(self, WEFT_TAP_REPLAYS_COUNT, 1);
     int64_t start = request->start > INT64_MAX ? INT64_MAX : (int64_t) request->start;
     bool anew = one->state == REQUESTER_OWING || request->single;
     if (anew || start < one->at) {
@@ -165,8 +165,8 @@ static void s_accept(tap_replay_t *self, const struct request *request)
     one->single = request->single;
     one->with_topic = request->names_topic || self->settings.replay_topic;
     if (one->state != REQUESTER_OWING) return; // it goes on
-    one->progress_us = tap_now_us();
-    one->seen_bytes = tap_account_bytes(one->account);
+    one->progress_us = weft_tap_now_us();
+    one->seen_bytes = weft_tap_account_bytes(one->account);
     s_set_state(self, one, REQUESTER_QUEUED);
 }
 
@@ -182,14 +182,14 @@ static bool s_read_request(const weft_slice_t *frames, size_t count, struct requ
     if (count == 4 && !out->delimited) return false;
     out->names_topic = count == 4 || (count == 3 && !out->delimited);
     if (out->names_topic) out->topic = frames[count - 2];
-    if (out->names_topic && out->topic.size >= TAP_NAME_BYTES_MAX) return false;
+    if (out->names_topic && out->topic.size >= WEFT_TAP_NAME_BYTES_MAX) return false;
     out->start = 0;
     for (size_t i = 0; i < 8; i++) out->start = out->start << 8 | sequence.data[i];
     return true;
 }
 
 // One message; false: none is there.
-static bool s_hear_one(tap_replay_t *self)
+static bool s_hear_one(weft_tap_replay_t *self)
 {
     zmq_msg_t parts[4];
     weft_slice_t frames[4];
@@ -217,31 +217,31 @@ static bool s_hear_one(tap_replay_t *self)
     if (extra == 0 && s_read_request(frames, count, &request))
         s_accept(self, &request);
     else
-        s_count(self, TAP_REPLAYS_MALFORMED_COUNT, 1);
+        s_count(self, WEFT_TAP_REPLAYS_MALFORMED_COUNT, 1);
     for (size_t i = 0; i < count; i++) zmq_msg_close(&parts[i]);
     return true;
 }
 
 // ---- reading
 
-static weft_err_t s_open(tap_replay_t *self, struct reader *reader, struct weft_error *error)
+static weft_err_t s_open(weft_tap_replay_t *self, struct reader *reader, struct weft_error *error)
 {
     static const char *const extra[] = {"reset=earliest", "fetch.bytes=512KiB", "buffer.bytes=2MiB", NULL};
-    return tap_consumer_new(&self->settings, extra, &reader->consumer, error);
+    return weft_tap_consumer_new(&self->settings, extra, &reader->consumer, error);
 }
 
 // Where the replay ends is known once the stream is. False: not yet; or it named no stream of ours and is over.
-static bool s_resolve(tap_replay_t *self, struct tap_requester *one)
+static bool s_resolve(weft_tap_replay_t *self, struct weft_tap_requester *one)
 {
     if (one->end >= 0) return true;
-    if (!one->stream) one->stream = tap_streams_named(self->streams, weft_slice(one->name, one->name_bytes));
+    if (!one->stream) one->stream = weft_tap_streams_named(self->streams, weft_slice(one->name, one->name_bytes));
     if (!one->stream) return false;
     one->end = atomic_load_explicit(&one->stream->next, memory_order_acquire);
     return one->end >= 0;
 }
 
 // Gives the reader a requester. False: it could not be done.
-static bool s_serve(tap_replay_t *self, struct reader *reader, struct tap_requester *one)
+static bool s_serve(weft_tap_replay_t *self, struct reader *reader, struct weft_tap_requester *one)
 {
     struct weft_error error;
     if (!reader->consumer && s_open(self, reader, &error) != WEFT_OK) {
@@ -258,15 +258,15 @@ static bool s_serve(tap_replay_t *self, struct reader *reader, struct tap_reques
     reader->serving = one;
     reader->portion_bytes = 0;
     reader->full = false;
-    one->progress_us = tap_now_us();
+    one->progress_us = weft_tap_now_us();
     one->moved = false;
     s_set_state(self, one, REQUESTER_SERVED);
     return true;
 }
 
-static void s_give_turns(tap_replay_t *self)
+static void s_give_turns(weft_tap_replay_t *self)
 {
-    struct tap_requester *one = self->first, *next;
+    struct weft_tap_requester *one = self->first, *next;
     for (size_t i = 0; i < self->settings.replay_readers && self->queued > 0; i++) {
         struct reader *reader = &self->readers[i];
         for (; one && !reader->serving; one = next) {
@@ -280,9 +280,9 @@ static void s_give_turns(tap_replay_t *self)
     }
 }
 
-static void s_leave_reader(tap_replay_t *self, struct reader *reader, enum requester_state state)
+static void s_leave_reader(weft_tap_replay_t *self, struct reader *reader, enum requester_state state)
 {
-    struct tap_requester *one = reader->serving;
+    struct weft_tap_requester *one = reader->serving;
     reader->serving = NULL;
     s_set_state(self, one, state);
     s_unlink(self, one);
@@ -290,7 +290,7 @@ static void s_leave_reader(tap_replay_t *self, struct reader *reader, enum reque
 }
 
 // What the reader's consumer says beside records. False: this replay can't go on.
-static bool s_reader_events(tap_replay_t *self, struct reader *reader)
+static bool s_reader_events(weft_tap_replay_t *self, struct reader *reader)
 {
     bool fine = true;
     for (struct weft_consumer_event event; weft_consumer_event(reader->consumer, &event);) {
@@ -301,27 +301,27 @@ static bool s_reader_events(tap_replay_t *self, struct reader *reader)
                                       (struct weft_position){WEFT_FROM_OFFSET, event.offset}) == WEFT_OK;
         else if (event.type != WEFT_EVENT_RESET && event.type != WEFT_EVENT_DIVERGED)
             fine = false;
-        if (event.type == WEFT_EVENT_RESET) s_count(self, TAP_REPLAYS_CUT_COUNT, 1);
+        if (event.type == WEFT_EVENT_RESET) s_count(self, WEFT_TAP_REPLAYS_CUT_COUNT, 1);
     }
     return fine;
 }
 
 // Sends one record. False: the reader is done with its requester.
-static bool s_reply(tap_replay_t *self, struct reader *reader, const struct weft_record_view *record)
+static bool s_reply(weft_tap_replay_t *self, struct reader *reader, const struct weft_record_view *record)
 {
-    struct tap_requester *one = reader->serving;
+    struct weft_tap_requester *one = reader->serving;
     weft_slice_t payload = record->value;
     if (self->settings.whole_records) {
-        tap_encode_record(&self->scratch, record);
+        weft_tap_encode_record(&self->scratch, record);
         payload = weft_buf_slice(&self->scratch);
     }
-    if (tap_reply_send(self->router, one, (uint64_t) record->offset, payload) == SEND_GONE) {
-        s_count(self, TAP_REPLAYS_GONE_COUNT, 1);
+    if (weft_tap_reply_send(self->router, one, (uint64_t) record->offset, payload) == SEND_GONE) {
+        s_count(self, WEFT_TAP_REPLAYS_GONE_COUNT, 1);
         s_forget(self, one);
         return false;
     }
-    s_count(self, TAP_REPLAYED_COUNT, 1);
-    s_count(self, TAP_REPLAYED_BYTES, payload.size);
+    s_count(self, WEFT_TAP_REPLAYED_COUNT, 1);
+    s_count(self, WEFT_TAP_REPLAYED_BYTES, payload.size);
     one->at = reader->at = record->offset + 1;
     reader->portion_bytes += payload.size;
     if (one->single || one->at >= one->end) {
@@ -329,7 +329,7 @@ static bool s_reply(tap_replay_t *self, struct reader *reader, const struct weft
         s_finish(self, one, true);
         return false;
     }
-    if (tap_account_bytes(one->account) > self->settings.replay_bytes) {
+    if (weft_tap_account_bytes(one->account) > self->settings.replay_bytes) {
         reader->full = true;
         return false;
     }
@@ -341,15 +341,15 @@ static bool s_reply(tap_replay_t *self, struct reader *reader, const struct weft
 }
 
 // One turn of a reader that serves. True: it did something.
-static bool s_read(tap_replay_t *self, struct reader *reader)
+static bool s_read(weft_tap_replay_t *self, struct reader *reader)
 {
-    struct tap_requester *one = reader->serving;
+    struct weft_tap_requester *one = reader->serving;
     if (one->moved || one->end < 0) { // asked again meanwhile
         s_leave_reader(self, reader, REQUESTER_QUEUED);
         return true;
     }
-    if (reader->full && tap_account_bytes(one->account) > self->settings.replay_bytes / 2) {
-        if (self->queued > 0 || tap_now_us() - one->progress_us > self->settings.replay_stall_us)
+    if (reader->full && weft_tap_account_bytes(one->account) > self->settings.replay_bytes / 2) {
+        if (self->queued > 0 || weft_tap_now_us() - one->progress_us > self->settings.replay_stall_us)
             s_leave_reader(self, reader, REQUESTER_BLOCKED);
         return false;
     }
@@ -375,10 +375,10 @@ static bool s_read(tap_replay_t *self, struct reader *reader)
         s_finish(self, one, true);
         return true;
     }
-    if (any) one->progress_us = tap_now_us();
-    bool stuck = tap_now_us() - one->progress_us > self->settings.replay_stall_us;
+    if (any) one->progress_us = weft_tap_now_us();
+    bool stuck = weft_tap_now_us() - one->progress_us > self->settings.replay_stall_us;
     if (fine && !stuck) return any;
-    s_count(self, TAP_REPLAYS_CUT_COUNT, 1); // the requester asks again if it still has a gap
+    s_count(self, WEFT_TAP_REPLAYS_CUT_COUNT, 1); // the requester asks again if it still has a gap
     reader->stream = NULL;
     s_finish(self, one, true);
     return true;
@@ -387,13 +387,13 @@ static bool s_read(tap_replay_t *self, struct reader *reader)
 // ---- those that have enough unread, and those whose stream is not known
 
 // True: somebody's turn may have come.
-static bool s_look_after(tap_replay_t *self)
+static bool s_look_after(weft_tap_replay_t *self)
 {
-    int64_t now = tap_now_us();
+    int64_t now = weft_tap_now_us();
     bool any = false;
-    for (struct tap_requester *one = self->first, *next; one; one = next) {
+    for (struct weft_tap_requester *one = self->first, *next; one; one = next) {
         next = one->next;
-        size_t unread = tap_account_bytes(one->account);
+        size_t unread = weft_tap_account_bytes(one->account);
         if (unread < one->seen_bytes) one->progress_us = now;
         one->seen_bytes = unread;
         if (one->state == REQUESTER_OWING && unread == 0) {
@@ -402,11 +402,11 @@ static bool s_look_after(tap_replay_t *self)
             s_set_state(self, one, REQUESTER_QUEUED);
             any = true;
         } else if (one->state == REQUESTER_BLOCKED && now - one->progress_us > self->settings.replay_stall_us) {
-            s_count(self, TAP_REPLAYS_STALLED_COUNT, 1);
+            s_count(self, WEFT_TAP_REPLAYS_STALLED_COUNT, 1);
             s_finish(self, one, false); // it owes: asking again goes on from there
         } else if (one->state == REQUESTER_QUEUED && !one->stream && now - one->progress_us > UNKNOWN_US &&
-                   tap_streams_any(self->streams)) {
-            s_count(self, TAP_REPLAYS_MALFORMED_COUNT, 1); // no such stream
+                   weft_tap_streams_any(self->streams)) {
+            s_count(self, WEFT_TAP_REPLAYS_MALFORMED_COUNT, 1); // no such stream
             s_forget(self, one);
         }
     }
@@ -415,26 +415,26 @@ static bool s_look_after(tap_replay_t *self)
 
 // ---- life
 
-weft_err_t tap_replay_new(const struct tap_settings *settings, struct tap_streams *streams, void *router,
-                          tap_replay_t **out, struct weft_error *error)
+weft_err_t weft_tap_replay_new(const struct weft_tap_settings *settings, struct weft_tap_streams *streams, void *router,
+                               weft_tap_replay_t **out, struct weft_error *error)
 {
-    tap_replay_t *self = weft_calloc(1, sizeof *self);
+    weft_tap_replay_t *self = weft_calloc(1, sizeof *self);
     self->settings = *settings;
     self->streams = streams;
     self->router = router;
     weft_buf_init(&self->scratch);
     weft_err_t err = s_open(self, &self->readers[0], error);
     if (err) {
-        tap_replay_destroy(&self);
+        weft_tap_replay_destroy(&self);
         return err;
     }
     *out = self;
     return WEFT_OK;
 }
 
-void tap_replay_destroy(tap_replay_t **self_p)
+void weft_tap_replay_destroy(weft_tap_replay_t **self_p)
 {
-    tap_replay_t *self = *self_p;
+    weft_tap_replay_t *self = *self_p;
     if (!self) return;
     *self_p = NULL;
     while (self->first) s_forget(self, self->first);
@@ -443,7 +443,7 @@ void tap_replay_destroy(tap_replay_t **self_p)
     free(self);
 }
 
-static void s_wait(tap_replay_t *self, bool busy)
+static void s_wait(weft_tap_replay_t *self, bool busy)
 {
     if (busy) return;
     zmq_pollitem_t items[2 + READERS_MAX] = {{NULL, weft_node_stop_fd(self->settings.node), ZMQ_POLLIN, 0},
@@ -453,11 +453,11 @@ static void s_wait(tap_replay_t *self, bool busy)
         if (self->readers[i].serving && !self->readers[i].full)
             items[count++] = (zmq_pollitem_t){NULL, weft_consumer_fd(self->readers[i].consumer), ZMQ_POLLIN, 0};
     // What a requester takes is not told by a descriptor, nor are the timers of a consumer.
-    bool lively = tap_now_us() - self->lively_us < LIVELY_US;
+    bool lively = weft_tap_now_us() - self->lively_us < LIVELY_US;
     zmq_poll(items, count, self->count == 0 ? 500 : lively ? 1 : 10);
 }
 
-void tap_replay_run(tap_replay_t *self)
+void weft_tap_replay_run(weft_tap_replay_t *self)
 {
     bool busy = false;
     while (!weft_node_stopping(self->settings.node)) {
@@ -468,7 +468,7 @@ void tap_replay_run(tap_replay_t *self)
         s_give_turns(self);
         for (size_t i = 0; i < READERS_MAX; i++)
             if (self->readers[i].serving && s_read(self, &self->readers[i])) busy = true;
-        if (busy) self->lively_us = tap_now_us();
-        weft_node_counter_set(self->settings.node, TAP_REPLAYS_ACTIVE_COUNT, self->count);
+        if (busy) self->lively_us = weft_tap_now_us();
+        weft_node_counter_set(self->settings.node, WEFT_TAP_REPLAYS_ACTIVE_COUNT, self->count);
     }
 }

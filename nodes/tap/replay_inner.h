@@ -12,7 +12,7 @@
 
 #define REQUESTER_ID_BYTES_MAX 255
 
-struct tap_account; // bytes that libzmq still holds for a requester; lives as long as any of them
+struct weft_tap_account; // bytes that libzmq still holds for a requester; lives as long as any of them
 
 enum requester_state {
     REQUESTER_QUEUED,  // waits for a reader
@@ -21,32 +21,33 @@ enum requester_state {
     REQUESTER_OWING    // its replay is over, but it has not read all of it
 };
 
-struct tap_requester {
-    struct tap_requester *next, *previous; // all of them, in order of their turn
+struct weft_tap_requester {
+    struct weft_tap_requester *next, *previous; // all of them, in order of their turn
     enum requester_state state;
     uint8_t id[REQUESTER_ID_BYTES_MAX];
     size_t id_bytes;
     bool delimited; // an empty frame stands before the rest, as REQ sends it
     bool single;    // a REQ socket: takes one reply a request
-    char name[TAP_NAME_BYTES_MAX];
-    size_t name_bytes;         // of the stream asked for; with names_topic as given
-    bool with_topic;           // replies carry the topic frame
-    struct tap_stream *stream; // NULL: not known yet
-    int64_t at, end;           // next sequence to be sent; where the replay ends, -1: not known yet
-    uint32_t ends_owed;        // end markers
-    bool moved;                // `at` was set back: the reader has to seek
-    int64_t progress_us;       // when it last took something
-    size_t seen_bytes;         // unread then
-    struct tap_account *account;
+    char name[WEFT_TAP_NAME_BYTES_MAX];
+    size_t name_bytes;              // of the stream asked for; with names_topic as given
+    bool with_topic;                // replies carry the topic frame
+    struct weft_tap_stream *stream; // NULL: not known yet
+    int64_t at, end;                // next sequence to be sent; where the replay ends, -1: not known yet
+    uint32_t ends_owed;             // end markers
+    bool moved;                     // `at` was set back: the reader has to seek
+    int64_t progress_us;            // when it last took something
+    size_t seen_bytes;              // unread then
+    struct weft_tap_account *account;
 };
 
-struct tap_account *tap_account_new(void);
-void tap_account_drop(struct tap_account *self);
-size_t tap_account_bytes(const struct tap_account *self); // unread
+struct weft_tap_account *weft_tap_account_new(void);
+void weft_tap_account_drop(struct weft_tap_account *self);
+size_t weft_tap_account_bytes(const struct weft_tap_account *self); // unread
 
 enum send_result { SEND_DONE, SEND_GONE };
 
 // One reply: the record with this sequence, or the end marker.
-enum send_result tap_reply_send(void *router, const struct tap_requester *to, uint64_t sequence, weft_slice_t payload);
+enum send_result weft_tap_reply_send(void *router, const struct weft_tap_requester *to, uint64_t sequence,
+                                     weft_slice_t payload);
 
 #endif

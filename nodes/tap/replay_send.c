@@ -9,30 +9,30 @@
 
 #define REPLY_OVERHEAD_BYTES 512 // of up to five frames in libzmq's queues
 
-struct tap_account {
+struct weft_tap_account {
     atomic_size_t bytes;
     atomic_uint holders;
 };
 
 struct block {
-    struct tap_account *account;
+    struct weft_tap_account *account;
     size_t charge;
     uint8_t bytes[];
 };
 
-struct tap_account *tap_account_new(void)
+struct weft_tap_account *weft_tap_account_new(void)
 {
-    struct tap_account *self = weft_calloc(1, sizeof *self);
+    struct weft_tap_account *self = weft_calloc(1, sizeof *self);
     atomic_init(&self->holders, 1);
     return self;
 }
 
-void tap_account_drop(struct tap_account *self)
+void weft_tap_account_drop(struct weft_tap_account *self)
 {
     if (atomic_fetch_sub(&self->holders, 1) == 1) free(self);
 }
 
-size_t tap_account_bytes(const struct tap_account *self)
+size_t weft_tap_account_bytes(const struct weft_tap_account *self)
 {
     return atomic_load(&self->bytes);
 }
@@ -41,11 +41,11 @@ static void s_release(void *data, void *hint)
 {
     struct block *block = hint;
     atomic_fetch_sub(&block->account->bytes, block->charge);
-    tap_account_drop(block->account);
+    weft_tap_account_drop(block->account);
     free(block);
 }
 
-static void s_init_payload(zmq_msg_t *message, struct tap_account *account, weft_slice_t payload)
+static void s_init_payload(zmq_msg_t *message, struct weft_tap_account *account, weft_slice_t payload)
 {
     struct block *block = weft_alloc(sizeof *block + payload.size + 1);
     *block = (struct block){.account = account, .charge = payload.size + REPLY_OVERHEAD_BYTES};
@@ -55,16 +55,17 @@ static void s_init_payload(zmq_msg_t *message, struct tap_account *account, weft
     zmq_msg_init_data(message, block->bytes, payload.size, s_release, block);
 }
 
-enum send_result tap_reply_send(void *router, const struct tap_requester *to, uint64_t sequence, weft_slice_t payload)
+enum send_result weft_tap_reply_send(void *router, const struct weft_tap_requester *to, uint64_t sequence,
+                                     weft_slice_t payload)
 {
     const int more = ZMQ_SNDMORE | ZMQ_DONTWAIT;
     // ROUTER_MANDATORY: a peer that is gone is told by the first frame.
     if (zmq_send(router, to->id, to->id_bytes, more) < 0) return SEND_GONE;
     uint8_t number[8];
-    tap_store_sequence(number, sequence);
+    weft_tap_store_sequence(number, sequence);
     bool sent = true;
     if (to->delimited) sent = zmq_send(router, "", 0, more) >= 0;
-    bool is_end = sequence == TAP_SEQUENCE_END;
+    bool is_end = sequence == WEFT_TAP_SEQUENCE_END;
     if (sent && to->with_topic) sent = zmq_send(router, to->name, is_end ? 0 : to->name_bytes, more) >= 0;
     if (sent) sent = zmq_send(router, number, sizeof number, more) >= 0;
     if (!sent) return SEND_GONE;

@@ -9,25 +9,25 @@
 #include <stdlib.h>
 #include <time.h>
 
-void tap_streams_init(struct tap_streams *self, const char *base)
+void weft_tap_streams_init(struct weft_tap_streams *self, const char *base)
 {
-    *self = (struct tap_streams){0};
+    *self = (struct weft_tap_streams){0};
     pthread_mutex_init(&self->lock, NULL);
     snprintf(self->base, sizeof self->base, "%s", base);
 }
 
-void tap_streams_fini(struct tap_streams *self)
+void weft_tap_streams_fini(struct weft_tap_streams *self)
 {
     for (size_t i = 0; i < self->count; i++) free(self->items[i]);
     free(self->items);
     pthread_mutex_destroy(&self->lock);
 }
 
-struct tap_stream *tap_streams_of(struct tap_streams *self, int32_t partition)
+struct weft_tap_stream *weft_tap_streams_of(struct weft_tap_streams *self, int32_t partition)
 {
     size_t index = (size_t) partition;
     if (index < self->count && self->items[index]) return self->items[index];
-    struct tap_stream *stream = weft_calloc(1, sizeof *stream);
+    struct weft_tap_stream *stream = weft_calloc(1, sizeof *stream);
     stream->partition = partition;
     atomic_init(&stream->next, -1);
     if (partition == 0)
@@ -37,7 +37,7 @@ struct tap_stream *tap_streams_of(struct tap_streams *self, int32_t partition)
     stream->name_bytes = strlen(stream->name);
     pthread_mutex_lock(&self->lock);
     if (index >= self->count) {
-        self->items = weft_realloc(self->items, (index + 1) * sizeof(struct tap_stream *));
+        self->items = weft_realloc(self->items, (index + 1) * sizeof(struct weft_tap_stream *));
         while (self->count <= index) self->items[self->count++] = NULL;
     }
     self->items[index] = stream;
@@ -45,19 +45,19 @@ struct tap_stream *tap_streams_of(struct tap_streams *self, int32_t partition)
     return stream;
 }
 
-struct tap_stream *tap_streams_named(struct tap_streams *self, weft_slice_t name)
+struct weft_tap_stream *weft_tap_streams_named(struct weft_tap_streams *self, weft_slice_t name)
 {
-    struct tap_stream *found = NULL;
+    struct weft_tap_stream *found = NULL;
     pthread_mutex_lock(&self->lock);
     for (size_t i = 0; i < self->count && !found; i++) {
-        struct tap_stream *at = self->items[i];
+        struct weft_tap_stream *at = self->items[i];
         if (at && at->name_bytes == name.size && memcmp(at->name, name.data, name.size) == 0) found = at;
     }
     pthread_mutex_unlock(&self->lock);
     return found;
 }
 
-bool tap_streams_any(struct tap_streams *self)
+bool weft_tap_streams_any(struct weft_tap_streams *self)
 {
     bool any = false;
     pthread_mutex_lock(&self->lock);
@@ -66,14 +66,14 @@ bool tap_streams_any(struct tap_streams *self)
     return any;
 }
 
-int64_t tap_now_us(void)
+int64_t weft_tap_now_us(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (int64_t) now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
-void tap_store_sequence(uint8_t out[8], uint64_t sequence)
+void weft_tap_store_sequence(uint8_t out[8], uint64_t sequence)
 {
     for (int i = 7; i >= 0; i--, sequence >>= 8) out[i] = (uint8_t) sequence;
 }
@@ -81,7 +81,7 @@ void tap_store_sequence(uint8_t out[8], uint64_t sequence)
 static void s_append_int(weft_buf_t *out, int64_t number)
 {
     uint8_t bytes[9] = {0xd3};
-    tap_store_sequence(bytes + 1, (uint64_t) number);
+    weft_tap_store_sequence(bytes + 1, (uint64_t) number);
     weft_buf_append(out, bytes, sizeof bytes);
 }
 
@@ -97,7 +97,7 @@ static void s_append_bin(weft_buf_t *out, weft_slice_t value)
     weft_buf_append(out, value.data, value.size);
 }
 
-void tap_encode_record(weft_buf_t *out, const struct weft_record_view *record)
+void weft_tap_encode_record(weft_buf_t *out, const struct weft_record_view *record)
 {
     weft_buf_clear(out);
     weft_buf_append(out, &(uint8_t){0x95}, 1);

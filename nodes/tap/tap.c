@@ -11,42 +11,45 @@
 #include <weft_gen/config.h>
 #include <zmq.h>
 
-struct tap {
-    struct tap_settings settings;
-    struct tap_streams streams;
+struct weft_tap {
+    struct weft_tap_settings settings;
+    struct weft_tap_streams streams;
     void *xpub, *router; // router NULL: no replays
-    tap_live_t *live;
-    tap_replay_t *replay;
+    weft_tap_live_t *live;
+    weft_tap_replay_t *replay;
 };
 
-static const struct weft_counter_info s_counters[TAP_COUNTER_COUNT] = {
-    [TAP_PUBLISHED_COUNT] = {"published_count", "records published"},
-    [TAP_PUBLISHED_BYTES] = {"published_bytes", "bytes of their payloads"},
-    [TAP_ANNOUNCED_COUNT] = {"announced_count", "last records repeated, for those that may lack what came before"},
-    [TAP_FULL_COUNT] = {"full_count", "times that a subscriber had too much unread and lost what followed"},
-    [TAP_GAPS_COUNT] = {"gaps_count", "sequences that the topic has no record for (compaction, damage)"},
-    [TAP_RESETS_COUNT] = {"resets_count", "times that records were gone before they were published"},
-    [TAP_DIVERGED_COUNT] = {"diverged_count", "times that the cluster lost records that were published"},
-    [TAP_SUBSCRIPTIONS_COUNT] = {"subscriptions_count", "subscriptions now"},
-    [TAP_SUBSCRIBED_COUNT] = {"subscribed_count", "subscriptions since the start"},
-    [TAP_BAD_SUBSCRIPTIONS_COUNT] = {"bad_subscriptions_count", "messages of subscribers that are no subscription"},
-    [TAP_BAD_BATCHES_COUNT] = {"bad_batches_count", "damaged batches passed over"},
-    [TAP_REPLAYS_COUNT] = {"replays_count", "replays asked for"},
-    [TAP_REPLAYS_ENDED_COUNT] = {"replays_ended_count", "replays that came to their end"},
-    [TAP_REPLAYS_ACTIVE_COUNT] = {"replays_active_count", "requesters now, with those that have not read all"},
-    [TAP_REPLAYED_COUNT] = {"replayed_count", "records replayed"},
-    [TAP_REPLAYED_BYTES] = {"replayed_bytes", "bytes of their payloads"},
-    [TAP_REPLAYS_MALFORMED_COUNT] = {"replays_malformed_count", "requests ignored: malformed, or of no stream here"},
-    [TAP_REPLAYS_REFUSED_COUNT] = {"replays_refused_count", "requests ignored: replay.requesters were there already"},
-    [TAP_REPLAYS_GONE_COUNT] = {"replays_gone_count", "replays whose requester went away"},
-    [TAP_REPLAYS_STALLED_COUNT] = {"replays_stalled_count", "replays given up: their requester did not read"},
-    [TAP_REPLAYS_CUT_COUNT] = {"replays_cut_count", "replays that lack records: gone, damaged or out of reach"},
+static const struct weft_counter_info s_counters[WEFT_TAP_COUNTER_COUNT] = {
+    [WEFT_TAP_PUBLISHED_COUNT] = {"published_count", "records published"},
+    [WEFT_TAP_PUBLISHED_BYTES] = {"published_bytes", "bytes of their payloads"},
+    [WEFT_TAP_ANNOUNCED_COUNT] = {"announced_count", "last records repeated, for those that may lack what came before"},
+    [WEFT_TAP_FULL_COUNT] = {"full_count", "times that a subscriber had too much unread and lost what followed"},
+    [WEFT_TAP_GAPS_COUNT] = {"gaps_count", "sequences that the topic has no record for (compaction, damage)"},
+    [WEFT_TAP_RESETS_COUNT] = {"resets_count", "times that records were gone before they were published"},
+    [WEFT_TAP_DIVERGED_COUNT] = {"diverged_count", "times that the cluster lost records that were published"},
+    [WEFT_TAP_SUBSCRIPTIONS_COUNT] = {"subscriptions_count", "subscriptions now"},
+    [WEFT_TAP_SUBSCRIBED_COUNT] = {"subscribed_count", "subscriptions since the start"},
+    [WEFT_TAP_BAD_SUBSCRIPTIONS_COUNT] = {"bad_subscriptions_count",
+                                          "messages of subscribers that are no subscription"},
+    [WEFT_TAP_BAD_BATCHES_COUNT] = {"bad_batches_count", "damaged batches passed over"},
+    [WEFT_TAP_REPLAYS_COUNT] = {"replays_count", "replays asked for"},
+    [WEFT_TAP_REPLAYS_ENDED_COUNT] = {"replays_ended_count", "replays that came to their end"},
+    [WEFT_TAP_REPLAYS_ACTIVE_COUNT] = {"replays_active_count", "requesters now, with those that have not read all"},
+    [WEFT_TAP_REPLAYED_COUNT] = {"replayed_count", "records replayed"},
+    [WEFT_TAP_REPLAYED_BYTES] = {"replayed_bytes", "bytes of their payloads"},
+    [WEFT_TAP_REPLAYS_MALFORMED_COUNT] = {"replays_malformed_count",
+                                          "requests ignored: malformed, or of no stream here"},
+    [WEFT_TAP_REPLAYS_REFUSED_COUNT] = {"replays_refused_count",
+                                        "requests ignored: replay.requesters were there already"},
+    [WEFT_TAP_REPLAYS_GONE_COUNT] = {"replays_gone_count", "replays whose requester went away"},
+    [WEFT_TAP_REPLAYS_STALLED_COUNT] = {"replays_stalled_count", "replays given up: their requester did not read"},
+    [WEFT_TAP_REPLAYS_CUT_COUNT] = {"replays_cut_count", "replays that lack records: gone, damaged or out of reach"},
 };
 
 // ---- settings
 
-weft_err_t tap_consumer_new(const struct tap_settings *settings, const char *const *extra, weft_consumer_t **out,
-                            struct weft_error *error)
+weft_err_t weft_tap_consumer_new(const struct weft_tap_settings *settings, const char *const *extra,
+                                 weft_consumer_t **out, struct weft_error *error)
 {
     size_t count = 0, more = 0;
     while (settings->consumer[count]) count++;
@@ -64,7 +67,7 @@ weft_err_t tap_consumer_new(const struct tap_settings *settings, const char *con
                             "consumer: a tap keeps no offsets, so it takes no group; leave `group` out.");
 }
 
-static weft_err_t s_settings(struct tap *self, weft_hosted_node_t *node, const weft_options_t *options,
+static weft_err_t s_settings(struct weft_tap *self, weft_hosted_node_t *node, const weft_options_t *options,
                              struct weft_error *error)
 {
     struct weft_position from;
@@ -75,7 +78,7 @@ static weft_err_t s_settings(struct tap *self, weft_hosted_node_t *node, const w
     if (!*weft_options_text(options, "topic"))
         return weft_node_refuse(error, WEFT_ERR_INVALID_OPTION, "topic is not set: say which one is published.");
     int64_t announce_ms = weft_options_int(options, "announce.ms");
-    self->settings = (struct tap_settings){
+    self->settings = (struct weft_tap_settings){
         .node = node,
         .topic = weft_options_text(options, "topic"),
         .partition = (int32_t) weft_options_int(options, "partition"),
@@ -98,7 +101,7 @@ static weft_err_t s_settings(struct tap *self, weft_hosted_node_t *node, const w
 
 // ---- sockets
 
-static weft_err_t s_open_xpub(struct tap *self, const char *endpoint, struct weft_error *error)
+static weft_err_t s_open_xpub(struct weft_tap *self, const char *endpoint, struct weft_error *error)
 {
     weft_hosted_node_t *node = self->settings.node;
     self->xpub = zmq_socket(weft_node_zmq_context(node), ZMQ_XPUB);
@@ -119,7 +122,7 @@ static weft_err_t s_open_xpub(struct tap *self, const char *endpoint, struct wef
     return err;
 }
 
-static weft_err_t s_open_router(struct tap *self, const char *endpoint, struct weft_error *error)
+static weft_err_t s_open_router(struct weft_tap *self, const char *endpoint, struct weft_error *error)
 {
     char bound[WEFT_BOUND_BYTES_MAX];
     weft_err_t err = weft_outside_router(self->settings.node, 64, 0, 4096, &self->router, error);
@@ -135,14 +138,14 @@ static weft_err_t s_open_router(struct tap *self, const char *endpoint, struct w
 
 static void s_destroy(void **self_p)
 {
-    struct tap *self = *self_p;
+    struct weft_tap *self = *self_p;
     if (!self) return;
     *self_p = NULL;
-    tap_replay_destroy(&self->replay);
-    tap_live_destroy(&self->live);
+    weft_tap_replay_destroy(&self->replay);
+    weft_tap_live_destroy(&self->live);
     if (self->router) zmq_close(self->router);
     if (self->xpub) zmq_close(self->xpub);
-    tap_streams_fini(&self->streams);
+    weft_tap_streams_fini(&self->streams);
     weft_list_free(&self->settings.consumer);
     free(self);
 }
@@ -150,16 +153,17 @@ static void s_destroy(void **self_p)
 static weft_err_t s_create(weft_hosted_node_t *node, const weft_options_t *options, void **out,
                            struct weft_error *error)
 {
-    struct tap *self = weft_calloc(1, sizeof *self);
+    struct weft_tap *self = weft_calloc(1, sizeof *self);
     void *owned = self;
     const char *as = weft_options_text(options, weft_options_is_set(options, "as") ? "as" : "topic");
-    tap_streams_init(&self->streams, as);
+    weft_tap_streams_init(&self->streams, as);
     const char *replay = weft_options_text(options, "replay");
     weft_err_t err = s_settings(self, node, options, error);
     if (!err) err = s_open_xpub(self, weft_options_text(options, "listen"), error);
     if (!err && replay[0]) err = s_open_router(self, replay, error);
-    if (!err) err = tap_live_new(&self->settings, &self->streams, self->xpub, &self->live, error);
-    if (!err && replay[0]) err = tap_replay_new(&self->settings, &self->streams, self->router, &self->replay, error);
+    if (!err) err = weft_tap_live_new(&self->settings, &self->streams, self->xpub, &self->live, error);
+    if (!err && replay[0])
+        err = weft_tap_replay_new(&self->settings, &self->streams, self->router, &self->replay, error);
     if (err) {
         s_destroy(&owned);
         return err;
@@ -170,18 +174,18 @@ static weft_err_t s_create(weft_hosted_node_t *node, const weft_options_t *optio
 
 static void *s_replay_thread(void *context)
 {
-    tap_replay_run(context);
+    weft_tap_replay_run(context);
     return NULL;
 }
 
 static weft_err_t s_run(void *context, struct weft_error *error)
 {
-    struct tap *self = context;
+    struct weft_tap *self = context;
     pthread_t thread;
     bool threaded = self->replay != NULL;
     if (threaded && pthread_create(&thread, NULL, s_replay_thread, self->replay) != 0)
         return weft_node_refuse(error, WEFT_ERR_INTERNAL, "no thread for replays: %s", strerror(errno));
-    weft_err_t err = tap_live_run(self->live, error);
+    weft_err_t err = weft_tap_live_run(self->live, error);
     if (threaded) pthread_join(thread, NULL);
     return err;
 }
@@ -194,7 +198,7 @@ const struct weft_node_type weft_node_type_tap = {
     .options = weft_options_tap,
     .option_count = sizeof weft_options_tap / sizeof *weft_options_tap,
     .counters = s_counters,
-    .counter_count = TAP_COUNTER_COUNT,
+    .counter_count = WEFT_TAP_COUNTER_COUNT,
     .create = s_create,
     .run = s_run,
     .destroy = s_destroy,

@@ -16,38 +16,38 @@
 #include <weft/consumer.h>
 #include <weft/node_type.h>
 
-#define TAP_NAME_BYTES_MAX 216      // of a topic frame
-#define TAP_SEQUENCE_END UINT64_MAX // -1: the end of a replay
+#define WEFT_TAP_NAME_BYTES_MAX 216      // of a topic frame
+#define WEFT_TAP_SEQUENCE_END UINT64_MAX // -1: the end of a replay
 
-enum tap_counter {
-    TAP_PUBLISHED_COUNT,
-    TAP_PUBLISHED_BYTES,
-    TAP_ANNOUNCED_COUNT,
-    TAP_FULL_COUNT,
-    TAP_GAPS_COUNT,
-    TAP_RESETS_COUNT,
-    TAP_DIVERGED_COUNT,
-    TAP_SUBSCRIPTIONS_COUNT,
-    TAP_SUBSCRIBED_COUNT,
-    TAP_BAD_SUBSCRIPTIONS_COUNT,
-    TAP_BAD_BATCHES_COUNT,
-    TAP_REPLAYS_COUNT,
-    TAP_REPLAYS_ENDED_COUNT,
-    TAP_REPLAYS_ACTIVE_COUNT,
-    TAP_REPLAYED_COUNT,
-    TAP_REPLAYED_BYTES,
-    TAP_REPLAYS_MALFORMED_COUNT,
-    TAP_REPLAYS_REFUSED_COUNT,
-    TAP_REPLAYS_GONE_COUNT,
-    TAP_REPLAYS_STALLED_COUNT,
-    TAP_REPLAYS_CUT_COUNT,
-    TAP_COUNTER_COUNT
+enum weft_tap_counter {
+    WEFT_TAP_PUBLISHED_COUNT,
+    WEFT_TAP_PUBLISHED_BYTES,
+    WEFT_TAP_ANNOUNCED_COUNT,
+    WEFT_TAP_FULL_COUNT,
+    WEFT_TAP_GAPS_COUNT,
+    WEFT_TAP_RESETS_COUNT,
+    WEFT_TAP_DIVERGED_COUNT,
+    WEFT_TAP_SUBSCRIPTIONS_COUNT,
+    WEFT_TAP_SUBSCRIBED_COUNT,
+    WEFT_TAP_BAD_SUBSCRIPTIONS_COUNT,
+    WEFT_TAP_BAD_BATCHES_COUNT,
+    WEFT_TAP_REPLAYS_COUNT,
+    WEFT_TAP_REPLAYS_ENDED_COUNT,
+    WEFT_TAP_REPLAYS_ACTIVE_COUNT,
+    WEFT_TAP_REPLAYED_COUNT,
+    WEFT_TAP_REPLAYED_BYTES,
+    WEFT_TAP_REPLAYS_MALFORMED_COUNT,
+    WEFT_TAP_REPLAYS_REFUSED_COUNT,
+    WEFT_TAP_REPLAYS_GONE_COUNT,
+    WEFT_TAP_REPLAYS_STALLED_COUNT,
+    WEFT_TAP_REPLAYS_CUT_COUNT,
+    WEFT_TAP_COUNTER_COUNT
 };
 
 /** One partition, published under one topic frame. Lives as long as the tap. */
-struct tap_stream {
+struct weft_tap_stream {
     int32_t partition;
-    char name[TAP_NAME_BYTES_MAX]; // the topic frame
+    char name[WEFT_TAP_NAME_BYTES_MAX]; // the topic frame
     size_t name_bytes;
     _Atomic int64_t next; // sequence that is published next; -1: not known yet
     // Of the live thread: when the last record is to be repeated (0: not), what `next` was when that was decided, and
@@ -56,28 +56,28 @@ struct tap_stream {
 };
 
 /** All streams by partition; grows when partitions are added. Readers of other threads lock. */
-struct tap_streams {
+struct weft_tap_streams {
     pthread_mutex_t lock;
-    struct tap_stream **items; // entries may be NULL: a partition that was not seen yet
+    struct weft_tap_stream **items; // entries may be NULL: a partition that was not seen yet
     size_t count;
-    char base[TAP_NAME_BYTES_MAX];
+    char base[WEFT_TAP_NAME_BYTES_MAX];
 };
 
-void tap_streams_init(struct tap_streams *self, const char *base);
-void tap_streams_fini(struct tap_streams *self);
+void weft_tap_streams_init(struct weft_tap_streams *self, const char *base);
+void weft_tap_streams_fini(struct weft_tap_streams *self);
 // The stream of a partition, made if there is none yet. Live thread only.
-struct tap_stream *tap_streams_of(struct tap_streams *self, int32_t partition);
+struct weft_tap_stream *weft_tap_streams_of(struct weft_tap_streams *self, int32_t partition);
 // The stream with this topic frame, or NULL. Any thread.
-struct tap_stream *tap_streams_named(struct tap_streams *self, weft_slice_t name);
-bool tap_streams_any(struct tap_streams *self); // some stream's sequence is known. Any thread
+struct weft_tap_stream *weft_tap_streams_named(struct weft_tap_streams *self, weft_slice_t name);
+bool weft_tap_streams_any(struct weft_tap_streams *self); // some stream's sequence is known. Any thread
 
 // msgpack [offset, timestamp_ms, key, value, headers]: `out` is cleared first.
-void tap_encode_record(weft_buf_t *out, const struct weft_record_view *record);
-void tap_store_sequence(uint8_t out[8], uint64_t sequence);
-int64_t tap_now_us(void); // monotonic
+void weft_tap_encode_record(weft_buf_t *out, const struct weft_record_view *record);
+void weft_tap_store_sequence(uint8_t out[8], uint64_t sequence);
+int64_t weft_tap_now_us(void); // monotonic
 
 /** What a tap was told, read once. */
-struct tap_settings {
+struct weft_tap_settings {
     weft_hosted_node_t *node;
     const char *topic;
     int32_t partition; // -1: all
@@ -91,27 +91,27 @@ struct tap_settings {
 };
 
 // A consumer with the tap's settings and `extra` (NULL at the end) behind them.
-WEFT_MUST_USE weft_err_t tap_consumer_new(const struct tap_settings *settings, const char *const *extra,
-                                          weft_consumer_t **out, struct weft_error *error);
+WEFT_MUST_USE weft_err_t weft_tap_consumer_new(const struct weft_tap_settings *settings, const char *const *extra,
+                                               weft_consumer_t **out, struct weft_error *error);
 
 // ---- live.c
 
-typedef struct tap_live tap_live_t;
+typedef struct weft_tap_live weft_tap_live_t;
 
 // `xpub` is bound; it stays the caller's.
-WEFT_MUST_USE weft_err_t tap_live_new(const struct tap_settings *settings, struct tap_streams *streams, void *xpub,
-                                      tap_live_t **out, struct weft_error *error);
-void tap_live_destroy(tap_live_t **self_p);
-weft_err_t tap_live_run(tap_live_t *self, struct weft_error *error); // until the node is to stop
+WEFT_MUST_USE weft_err_t weft_tap_live_new(const struct weft_tap_settings *settings, struct weft_tap_streams *streams,
+                                           void *xpub, weft_tap_live_t **out, struct weft_error *error);
+void weft_tap_live_destroy(weft_tap_live_t **self_p);
+weft_err_t weft_tap_live_run(weft_tap_live_t *self, struct weft_error *error); // until the node is to stop
 
 // ---- replay.c
 
-typedef struct tap_replay tap_replay_t;
+typedef struct weft_tap_replay weft_tap_replay_t;
 
 // `router` is bound; it stays the caller's. One reader is made at once, so that wrong settings are told.
-WEFT_MUST_USE weft_err_t tap_replay_new(const struct tap_settings *settings, struct tap_streams *streams, void *router,
-                                        tap_replay_t **out, struct weft_error *error);
-void tap_replay_destroy(tap_replay_t **self_p);
-void tap_replay_run(tap_replay_t *self); // until the node is to stop
+WEFT_MUST_USE weft_err_t weft_tap_replay_new(const struct weft_tap_settings *settings, struct weft_tap_streams *streams,
+                                             void *router, weft_tap_replay_t **out, struct weft_error *error);
+void weft_tap_replay_destroy(weft_tap_replay_t **self_p);
+void weft_tap_replay_run(weft_tap_replay_t *self); // until the node is to stop
 
 #endif

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MPL-2.0
-"""House rules that a script can see: licence lines, unfinished words, tests without promises or with sleeps, lengths."""
+"""House rules that a script can see: licence lines, unfinished words, tests without promises or with sleeps, lengths, names."""
 
 import pathlib
 import re
@@ -30,6 +30,14 @@ def badly_named_tests(name: str, text: str):
             yield f"{name}: {match.group(1)}: a test is named test_<module>__<what_it_promises>"
 
 
+def foreign_names(name: str, lines):
+    """Functions of the library that a program linked with libweft.a would share its names with."""
+    for number, line in enumerate(lines, 1):
+        match = re.match(r"(?!static\b|typedef\b|extern\b)[a-z][\w ]*[ *](\w+)\(", line)
+        if match and not line.endswith(";") and not re.match(r"weft_|sim_|__attribute__", match.group(1)):
+            yield f"{name}:{number}: {match.group(1)}: a name that others see begins with weft_"
+
+
 def problems_of(path: pathlib.Path):
     name = path.relative_to(ROOT).as_posix()
     code = path.suffix in {".c", ".h", ".py", ".sh", ".cmake"} or (name.startswith("scripts/") and path.suffix == "")
@@ -49,6 +57,8 @@ def problems_of(path: pathlib.Path):
             yield f"{name}:{number}: a test waits for a condition with a deadline, it does not sleep: {line.strip()}"
         if len(line) > 160 and path.suffix in {".c", ".h"}:
             yield f"{name}:{number}: {len(line)} columns"
+    if path.suffix == ".c" and name.startswith(("lib/", "nodes/", "coordinator/")):
+        yield from foreign_names(name, lines)
     if name.startswith("tests/") and path.name.startswith("test_") and path.suffix == ".c":
         yield from badly_named_tests(name, text)
 

@@ -15,16 +15,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static void s_evaluate(const char *text, weft_slice_t value)
 {
     struct weft_error error = {0};
-    expression_t *expression = NULL;
-    if (expression_new(text, &expression, &error)) {
+    weft_expression_t *expression = NULL;
+    if (weft_expression_new(text, &expression, &error)) {
         weft_assert(error.code == WEFT_ERR_INVALID_OPTION && error.text[0]);
         return;
     }
     struct weft_record_view record = {.key = value, .value = value, .headers = value};
     bool unreadable = false, again = false;
-    bool matches = expression_matches(expression, &record, &unreadable);
-    weft_assert(matches == expression_matches(expression, &record, &again) && unreadable == again);
-    expression_destroy(&expression);
+    bool matches = weft_expression_matches(expression, &record, &unreadable);
+    weft_assert(matches == weft_expression_matches(expression, &record, &again) && unreadable == again);
+    weft_expression_destroy(&expression);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -18,8 +18,8 @@ static const uint8_t s_value[] = "\x8b\xa4type\xa5order\xa6"
 static bool s_matches(const char *text)
 {
     struct weft_error error = {0};
-    expression_t *expression = NULL;
-    weft_err_t err = expression_new(text, &expression, &error);
+    weft_expression_t *expression = NULL;
+    weft_err_t err = weft_expression_new(text, &expression, &error);
     if (err) fail_msg("%s: %s", text, error.text);
     static const uint8_t headers[] = "\x92\xa6source\xc4\x04"
                                      "eu-1"; // ["source", "eu-1"]
@@ -30,9 +30,9 @@ static bool s_matches(const char *text)
                                       .value = weft_slice(s_value, sizeof s_value - 1),
                                       .headers = weft_slice(headers, sizeof headers - 1)};
     bool unreadable = false;
-    bool matches = expression_matches(expression, &record, &unreadable);
+    bool matches = weft_expression_matches(expression, &record, &unreadable);
     assert_false(unreadable);
-    expression_destroy(&expression);
+    weft_expression_destroy(&expression);
     return matches;
 }
 
@@ -142,10 +142,10 @@ static void test_expression__a_mistake_is_told_with_its_column(void **state)
     };
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         struct weft_error error = {0};
-        expression_t *expression = NULL;
+        weft_expression_t *expression = NULL;
         char column[32];
         snprintf(column, sizeof column, "column %d,", wrong[i].column);
-        assert_err(expression_new(wrong[i].text, &expression, &error), WEFT_ERR_INVALID_OPTION);
+        assert_err(weft_expression_new(wrong[i].text, &expression, &error), WEFT_ERR_INVALID_OPTION);
         if (!strstr(error.text, column) || !strstr(error.text, wrong[i].says))
             fail_msg("%s: '%s' does not say '%s' and '%s'", wrong[i].text, error.text, column, wrong[i].says);
     }
@@ -155,22 +155,22 @@ static void test_expression__its_size_and_depth_are_bounded(void **state)
 {
     char text[EXPRESSION_BYTES_MAX + 10];
     struct weft_error error = {0};
-    expression_t *expression = NULL;
+    weft_expression_t *expression = NULL;
     memset(text, '(', EXPRESSION_DEPTH_MAX + 1);
     strcpy(text + EXPRESSION_DEPTH_MAX + 1, "a");
-    assert_err(expression_new(text, &expression, &error), WEFT_ERR_INVALID_OPTION);
+    assert_err(weft_expression_new(text, &expression, &error), WEFT_ERR_INVALID_OPTION);
     assert_non_null(strstr(error.text, "deep"));
     memset(text, 'a', sizeof text - 1);
     text[sizeof text - 1] = '\0';
-    assert_err(expression_new(text, &expression, &error), WEFT_ERR_INVALID_OPTION);
+    assert_err(weft_expression_new(text, &expression, &error), WEFT_ERR_INVALID_OPTION);
     text[0] = '\0';
     for (int i = 0; i < 400; i++) strcat(text, "a or ");
     strcat(text, "a");
-    assert_err(expression_new(text, &expression, &error), WEFT_ERR_INVALID_OPTION);
+    assert_err(weft_expression_new(text, &expression, &error), WEFT_ERR_INVALID_OPTION);
     assert_non_null(strstr(error.text, "many"));
     strcpy(text, "a");
     for (int i = 0; i < 20; i++) strcat(text, ".b");
-    assert_err(expression_new(text, &expression, &error), WEFT_ERR_INVALID_OPTION);
+    assert_err(weft_expression_new(text, &expression, &error), WEFT_ERR_INVALID_OPTION);
     text[0] = '\0';
     for (int i = 0; i < 150; i++) strcat(text, "false or ");
     strcat(text, "true");
@@ -193,19 +193,19 @@ static void test_expression__bytes_that_are_no_msgpack_match_nothing_and_are_tol
                   {"\x81\xa1"
                    "a",
                    3, true}};
-    expression_t *expression = NULL;
-    assert_ok(expression_new("a == 1", &expression, NULL));
+    weft_expression_t *expression = NULL;
+    assert_ok(weft_expression_new("a == 1", &expression, NULL));
     for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
         struct weft_record_view record = {.value = weft_slice(values[i].bytes, values[i].size)};
         bool unreadable = false;
-        assert_false(expression_matches(expression, &record, &unreadable));
+        assert_false(weft_expression_matches(expression, &record, &unreadable));
         assert_int_equal(unreadable, values[i].unreadable);
     }
     struct weft_record_view nothing = {.value = WEFT_SLICE_NIL};
     bool unreadable = false;
-    assert_false(expression_matches(expression, &nothing, &unreadable));
+    assert_false(weft_expression_matches(expression, &nothing, &unreadable));
     assert_false(unreadable); // nil is a value
-    expression_destroy(&expression);
+    weft_expression_destroy(&expression);
 }
 
 int main(void)

@@ -275,6 +275,22 @@ static void test_edge_spool__another_cluster_gets_nothing_of_it(void **state)
     rig_fini(&rig);
 }
 
+static void test_edge_spool__of_a_topic_that_is_gone_all_is_set_aside_without_names(void **state)
+{
+    struct rig rig;
+    rig_init(&rig, NULL, true);
+    s_cut(&rig);
+    for (int32_t i = 0; i < 3; i++) s_kept(&rig, (uint64_t) i, 50, i);
+    rig.peer.topic_id.bytes[0] = 9; // made anew
+    rig.peer.version++;
+    s_heal(&rig);
+    rig_advance(&rig, 15000);
+    assert_int_equal(weft_counter_get(rig.node->counters[0], WEFT_EDGE_DEAD), 3);
+    assert_int_equal(weft_counter_get(rig.node->counters[0], WEFT_EDGE_WAITING_BATCHES), 0);
+    assert_int_not_equal(access(weft_test_path(rig.directory, "renamed"), R_OK), 0);
+    rig_fini(&rig);
+}
+
 static void test_edge_spool__a_failure_sends_all_again_from_the_first(void **state)
 {
     struct rig rig;
@@ -429,6 +445,7 @@ int main(void)
         cmocka_unit_test(test_edge_spool__a_refusal_is_forgotten_once_the_core_has_it),
         cmocka_unit_test(test_edge_spool__a_partition_that_is_damaged_in_the_core_is_waited_for),
         cmocka_unit_test(test_edge_spool__another_cluster_gets_nothing_of_it),
+        cmocka_unit_test(test_edge_spool__of_a_topic_that_is_gone_all_is_set_aside_without_names),
         cmocka_unit_test(test_edge_spool__a_failure_sends_all_again_from_the_first),
         cmocka_unit_test(test_edge_spool__what_is_refused_for_good_is_set_aside_and_its_session_goes_on),
         cmocka_unit_test(test_edge_spool__a_session_that_the_core_forgot_goes_on_under_a_new_identity),

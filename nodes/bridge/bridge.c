@@ -23,7 +23,7 @@
 
 static const struct weft_counter_info s_counters[WEFT_BRIDGE_COUNTERS] = {
     [WEFT_BRIDGE_RECORDS] = {"records_copied_count", "Records written to the target and answered."},
-    [WEFT_BRIDGE_BYTES] = {"bytes_copied", "Bytes of their batches."},
+    [WEFT_BRIDGE_BYTES] = {"copied_bytes", "Bytes of their batches."},
     [WEFT_BRIDGE_BATCHES] = {"batches_copied_count", "Batches written to the target and answered."},
     [WEFT_BRIDGE_REWRITTEN] =
         {"batches_rewritten_count",

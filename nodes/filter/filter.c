@@ -36,16 +36,16 @@ enum weft_filter_counter {
 };
 
 static const struct weft_counter_info s_counters[WEFT_FILTER_COUNTER_COUNT] = {
-    [WEFT_FILTER_READ_COUNT] = {"read_count", "records read"},
-    [WEFT_FILTER_WRITTEN_COUNT] = {"written_count", "records given to the target, also those that were written again"},
-    [WEFT_FILTER_DROPPED_COUNT] = {"dropped_count", "records for which the expression does not hold"},
+    [WEFT_FILTER_READ_COUNT] = {"read_count", "Records read."},
+    [WEFT_FILTER_WRITTEN_COUNT] = {"written_count", "Records given to the target, also those that were written again."},
+    [WEFT_FILTER_DROPPED_COUNT] = {"dropped_count", "Records for which the expression does not hold."},
     [WEFT_FILTER_UNREADABLE_COUNT] = {"unreadable_count",
-                                      "records whose value is no msgpack where the expression looks"},
-    [WEFT_FILTER_FAILED_COUNT] = {"failed_count", "records for which the function failed"},
-    [WEFT_FILTER_TOO_LARGE_COUNT] = {"too_large_count", "records that the target refuses as too large"},
-    [WEFT_FILTER_REWINDS_COUNT] = {"rewinds_count", "times that a delivery failed and reading went back"},
-    [WEFT_FILTER_COMMITS_COUNT] = {"commits_count", "commits of progress"},
-    [WEFT_FILTER_COMMITS_FAILED_COUNT] = {"commits_failed_count", "commits that failed; a later one covers them"},
+                                      "Records whose value is no msgpack where the expression looks."},
+    [WEFT_FILTER_FAILED_COUNT] = {"failed_count", "Records for which the function failed."},
+    [WEFT_FILTER_TOO_LARGE_COUNT] = {"too_large_count", "Records that the target refuses as too large."},
+    [WEFT_FILTER_REWINDS_COUNT] = {"rewinds_count", "Times that a delivery failed and reading went back."},
+    [WEFT_FILTER_COMMITS_COUNT] = {"commits_count", "Commits of progress."},
+    [WEFT_FILTER_COMMITS_FAILED_COUNT] = {"commits_failed_count", "Commits that failed; a later one covers them."},
 };
 
 struct weft_filter_node {

@@ -259,16 +259,6 @@ static const struct weft_part_ops s_ops = {.start = s_start,
 
 // ---- what is asked of it
 
-weft_id_t weft_member_part_id(const weft_member_part_t *self)
-{
-    return self->id;
-}
-
-uint64_t weft_member_part_epoch(const weft_member_part_t *self)
-{
-    return self->epoch;
-}
-
 bool weft_member_part_gone(const weft_member_part_t *self)
 {
     return self->state == WEFT_MEMBER_GONE;

@@ -41,9 +41,7 @@ WEFT_MUST_USE weft_err_t weft_member_part_new(const weft_options_t *options, con
                                               weft_member_part_t **out, struct weft_error *error);
 struct weft_part *weft_member_part_base(weft_member_part_t *self);
 
-weft_id_t weft_member_part_id(const weft_member_part_t *self);   // zero before it started
-uint64_t weft_member_part_epoch(const weft_member_part_t *self); // 0: not in the group
-bool weft_member_part_gone(const weft_member_part_t *self);      // it left, or was never in
+bool weft_member_part_gone(const weft_member_part_t *self); // it left, or was never in
 const weft_counters_t *weft_member_part_counters(const weft_member_part_t *self);
 
 #endif

@@ -9,7 +9,6 @@
 
 struct weft_shared {
     atomic_uint count;
-    bool framed;
     weft_buf_t buf;
     weft_frame_t frame; // empty: the bytes are those of buf
 };
@@ -65,12 +64,6 @@ weft_slice_t weft_shared_slice(const weft_shared_t *self)
     return self->frame.ops ? weft_frame_slice(&self->frame) : weft_buf_slice(&self->buf);
 }
 
-uint8_t *weft_shared_bytes(weft_shared_t *self)
-{
-    weft_assert(!self->framed && !self->frame.ops);
-    return self->buf.data;
-}
-
 static void s_frame_drop(struct weft_frame *frame)
 {
     weft_shared_t *self;
@@ -84,7 +77,6 @@ static const struct weft_frame_ops s_frame_ops = {.move = NULL, .drop = s_frame_
 void weft_shared_frame(weft_shared_t *self, weft_frame_t *out)
 {
     atomic_fetch_add_explicit(&self->count, 1, memory_order_relaxed);
-    self->framed = true;
     weft_slice_t bytes = weft_shared_slice(self);
     *out = (weft_frame_t){.ops = &s_frame_ops, .size = bytes.size, .shared = true};
     out->data = self->frame.ops ? self->frame.data : self->buf.data;

@@ -21,8 +21,6 @@ void weft_shared_drop(weft_shared_t **self_p); // accepts NULL
 // As drop; when it was the last reference (and not to a frame), `buf` (must be empty) gets the memory, with size 0. True then.
 bool weft_shared_reclaim(weft_shared_t **self_p, weft_buf_t *buf);
 weft_slice_t weft_shared_slice(const weft_shared_t *self);
-// The bytes, to be patched: only while no frame was ever made of them.
-uint8_t *weft_shared_bytes(weft_shared_t *self);
 // A frame of the same bytes, with a reference of its own. Marked shared: a receiver must not patch it.
 void weft_shared_frame(weft_shared_t *self, weft_frame_t *out);
 

@@ -103,11 +103,6 @@ void weft_dealer_destroy(weft_dealer_t **self_p)
     free(self);
 }
 
-const char *weft_dealer_endpoint(const weft_dealer_t *self)
-{
-    return self->endpoint;
-}
-
 int weft_dealer_fd(const weft_dealer_t *self)
 {
     return self->receiver.socket != NULL ? weft_socket_fd(self->receiver.socket) : -1;

@@ -23,7 +23,6 @@ WEFT_MUST_USE weft_err_t weft_dealer_new(weft_net_t *net, const char *party, con
                                          size_t frame_bytes_max, weft_dealer_t **out);
 void weft_dealer_destroy(weft_dealer_t **self_p);
 
-const char *weft_dealer_endpoint(const weft_dealer_t *self);
 int weft_dealer_fd(const weft_dealer_t *self);
 int weft_dealer_monitor_fd(const weft_dealer_t *self);
 bool weft_dealer_is_up(const weft_dealer_t *self);

@@ -84,7 +84,6 @@ bool weft_progress_close_epoch(weft_progress_t *self);
  * call. 0: nothing new.
  */
 const struct weft_group_offset *weft_progress_collect(weft_progress_t *self, size_t *count);
-bool weft_progress_failed(const weft_progress_t *self);    // a delivery failed: rewind
 size_t weft_progress_waiting(const weft_progress_t *self); // sends not reported
 // After a failure, with nothing waiting: gives each partition and where it has to be read from again.
 void weft_progress_rewind(weft_progress_t *self, void (*each)(void *context, int32_t partition, int64_t offset),

@@ -166,13 +166,6 @@ const struct weft_group_offset *weft_progress_collect(weft_progress_t *self, siz
     return self->collected;
 }
 
-bool weft_progress_failed(const weft_progress_t *self)
-{
-    for (unsigned i = 0; i < EPOCHS; i++)
-        if (self->epochs[i].failed) return true;
-    return false;
-}
-
 size_t weft_progress_waiting(const weft_progress_t *self)
 {
     size_t waiting = 0;

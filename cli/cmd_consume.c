@@ -29,6 +29,7 @@ static const struct cli_option s_options[] = {
      "the group goes on there. --from is for what it has no offset of. With --partition: its offsets, no membership."},
     {"--show-rebalance", NULL, NULL, false, "With --group: tell on stderr which partitions come and go."},
     {"--read", "committed|durable", "committed", false, "Read committed records, or only what is synced to disk."},
+    CLI_OPTION_WAIT,
     {"--set", "KEY=VALUE", NULL, true, "A setting of the consumer (docs/CONFIG.md, scope consumer)."},
     {0}};
 

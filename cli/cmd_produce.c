@@ -33,6 +33,7 @@ static const struct cli_option s_options[] = {
     {"--print-acks", NULL, NULL, false,
      "Print 'PARTITION OFFSET' for every record once it is acknowledged; with --json a line {\"partition\": P, "
      "\"offset\": O}."},
+    CLI_OPTION_WAIT,
     {"--set", "KEY=VALUE", NULL, true, "A setting of the producer (docs/CONFIG.md, scope producer)."},
     {0}};
 

@@ -15,6 +15,8 @@
 
 #define CLI_WAIT_MS 2000 // then a person is told what is waited for
 #define CLI_QUICK "1500ms"
+#define CLI_TOPIC_PACE_MS 100
+#define CLI_TOPIC_TELL_US 1000000 // of waiting for a topic
 
 void cli_settings_add(struct cli_settings *self, const char *format, ...)
 {
@@ -107,13 +109,50 @@ static int64_t s_topic_setting(const weft_topic_config_t *config, const char *ke
     return value;
 }
 
+// How long --wait lets a topic be made; -1: no duration, told. Verbs without it do not wait.
+static int64_t s_wait_ms(const struct cli_args *args)
+{
+    static const struct weft_option wait = {
+        .name = "--wait", .type = WEFT_OPTION_DURATION, .initial = "0", .min = 0, .max = 86400000, .doc = "As said."};
+    const char *text = cli_get(args, "--wait");
+    if (!text) return 0;
+    weft_options_t *options = weft_options_new(&wait, 1, "command line");
+    bool good = weft_options_set(options, "--wait", text, NULL) == WEFT_OK;
+    int64_t ms = good ? weft_options_int(options, "--wait") : -1;
+    weft_options_destroy(&options);
+    if (!good) cli_usage(args, "--wait is '%s'; it takes a duration (500ms, 10s, 1m), 0 for none", text);
+    return ms;
+}
+
+// A cluster that has just come up may be about to get its topics (weft up FILE): a moment of patience, not in silence.
+static weft_err_t s_await_topic(const struct cli_args *args, weft_admin_t *admin, const char *topic, int64_t wait_ms,
+                                weft_topic_config_t **config)
+{
+    int64_t begun_us = cli_now_us(), until_us = begun_us + wait_ms * 1000;
+    bool waited = false, told = false;
+    weft_err_t err;
+    while ((err = weft_admin_describe_topic(admin, topic, config)) == WEFT_ERR_UNKNOWN_TOPIC) {
+        int64_t now = cli_now_us();
+        if (now >= until_us) break;
+        if (!told && now - begun_us >= CLI_TOPIC_TELL_US)
+            told = true, cli_fail(args, "waiting up to %s for it to be made (--wait): %s", cli_get(args, "--wait"),
+                                  weft_admin_error_text(admin));
+        waited = true;
+        cli_sleep_ms(CLI_TOPIC_PACE_MS);
+    }
+    if (err == WEFT_OK && waited) (void) !weft_admin_wait_topic(admin, topic, 5000); // until its partitions are led
+    return err;
+}
+
 int cli_topic_partitions(const struct cli_args *args, const char *topic, uint32_t *partitions,
                          int64_t *record_bytes_max)
 {
+    int64_t wait_ms = s_wait_ms(args);
+    if (wait_ms < 0) return CLI_USAGE;
     weft_admin_t *admin = cli_admin_new(args);
     if (!admin) return CLI_FAILED;
     weft_topic_config_t *config = NULL;
-    weft_err_t err = weft_admin_describe_topic(admin, topic, &config);
+    weft_err_t err = s_await_topic(args, admin, topic, wait_ms, &config);
     int status = err == WEFT_OK ? CLI_DONE : cli_admin_fail(args, admin, err);
     if (err == WEFT_OK) *partitions = config->partitions;
     if (err == WEFT_OK && record_bytes_max) *record_bytes_max = s_topic_setting(config, "max.record.bytes", INT64_MAX);

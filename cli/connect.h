@@ -9,6 +9,12 @@
 
 #include <weft/weft.h>
 
+// Of verbs that use topics; see cli_topic_partitions.
+#define CLI_OPTION_WAIT \
+    { \
+        "--wait", "DURATION", "5s", false, "How long a topic that does not exist may take to be made; 0: not at all." \
+    }
+
 #define CLI_SETTINGS_MAX (CLI_REPEAT_MAX + 16) // every --set, and what the verb adds
 
 /** "key=value" settings, NULL at the end, owned. */
@@ -30,7 +36,8 @@ weft_admin_t *cli_admin_within(const struct cli_args *args, const char *timeout)
 int cli_admin_fail(const struct cli_args *args, weft_admin_t *admin, weft_err_t code);
 
 // Number of partitions of a topic; else prints the server's sentence, which knows the nearest name, and returns
-// CLI_FAILED. record_bytes_max (may be NULL): largest record it takes, encoded.
+// CLI_FAILED. record_bytes_max (may be NULL): largest record it takes, encoded. A topic that is not there is waited for as
+// long as the verb's --wait says.
 int cli_topic_partitions(const struct cli_args *args, const char *topic, uint32_t *partitions,
                          int64_t *record_bytes_max);
 

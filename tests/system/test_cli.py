@@ -134,8 +134,10 @@ def test_cli__sentences_help():
         node.weft("topic", "create", "orders")
         cases = [
             (("topic", "describe", "order"), 1, "did you mean 'orders'"),
-            (("consume", "order", "--exit-at-end"), 1, "did you mean 'orders'"),
-            (("produce", "order"), 1, "orders"),
+            (("consume", "order", "--exit-at-end", "--wait", "0"), 1, "did you mean 'orders'"),
+            (("produce", "order", "--wait", "0"), 1, "orders"),
+            (("produce", "order", "--wait", "1200ms"), 1, "waiting up to 1200ms for it to be made (--wait): topic 'order' does not exist; did you mean 'orders'?"),
+            (("produce", "orders", "--wait", "long"), 2, "takes a duration"),
             (("topic", "create", "orders"), 1, "exists"),
             (("topic", "create", "bad/name"), 1, "letters"),
             (("topic", "create", "x", "--set", "retention.msec=1"), 1, "retention.ms"),

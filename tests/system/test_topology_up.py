@@ -336,6 +336,18 @@ def test_up__a_terminal_shows_a_table():
         os.close(master)
 
 
+def test_up__who_comes_before_the_topics_are_made_waits_for_them():
+    port = free_ports(2)
+    text = CLUSTER.replace("*", str(port), 1).replace("*", str(port + 1), 1)
+    with topology(text + TOPIC, start=False) as it:
+        it.launch()
+        endpoint = f"tcp://127.0.0.1:{port + 1}"
+        it.weft("produce", "orders", input="a\n", bootstrap=endpoint)
+        assert it.weft("consume", "orders", "--from", "earliest", "--count", 1, bootstrap=endpoint).stdout == "a\n"
+        wait_until(it.ready.exists, "all serve")
+        assert it.stop() == 0
+
+
 def test_up__a_wrong_file_is_told_and_nothing_runs():
     with topology("broker\n    type = brokr\n", start=False) as it:
         done = weft("up", it.file, status=1)

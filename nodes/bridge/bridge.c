@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <zmq.h>
 
 #define S_TICK_MS 100
@@ -48,13 +47,6 @@ static const struct weft_counter_info s_counters[WEFT_BRIDGE_COUNTERS] = {
     [WEFT_BRIDGE_PARTITIONS_COPYING] = {"partitions_copying_count", "Partitions that are being copied."},
     [WEFT_BRIDGE_LAG] = {"lag_count", "Offsets that the source is ahead, over all partitions, as last heard."},
 };
-
-int64_t weft_bridge_now_ms(void)
-{
-    struct timespec now;
-    (void) clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t) now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
 
 bool weft_bridge_origins_has(const struct weft_bridge_origins *self, weft_id_t id)
 {
@@ -236,7 +228,7 @@ static weft_err_t s_begin(weft_bridge_t *self, struct weft_error *error)
     if (err != WEFT_OK) return weft_node_refuse(error, err, "%s", weft_producer_error_text(self->producer));
     self->began = self->assign_due = true;
     self->tick_ms = 0;
-    self->note_ms = weft_bridge_now_ms();
+    self->note_ms = weft_mono_ms();
     return WEFT_OK;
 }
 
@@ -350,7 +342,7 @@ static void s_health(weft_bridge_t *self, int64_t now_ms)
 
 static void s_tick(weft_bridge_t *self)
 {
-    int64_t now_ms = weft_bridge_now_ms();
+    int64_t now_ms = weft_mono_ms();
     bool due = now_ms - self->tick_ms >= S_TICK_MS;
     if (due) self->tick_ms = now_ms;
     if (self->began) {
@@ -394,17 +386,17 @@ static void s_turn(weft_bridge_t *self)
 // What is under way is answered, and noted, if that does not take too long.
 static void s_finish(weft_bridge_t *self)
 {
-    int64_t end_ms = weft_bridge_now_ms() + weft_options_int(self->options, "stop.ms") / 2;
+    int64_t end_ms = weft_mono_ms() + weft_options_int(self->options, "stop.ms") / 2;
     bool left = self->began && !self->standing_by;
     for (size_t i = 0; i < self->flow_count; i++) weft_bridge_flow_stop(self->flows[i], INT32_MAX, NULL);
-    while (left && weft_bridge_now_ms() < end_ms) {
+    while (left && weft_mono_ms() < end_ms) {
         (void) weft_producer_poll(self->producer, S_SLEEP_MS);
         left = false;
         for (size_t i = 0; i < self->flow_count; i++) left |= self->flows[i]->out_count > 0;
     }
     if (!self->began || self->standing_by) return;
     s_note_all(self);
-    int64_t left_ms = end_ms - weft_bridge_now_ms();
+    int64_t left_ms = end_ms - weft_mono_ms();
     (void) !weft_producer_flush(self->producer, left_ms > 0 ? (int) left_ms : 0);
 }
 
@@ -414,7 +406,7 @@ static weft_err_t s_run(void *context, struct weft_error *error)
     if (pthread_create(&self->steward, NULL, weft_bridge_steward, self) != 0)
         return weft_node_refuse(error, WEFT_ERR_INTERNAL, "the bridge's second thread could not be started");
     weft_err_t err = WEFT_OK;
-    self->began_ms = weft_bridge_now_ms();
+    self->began_ms = weft_mono_ms();
     while (err == WEFT_OK && !weft_node_stopping(self->node)) {
         err = s_begin(self, error);
         if (err == WEFT_OK) s_turn(self);

@@ -12,6 +12,7 @@
 #ifndef WEFT_BRIDGE_INNER_H
 #define WEFT_BRIDGE_INNER_H
 
+#include "../common/clock.h"
 #include "map.h"
 #include "resume.h"
 #include "rewrite.h"
@@ -195,8 +196,6 @@ struct weft_bridge_session {
     struct weft_bridge_origins origins;
     bool plain; // it only looks like one
 };
-
-int64_t weft_bridge_now_ms(void); // monotonic
 
 // source.c
 WEFT_MUST_USE weft_err_t weft_bridge_source_open(weft_bridge_t *self, struct weft_error *error);

@@ -102,7 +102,7 @@ void weft_bridge_flow_pace(struct weft_bridge_flow *flow)
 
 void weft_bridge_flow_stop(struct weft_bridge_flow *flow, int64_t wait_ms, const char *reason)
 {
-    int64_t at_ms = weft_bridge_now_ms() + wait_ms;
+    int64_t at_ms = weft_mono_ms() + wait_ms;
     if (at_ms > flow->retry_ms) flow->retry_ms = at_ms;
     if (reason != NULL) snprintf(flow->reason, sizeof flow->reason, "%s", reason);
     if (flow->state == WEFT_BRIDGE_WAITING || flow->state == WEFT_BRIDGE_DRAINING) return;
@@ -223,7 +223,7 @@ static void s_copy(struct weft_bridge_flow *flow, int64_t from)
 
 void weft_bridge_flow_looked(struct weft_bridge_flow *flow)
 {
-    flow->looked_ms = weft_bridge_now_ms();
+    flow->looked_ms = weft_mono_ms();
     enum weft_bridge_verdict verdict = weft_bridge_resume_decide(&flow->resume, flow->look_at);
     if (verdict == WEFT_BRIDGE_LOOK_ALL) {
         weft_node_trace(flow->bridge->node, 1,
@@ -284,7 +284,7 @@ static void s_send(struct weft_bridge_flow *flow, const struct weft_bridge_piece
         .bytes = piece->bytes.size};
     struct weft_batch_identity as = {flow->producer_id, sent->batch.epoch, sent->batch.sequence, after,
                                      flow->target_id};
-    if (flow->out_count + flow->out_notes == 0) flow->heard_ms = weft_bridge_now_ms();
+    if (flow->out_count + flow->out_notes == 0) flow->heard_ms = weft_mono_ms();
     flow->out_count++; // it may be reported before send returns
     flow->out_bytes += sent->bytes;
     weft_err_t err = weft_producer_send_batch(self->producer, flow->target, flow->partition, piece->bytes, &as, sent);
@@ -388,11 +388,11 @@ void weft_bridge_flow_batch(struct weft_bridge_flow *flow, const struct weft_bat
         flow->asking_at = view->position;
         flow->diverged = back;
         // Its session was noted there before its first batch: in a topic that may have to be found first.
-        flow->retry_ms = weft_bridge_now_ms() + 2 * weft_consumer_option_int(self->source, "metadata.ms") + 2000;
+        flow->retry_ms = weft_mono_ms() + 2 * weft_consumer_option_int(self->source, "metadata.ms") + 2000;
         return;
     }
     // Where no session is known any more the first batch is taken from anybody: not on the word of a look of long ago.
-    bool old = flow->resume.sequence == 0 && weft_bridge_now_ms() - flow->looked_ms > S_LOOK_MS_MAX;
+    bool old = flow->resume.sequence == 0 && weft_mono_ms() - flow->looked_ms > S_LOOK_MS_MAX;
     if (!flow->noted || old) {
         weft_bridge_flow_stop(flow, 0, NULL);
         return;
@@ -480,7 +480,7 @@ static void s_noted(struct weft_bridge_flow *flow, const struct weft_bridge_sent
 void weft_bridge_reported(void *context, const struct weft_batch_report *report)
 {
     weft_bridge_t *self = context;
-    int64_t now_ms = weft_bridge_now_ms();
+    int64_t now_ms = weft_mono_ms();
     for (uint32_t i = 0; report->opaques != NULL && i < report->count; i++) {
         struct weft_bridge_sent *sent = report->opaques[i];
         if (sent == NULL) continue;

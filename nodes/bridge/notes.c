@@ -119,7 +119,7 @@ static bool s_send_page(struct weft_bridge_flow *flow, size_t page)
     weft_bridge_note_key(self, flow, (int) page);
     struct weft_bridge_sent *sent = weft_calloc(1, sizeof *sent);
     *sent = (struct weft_bridge_sent){.flow = flow, .is_note = true};
-    if (flow->out_count + flow->out_notes == 0) flow->heard_ms = weft_bridge_now_ms();
+    if (flow->out_count + flow->out_notes == 0) flow->heard_ms = weft_mono_ms();
     flow->out_notes++; // it may be reported before send returns
     if (s_send(self, sent)) return true;
     flow->out_notes--;
@@ -182,7 +182,7 @@ bool weft_bridge_note_write(struct weft_bridge_flow *flow)
     weft_bridge_note_key(self, flow, -1);
     struct weft_bridge_sent *sent = weft_calloc(1, sizeof *sent);
     *sent = (struct weft_bridge_sent){.flow = flow, .is_note = true, .first_note = true};
-    if (flow->out_count + flow->out_notes == 0) flow->heard_ms = weft_bridge_now_ms();
+    if (flow->out_count + flow->out_notes == 0) flow->heard_ms = weft_mono_ms();
     flow->out_notes++;
     flow->moved = false;
     if (!s_send(self, sent)) {
@@ -234,7 +234,7 @@ static void s_claim_heard(weft_bridge_t *self, weft_slice_t value)
         return;
     }
     if (record.term < self->term || (record.term == self->term && self->claimed)) return;
-    self->other_ms = weft_bridge_now_ms();
+    self->other_ms = weft_mono_ms();
     if (!self->standing_by)
         weft_node_trace(self->node, 1, "another run of this bridge has taken over (term %llu): this one stands by",
                         (unsigned long long) record.term);

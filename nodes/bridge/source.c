@@ -94,7 +94,7 @@ static void s_appeared(weft_bridge_t *self, const char *name, int32_t partition)
         topic->state = WEFT_BRIDGE_TOPIC_WANTED;
     pthread_mutex_unlock(&self->lock);
     struct weft_bridge_flow *flow = weft_bridge_flow_new(self, topic, partition);
-    int64_t now_ms = weft_bridge_now_ms();
+    int64_t now_ms = weft_mono_ms();
     if (self->discovered_ms == 0) self->discovered_ms = now_ms;
     flow->late = now_ms - self->discovered_ms > 2 * self->refresh_ms;
 }

@@ -186,10 +186,10 @@ static void s_told(weft_bridge_t *self, struct weft_bridge_topic *topic, const w
         topic->partitions = partitions;
         topic->tries = 0;
         topic->reason[0] = '\0';
-        topic->retry_ms = weft_bridge_now_ms() + self->refresh_ms;
+        topic->retry_ms = weft_mono_ms() + self->refresh_ms;
     } else {
         int64_t wait_ms = S_WAIT_MS << (topic->tries < 6 ? topic->tries++ : 6);
-        topic->retry_ms = weft_bridge_now_ms() + (wait_ms < S_BACKOFF_MS_MAX ? wait_ms : S_BACKOFF_MS_MAX);
+        topic->retry_ms = weft_mono_ms() + (wait_ms < S_BACKOFF_MS_MAX ? wait_ms : S_BACKOFF_MS_MAX);
         snprintf(topic->reason, sizeof topic->reason, "%.300s", why->text);
     }
     pthread_mutex_unlock(&self->lock);
@@ -215,7 +215,7 @@ static void s_tend(weft_bridge_t *self, struct weft_bridge_topic *topic)
 static struct weft_bridge_topic *s_due(weft_bridge_t *self)
 {
     struct weft_bridge_topic *due = NULL;
-    int64_t now_ms = weft_bridge_now_ms();
+    int64_t now_ms = weft_mono_ms();
     pthread_mutex_lock(&self->lock);
     for (size_t i = 0; i < self->table_count && due == NULL; i++) {
         struct weft_bridge_topic *topic = self->table[i];
@@ -261,16 +261,16 @@ static void s_wait(weft_bridge_t *self)
 void *weft_bridge_steward(void *context)
 {
     weft_bridge_t *self = context;
-    int64_t groups_ms = weft_bridge_now_ms() + self->groups_ms;
+    int64_t groups_ms = weft_mono_ms() + self->groups_ms;
     bool ready = false;
     for (; !s_ending(self); s_wait(self)) {
         if (!ready) ready = s_learn(self) && s_learn_notes(self) && s_tend_notes(self);
         if (!ready) continue;
         s_say(self, "%s", "");
         for (struct weft_bridge_topic *topic; !s_ending(self) && (topic = s_due(self)) != NULL;) s_tend(self, topic);
-        if (*self->groups == NULL || weft_bridge_now_ms() < groups_ms || s_ending(self)) continue;
+        if (*self->groups == NULL || weft_mono_ms() < groups_ms || s_ending(self)) continue;
         (void) !weft_bridge_groups(self);
-        groups_ms = weft_bridge_now_ms() + self->groups_ms;
+        groups_ms = weft_mono_ms() + self->groups_ms;
     }
     return NULL;
 }

@@ -12,7 +12,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 #include <weft_gen/config.h>
 #include <zmq.h>
 
@@ -71,13 +70,6 @@ struct weft_filter_node {
     bool member_refused;
 };
 
-static int64_t s_now_us(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t) now.tv_sec * 1000000 + now.tv_nsec / 1000;
-}
-
 static void s_count(const struct weft_filter_node *self, enum weft_filter_counter counter, uint64_t more)
 {
     if (more > 0) weft_node_counter_add(self->node, counter, more);
@@ -98,7 +90,7 @@ static void s_fail_delivery(struct weft_filter_node *self, weft_err_t err, const
     if (err == WEFT_ERR_PRODUCER_FENCED) s_end(self, err, text);
     if (self->rewinding) return;
     self->rewinding = true;
-    self->paused_until_us = s_now_us() + PAUSE_US;
+    self->paused_until_us = weft_mono_us() + PAUSE_US;
     snprintf(self->complaint, sizeof self->complaint, "Records can't be written to topic '%.100s': %.150s",
              weft_topic_name(self->target), text);
     weft_node_trace(self->node, WEFT_TRACE_WARN, "%s; they are read and tried again.", self->complaint);
@@ -111,7 +103,7 @@ static void s_reported(void *context, const struct weft_batch_report *report)
     for (uint32_t i = 0; report->opaques && i < report->count; i++)
         weft_progress_reported(report->opaques[i], delivered);
     if (delivered)
-        self->answered_us = s_now_us();
+        self->answered_us = weft_mono_us();
     else
         s_fail_delivery(self, report->error, report->text);
 }
@@ -216,7 +208,7 @@ static void s_commit_ripe(struct weft_filter_node *self, int timeout_ms)
 
 static void s_advance(struct weft_filter_node *self)
 {
-    int64_t now = s_now_us();
+    int64_t now = weft_mono_us();
     if (now - self->committed_us >= self->commit_us && weft_progress_has_new(self->progress) &&
         weft_progress_close_epoch(self->progress))
         self->committed_us = now;
@@ -259,7 +251,7 @@ static void s_rewind(struct weft_filter_node *self)
 {
     self->blocked = false;
     weft_outputs_clear(&self->outputs);
-    if (s_now_us() < self->paused_until_us || weft_progress_waiting(self->progress) > 0) return;
+    if (weft_mono_us() < self->paused_until_us || weft_progress_waiting(self->progress) > 0) return;
     weft_progress_rewind(self->progress, s_seek_back, self);
     s_count(self, WEFT_FILTER_REWINDS_COUNT, 1);
     self->rewinding = false;
@@ -308,7 +300,7 @@ static void s_tell(struct weft_filter_node *self, const char *complaint)
 
 static void s_look(struct weft_filter_node *self)
 {
-    int64_t now = s_now_us();
+    int64_t now = weft_mono_us();
     if (now - self->looked_us < LOOK_US) return;
     self->looked_us = now;
     char text[300];

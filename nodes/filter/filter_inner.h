@@ -5,6 +5,7 @@
 #ifndef WEFT_NODES_FILTER_INNER_H
 #define WEFT_NODES_FILTER_INNER_H
 
+#include "../common/clock.h"
 #include "expression.h"
 
 #include <weft/consumer.h>

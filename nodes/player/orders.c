@@ -24,7 +24,7 @@ static void s_answer_status(struct weft_player *self, const struct weft_control_
         weft_buf_printf(&json, ", \"partition\": %d, \"offset\": %lld, \"timestamp_ms\": %lld", self->last.partition,
                         (long long) self->last.offset, (long long) self->last.timestamp_ms);
     if (self->due_us)
-        weft_buf_printf(&json, ", \"next_in_ms\": %lld", (long long) (self->due_us - weft_player_now_us()) / 1000);
+        weft_buf_printf(&json, ", \"next_in_ms\": %lld", (long long) (self->due_us - weft_mono_us()) / 1000);
     weft_buf_append(&json, "}", 1);
     weft_control_answer(self->control, client, &json);
     weft_buf_fini(&json);

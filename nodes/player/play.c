@@ -113,7 +113,7 @@ bool weft_player_play(struct weft_player *self, size_t most)
     if (!self->over) self->state = weft_reel_peek(self->reel, &record);
     if (!s_may_play(self)) return false;
     self->decoded = false; // what was taken in since may have moved the record
-    int64_t now_us = weft_player_now_us();
+    int64_t now_us = weft_mono_us();
     for (size_t i = 0; i < most; i++) {
         self->state = weft_reel_peek(self->reel, &record);
         if (self->state == WEFT_REEL_OVER) s_at_over(self);
@@ -123,14 +123,14 @@ bool weft_player_play(struct weft_player *self, size_t most)
         if (!self->due_us)
             self->due_us = self->paused ? now_us : weft_pace_due_us(&self->pace, record.timestamp_ms, now_us);
         if (self->due_us > now_us) {
-            now_us = weft_player_now_us();
+            now_us = weft_mono_us();
             if (self->due_us > now_us) return false;
         }
         if (!s_send(self)) {
             s_mark_blocked(self, true, now_us);
             return false;
         }
-        if (self->blocked || i % 64 == 0) now_us = weft_player_now_us();
+        if (self->blocked || i % 64 == 0) now_us = weft_mono_us();
         s_mark_blocked(self, false, now_us);
         s_sent(self, &record, now_us);
         if (self->paused && !self->steps) return false;

@@ -34,13 +34,6 @@ static const struct weft_counter_info s_counters[WEFT_PLAYER_COUNTERS] = {
     [WEFT_PLAYER_REPLIES] = {"replies_count", "Messages that peers sent back; they are dropped (dealer)."},
 };
 
-int64_t weft_player_now_us(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t) now.tv_sec * 1000000 + now.tv_nsec / 1000;
-}
-
 // ---- health and counters
 
 static void s_health_calm(struct weft_player *self)
@@ -79,7 +72,7 @@ static void s_health(struct weft_player *self, int64_t now_us)
 
 static void s_publish(struct weft_player *self, bool now)
 {
-    int64_t now_us = weft_player_now_us();
+    int64_t now_us = weft_mono_us();
     if (!now && now_us - self->published_us < IDLE_MS * 1000) return;
     self->published_us = now_us;
     weft_attach_look(&self->target);
@@ -117,7 +110,7 @@ static void s_hear(struct weft_player *self)
 static void s_wait(struct weft_player *self)
 {
     bool timed = self->due_us && !self->blocked && !(self->paused && !self->steps);
-    int64_t left_us = timed ? self->due_us - weft_player_now_us() : IDLE_MS * 1000;
+    int64_t left_us = timed ? self->due_us - weft_mono_us() : IDLE_MS * 1000;
     if (left_us > IDLE_MS * 1000) left_us = IDLE_MS * 1000;
     zmq_pollitem_t items[] = {
         {.fd = weft_node_stop_fd(self->node), .events = ZMQ_POLLIN},
@@ -128,7 +121,7 @@ static void s_wait(struct weft_player *self)
     if (self->blocked) items[2].events |= ZMQ_POLLOUT;
     int ready = zmq_poll(items, self->control ? 4 : 3, left_us > 0 ? left_us / 1000 : 0);
     if (ready || !timed) return;
-    left_us = self->due_us - weft_player_now_us();
+    left_us = self->due_us - weft_mono_us();
     if (left_us <= 0 || left_us >= 1000) return;
     struct timespec until = {.tv_sec = self->due_us / 1000000, .tv_nsec = self->due_us % 1000000 * 1000};
     (void) clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL);
@@ -138,7 +131,7 @@ static weft_err_t s_run(void *context, struct weft_error *error)
 {
     struct weft_player *self = context;
     weft_err_t err = weft_player_seek(self, self->from);
-    self->begun_us = weft_player_now_us();
+    self->begun_us = weft_mono_us();
     while (!err && !weft_node_stopping(self->node)) {
         err = weft_reel_fill(self->reel);
         if (err) break;

@@ -3,6 +3,7 @@
 #ifndef WEFT_PLAYER_INNER_H
 #define WEFT_PLAYER_INNER_H
 
+#include "../common/clock.h"
 #include "../recorder/attach.h"
 #include "../recorder/frames.h"
 #include "control.h"
@@ -60,8 +61,6 @@ struct weft_player {
     uint64_t slip_us, blocked_total_us;
     int64_t published_us, begun_us;
 };
-
-int64_t weft_player_now_us(void); // monotonic
 
 // ---- play.c
 

@@ -11,7 +11,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 #include <weft_gen/config.h>
 
 #define TURN_MESSAGES 4096 // received between two looks at everything else
@@ -44,16 +43,9 @@ static const struct weft_counter_info s_counters[WEFT_RECORDER_COUNTERS] = {
     [WEFT_RECORDER_STREAMS] = {"sequence_streams_count", "Streams followed now."},
 };
 
-int64_t weft_recorder_now_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t) now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 void weft_recorder_warn(struct weft_recorder *self, const char *what, const char *why)
 {
-    int64_t now_ms = weft_recorder_now_ms();
+    int64_t now_ms = weft_mono_ms();
     if (self->warned_ms && now_ms - self->warned_ms < WARN_MS) return;
     self->warned_ms = now_ms;
     weft_node_trace(self->node, 1, "%s: %s", what, why);
@@ -116,7 +108,7 @@ static void s_publish_now(struct weft_recorder *self, int64_t now_ms)
 
 void weft_recorder_publish(struct weft_recorder *self)
 {
-    int64_t now_ms = weft_recorder_now_ms();
+    int64_t now_ms = weft_mono_ms();
     if (now_ms - self->published_ms < IDLE_MS) return;
     s_publish_now(self, now_ms);
     if (!weft_node_stopping(self->node)) s_health(self, now_ms);
@@ -129,13 +121,13 @@ static void s_report(void *context, const struct weft_batch_report *report)
     struct weft_recorder *self = context;
     if (!report->error) {
         self->counts[WEFT_RECORDER_ACKED] += report->count;
-        self->acked_ms = weft_recorder_now_ms();
+        self->acked_ms = weft_mono_ms();
         return;
     }
     self->counts[WEFT_RECORDER_FAILED] += report->count;
     // The topic was deleted: another producer waits until there is one, and nothing more is read meanwhile.
     if (report->error == WEFT_ERR_UNKNOWN_TOPIC || report->error == WEFT_ERR_TOPIC_REPLACED) self->over = true;
-    self->failed_ms = weft_recorder_now_ms();
+    self->failed_ms = weft_mono_ms();
     snprintf(self->failed_text, sizeof self->failed_text, "%u of partition %d: %s", report->count, report->partition,
              report->text);
     weft_recorder_warn(self, "records are lost", self->failed_text);
@@ -190,7 +182,7 @@ static void s_wait(struct weft_recorder *self)
 
 static void s_mark_blocked(struct weft_recorder *self)
 {
-    int64_t now_ms = weft_recorder_now_ms();
+    int64_t now_ms = weft_mono_ms();
     if (self->held && self->blocked_ms < 0) self->blocked_ms = now_ms;
     if (!self->held && self->blocked_ms >= 0) {
         self->counts[WEFT_RECORDER_BLOCKED_MS] += (uint64_t) (now_ms - self->blocked_ms);
@@ -213,13 +205,13 @@ static void s_record(struct weft_recorder *self)
 // What is in the socket was sent before the end; senders that go on all the time have half of the time.
 static void s_finish(struct weft_recorder *self, int64_t deadline_ms)
 {
-    int64_t half_ms = weft_recorder_now_ms() + (deadline_ms - weft_recorder_now_ms()) / 2;
-    while (self->topic && weft_recorder_now_ms() < half_ms) {
+    int64_t half_ms = weft_mono_ms() + (deadline_ms - weft_mono_ms()) / 2;
+    while (self->topic && weft_mono_ms() < half_ms) {
         size_t taken = weft_recorder_take(self, TURN_MESSAGES);
         if (!taken && !self->held) break;
         if (self->held) (void) weft_producer_poll(self->producer, LINGER_MS);
     }
-    int64_t left_ms = deadline_ms - weft_recorder_now_ms();
+    int64_t left_ms = deadline_ms - weft_mono_ms();
     weft_err_t err = weft_producer_close(self->producer, left_ms > 0 ? (int) left_ms : 0);
     if (err) weft_node_trace(self->node, 1, "at the end: %s", weft_err_sentence(err));
     if (self->held) self->counts[WEFT_RECORDER_FAILED]++;
@@ -250,9 +242,9 @@ static weft_err_t s_end(struct weft_recorder *self, struct weft_error *error)
 {
     uint64_t failed = self->counts[WEFT_RECORDER_FAILED];
     int64_t stop_ms = weft_options_int(self->options, "stop.ms");
-    s_finish(self, weft_recorder_now_ms() + stop_ms * STOP_SHARE);
+    s_finish(self, weft_mono_ms() + stop_ms * STOP_SHARE);
     weft_producer_destroy(&self->producer);
-    s_publish_now(self, weft_recorder_now_ms());
+    s_publish_now(self, weft_mono_ms());
     weft_node_trace(self->node, 2, "%llu messages received, %llu recorded, %llu lost, %llu too large",
                     (unsigned long long) self->counts[WEFT_RECORDER_RECEIVED],
                     (unsigned long long) self->counts[WEFT_RECORDER_ACKED],
@@ -384,7 +376,7 @@ static weft_err_t s_create(weft_hosted_node_t *node, const weft_options_t *optio
     self->headers = weft_headers_new();
     self->sequences = s_sequences(options);
     self->failed_ms = self->blocked_ms = -1;
-    self->acked_ms = self->begun_ms = weft_recorder_now_ms();
+    self->acked_ms = self->begun_ms = weft_mono_ms();
     snprintf(self->why, sizeof self->why, "the topic is looked up");
     weft_err_t err = s_make_producer(self, error);
     if (!err) err = s_open(self, error);

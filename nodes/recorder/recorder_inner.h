@@ -3,6 +3,7 @@
 #ifndef WEFT_RECORDER_INNER_H
 #define WEFT_RECORDER_INNER_H
 
+#include "../common/clock.h"
 #include "attach.h"
 #include "frames.h"
 #include "sequence.h"
@@ -64,8 +65,6 @@ struct weft_recorder {
     char failed_text[200];
     char why[WEFT_ERROR_TEXT_BYTES_MAX];
 };
-
-int64_t weft_recorder_now_ms(void); // monotonic
 
 // ---- take.c
 

@@ -68,20 +68,20 @@ static void s_give_up(struct s_past *past, int32_t partition)
 
 static bool s_read(struct s_past *past)
 {
-    for (int64_t quiet_ms = weft_recorder_now_ms(); !weft_node_stopping(past->recorder->node);) {
+    for (int64_t quiet_ms = weft_mono_ms(); !weft_node_stopping(past->recorder->node);) {
         weft_records_t *records = NULL;
         struct weft_consumer_event event;
         if (weft_consumer_poll(past->consumer, 20, &records)) return false;
-        if (past->ends && s_learn(past, records)) quiet_ms = weft_recorder_now_ms();
+        if (past->ends && s_learn(past, records)) quiet_ms = weft_mono_ms();
         while (weft_consumer_event(past->consumer, &event)) {
-            quiet_ms = weft_recorder_now_ms();
+            quiet_ms = weft_mono_ms();
             if (event.type == WEFT_EVENT_BAD_BATCH || event.type == WEFT_EVENT_STOPPED)
                 s_give_up(past, event.partition);
         }
         if (s_is_read(past)) return true;
         if (!past->ends) s_go_back(past);
         weft_recorder_publish(past->recorder);
-        if (weft_recorder_now_ms() - quiet_ms > QUIET_MS_MAX) return false;
+        if (weft_mono_ms() - quiet_ms > QUIET_MS_MAX) return false;
     }
     return false;
 }

@@ -56,7 +56,7 @@ static void s_arm(weft_tap_live_t *self, struct weft_tap_stream *stream, int64_t
 {
     if (self->settings.announce_us < 0) return;
     stream->announce_next = atomic_load_explicit(&stream->next, memory_order_relaxed);
-    stream->announce_at_us = weft_tap_now_us() + self->settings.announce_us;
+    stream->announce_at_us = weft_mono_us() + self->settings.announce_us;
     if (again_us > 0) stream->announce_again_us = again_us;
     self->announces = true;
 }
@@ -225,7 +225,7 @@ static bool s_is_due(weft_tap_live_t *self, struct weft_tap_stream *stream, int6
 static weft_err_t s_announce(weft_tap_live_t *self)
 {
     if (!self->announces || self->waiting) return WEFT_OK;
-    int64_t now = weft_tap_now_us();
+    int64_t now = weft_mono_us();
     self->announces = false;
     for (size_t i = 0; i < self->streams->count; i++) {
         struct weft_tap_stream *stream = self->streams->items[i];
@@ -300,7 +300,7 @@ static const char *s_complaint(weft_tap_live_t *self, char *text, size_t text_by
                  weft_err_sentence(at.error ? at.error : at.unheard));
         return text;
     }
-    if (count > 0 || (!self->unknown_topic && weft_tap_now_us() < self->patient_until_us)) return NULL;
+    if (count > 0 || (!self->unknown_topic && weft_mono_us() < self->patient_until_us)) return NULL;
     snprintf(text, text_bytes,
              self->unknown_topic
                  ? "Topic '%.200s' does not exist (yet): create it; the tap looks for it again and again."
@@ -311,7 +311,7 @@ static const char *s_complaint(weft_tap_live_t *self, char *text, size_t text_by
 
 static void s_look(weft_tap_live_t *self)
 {
-    int64_t now = weft_tap_now_us();
+    int64_t now = weft_mono_us();
     if (now - self->looked_us < LOOK_US) return;
     self->looked_us = now;
     char text[WEFT_ERROR_TEXT_BYTES_MAX];
@@ -385,7 +385,7 @@ weft_err_t weft_tap_live_run(weft_tap_live_t *self, struct weft_error *error)
     weft_hosted_node_t *node = self->settings.node;
     weft_err_t err = WEFT_OK;
     bool any = false;
-    self->patient_until_us = weft_tap_now_us() + PATIENCE_US;
+    self->patient_until_us = weft_mono_us() + PATIENCE_US;
     while (!weft_node_stopping(node)) {
         if (!any) {
             zmq_pollitem_t items[] = {{NULL, weft_node_stop_fd(node), ZMQ_POLLIN, 0},

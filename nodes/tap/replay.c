@@ -165,7 +165,7 @@ static void s_accept(weft_tap_replay_t *self, const struct request *request)
     one->single = request->single;
     one->with_topic = request->names_topic || self->settings.replay_topic;
     if (one->state != REQUESTER_OWING) return; // it goes on
-    one->progress_us = weft_tap_now_us();
+    one->progress_us = weft_mono_us();
     one->seen_bytes = weft_tap_account_bytes(one->account);
     s_set_state(self, one, REQUESTER_QUEUED);
 }
@@ -258,7 +258,7 @@ static bool s_serve(weft_tap_replay_t *self, struct reader *reader, struct weft_
     reader->serving = one;
     reader->portion_bytes = 0;
     reader->full = false;
-    one->progress_us = weft_tap_now_us();
+    one->progress_us = weft_mono_us();
     one->moved = false;
     s_set_state(self, one, REQUESTER_SERVED);
     return true;
@@ -349,7 +349,7 @@ static bool s_read(weft_tap_replay_t *self, struct reader *reader)
         return true;
     }
     if (reader->full && weft_tap_account_bytes(one->account) > self->settings.replay_bytes / 2) {
-        if (self->queued > 0 || weft_tap_now_us() - one->progress_us > self->settings.replay_stall_us)
+        if (self->queued > 0 || weft_mono_us() - one->progress_us > self->settings.replay_stall_us)
             s_leave_reader(self, reader, REQUESTER_BLOCKED);
         return false;
     }
@@ -375,8 +375,8 @@ static bool s_read(weft_tap_replay_t *self, struct reader *reader)
         s_finish(self, one, true);
         return true;
     }
-    if (any) one->progress_us = weft_tap_now_us();
-    bool stuck = weft_tap_now_us() - one->progress_us > self->settings.replay_stall_us;
+    if (any) one->progress_us = weft_mono_us();
+    bool stuck = weft_mono_us() - one->progress_us > self->settings.replay_stall_us;
     if (fine && !stuck) return any;
     s_count(self, WEFT_TAP_REPLAYS_CUT_COUNT, 1); // the requester asks again if it still has a gap
     reader->stream = NULL;
@@ -389,7 +389,7 @@ static bool s_read(weft_tap_replay_t *self, struct reader *reader)
 // True: somebody's turn may have come.
 static bool s_look_after(weft_tap_replay_t *self)
 {
-    int64_t now = weft_tap_now_us();
+    int64_t now = weft_mono_us();
     bool any = false;
     for (struct weft_tap_requester *one = self->first, *next; one; one = next) {
         next = one->next;
@@ -453,7 +453,7 @@ static void s_wait(weft_tap_replay_t *self, bool busy)
         if (self->readers[i].serving && !self->readers[i].full)
             items[count++] = (zmq_pollitem_t){NULL, weft_consumer_fd(self->readers[i].consumer), ZMQ_POLLIN, 0};
     // What a requester takes is not told by a descriptor, nor are the timers of a consumer.
-    bool lively = weft_tap_now_us() - self->lively_us < LIVELY_US;
+    bool lively = weft_mono_us() - self->lively_us < LIVELY_US;
     zmq_poll(items, count, self->count == 0 ? 500 : lively ? 1 : 10);
 }
 
@@ -468,7 +468,7 @@ void weft_tap_replay_run(weft_tap_replay_t *self)
         s_give_turns(self);
         for (size_t i = 0; i < READERS_MAX; i++)
             if (self->readers[i].serving && s_read(self, &self->readers[i])) busy = true;
-        if (busy) self->lively_us = weft_tap_now_us();
+        if (busy) self->lively_us = weft_mono_us();
         weft_node_counter_set(self->settings.node, WEFT_TAP_REPLAYS_ACTIVE_COUNT, self->count);
     }
 }

@@ -7,7 +7,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 void weft_tap_streams_init(struct weft_tap_streams *self, const char *base)
 {
@@ -64,13 +63,6 @@ bool weft_tap_streams_any(struct weft_tap_streams *self)
     for (size_t i = 0; i < self->count && !any; i++) any = self->items[i] && atomic_load(&self->items[i]->next) >= 0;
     pthread_mutex_unlock(&self->lock);
     return any;
-}
-
-int64_t weft_tap_now_us(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t) now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
 void weft_tap_store_sequence(uint8_t out[8], uint64_t sequence)

@@ -10,6 +10,7 @@
 #define WEFT_NODES_TAP_INNER_H
 
 #include "../../lib/base/bytes.h"
+#include "../common/clock.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -74,7 +75,6 @@ bool weft_tap_streams_any(struct weft_tap_streams *self); // some stream's seque
 // msgpack [offset, timestamp_ms, key, value, headers]: `out` is cleared first.
 void weft_tap_encode_record(weft_buf_t *out, const struct weft_record_view *record);
 void weft_tap_store_sequence(uint8_t out[8], uint64_t sequence);
-int64_t weft_tap_now_us(void); // monotonic
 
 /** What a tap was told, read once. */
 struct weft_tap_settings {

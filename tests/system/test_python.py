@@ -41,6 +41,25 @@ def test_python__topics_are_made_described_grown_and_deleted():
         raises(errors.UnknownTopicOrPartitionError, lambda: admin.delete_topics(["orders"]))
 
 
+def test_python__a_topic_that_fails_keeps_no_other_one_back():
+    with up() as node, admin_of(node.endpoint) as admin:
+        admin.create_topics([NewTopic("there")])
+        error = raises(errors.TopicAlreadyExistsError, lambda: admin.create_topics(
+            [NewTopic("a"), NewTopic("there"), NewTopic("b", -1, -1), NewTopic("c/d"), NewTopic("c", topic_configs={"min.insync.replicas": 1})]),
+            "topic 'there' exists", "not done, either: 'c/d'", "did you mean 'min.insync'", "done: 'a', 'b'")
+        assert [(row.topic, row.error_code) for row in error.results] == [("a", 0), ("there", 36), ("b", 0), ("c/d", 17), ("c", 40)]
+        assert admin.list_topics() == ["a", "b", "there"] and len(admin.describe_topics(["b"])[0]["partitions"]) == 1
+        raises(errors.UnknownTopicOrPartitionError, lambda: admin.create_partitions({"no": NewPartitions(2), "a": NewPartitions(2)}), "done: 'a'")
+        assert len(admin.describe_topics(["a"])[0]["partitions"]) == 2
+        raises(errors.UnknownTopicOrPartitionError, lambda: admin.delete_topics(["no", "a", "b"]), "'no'", "done: 'a', 'b'")
+        assert admin.list_topics() == ["there"]
+        raises(TypeError, lambda: admin.create_topics(["z"]), "NewTopic", "'z'")
+        raises(TypeError, lambda: admin.create_topics(NewTopic("z")), "a list of NewTopic")
+        raises(TypeError, lambda: admin.create_partitions({"there": 5}), "NewPartitions", "5")
+        raises(TypeError, lambda: admin.create_partitions(["there"]), "NewPartitions")
+        raises(TypeError, lambda: admin.delete_topics([5]), "names")
+
+
 def test_python__keys_go_where_the_c_client_puts_them():
     with up() as node:
         make(node.endpoint, "keys", 7)

@@ -3,15 +3,26 @@
 import enum
 from typing import Any, Dict, List, Optional
 
+from ._settings import check_int
+
+KAFKA_CONFIGS = {  # settings of topics that have another name here
+    "min.insync.replicas": "min.insync", "max.message.bytes": "max.batch.bytes", "message.timestamp.type": "timestamp.type",
+    "min.cleanable.dirty.ratio": "compact.dirty.percent", "segment.max.bytes": "segment.bytes", "log.retention.ms": "retention.ms",
+    "log.retention.bytes": "retention.bytes", "log.cleanup.policy": "cleanup.policy"}
+
 
 class NewTopic:
-    """A topic to be made. replication_factor -1 or 0: three, or as many as there are brokers. topic_configs: docs/CONFIG.md,
-    scope topic ({"retention.ms": "1d"})."""
+    """A topic to be made. num_partitions -1: one. replication_factor -1 or 0: three, or as many as there are brokers. topic_configs:
+    docs/CONFIG.md, scope topic ({"retention.ms": "1d"})."""
 
-    def __init__(self, name: str, num_partitions: int = 1, replication_factor: int = -1,
+    def __init__(self, name: str, num_partitions: int = -1, replication_factor: int = -1,
                  replica_assignments: Optional[Dict[int, List[int]]] = None, topic_configs: Optional[Dict[str, Any]] = None) -> None:
         if replica_assignments:
             raise ValueError("replica_assignments: the coordinator places replicas; move them afterwards with `weft cluster reassign`")
+        if not isinstance(name, str):
+            raise TypeError("name is %r; a str is wanted" % (name,))
+        check_int("num_partitions", num_partitions, -1)
+        check_int("replication_factor", replication_factor, -1)
         self.name, self.num_partitions, self.replication_factor = name, num_partitions, replication_factor
         self.topic_configs = dict(topic_configs or {})
 
@@ -22,6 +33,7 @@ class NewPartitions:
     def __init__(self, total_count: int, new_assignments: Optional[List[List[int]]] = None) -> None:
         if new_assignments:
             raise ValueError("new_assignments: the coordinator places replicas; move them afterwards with `weft cluster reassign`")
+        check_int("total_count", total_count, 1)
         self.total_count = total_count
 
 

@@ -1,7 +1,105 @@
 # SPDX-License-Identifier: MPL-2.0
-"""Defaults that all clients share."""
+"""Settings that all clients share, and what is refused before anything is done: a TypeError or ValueError that names the argument."""
+import difflib
+import inspect
 import os
+from typing import Any, Dict, Optional, Tuple
+
+from ._link import endpoints_of
+
+CONNECT_MS = 5000
+
+_NO_ACL = "there is neither encryption nor authentication here yet"
+_BY_ITSELF = "the client does that by itself"
+NEEDLESS = {  # arguments of kafka-python that mean nothing here, and why
+    "api_version": "nodes tell their versions themselves",
+    "api_version_auto_timeout_ms": "nodes tell their versions themselves",
+    "heartbeat_interval_ms": "the coordinator tells how often it is to hear of members",
+    "reconnect_backoff_ms": _BY_ITSELF,
+    "reconnect_backoff_max_ms": _BY_ITSELF,
+    "connections_max_idle_ms": "connections stay",
+    "receive_buffer_bytes": _BY_ITSELF,
+    "send_buffer_bytes": _BY_ITSELF,
+    "socket_options": _BY_ITSELF,
+    "sock_chunk_bytes": _BY_ITSELF,
+    "sock_chunk_buffer_count": _BY_ITSELF,
+    "max_in_flight_requests_per_connection": "each partition has one fetch under way",
+    "metadata_max_age_ms": "what it needs to know is asked for each time",
+    "exclude_internal_topics": "a pattern never matches internal topics",
+    "allow_auto_create_topics": "topics are never made by being named",
+    "legacy_iterator": "there is one iterator",
+    "selector": _BY_ITSELF,
+    "default_offset_commit_callback": "give commit_async() a callback; what fails otherwise is told to the logger weft.consumer",
+    "metric_reporters": "metrics() tells the counters",
+    "metrics_num_samples": "metrics() tells the counters",
+    "metrics_enabled": "metrics() tells the counters",
+    "metrics_sample_window_ms": "metrics() tells the counters",
+    "isolation_level": "there are no transactions; read='durable' is what comes near",
+    "transactional_id": "there are no transactions",
+    "transaction_timeout_ms": "there are no transactions",
+    "security_protocol": _NO_ACL,
+    "kafka_client": "there is no such part",
+    "delivery_timeout": "it is called delivery_timeout_ms",
+}
 
 
 def bootstrap_default() -> str:
     return os.environ.get("WEFT_BOOTSTRAP") or "tcp://127.0.0.1:9650"
+
+
+def servers_of(bootstrap_servers: Any) -> Tuple[str, ...]:
+    return endpoints_of(bootstrap_default() if bootstrap_servers is None else bootstrap_servers)
+
+
+def connect_seconds(connect_timeout_ms: Optional[float], request_timeout_ms: float) -> float:
+    """How long a constructor waits for the first connection."""
+    if connect_timeout_ms is None:
+        return min(CONNECT_MS, request_timeout_ms) / 1000
+    check_number("connect_timeout_ms", connect_timeout_ms, 0)
+    return connect_timeout_ms / 1000
+
+
+def check_number(name: str, value: Any, least: float) -> None:
+    """An int or float, not less than this."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError("%s is %r; a number is wanted" % (name, value))
+    if not value >= least:
+        raise ValueError("%s is %r; %r or more is wanted" % (name, value, least))
+
+
+def check_int(name: str, value: Any, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError("%s is %r; an int is wanted" % (name, value))
+    check_number(name, value, least)
+
+
+def check_bool(name: str, value: Any) -> None:
+    if not isinstance(value, bool):
+        raise TypeError("%s is %r; True or False is wanted" % (name, value))
+
+
+def check_str(name: str, value: Any) -> None:
+    if value is not None and not isinstance(value, str):
+        raise TypeError("%s is %r; a str is wanted" % (name, value))
+
+
+def check_function(name: str, value: Any, method: str) -> None:
+    if value is not None and not callable(value) and not hasattr(value, method):
+        raise TypeError("%s is %r; a function, or an object with %s(), is wanted" % (name, value, method))
+
+
+def refuse_others(client: type, others: Dict[str, Any]) -> None:
+    """Keyword arguments that the client does not have. Those of kafka-python that say what is so here anyway are taken."""
+    for name, value in others.items():
+        why = NEEDLESS.get(name)
+        if name.startswith(("sasl_", "ssl_", "socks5_")):
+            why = _NO_ACL
+        if why is None:
+            known = inspect.signature(client.__init__).parameters  # type: ignore[misc]
+            near = difflib.get_close_matches(name, [known_name for known_name in known if known_name != "self"], 1)
+            raise TypeError("%s() got an unexpected keyword argument '%s'%s" % (client.__name__, name, near and (
+                "; did you mean '%s'?" % near[0]) or ""))
+        if value is None or (name == "security_protocol" and value == "PLAINTEXT") or (
+                name == "allow_auto_create_topics" and value is False) or (name == "exclude_internal_topics" and value is True):
+            continue
+        raise TypeError("%s() has no argument '%s', and needs none: %s" % (client.__name__, name, why))

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Type, Union
 
 from . import _errors, _flows
-from ._admin_structs import ConfigResource, ConfigResourceType, NewPartitions, NewTopic
+from ._admin_structs import KAFKA_CONFIGS, ConfigResource, ConfigResourceType, NewPartitions, NewTopic
 from ._engine import ANY, COORDINATOR, Engine, Flow
 from ._link import endpoints_of
 from ._settings import bootstrap_default
@@ -72,45 +72,46 @@ class AdminClient:
 
     def create_topics(self, new_topics: Iterable[NewTopic], timeout_ms: Optional[int] = None,
                       validate_only: bool = False) -> CreateTopicsResponse:
-        """Raises the first error (TopicExistsError ...); those before it are made."""
-        def flow() -> Flow:
-            deadline, made = self._deadline(timeout_ms), []
-            for new in topics:
-                values = {"topic": new.name, "partitions": new.num_partitions, "replicas": max(0, new.replication_factor),
-                          "config": _config(new.topic_configs), "validate_only": validate_only}
-                reply = yield from _flows.change(self._engine, "topic_create", values, deadline)
-                if not validate_only:
-                    yield from _flows.wait_version(self._engine, reply["version"], deadline, new.name)
-                made.append(TopicResult(new.name, 0, None))
-            return CreateTopicsResponse(made)
+        """Each on its own: one that fails keeps no other one back. Then raises what the first failure was (TopicExistsError ...); its
+        `results` tell what became of each."""
+        def one(new: NewTopic, deadline: float) -> Flow:
+            values = {"topic": new.name, "partitions": 1 if new.num_partitions == -1 else new.num_partitions,
+                      "replicas": max(0, new.replication_factor), "config": _topic_config(new.topic_configs), "validate_only": validate_only}
+            reply = yield from _flows.change(self._engine, "topic_create", values, deadline)
+            if not validate_only:
+                yield from _flows.wait_version(self._engine, reply["version"], deadline, new.name)
 
-        topics = list(new_topics)
-        return self._run(flow())
+        topics = _all_of(new_topics, NewTopic, "create_topics() takes a list of NewTopic, as [NewTopic('orders', 2, 1)]")
+        deadline = self._deadline(timeout_ms)
+        return CreateTopicsResponse(self._run(_each([(new.name, one(new, deadline)) for new in topics])))
 
     def delete_topics(self, topics: Iterable[str], timeout_ms: Optional[int] = None) -> DeleteTopicsResponse:
-        def flow() -> Flow:
-            deadline = self._deadline(timeout_ms)
-            for name in names:
-                reply = yield from _flows.change(self._engine, "topic_delete", {"topic": name}, deadline)
-                yield from _flows.wait_version(self._engine, reply["version"], deadline)
-            return DeleteTopicsResponse([(name, 0) for name in names])
+        """Each on its own, as create_topics()."""
+        def one(name: str, deadline: float) -> Flow:
+            reply = yield from _flows.change(self._engine, "topic_delete", {"topic": name}, deadline)
+            yield from _flows.wait_version(self._engine, reply["version"], deadline)
 
-        names = _names(topics)
-        return self._run(flow())
+        names = _all_of([topics] if isinstance(topics, str) else topics, str, "delete_topics() takes a list of names")
+        deadline = self._deadline(timeout_ms)
+        rows = self._run(_each([(name, one(name, deadline)) for name in names]))
+        return DeleteTopicsResponse([(row.topic, row.error_code) for row in rows])
 
     def create_partitions(self, topic_partitions: Mapping[str, NewPartitions], timeout_ms: Optional[int] = None,
                           validate_only: bool = False) -> CreatePartitionsResponse:
-        """{"orders": NewPartitions(total_count=12)}. Records stay where they are; keys may map elsewhere from now on."""
-        def flow() -> Flow:
-            deadline = self._deadline(timeout_ms)
-            for name, new in topic_partitions.items():
-                reply = yield from _flows.change(self._engine, "topic_add_partitions", {"topic": name, "to": new.total_count}, deadline)
-                yield from _flows.wait_version(self._engine, reply["version"], deadline, name)
-            return CreatePartitionsResponse([TopicResult(name, 0, None) for name in topic_partitions])
+        """{"orders": NewPartitions(total_count=12)}. Records stay where they are; keys may map elsewhere from now on. Each topic on its
+        own, as create_topics()."""
+        def one(name: str, new: NewPartitions, deadline: float) -> Flow:
+            reply = yield from _flows.change(self._engine, "topic_add_partitions", {"topic": name, "to": new.total_count}, deadline)
+            yield from _flows.wait_version(self._engine, reply["version"], deadline, name)
 
         if validate_only:
             raise ValueError("create_partitions: validate_only is not supported")
-        return self._run(flow())
+        wanted = "create_partitions() takes a dict of NewPartitions, as {'orders': NewPartitions(total_count=12)}"
+        if not isinstance(topic_partitions, Mapping):
+            raise TypeError("%s; not a %s" % (wanted, type(topic_partitions).__name__))
+        _all_of(topic_partitions.values(), NewPartitions, wanted)
+        deadline = self._deadline(timeout_ms)
+        return CreatePartitionsResponse(self._run(_each([(name, one(name, new, deadline)) for name, new in topic_partitions.items()])))
 
     def list_topics(self) -> List[str]:
         """Names of all topics but the internal ones."""
@@ -172,7 +173,7 @@ class AdminClient:
                 given = {key: value for key, value in configs.items() if value is not None}
                 unset = [key for key, value in configs.items() if value is None]
                 if resource.resource_type == ConfigResourceType.TOPIC:
-                    values = {"topic": resource.name, "set": _config(given), "unset": unset}
+                    values = {"topic": resource.name, "set": _topic_config(given), "unset": unset}
                     reply = yield from _flows.change(self._engine, "topic_alter", values, deadline)
                 else:
                     values = {"config": _config({**given, **{key: "" for key in unset}})}
@@ -313,6 +314,47 @@ class NoError(_errors.WeftError):
 
 def _names(names: Iterable[str]) -> List[str]:
     return [names] if isinstance(names, str) else list(names)
+
+
+def _all_of(given: Iterable[Any], kind: type, wanted: str) -> List[Any]:
+    if isinstance(given, kind) or not isinstance(given, Iterable):
+        raise TypeError("%s; not a %s" % (wanted, type(given).__name__))
+    found = list(given)
+    for each in found:
+        if not isinstance(each, kind):
+            raise TypeError("%s; %r is none" % (wanted, each))
+    return found
+
+
+def _each(jobs: List[Tuple[str, Flow]]) -> Flow:
+    """Runs them all, whatever becomes of the others. [TopicResult]; or raises the first failure, which tells of the others, too."""
+    results: List[TopicResult] = []
+    failed: List[Tuple[str, _errors.WeftError]] = []
+    for name, job in jobs:
+        try:
+            yield from job
+            results.append(TopicResult(name, 0, None))
+        except _errors.WeftError as error:
+            results.append(TopicResult(name, error.errno, str(error)))
+            failed.append((name, error))
+    if not failed:
+        return results
+    text = str(failed[0][1])
+    if len(failed) > 1:
+        text += "; not done, either: " + "; ".join("'%s' (%s)" % (name, error) for name, error in failed[1:])
+    done = ["'%s'" % row.topic for row in results if row.error_code == 0]
+    if done:
+        text += "; done: " + ", ".join(done)
+    raised = type(failed[0][1])(text, failed[0][1].outcome)
+    raised.results = results
+    raise raised
+
+
+def _topic_config(values: Mapping[str, Any]) -> List[Dict[str, str]]:
+    for key in values:
+        if key in KAFKA_CONFIGS:
+            raise _errors.InvalidConfigError("there is no setting '%s'; did you mean '%s'?" % (key, KAFKA_CONFIGS[key]), "not_applied")
+    return _config(values)
 
 
 def _config(values: Mapping[str, Any]) -> List[Dict[str, str]]:

@@ -42,16 +42,18 @@ def main():
     known, command = arguments()
     try:
         import client_checks
+        import cluster_checks
         import server_checks
     except ImportError as error:
         print(f"scripts/conformance: {error}; it needs pyzmq and msgpack (Debian: python3-zmq, python3-msgpack)", file=sys.stderr)
         return 2
     if known.list:
-        report.list_checks(server_checks.CHECKS)
+        report.list_checks(server_checks.CHECKS + cluster_checks.CHECKS)
         report.list_checks(client_checks.CHECKS)
         return 0
     module = client_checks if known.what == "client" else server_checks
-    chosen = report.selected(module.CHECKS, known.only)
+    checks = client_checks.CHECKS if module is client_checks else server_checks.CHECKS + cluster_checks.CHECKS
+    chosen = report.selected(checks, known.only)
     if not chosen:
         print(f"scripts/conformance: no check has {' or '.join(known.only)} in its name; --list names them", file=sys.stderr)
         return 2

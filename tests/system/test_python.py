@@ -8,11 +8,27 @@ import threading
 import time
 
 from harness import run, up
-from python_client import (CODECS, KafkaConsumer, KafkaProducer, NewTopic, TopicPartition, admin_of, fill, make, raises, reader, wait_until)
+from python_client import (CODECS, KafkaAdminClient, KafkaConsumer, KafkaProducer, NewTopic, TopicPartition, admin_of, fill, make, raises, reader, wait_until)
 
 from weft import ConsumerRebalanceListener, OffsetAndMetadata, errors
 from weft.admin import ConfigResource, NewPartitions, NoError
 from weft.aio import AIOAdminClient, AIOConsumer, AIOProducer
+
+
+class Told(logging.Handler):
+    """What the package's loggers are told until end()."""
+
+    def __init__(self):
+        logging.Handler.__init__(self)
+        self.texts = []
+        logging.getLogger("weft").addHandler(self)
+
+    def emit(self, record):
+        self.texts.append(record.getMessage())
+
+    def end(self):
+        logging.getLogger("weft").removeHandler(self)
+        return self.texts
 
 
 def test_python__topics_are_made_described_grown_and_deleted():
@@ -58,6 +74,32 @@ def test_python__a_topic_that_fails_keeps_no_other_one_back():
         raises(TypeError, lambda: admin.create_partitions({"there": 5}), "NewPartitions", "5")
         raises(TypeError, lambda: admin.create_partitions(["there"]), "NewPartitions")
         raises(TypeError, lambda: admin.delete_topics([5]), "names")
+
+
+def test_python__close_is_soon_over_where_nobody_answers():
+    told = Told()
+    with up() as node:
+        make(node.endpoint, "things")
+        fill(node.endpoint, "things", [b"1"])
+        slow, hasty = (reader(node.endpoint, "things", group_id=group) for group in ("slow", "hasty"))
+        for consumer in (slow, hasty):
+            assert len(next(consumer).value) == 1
+        node.kill()
+        begun = time.monotonic()
+        hasty.close(timeout_ms=200)
+        assert time.monotonic() - begun < 2
+        slow.close()
+        assert time.monotonic() - begun < 9
+    for group in ("slow", "hasty"):
+        assert any(f"group '{group}': offsets were not committed at the end: no answer came within" in text for text in told.end()), told.texts
+
+
+def test_python__a_constructor_waits_no_longer_than_it_may():
+    for client in (KafkaAdminClient, KafkaConsumer, KafkaProducer):
+        for options in ({"request_timeout_ms": 300}, {"connect_timeout_ms": 300}):
+            begun = time.monotonic()
+            raises(errors.NoBrokersAvailable, lambda: client(bootstrap_servers="tcp://127.0.0.1:1", **options), "127.0.0.1:1")
+            assert time.monotonic() - begun < 2
 
 
 def test_python__keys_go_where_the_c_client_puts_them():

@@ -110,6 +110,12 @@ def test_python_unit__senseless_settings_are_refused_at_once():
     raises(errors.NoBrokersAvailable, lambda: KafkaProducer(bootstrap_servers="tcp://127.0.0.1:1", connect_timeout_ms=100), "is a node running")
 
 
+def test_python_unit__nothing_is_printed_where_logging_is_not_set_up():
+    program = "import logging, weft; logging.getLogger('weft.consumer').warning('something')"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT / "lib/python", capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 def test_python_unit__types_hold_where_mypy_is_installed():
     if importlib.util.find_spec("mypy") is None:
         return

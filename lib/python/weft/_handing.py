@@ -24,6 +24,8 @@ from .structs import ConsumerRecord, TopicPartition
 log = logging.getLogger("weft.consumer")
 
 FOREVER = float("inf")
+CUT_OFF = 3.0  # seconds without any connection after which the last commit is given up
+LEAVE, LEAVE_CUT_OFF = 5.0, 0.5  # how long a member waits to be told that it has left
 
 
 class Handing:
@@ -408,14 +410,20 @@ class Handing:
             log.warning("group '%s': %s/%d is lost: %s", self._group, *reading.tp, text)
             self._fetcher.hush(reading)
 
-    def _leave(self) -> None:
+    def _leave(self, deadline: Optional[float] = None) -> None:
         member = self._member
         assert member is not None
         with self._lock:
             member.leave("closed")
-            deadline = time.monotonic() + min(self._timeout, 5.0)
+            now = time.monotonic()
+            deadline = min(now + min(self._timeout, LEAVE), now + LEAVE if deadline is None else deadline)
             while not member.left and time.monotonic() < deadline and not self._engine.stopping:
+                if self._engine.any_link(None) is None and time.monotonic() > now + LEAVE_CUT_OFF:
+                    break
                 self._changed.wait(0.05)
+            if not member.left:
+                log.warning("group '%s': no coordinator heard that this member leaves; the others get its partitions when its session ends",
+                            self._group)
 
     # ---- what is to be committed
 
@@ -444,10 +452,23 @@ class Handing:
         future.add_done_callback(_log_failure)
 
     def _wait_commit(self, future: "Future[None]", deadline: float, when: str) -> None:
-        try:
-            future.result(max(0.0, deadline - time.monotonic()))
-        except (FutureTimeout, WeftError) as error:
-            log.warning("group '%s': offsets were not committed %s: %s", self._group, when, error or "no answer in time")
+        begun = linked = time.monotonic()
+        while not future.done():
+            now = time.monotonic()
+            with self._lock:
+                if self._engine.any_link(None) is not None:
+                    linked = now
+            if now >= min(deadline, linked + CUT_OFF):
+                log.warning("group '%s': offsets were not committed %s: no answer came within %.1f s; whoever reads next begins where the "
+                            "last commit was", self._group, when, now - begun)
+                return
+            try:
+                future.result(max(0.0, min(deadline - now, 0.1)))
+            except (FutureTimeout, WeftError):
+                pass
+        error = future.exception()
+        if error is not None:
+            log.warning("group '%s': offsets were not committed %s: %s", self._group, when, error)
 
     # ---- small things
 

@@ -10,8 +10,7 @@ from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Seq
 from . import _errors, _flows
 from ._admin_structs import KAFKA_CONFIGS, ConfigResource, ConfigResourceType, NewPartitions, NewTopic
 from ._engine import ANY, COORDINATOR, Engine, Flow
-from ._link import endpoints_of
-from ._settings import bootstrap_default
+from ._settings import connect_seconds, servers_of
 from .errors import of_number
 from .structs import GroupInformation, MemberAssignment, MemberInformation, MemberMetadata, OffsetAndMetadata, TopicPartition
 
@@ -43,15 +42,16 @@ class AdminClient:
     """bootstrap_servers: endpoints of any nodes ("tcp://127.0.0.1:9650", "host:port", a list). A context manager."""
 
     def __init__(self, bootstrap_servers: Union[str, Sequence[str], None] = None, *, client_id: str = "weft-python",
-                 request_timeout_ms: int = 30000, retry_backoff_ms: int = 50, connect_timeout_ms: int = 5000,
+                 request_timeout_ms: int = 30000, retry_backoff_ms: int = 50, connect_timeout_ms: Optional[float] = None,
                  context: Any = None) -> None:
         self._timeout = request_timeout_ms / 1000
-        self._engine = Engine(endpoints_of(bootstrap_servers or bootstrap_default()), client_id, self._timeout / 3,
+        patience = connect_seconds(connect_timeout_ms, request_timeout_ms)
+        self._engine = Engine(servers_of(bootstrap_servers), client_id, self._timeout / 3,
                               retry_backoff_ms / 1000, context=context)
         self._engine.start()
-        if connect_timeout_ms:
+        if patience:
             try:
-                self._engine.wait_up(connect_timeout_ms / 1000)
+                self._engine.wait_up(patience)
             except BaseException:
                 self._engine.close()
                 raise

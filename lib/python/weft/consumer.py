@@ -17,9 +17,8 @@ from . import _batch, _errors, _flows
 from ._commits import Want
 from ._engine import Engine, Flow
 from ._handing import FOREVER, Handing, is_glob
-from ._link import endpoints_of
 from ._reading import STOPPED, Reading
-from ._settings import bootstrap_default
+from ._settings import check_number, connect_seconds, servers_of
 from .errors import CommitFailedError, IllegalStateError
 from .structs import OffsetAndMetadata, OffsetAndTimestamp, TopicPartition
 
@@ -55,7 +54,7 @@ class Consumer(Handing):
                  fetch_min_bytes: int = 1, fetch_max_wait_ms: int = 500, max_partition_fetch_bytes: int = 1048576,
                  fetch_max_bytes: int = 67108864, check_crcs: Optional[bool] = None, metadata_max_age_ms: float = 30000,
                  request_timeout_ms: float = 30000, release_timeout_ms: int = 300000, retry_backoff_ms: float = 50,
-                 connect_timeout_ms: float = 5000, context: Any = None) -> None:
+                 connect_timeout_ms: Optional[float] = None, context: Any = None) -> None:
         if auto_offset_reset not in RESETS:
             raise ValueError("auto_offset_reset is %r; earliest, latest or none is wanted" % (auto_offset_reset,))
         if read not in ("committed", "durable"):
@@ -64,7 +63,8 @@ class Consumer(Handing):
             raise ValueError("partition_assignment_strategy is %r; None, 'uniform' or 'range' is wanted" % (partition_assignment_strategy,))
         if group_id is not None and not 0 < len(group_id.encode()) <= 255:
             raise _errors.InvalidGroupError()
-        engine = Engine(endpoints_of(bootstrap_servers or bootstrap_default()), client_id, request_timeout_ms / 1000,
+        patience = connect_seconds(connect_timeout_ms, request_timeout_ms)
+        engine = Engine(servers_of(bootstrap_servers), client_id, request_timeout_ms / 1000,
                         retry_backoff_ms / 1000, metadata_max_age=metadata_max_age_ms / 1000, context=context)
         Handing.__init__(self, engine, group_id, {
             "group": group_id or "", "reset": RESETS[auto_offset_reset], "read": read, "fetch_bytes": max_partition_fetch_bytes,
@@ -78,8 +78,8 @@ class Consumer(Handing):
             "check": _batch.fast_crc32c is not None if check_crcs is None else check_crcs})
         engine.start()
         try:
-            if connect_timeout_ms:
-                engine.wait_up(connect_timeout_ms / 1000)
+            if patience:
+                engine.wait_up(patience)
             if topics:
                 self.subscribe(topics)
         except BaseException:
@@ -341,28 +341,33 @@ class Consumer(Handing):
             self._woken = self._interrupt = True
             self._changed.notify_all()
 
-    def close(self, autocommit: bool = True) -> None:
+    def close(self, autocommit: bool = True, timeout_ms: Optional[float] = None) -> None:
         """Commits what was handed out, and leaves the group, so that others go on at once. While an exception is on its way the records
-        that the program was working on are not committed: whoever reads next gets them again."""
+        that the program was working on are not committed: whoever reads next gets them again. Waits for answers at most for timeout_ms
+        (None: request_timeout_ms); a few seconds where no node is connected. What was not committed is told to the log."""
         if self._closed:
             return
+        if timeout_ms is not None:
+            check_number("timeout_ms", timeout_ms, 0)
         try:
             if threading.current_thread() is not self._engine.thread:
-                self._close_group(autocommit, failing=sys.exc_info()[0] is not None)
+                self._close_group(autocommit, sys.exc_info()[0] is not None, timeout_ms)
         finally:
             self._closed = True
             self._engine.close()
 
-    def _close_group(self, autocommit: bool, failing: bool) -> None:
+    def _close_group(self, autocommit: bool, failing: bool, timeout_ms: Optional[float]) -> None:
         if self._engine.stopping:
             return
+        given = None if timeout_ms is None else time.monotonic() + timeout_ms / 1000
         readings = list(self._fetcher.readings.values())
         if self._auto and autocommit:
-            self._wait_commit(self._commit_positions(readings, safe=failing), time.monotonic() + self._patience, "at the end")
+            deadline = time.monotonic() + self._patience if given is None else given
+            self._wait_commit(self._commit_positions(readings, safe=failing), deadline, "at the end")
         if self._member is not None and self._mode == "subscribe":
             if readings and self._listener is not None:
                 self._tell("on_partitions_revoked", [reading for reading in readings if not reading.lost])
-            self._leave()
+            self._leave(given)
 
     def __enter__(self) -> "Consumer":
         return self
@@ -371,7 +376,7 @@ class Consumer(Handing):
         if self._closed:
             return
         try:
-            self._close_group(True, failing=kind is not None)
+            self._close_group(True, kind is not None, None)
         finally:
             self._closed = True
             self._engine.close()

@@ -17,8 +17,7 @@ from . import _errors
 from ._batch import BATCH_BYTES_MAX, OVERHEAD, RECORD_BYTES_MAX, codec_of
 from ._engine import Engine
 from ._lanes import Batch, Lane, Sender, Topic
-from ._link import endpoints_of
-from ._settings import bootstrap_default
+from ._settings import connect_seconds, servers_of
 from .errors import WeftError
 from .partitioner import DefaultPartitioner, partition_of_key
 from .structs import RecordMetadata, TopicPartition
@@ -137,7 +136,7 @@ class Producer:
                  buffer_memory: int = 33554432, max_block_ms: float = 60000, max_request_size: int = RECORD_BYTES_MAX,
                  max_in_flight_requests_per_connection: int = 16, retries: Optional[int] = None, delivery_timeout_ms: float = 120000,
                  request_timeout_ms: float = 30000, retry_backoff_ms: float = 50, partitioner: Optional[Callable[..., int]] = None,
-                 connect_timeout_ms: float = 5000, context: Any = None) -> None:
+                 connect_timeout_ms: Optional[float] = None, context: Any = None) -> None:
         if acks not in ACKS:
             raise ValueError("acks is %r; 0, 1 or 'all' is wanted" % (acks,))
         if not 1 <= max_in_flight_requests_per_connection <= 64:
@@ -149,7 +148,8 @@ class Producer:
         self._record_max = min(max_request_size, RECORD_BYTES_MAX)
         self._partitioner = None if isinstance(partitioner, DefaultPartitioner) else partitioner
         self._closed = False
-        self._engine = Engine(endpoints_of(bootstrap_servers or bootstrap_default()), client_id, request_timeout_ms / 1000,
+        patience = connect_seconds(connect_timeout_ms, request_timeout_ms)
+        self._engine = Engine(servers_of(bootstrap_servers), client_id, request_timeout_ms / 1000,
                               retry_backoff_ms / 1000, linger_ms=1000 if level == "none" else 0, unanswered=level == "none",
                               context=context)
         self._sender = Sender(self._engine, {
@@ -162,9 +162,9 @@ class Producer:
         self._engine.start()
         self._reference = weakref.ref(self)
         _OPEN.add(self._reference)
-        if connect_timeout_ms:
+        if patience:
             try:
-                self._engine.wait_up(connect_timeout_ms / 1000)
+                self._engine.wait_up(patience)
             except BaseException:
                 self.close(0)
                 raise

@@ -158,6 +158,7 @@ static void s_read_again(struct s_loop *loop)
         run_say(run, NULL, "%s can't be run as it is now; all goes on as it was", run->path);
         return;
     }
+    run->reloaded = true;
     s_take_over(run, topology);
     loop->up_us = cli_now_us();
 }
@@ -206,6 +207,10 @@ static void s_take_signal(struct s_loop *loop)
     struct signalfd_siginfo info;
     while (read(loop->signals, &info, sizeof info) == sizeof info) {
         if (info.ssi_signo == SIGCHLD) continue; // the turn looks at all children
+        if (info.ssi_signo == SIGCONT) {
+            run_show_forget(&loop->run);
+            continue;
+        }
         if (info.ssi_signo == SIGHUP) {
             bool hung_up = info.ssi_code == SI_KERNEL || s_terminal_is_gone(loop);
             if (!hung_up) {
@@ -239,7 +244,7 @@ static void s_take_over_signals(struct s_loop *loop)
     weft_process_begin();
     sigset_t set;
     sigemptyset(&set);
-    const int all[] = {SIGTERM, SIGINT, SIGHUP, SIGCHLD};
+    const int all[] = {SIGTERM, SIGINT, SIGHUP, SIGCHLD, SIGCONT};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) sigaddset(&set, all[i]);
     pthread_sigmask(SIG_BLOCK, &set, NULL);
     loop->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);

@@ -84,6 +84,7 @@ struct run_node {
     int64_t since_ms; // wall clock: since when its health is as it is
     int64_t good_us;  // since when it serves; 0: it does not
     bool served;      // since its last start
+    bool created;     // it has run, in whatever health: what it was given is right
     bool stopping;    // it was told to
     unsigned restarts;
     char reason[WEFT_ERROR_TEXT_BYTES_MAX]; // of its last end
@@ -111,6 +112,8 @@ bool run_node_stop_done(struct run *run, struct run_node *node); // true: it has
 // It is of this health from now on.
 void run_node_health(struct run *run, struct run_node *node, enum weft_health health, const char *sentence);
 void run_node_ended(struct run *run, struct run_node *node, bool in_order, const char *reason);
+// Its create has refused: as an end; but at the first start of the whole the end of all, since waiting mends no mistake.
+void run_node_refused(struct run *run, struct run_node *node, const char *sentence, const char *reason);
 
 bool run_child_start(struct run *run, struct run_node *node); // false: told as its end
 void run_child_read(struct run *run, struct run_node *node);  // what it said and reported
@@ -136,8 +139,11 @@ run_show_t *run_show_new(const struct cli_args *args);
 void run_show_destroy(run_show_t **self_p);
 // A line for people, above the table; `of` names a node or is NULL.
 void run_say(struct run *run, const char *of, const char *format, ...) __attribute__((format(printf, 3, 4)));
+// The same for what went wrong: on standard error, unless a table is shown.
+void run_complain(struct run *run, const char *of, const char *format, ...) __attribute__((format(printf, 3, 4)));
 void run_pass(struct run *run, const char *of, const char *line); // what a child said on stderr
 void run_show(struct run *run);                                   // called often; shows what has changed
+void run_show_forget(struct run *run);                            // others may have written on the screen
 void run_show_end(struct run *run);                               // the last picture stays, lines follow it plainly
 bool run_write_ready(struct run *run);
 
@@ -156,6 +162,7 @@ struct run {
     run_show_t *show;
     int64_t started_ms;
     bool ready, stopping, changed;
+    bool reloaded;    // by SIGHUP: what runs well must not end for a mistake in what came new
     bool once, ended; // with --once: a node has ended, so all do
     int status;
 };

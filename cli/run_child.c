@@ -11,6 +11,7 @@
 #include "../lib/node_report.h"
 #include "../lib/nodes.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -110,13 +111,20 @@ bool run_child_start(struct run *run, struct run_node *node)
 
 // ---- what it says
 
+// "2026-11-22T21:07:14.840Z info ...": trace of what goes well explains no end.
+static bool s_is_chat(const char *line)
+{
+    const char *level = isdigit((unsigned char) *line) ? strchr(line, ' ') : NULL;
+    return level && (strncmp(level, " info ", 6) == 0 || strncmp(level, " debug ", 7) == 0);
+}
+
 static void s_said(struct run *run, struct run_node *node, const char *line)
 {
     const char *serves = strstr(line, " serves"); // it is told here, once it has reported
     if (serves && serves > line && !memchr(line, ' ', (size_t) (serves - line)) &&
         (!serves[7] || strstr(serves, "://")))
         return;
-    if (*line) snprintf(node->last_line, sizeof node->last_line, "%s", line);
+    if (*line && !s_is_chat(line)) snprintf(node->last_line, sizeof node->last_line, "%s", line);
     run_pass(run, node->name, line);
 }
 
@@ -124,6 +132,7 @@ static void s_reported(struct run *run, struct run_node *node, const char *line)
 {
     struct weft_node_report report;
     if (!weft_node_report_parse(line, &report)) return;
+    node->created = true;
     if (report.kind == WEFT_NODE_REPORT_HEALTH) {
         run_node_health(run, node, report.health, report.text);
     } else if (report.kind == WEFT_NODE_REPORT_ENDPOINT) {
@@ -183,6 +192,13 @@ void run_child_read(struct run *run, struct run_node *node)
 
 // ---- its end
 
+// What it said at last, without "weft TYPE: ", which is told already.
+static const char *s_sentence(const struct run_node *node)
+{
+    const char *colon = strncmp(node->last_line, "weft ", 5) == 0 ? strstr(node->last_line, ": ") : NULL;
+    return colon ? colon + 2 : node->last_line;
+}
+
 static void s_close(struct run_lines *lines)
 {
     if (lines->fd >= 0) close(lines->fd);
@@ -203,7 +219,7 @@ void run_child_look(struct run *run, struct run_node *node)
     char reason[WEFT_ERROR_TEXT_BYTES_MAX];
     if (WIFSIGNALED(status))
         snprintf(reason, sizeof reason, "killed by signal %d (%s)%s%.300s", WTERMSIG(status),
-                 strsignal(WTERMSIG(status)), between, said);
+                 strsignal(WTERMSIG(status)), *said ? "; its last line: " : "", said);
     else if (in_order)
         snprintf(reason, sizeof reason, "%s", WEFT_NODE_ENDED_BY_ITSELF);
     else
@@ -212,5 +228,8 @@ void run_child_look(struct run *run, struct run_node *node)
         run->status = CLI_FAILED;
         run_say(run, node->name, "did not stop cleanly: %s", reason);
     }
-    run_node_ended(run, node, in_order, reason);
+    if (WIFEXITED(status) && !in_order && !node->created && !node->stopping)
+        run_node_refused(run, node, *said ? s_sentence(node) : reason, reason);
+    else
+        run_node_ended(run, node, in_order, reason);
 }

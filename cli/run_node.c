@@ -115,6 +115,23 @@ void run_node_ended(struct run *run, struct run_node *node, bool in_order, const
     run_say(run, node->name, "failed: %s; it starts again in %lld ms", reason, (long long) node->backoff_ms);
 }
 
+void run_node_refused(struct run *run, struct run_node *node, const char *sentence, const char *reason)
+{
+    bool first = !node->created && !*node->reason && !run->reloaded && !run->once && !run->stopping;
+    if (!first) {
+        run_node_ended(run, node, false, reason);
+        return;
+    }
+    node->state = RUN_STOPPED;
+    node->health = WEFT_HEALTH_FAILED;
+    node->since_ms = node->reason_ms = cli_wall_ms();
+    snprintf(node->sentence, sizeof node->sentence, "%s", sentence);
+    snprintf(node->reason, sizeof node->reason, "%s", reason);
+    run_complain(run, node->name, "can't start: %s", sentence);
+    run->status = CLI_FAILED;
+    run->stopping = run->changed = true;
+}
+
 // ---- start, look, stop
 
 void run_node_start(struct run *run, struct run_node *node)
@@ -132,7 +149,12 @@ void run_node_start(struct run *run, struct run_node *node)
     }
     struct weft_error error = {0};
     weft_err_t err = weft_node_start(node->type, (const char *const *) node->settings, &node->hosted, &error);
-    if (err != WEFT_OK) run_node_ended(run, node, false, error.text);
+    if (err == WEFT_OK)
+        node->created = true;
+    else if (weft_err_class(err) == WEFT_CLASS_RETRY)
+        run_node_ended(run, node, false, error.text);
+    else
+        run_node_refused(run, node, error.text, error.text);
 }
 
 static void s_look_hosted(struct run *run, struct run_node *node)

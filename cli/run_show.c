@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 /*
- * What `weft up FILE` shows. On a terminal a table that is drawn again in its place, with all lines above it, also
- * those of trace, which comes from any thread and is held in a ring until the loop prints it. Else lines as things
+ * What `weft up FILE` shows. On a terminal, in the foreground, a table that is drawn again in its place, with all
+ * lines above it, also those of trace, which comes from any thread and is held in a ring until the loop prints it. Else
+ * lines as things
  * happen. With --json a line of JSON whenever something has changed. A status file always holds the last JSON whole.
  */
 #include "run.h"
@@ -35,8 +36,19 @@ struct run_show {
 
 // ---- lines
 
+// A job in the background must not draw over what a person types. A terminal that is nobody's has no such jobs.
+static bool s_has_table(run_show_t *self)
+{
+    if (!self->table) return false;
+    pid_t group = tcgetpgrp(STDOUT_FILENO);
+    if (group < 0 || group == getpgrp()) return true;
+    self->drawn = 0; // others write below it now
+    return false;
+}
+
 static void s_erase(run_show_t *self)
 {
+    if (!s_has_table(self)) return;
     if (self->drawn > 0) printf("\033[%dA\r\033[J", self->drawn);
     self->drawn = 0;
 }
@@ -76,22 +88,34 @@ static void s_print_trace(run_show_t *self)
     pthread_mutex_unlock(&self->lock);
 }
 
-void run_say(struct run *run, const char *of, const char *format, ...)
+static void s_say(struct run *run, FILE *stream, const char *of, const char *format, va_list list)
 {
-    va_list list;
-    va_start(list, format);
     char text[2 * WEFT_ERROR_TEXT_BYTES_MAX];
     vsnprintf(text, sizeof text, format, list);
-    va_end(list);
-    FILE *stream = run->show->json ? stderr : stdout;
-    if (run->show->table) s_erase(run->show);
+    s_erase(run->show);
     fprintf(stream, "%s%s%s\n", of ? of : "", of ? " " : "", text);
     fflush(stream);
 }
 
+void run_say(struct run *run, const char *of, const char *format, ...)
+{
+    va_list list;
+    va_start(list, format);
+    s_say(run, run->show->json ? stderr : stdout, of, format, list);
+    va_end(list);
+}
+
+void run_complain(struct run *run, const char *of, const char *format, ...)
+{
+    va_list list;
+    va_start(list, format);
+    s_say(run, run->show->table ? stdout : stderr, of, format, list);
+    va_end(list);
+}
+
 void run_pass(struct run *run, const char *of, const char *line)
 {
-    if (run->show->table) s_erase(run->show);
+    s_erase(run->show);
     FILE *stream = run->show->table ? stdout : stderr;
     fprintf(stream, "%s | %s\n", of, line);
 }
@@ -328,12 +352,12 @@ void run_show(struct run *run)
         self->topic_changes = changes;
     }
     bool status = self->status_file && (run->changed || now - self->status_us >= S_STATUS_US);
-    bool table = self->table && (run->changed || now - self->table_us >= S_TABLE_US);
+    bool shown = s_has_table(self), table = shown && (run->changed || now - self->table_us >= S_TABLE_US);
     if (status || table)
         for (size_t i = 0; i < run->node_count; i++) run_node_count(run->nodes[i]);
     if (status) self->status_us = now, s_write_status(run);
     if (self->table) s_print_trace(self);
-    if (table || (self->table && self->drawn == 0)) self->table_us = now, s_draw(run);
+    if (table || (shown && self->drawn == 0)) self->table_us = now, s_draw(run);
     if (self->json && run->changed) {
         cli_json_t json;
         s_json(run, &json);
@@ -341,6 +365,11 @@ void run_show(struct run *run)
         cli_json_fini(&json);
     }
     run->changed = false;
+}
+
+void run_show_forget(struct run *run)
+{
+    run->show->drawn = 0;
 }
 
 void run_show_end(struct run *run)

@@ -8,7 +8,9 @@ import pty
 import re
 import select
 import signal
+import socket
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -171,8 +173,9 @@ other
     coordinators = @coordinator
     data = {blocked}
 """
-            with topology(CLUSTER + other, *options, start=False) as it:
-                it.launch()
+            with topology(CLUSTER, *options) as it:
+                it.ready.unlink()
+                it.reload(CLUSTER + other)
                 wait_until(lambda: "starts again in 1600 ms" in it.text(), "the back-off has doubled thrice")
                 waits = [int(ms) for ms in re.findall(r"other failed: .*starts again in (\d+) ms", it.text())]
                 assert waits[:4] == [200, 400, 800, 1600], waits
@@ -186,6 +189,25 @@ other
                 assert it.stop() == 0
             subprocess.run(["rm", "-rf", str(blocked)], check=True)
             blocked.write_text("no directory")
+
+
+def test_up__what_can_never_start_is_told_at_the_first_start_and_ends_all():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        cases = [
+            (TAP.replace("tcp://127.0.0.1:*", f"tcp://127.0.0.1:{port}"), "tap", "another program has it"),
+            (TAP + "    from = yesterday\n", "tap", "from=yesterday is no place in a topic"),
+            ("filter\n    type = filter\n    bootstrap = @broker\n    topic = orders\n    target.topic = other\n    where = value ==\n", "filter", "where: column"),
+        ]
+        for options in ([], ["--processes"]):
+            for text, name, words in cases:
+                with topology(CLUSTER + text, *options, start=False) as it:
+                    assert it.launch().process.wait(2 * DEADLINE_S) == 1, it.text()
+                    assert re.search(f"^{name} can't start: .*{words}", it.text(), re.MULTILINE), it.text()
+                    assert "starts again" not in it.text() and "stopped cleanly" not in it.text() and stops(it)[-1] == "coordinator"
+                    assert not it.ready.exists()
 
 
 def test_up__all_stop_in_order_those_that_others_need_last():
@@ -334,6 +356,65 @@ def test_up__a_terminal_shows_a_table():
         read(r"test stopped cleanly")
         assert process.wait(DEADLINE_S) == 0
         os.close(master)
+
+
+JOBS = """
+import fcntl, os, signal, subprocess, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+job = subprocess.Popen(sys.argv[1:], preexec_fn=lambda: os.setpgid(0, 0))
+group = {"fg": job.pid, "bg": os.getpgrp()}
+for line in sys.stdin:
+    if line.strip() == "end":
+        job.terminate()
+        break
+    os.tcsetpgrp(0, group[line.strip()])
+    print("now in", line.strip(), flush=True)
+sys.exit(job.wait())
+"""
+
+
+def test_up__a_job_in_the_background_draws_no_table():
+    with topology(CLUSTER + TOPIC, start=False) as it:
+        master, slave = pty.openpty()
+        orders = os.pipe()
+        command = [sys.executable, "-c", JOBS.replace("sys.stdin", f"open({orders[0]})"), WEFT, "up", str(it.file), "--status-file", str(it.status_file)]
+        process = subprocess.Popen(command, cwd=it.directory, stdout=slave, stderr=slave, stdin=slave, start_new_session=True, pass_fds=[orders[0]])
+        os.close(slave)
+        shown = ""
+
+        def read(until):
+            nonlocal shown
+
+            def seen():
+                nonlocal shown
+                while select.select([master], [], [], 0)[0]:
+                    shown += os.read(master, 65536).decode(errors="replace")
+                return re.search(until, shown)
+
+            wait_until(seen, f"{until} is shown")
+            shown, before = "", shown
+            return before
+
+        def changes(times):
+            for _ in range(times):
+                known = it.status()["time_ms"]
+                wait_until(lambda known=known: it.status()["time_ms"] != known, "the status is written again")
+
+        assert "NODE " not in read(r"test serves: 2 nodes")
+        changes(3)
+        os.write(orders[1], b"fg\n")
+        before = read(r"NODE +TYPE +HEALTH")
+        assert "\033[" not in before.split("now in fg")[0], before
+        os.write(orders[1], b"bg\n")
+        read("now in bg")
+        changes(3)
+        os.write(orders[1], b"end\n")
+        after = read("test stopped cleanly")
+        assert after.count("NODE ") <= 1, after  # one that was under way
+        assert process.wait(DEADLINE_S) == 0
+        for fd in (master, *orders):
+            os.close(fd)
 
 
 def test_up__who_comes_before_the_topics_are_made_waits_for_them():

@@ -25,6 +25,7 @@
 #define PATIENCE_US 3000000
 #define AGAIN_US_MAX 60000000 // longest pause between repetitions
 #define LOOK_US 250000        // how often health is looked at
+#define LOOK_FIRST_US 5000    // likewise, until a stream is known
 
 struct weft_tap_live {
     struct weft_tap_settings settings;
@@ -36,6 +37,7 @@ struct weft_tap_live {
     bool waiting;   // for the first subscriptions
     bool announces; // some stream has an announcement to come
     bool lossy;     // what is sent passes over subscribers that are full
+    bool known;     // how far a stream is
     uint64_t mean_bytes;
     uint64_t hwm;
     int64_t looked_us;
@@ -159,6 +161,7 @@ static bool s_publish(weft_tap_live_t *self, struct weft_tap_stream *stream, con
            s_send(self, payload.data, payload.size, flags);
 }
 
+// Before the record leaves: who has heard it may ask for it at once, and a replay ends at what was noted.
 static void s_note_published(weft_tap_live_t *self, struct weft_tap_stream *stream, int64_t offset)
 {
     int64_t next = atomic_load_explicit(&stream->next, memory_order_relaxed);
@@ -193,8 +196,8 @@ static weft_err_t s_publish_some(weft_tap_live_t *self, bool *any)
     while (count < TURN_RECORDS && bytes < TURN_BYTES && weft_records_next(records, &record)) {
         if (!stream || stream->partition != record.partition)
             stream = weft_tap_streams_of(self->streams, record.partition);
-        if (!s_publish(self, stream, &record, &bytes)) break; // the node stops
         s_note_published(self, stream, record.offset);
+        if (!s_publish(self, stream, &record, &bytes)) break; // the node stops
         count++;
     }
     if (self->lossy) s_set_lossy(self, false);
@@ -312,10 +315,11 @@ static const char *s_complaint(weft_tap_live_t *self, char *text, size_t text_by
 static void s_look(weft_tap_live_t *self)
 {
     int64_t now = weft_mono_us();
-    if (now - self->looked_us < LOOK_US) return;
+    if (now - self->looked_us < (self->known ? LOOK_US : LOOK_FIRST_US)) return;
     self->looked_us = now;
     char text[WEFT_ERROR_TEXT_BYTES_MAX];
     const char *complaint = s_complaint(self, text, sizeof text);
+    self->known = self->known || weft_tap_streams_any(self->streams);
     if (strcmp(self->told, complaint ? complaint : "") != 0) {
         snprintf(self->told, sizeof self->told, "%s", complaint ? complaint : "");
         weft_node_trace(self->settings.node, complaint ? WEFT_TRACE_WARN : WEFT_TRACE_INFO, "%s%s",

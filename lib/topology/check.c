@@ -24,6 +24,14 @@ static const char *s_type_path(weft_topology_t *self, const char *name)
 static void s_check_type(weft_topology_t *self, size_t index, const struct weft_topology_types *types)
 {
     struct weft_topology_node *node = &self->nodes[index];
+    static const char *const sections[] = {"topics", "groups"};
+    const char *section = weft_nearest(node->name, sections, 2);
+    if (!node->type_name && section) {
+        weft_topology_complain(self, node->line,
+                               "'%s' has no type; did you mean '%s'? Else add 'type = broker' (or another) below it.",
+                               node->name, section);
+        return;
+    }
     if (!node->type_name) {
         weft_topology_complain(self, node->line, "'%s' has no type; add 'type = broker' (or another) below it.",
                                node->name);

@@ -230,7 +230,7 @@ void weft_topology_check_clusters(weft_topology_t *self)
 // ---- topics that are to be made
 
 // A node that a client of the topic's cluster can be given; NONE: told.
-static size_t s_topic_node(weft_topology_t *self, size_t topic)
+static size_t s_topic_node(weft_topology_t *self, size_t topic, bool broken)
 {
     const char *written = self->topic_cluster[topic];
     unsigned line = self->topics[topic].line;
@@ -238,6 +238,7 @@ static size_t s_topic_node(weft_topology_t *self, size_t topic)
     if (written) {
         size_t node = weft_topology_find(self, written + (*written == '@'));
         if (node != WEFT_TOPOLOGY_NONE && self->nodes[node].cluster != WEFT_TOPOLOGY_NONE) return node;
+        if (node != WEFT_TOPOLOGY_NONE && broken) return WEFT_TOPOLOGY_NONE; // it may be for what is told already
         weft_topology_complain(self, self->topic_cluster_line[topic],
                                "'%.80s' is no node of a cluster; name one: cluster = @NODE.", written);
         return WEFT_TOPOLOGY_NONE;
@@ -254,23 +255,54 @@ static size_t s_topic_node(weft_topology_t *self, size_t topic)
         }
         found = i;
     }
-    if (found == WEFT_TOPOLOGY_NONE)
+    if (found == WEFT_TOPOLOGY_NONE && !broken)
         weft_topology_complain(self, line, "No cluster of this file can have the topic '%s'; add a broker.",
                                self->topics[topic].name);
     return found;
 }
 
+// A cluster that goes on outside of the file may have more brokers there.
+static void s_check_replicas(weft_topology_t *self, const struct weft_topology_topic *topic)
+{
+    size_t cluster = self->nodes[topic->node].cluster, brokers = 0;
+    for (size_t i = 0; i < self->outside_count; i++)
+        if (weft_topology_root(self, WEFT_TOPOLOGY_OUTSIDE + i) == cluster) return;
+    for (size_t i = 0; i < self->node_count; i++)
+        brokers += self->nodes[i].cluster == cluster && self->nodes[i].type &&
+                   strcmp(self->nodes[i].type->name, "broker") == 0;
+    if (brokers > 0 && topic->replicas > brokers)
+        weft_topology_complain(
+            self, topic->line,
+            "Topic '%s' asks for %u replicas, but its cluster has %zu broker%s; lower 'replicas', or "
+            "add brokers.",
+            topic->name, topic->replicas, brokers, brokers == 1 ? "" : "s");
+}
+
+static void s_check_setting(weft_topology_t *self, const struct weft_topology_topic *topic,
+                            const struct weft_topology_setting *setting, weft_options_t *options)
+{
+    static const char *const own[] = {"partitions", "replicas", "cluster"};
+    struct weft_error error = {0};
+    if (weft_options_set(options, setting->key, setting->value, &error) == WEFT_OK) return;
+    const char *near = weft_nearest(setting->key, own, 3);
+    for (size_t i = 0; near && i < weft_options_topic_count; i++)
+        if (strcmp(weft_options_topic[i].name, setting->key) == 0) near = NULL;
+    if (near)
+        weft_topology_complain(self, setting->line, "Topic '%s': '%s' is no setting of a topic; did you mean '%s'?",
+                               topic->name, setting->key, near);
+    else
+        weft_topology_complain(self, setting->line, "Topic '%s': %s", topic->name, error.text);
+}
+
 void weft_topology_check_topics(weft_topology_t *self)
 {
+    bool broken = self->problem_count > 0;
     for (size_t i = 0; i < self->topic_count; i++) {
         struct weft_topology_topic *topic = &self->topics[i];
-        topic->node = s_topic_node(self, i);
+        topic->node = s_topic_node(self, i, broken);
+        if (topic->node != WEFT_TOPOLOGY_NONE) s_check_replicas(self, topic);
         weft_options_t *options = weft_options_new(weft_options_topic, weft_options_topic_count, "topic");
-        for (size_t k = 0; k < topic->setting_count; k++) {
-            struct weft_error error = {0};
-            if (weft_options_set(options, topic->settings[k].key, topic->settings[k].value, &error) != WEFT_OK)
-                weft_topology_complain(self, topic->settings[k].line, "Topic '%s': %s", topic->name, error.text);
-        }
+        for (size_t k = 0; k < topic->setting_count; k++) s_check_setting(self, topic, &topic->settings[k], options);
         weft_options_destroy(&options);
     }
 }

@@ -189,7 +189,11 @@ static void s_check_one(weft_topology_t *self, const struct weft_topology_listen
         weft_topology_complain(self, line, "'%s' is no endpoint; write tcp://HOST:PORT, ipc://PATH or inproc://NAME.",
                                listen->text);
     } else if (strncmp(listen->text, "tcp://", 6) == 0 && !s_tcp(listen->text, &tcp)) {
-        weft_topology_complain(self, line, "'%s' has no port; write tcp://HOST:PORT, or tcp://HOST:* for a free one.",
+        const char *colon = strrchr(listen->text + 6, ':');
+        bool number = colon && colon[1] && colon[1 + strspn(colon + 1, "0123456789")] == 0;
+        weft_topology_complain(self, line,
+                               number ? "The port of '%s' is out of range; it is 1 to 65535, or * for a free one."
+                                      : "'%s' has no port; write tcp://HOST:PORT, or tcp://HOST:* for a free one.",
                                listen->text);
     } else if (strncmp(listen->text, "inproc://", 9) == 0 &&
                (processes || (node->type->traits & WEFT_NODE_OWN_PROCESS))) {

@@ -112,6 +112,25 @@ static void test_topology__unknown_types_keys_and_nodes_come_with_the_nearest(vo
         "11: 'y' has no type; add 'type = broker' (or another) below it.\n");
 }
 
+static void test_topology__slips_around_topics_are_told_by_what_was_meant(void **state)
+{
+    s_expect(CLUSTER "topic\n    orders\n        partitions = 1\n",
+             "8: 'topic' has no type; did you mean 'topics'? Else add 'type = broker' (or another) below it.\n");
+    s_expect(CLUSTER "topics\n    orders\n        partitons = 1\n        replicas = 2\n        retention.msec = 1\n",
+             "9: Topic 'orders' asks for 2 replicas, but its cluster has 1 broker; lower 'replicas', or add brokers.\n"
+             "10: Topic 'orders': 'partitons' is no setting of a topic; did you mean 'partitions'?\n"
+             "12: Topic 'orders': 'retention.msec' is no setting of a topic; did you mean 'retention.ms'?\n");
+}
+
+static void test_topology__a_broken_broker_is_told_once_and_a_port_too_high_as_such(void **state)
+{
+    s_expect("coordinator\n    type = coordinator\n    listen = tcp://127.0.0.1:99999\n"
+             "broker\n    type = brokr\n    coordinators = @coordinator\n"
+             "topics\n    orders\n    other\n        cluster = @broker\n",
+             "3: The port of 'tcp://127.0.0.1:99999' is out of range; it is 1 to 65535, or * for a free one.\n"
+             "4: 'broker' is of type 'brokr', which there is not; did you mean 'broker'?\n");
+}
+
 static void test_topology__what_stands_twice_is_told(void **state)
 {
     s_expect("name = a\nname = b\n" CLUSTER "broker\n    type = tap\n    topic = x\n"
@@ -275,6 +294,8 @@ int main(void)
         cmocka_unit_test(test_topology__references_become_endpoints_with_ports),
         cmocka_unit_test(test_topology__text_that_is_no_zpl_is_told_with_its_line),
         cmocka_unit_test(test_topology__unknown_types_keys_and_nodes_come_with_the_nearest),
+        cmocka_unit_test(test_topology__slips_around_topics_are_told_by_what_was_meant),
+        cmocka_unit_test(test_topology__a_broken_broker_is_told_once_and_a_port_too_high_as_such),
         cmocka_unit_test(test_topology__what_stands_twice_is_told),
         cmocka_unit_test(test_topology__one_endpoint_or_directory_is_of_one_node),
         cmocka_unit_test(test_topology__a_missing_part_is_told),

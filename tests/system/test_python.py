@@ -76,6 +76,38 @@ def test_python__a_topic_that_fails_keeps_no_other_one_back():
         raises(TypeError, lambda: admin.delete_topics([5]), "names")
 
 
+def test_python__a_record_that_is_too_large_is_told_as_kafka_python_does():
+    with up() as node:
+        make(node.endpoint, "narrow")
+        make(node.endpoint, "wide", max_record_bytes="8MiB")
+        with KafkaProducer(bootstrap_servers=node.endpoint) as producer:
+            for topic, size in (("narrow", 2_000_000), ("narrow", 5_000_000), ("wide", 5_000_000)):
+                error = raises(errors.MessageSizeTooLargeError, producer.send(topic, bytes(size)).get, "bytes")
+                assert isinstance(error, errors.BatchTooLargeError) == (size == 5_000_000)
+            raises(errors.MessageSizeTooLargeError, lambda: producer.send("wide", bytes(9_000_000)), "9000024")
+            for headers in ({"a": b"b"}, ["ab"], "ab", [5]):
+                raises(TypeError, lambda: producer.send("wide", b"", headers=headers), "('source', b'shop 7')")
+
+
+def test_python__a_topic_that_does_not_exist_is_told_soon():
+    told = Told()
+    with up() as node:
+        make(node.endpoint, "orders")
+        for group in (None, "g"):
+            for way in ("subscribe", "assign"):
+                del told.texts[:]
+                with KafkaConsumer(bootstrap_servers=node.endpoint, group_id=group) as consumer:
+                    if way == "subscribe":
+                        consumer.subscribe(["ordres", "orders"])
+                    else:
+                        consumer.assign([TopicPartition("ordres", 0)])
+                    begun = time.monotonic()
+                    wait_until(lambda: any("topic 'ordres' does not exist" in text for text in told.texts), f"a warning ({group}, {way})", 10)
+                    assert time.monotonic() - begun < 3  # 2 s where nobody else uses the machine
+                    consumer.poll(0)
+    assert not any("'orders'" in text for text in told.end())
+
+
 def test_python__close_is_soon_over_where_nobody_answers():
     told = Told()
     with up() as node:

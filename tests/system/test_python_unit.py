@@ -10,7 +10,7 @@ import tempfile
 import msgpack
 
 from harness import ROOT, run
-from python_client import CODECS, KafkaConsumer, KafkaProducer, batch_of, raises
+from python_client import CODECS, KafkaAdminClient, KafkaConsumer, KafkaProducer, NewTopic, batch_of, raises
 
 from weft import _batch, _errors, errors
 from weft._link import endpoints_of
@@ -108,6 +108,33 @@ def test_python_unit__senseless_settings_are_refused_at_once():
     raises(errors.InvalidGroupError, lambda: KafkaConsumer(group_id="g" * 256))
     raises(TypeError, lambda: KafkaProducer(batchsize=1))
     raises(errors.NoBrokersAvailable, lambda: KafkaProducer(bootstrap_servers="tcp://127.0.0.1:1", connect_timeout_ms=100), "is a node running")
+
+
+def test_python_unit__what_makes_no_sense_is_named_before_anything_is_connected():
+    for kind, client, options, *words in (
+            (ValueError, KafkaProducer, {"bootstrap_servers": []}, "empty"), (ValueError, KafkaConsumer, {"bootstrap_servers": ""}, "empty"),
+            (TypeError, KafkaConsumer, {"bootstrap_servers": 5}, "bootstrap_servers is 5"),
+            (ValueError, KafkaAdminClient, {"bootstrap_servers": "localhost:http"}, "no port"),
+            (TypeError, KafkaProducer, {"durable": "no"}, "durable", "True or False"), (TypeError, KafkaProducer, {"acks": [1]}, "acks"),
+            (ValueError, KafkaProducer, {"linger_ms": -4}, "linger_ms is -4"), (TypeError, KafkaProducer, {"linger_ms": "4"}, "linger_ms is '4'"),
+            (TypeError, KafkaProducer, {"value_serializer": "json"}, "serialize()"), (TypeError, KafkaProducer, {"retries": 1.5}, "an int"),
+            (ValueError, KafkaConsumer, {"max_poll_records": 0}, "max_poll_records is 0"), (TypeError, KafkaConsumer, {"group_id": 5}, "group_id is 5"),
+            (ValueError, KafkaConsumer, {"consumer_timeout_ms": -1}, "0 or more"), (TypeError, KafkaConsumer, {"check_crcs": 3}, "check_crcs"),
+            (TypeError, KafkaProducer, {"api_version": (2, 5)}, "api_version", "leave it out", "tell their versions"),
+            (TypeError, KafkaConsumer, {"heartbeat_interval_ms": 3000}, "leave it out", "the coordinator"),
+            (TypeError, KafkaConsumer, {"security_protocol": "SSL"}, "neither encrypted"), (TypeError, KafkaProducer, {"sasl_mechanism": "PLAIN"}, "sasl_"),
+            (TypeError, KafkaAdminClient, {"timeout": 3}, "unexpected keyword argument 'timeout'"),
+            (TypeError, KafkaProducer, {"batchsize": 1}, "did you mean 'batch_size'?")):
+        raises(kind, lambda: client(**options), *words)
+    raises(TypeError, lambda: KafkaConsumer(["a", "b"]), "one by one: KafkaConsumer('a', 'b')")
+    raises(TypeError, lambda: NewTopic("a", "2"), "num_partitions is '2'")
+    raises(ValueError, lambda: NewTopic("a", 1, -2), "replication_factor is -2")
+    for options in ({"security_protocol": "PLAINTEXT"}, {"api_version": None}):  # that is so here anyway
+        raises(errors.NoBrokersAvailable, lambda: KafkaProducer(bootstrap_servers="127.0.0.1:1", connect_timeout_ms=50, **options))
+
+
+def test_python_unit__a_host_name_without_address_is_told():
+    raises(errors.NoBrokersAvailable, lambda: KafkaProducer(bootstrap_servers="no-such-host.invalid:9650"), "'no-such-host.invalid' has no address")
 
 
 def test_python_unit__nothing_is_printed_where_logging_is_not_set_up():

@@ -8,6 +8,7 @@ import collections
 import heapq
 import logging
 import os
+import socket
 import threading
 import time
 from concurrent.futures import Future
@@ -17,7 +18,7 @@ import zmq
 
 from . import _codec, _errors
 from ._calls import ANY, COORDINATOR, NEVER, SENT, Call, Calls
-from ._link import Link
+from ._link import Link, host_name_of
 
 __all__ = ["ANY", "COORDINATOR", "NEVER", "SENT", "Call", "Engine", "Flow"]
 
@@ -47,6 +48,7 @@ class Engine(Calls):
         self._timer_count = 0
         self._metadata_next = NEVER
         self._asleep = self._stopping = False
+        self._nameless: Dict[str, Tuple[bool, str]] = {}  # endpoint: is it hopeless, and why
         self._read_end, self._write_end = os.pipe()
         os.set_blocking(self._read_end, False)
         os.set_blocking(self._write_end, False)
@@ -95,12 +97,29 @@ class Engine(Calls):
     def wait_up(self, seconds: float) -> None:
         """Until some node is connected. LocalNotConnectedError."""
         deadline = time.monotonic() + seconds
+        for endpoint in self.bootstrap:
+            if host_name_of(endpoint):  # an answer may take long
+                threading.Thread(target=self._look_up, args=(endpoint,), name="weft-names", daemon=True).start()
         with self.lock:
             while not any(link.up for link in self._links.values()):
                 left = deadline - time.monotonic()
-                if left <= 0:
-                    raise _errors.LocalNotConnectedError(self._unreachable())
+                hopeless = all(self._nameless.get(endpoint, (False, ""))[0] for endpoint in self.bootstrap)
+                if left <= 0 or hopeless:
+                    why = [text for _, text in self._nameless.values()]
+                    raise _errors.LocalNotConnectedError("; ".join([self._unreachable()] * (not hopeless) + why))
                 self.changed.wait(left)
+
+    def _look_up(self, endpoint: str) -> None:
+        """Whether the host's name stands for an address. On a thread of its own."""
+        host = host_name_of(endpoint)
+        try:
+            socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            final = not isinstance(error, socket.gaierror) or error.errno != socket.EAI_AGAIN
+            with self.lock:
+                self._nameless[endpoint] = final, "the host name '%s' has no address (%s)" % (
+                    host, error.strerror if isinstance(error, OSError) else error)
+                self.changed.notify_all()
 
     def close(self) -> None:
         with self.lock:

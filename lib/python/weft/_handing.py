@@ -17,7 +17,8 @@ from . import _batch, _errors
 from ._commits import Committer, Want
 from ._engine import Engine
 from ._member import Assignment, Member
-from ._reading import FENCE, Fetcher, Opened, Reading
+from ._reading import FENCE, MISSING, Fetcher, Opened, Reading
+from ._view import MISSING_GRACE
 from .errors import WakeupError, WeftError
 from .structs import ConsumerRecord, TopicPartition
 
@@ -60,7 +61,8 @@ class Handing:
         self._listener: Optional[Any] = None
         self._taken: Optional[Tuple[int, int]] = None
         self._lost_heard = self._lost_seen = 0
-        self._matched = -1
+        self._matched, self._missing_at = -1, FOREVER
+        self._warned: Set[str] = set()  # topics that were told not to exist
         self._known: Set[str] = set()  # topics whose partitions were taken up once
         self._auto_at = time.monotonic() + self._auto_interval
         self._answers: Deque[Callable[[], None]] = collections.deque()
@@ -276,12 +278,29 @@ class Handing:
                 if names != self._names:
                     self._names = names
                     self._member.subscribe(names)
+            self._missing_at = now
+        if self._missing_at <= now:
+            self._missing_at = self._warn_missing(now) if self._mode == "subscribe" and self._member is None else FOREVER
         if not self._auto:
-            return FOREVER
+            return self._missing_at
         if now < self._auto_at:
-            return self._auto_at
+            return min(self._missing_at, self._auto_at)
         self._interrupt = True  # who is within a batch commits behind the record it works on
-        return FOREVER
+        return self._missing_at
+
+    def _warn_missing(self, now: float) -> float:
+        """Of names that no topic has, told once; with a group the coordinator tells. When to look again."""
+        due = FOREVER
+        for name in self._names:
+            topic = self._engine.view.topics.get(name)
+            if topic is None or topic.known or topic.missing_since is None:
+                self._warned.discard(name)
+            elif not self._engine.view.is_missing(topic, now):
+                due = min(due, topic.missing_since + MISSING_GRACE + 0.001)
+            elif name not in self._warned:
+                self._warned.add(name)
+                log.warning(MISSING, name)
+        return due
 
     def closed(self) -> None:
         self._changed.notify_all()

@@ -16,7 +16,7 @@ from . import _errors
 from ._batch import header_bytes, pack_records, seal
 from ._engine import NEVER, Call, Engine
 from ._view import MISSING_GRACE
-from .errors import WeftError
+from .errors import LoneRecordTooLargeError, WeftError
 
 log = logging.getLogger("weft.producer")
 
@@ -349,6 +349,8 @@ class Sender:
             self._delivered(batch, reply["offset"], reply["level"])
             return
         assert error is not None
+        if isinstance(error, _errors.BatchTooLargeError) and batch.count == 1:
+            error = LoneRecordTooLargeError("the record is too large: %s" % error)
         batch.last_error = error
         if reply is None or error.outcome == "maybe_applied":
             batch.in_doubt = True

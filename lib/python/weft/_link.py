@@ -76,6 +76,8 @@ class Link:
 
 def endpoints_of(servers: Any) -> Tuple[str, ...]:
     """bootstrap_servers as kafka-python takes them: 'host:port', a list, comma separated; or ZeroMQ endpoints."""
+    if not isinstance(servers, (str, list, tuple, set, frozenset)) or not all(isinstance(row, str) for row in servers):
+        raise TypeError("bootstrap_servers is %r; a str or a list of them is wanted, as 'tcp://127.0.0.1:9650'" % (servers,))
     rows = servers.split(",") if isinstance(servers, str) else [part for row in servers for part in row.split(",")]
     found = []
     for row in (row.strip() for row in rows):
@@ -85,7 +87,17 @@ def endpoints_of(servers: Any) -> Tuple[str, ...]:
             row = "tcp://%s" % row if ":" in row else "tcp://%s:9650" % row
         if row.split("://")[0] not in ("tcp", "ipc", "inproc"):
             raise ValueError("bootstrap_servers: %r is no endpoint; host:port, tcp://host:port or ipc://path is wanted" % row)
+        if row.startswith("tcp://"):
+            host, _, port = row[6:].rpartition(":")
+            if not host or not port.isdigit() or not 0 < int(port) < 65536:
+                raise ValueError("bootstrap_servers: %r has no port; host:port or tcp://host:port is wanted" % row)
         found.append(row)
     if not found:
         raise ValueError("bootstrap_servers is empty; it names at least one node, as tcp://127.0.0.1:9650")
     return tuple(dict.fromkeys(found))
+
+
+def host_name_of(endpoint: str) -> str:
+    """Of tcp://host:port, where the host is a name that has to be looked up; else empty."""
+    host = endpoint[6:].rpartition(":")[0] if endpoint.startswith("tcp://") else ""
+    return "" if host == "localhost" or host.startswith("[") or not host.strip("0123456789.") else host

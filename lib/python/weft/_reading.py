@@ -22,6 +22,7 @@ FENCE, RESOLVE, READ, STOPPED = "fence", "resolve", "read", "stopped"
 WATCH_MS = 60000
 TRIES_MAX = 3  # a leader that refuses is asked again soon: one answer may end an outage
 FENCES_MAX = 1000
+MISSING = "topic '%s' does not exist (yet); nothing of it is read before it does"
 
 
 class Opened:
@@ -234,9 +235,7 @@ class Fetcher:
             return NEVER
         topic = self.engine.view.topic(reading.tp.topic)
         if not topic.known:
-            if self.engine.view.is_missing(topic, now) and not reading.warned:
-                reading.warned = True
-                log.warning("topic '%s' does not exist (yet)", topic.name)
+            self._warn_missing(reading, now)
             return now + 0.1 if not reading.warned else NEVER
         if reading.owned and topic.id != reading.topic_id:
             self.engine.refresh()  # one of the two was told late
@@ -264,6 +263,11 @@ class Fetcher:
         if error is None:
             return NEVER
         return now + (0.002 if isinstance(error, _errors.LocalWouldBlockError) else self.engine.backoff)
+
+    def _warn_missing(self, reading: Reading, now: float) -> None:
+        if self.engine.view.is_missing(self.engine.view.topic(reading.tp.topic), now) and not reading.warned:
+            reading.warned = True
+            log.warning(MISSING, reading.tp.topic)
 
     def _has_room(self, reading: Reading) -> bool:
         # What paused partitions hold may fill the budget for as long as the program likes: beside it one fetch goes on.
@@ -445,6 +449,8 @@ class Fetcher:
                 if not rows or self.engine.stopping:
                     return
                 ready = [reading for reading in rows if reading.owned or self.engine.view.topic(reading.tp.topic).known]
+                for reading in rows if len(ready) < len(rows) else ():
+                    self._warn_missing(reading, time.monotonic())
                 if not ready or not (yield from self._fence_some(ready)):
                     yield self.engine.wait_seconds(1)
         finally:

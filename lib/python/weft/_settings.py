@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: MPL-2.0
-"""Settings that all clients share, and what is refused before anything is done: a TypeError or ValueError that names the argument."""
+"""Settings that all clients share, and the refusal of what makes no sense: a TypeError or ValueError that names the argument.
+
+A setting that is wrong is told by the constructor, before anything is connected; not by what goes wrong later, on another thread."""
 import difflib
 import inspect
 import os
@@ -9,7 +11,7 @@ from ._link import endpoints_of
 
 CONNECT_MS = 5000
 
-_NO_ACL = "there is neither encryption nor authentication here yet"
+_NO_ACL = "connections are neither encrypted nor authenticated"
 _BY_ITSELF = "the client does that by itself"
 NEEDLESS = {  # arguments of kafka-python that mean nothing here, and why
     "api_version": "nodes tell their versions themselves",
@@ -39,7 +41,6 @@ NEEDLESS = {  # arguments of kafka-python that mean nothing here, and why
     "transaction_timeout_ms": "there are no transactions",
     "security_protocol": _NO_ACL,
     "kafka_client": "there is no such part",
-    "delivery_timeout": "it is called delivery_timeout_ms",
 }
 
 
@@ -102,4 +103,4 @@ def refuse_others(client: type, others: Dict[str, Any]) -> None:
         if value is None or (name == "security_protocol" and value == "PLAINTEXT") or (
                 name == "allow_auto_create_topics" and value is False) or (name == "exclude_internal_topics" and value is True):
             continue
-        raise TypeError("%s() has no argument '%s', and needs none: %s" % (client.__name__, name, why))
+        raise TypeError("%s() takes no argument '%s', leave it out: %s" % (client.__name__, name, why))

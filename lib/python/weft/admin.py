@@ -10,7 +10,7 @@ from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Seq
 from . import _errors, _flows
 from ._admin_structs import KAFKA_CONFIGS, ConfigResource, ConfigResourceType, NewPartitions, NewTopic
 from ._engine import ANY, COORDINATOR, Engine, Flow
-from ._settings import connect_seconds, servers_of
+from ._settings import check_number, check_str, connect_seconds, refuse_others, servers_of
 from .errors import of_number
 from .structs import GroupInformation, MemberAssignment, MemberInformation, MemberMetadata, OffsetAndMetadata, TopicPartition
 
@@ -43,7 +43,11 @@ class AdminClient:
 
     def __init__(self, bootstrap_servers: Union[str, Sequence[str], None] = None, *, client_id: str = "weft-python",
                  request_timeout_ms: int = 30000, retry_backoff_ms: int = 50, connect_timeout_ms: Optional[float] = None,
-                 context: Any = None) -> None:
+                 context: Any = None, **others: Any) -> None:
+        refuse_others(AdminClient, others)
+        check_number("request_timeout_ms", request_timeout_ms, 1)
+        check_number("retry_backoff_ms", retry_backoff_ms, 1)
+        check_str("client_id", client_id)
         self._timeout = request_timeout_ms / 1000
         patience = connect_seconds(connect_timeout_ms, request_timeout_ms)
         self._engine = Engine(servers_of(bootstrap_servers), client_id, self._timeout / 3,

@@ -18,7 +18,7 @@ from ._commits import Want
 from ._engine import Engine, Flow
 from ._handing import FOREVER, Handing, is_glob
 from ._reading import STOPPED, Reading
-from ._settings import check_number, connect_seconds, servers_of
+from ._settings import check_bool, check_function, check_int, check_number, check_str, connect_seconds, refuse_others, servers_of
 from .errors import CommitFailedError, IllegalStateError
 from .structs import OffsetAndMetadata, OffsetAndTimestamp, TopicPartition
 
@@ -43,7 +43,8 @@ class Consumer(Handing):
     """Consumer(*topics, bootstrap_servers=..., group_id=...): topics may be globs ("orders.*"). group_id None: no group, all partitions
     are read. auto_offset_reset: earliest, latest, or none (raise) where there is no offset or it is gone. consumer_timeout_ms: the
     iterator ends when no record came for so long. read: committed, or durable (nothing that was read can ever disappear). exclusive: no
-    record is handed out once another member may have its partition. check_crcs: None means if a C implementation is installed."""
+    record is handed out once another member may have its partition. check_crcs: None means if a C implementation is installed.
+    connect_timeout_ms: how long the constructor waits for a node (None: 5000, or request_timeout_ms if that is less; 0: not at all)."""
 
     def __init__(self, *topics: str, bootstrap_servers: Union[str, Sequence[str], None] = None, group_id: Optional[str] = None,
                  client_id: str = "weft-python", key_deserializer: Any = None, value_deserializer: Any = None,
@@ -54,7 +55,28 @@ class Consumer(Handing):
                  fetch_min_bytes: int = 1, fetch_max_wait_ms: int = 500, max_partition_fetch_bytes: int = 1048576,
                  fetch_max_bytes: int = 67108864, check_crcs: Optional[bool] = None, metadata_max_age_ms: float = 30000,
                  request_timeout_ms: float = 30000, release_timeout_ms: int = 300000, retry_backoff_ms: float = 50,
-                 connect_timeout_ms: Optional[float] = None, context: Any = None) -> None:
+                 connect_timeout_ms: Optional[float] = None, context: Any = None, **others: Any) -> None:
+        refuse_others(Consumer, others)
+        for topic in topics:
+            if not isinstance(topic, str):
+                given = ", ".join(map(repr, topic)) if isinstance(topic, (list, tuple, set)) else "'orders'"
+                raise TypeError("a topic is %r; topics are strings, one by one: KafkaConsumer(%s)" % (topic, given))
+        for name, flag in (("enable_auto_commit", enable_auto_commit), ("exclusive", exclusive), ("check_crcs", check_crcs or False)):
+            check_bool(name, flag)
+        for name, value, least in (("max_poll_records", max_poll_records, 1), ("fetch_min_bytes", fetch_min_bytes, 0),
+                                   ("fetch_max_wait_ms", fetch_max_wait_ms, 0), ("max_partition_fetch_bytes", max_partition_fetch_bytes, 1),
+                                   ("fetch_max_bytes", fetch_max_bytes, 1)):
+            check_int(name, value, least)
+        for name, number, least in (("auto_commit_interval_ms", auto_commit_interval_ms, 1), ("consumer_timeout_ms", consumer_timeout_ms, 0),
+                                    ("max_poll_interval_ms", max_poll_interval_ms, 1), ("session_timeout_ms", session_timeout_ms, 1),
+                                    ("metadata_max_age_ms", metadata_max_age_ms, 1), ("request_timeout_ms", request_timeout_ms, 1),
+                                    ("release_timeout_ms", release_timeout_ms, 1), ("retry_backoff_ms", retry_backoff_ms, 1)):
+            check_number(name, number, least)
+        for name, text in (("group_id", group_id), ("client_id", client_id), ("group_instance_id", group_instance_id),
+                           ("client_rack", client_rack), ("auto_offset_reset", auto_offset_reset)):
+            check_str(name, text)
+        check_function("key_deserializer", key_deserializer, "deserialize")
+        check_function("value_deserializer", value_deserializer, "deserialize")
         if auto_offset_reset not in RESETS:
             raise ValueError("auto_offset_reset is %r; earliest, latest or none is wanted" % (auto_offset_reset,))
         if read not in ("committed", "durable"):

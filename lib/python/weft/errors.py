@@ -10,6 +10,11 @@ from ._errors import *  # noqa: F401,F403
 from ._errors import BY_NUMBER, WeftError
 
 
+class LoneRecordTooLargeError(_errors.RecordTooLargeError, _errors.BatchTooLargeError):
+    """One record makes a batch that is larger than the topic, or the node, takes."""
+
+    sentence = "The record makes a batch that is larger than max.batch.bytes of the topic; send smaller ones or raise it."
+
 
 class IllegalStateError(WeftError):
     """The call does not fit what was called before."""

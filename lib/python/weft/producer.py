@@ -17,7 +17,7 @@ from . import _errors
 from ._batch import BATCH_BYTES_MAX, OVERHEAD, RECORD_BYTES_MAX, codec_of
 from ._engine import Engine
 from ._lanes import Batch, Lane, Sender, Topic
-from ._settings import connect_seconds, servers_of
+from ._settings import check_bool, check_function, check_int, check_number, check_str, connect_seconds, refuse_others, servers_of
 from .errors import WeftError
 from .partitioner import DefaultPartitioner, partition_of_key
 from .structs import RecordMetadata, TopicPartition
@@ -128,7 +128,8 @@ class Producer:
     replica's disk. enable_idempotence: retries never duplicate nor reorder (needs acks 1 or 'all'). compression_type: None, 'lz4',
     'zstd' (need the packages lz4, zstandard). batch_size, linger_ms: a batch leaves when it is full, or so old. buffer_memory: bytes
     that may wait; beyond it send() blocks, at most for max_block_ms. delivery_timeout_ms: then a record is given up.
-    retries: attempts beyond the first; None: as many as fit into delivery_timeout_ms."""
+    retries: attempts beyond the first; None: as many as fit into delivery_timeout_ms. connect_timeout_ms: how long the constructor
+    waits for a node (None: 5000, or request_timeout_ms if that is less; 0: not at all)."""
 
     def __init__(self, bootstrap_servers: Union[str, Sequence[str], None] = None, *, client_id: str = "weft-python",
                  key_serializer: Any = None, value_serializer: Any = None, acks: Union[int, str] = "all", durable: bool = True,
@@ -136,7 +137,25 @@ class Producer:
                  buffer_memory: int = 33554432, max_block_ms: float = 60000, max_request_size: int = RECORD_BYTES_MAX,
                  max_in_flight_requests_per_connection: int = 16, retries: Optional[int] = None, delivery_timeout_ms: float = 120000,
                  request_timeout_ms: float = 30000, retry_backoff_ms: float = 50, partitioner: Optional[Callable[..., int]] = None,
-                 connect_timeout_ms: Optional[float] = None, context: Any = None) -> None:
+                 metadata_max_age_ms: float = 300000, connect_timeout_ms: Optional[float] = None, context: Any = None,
+                 **others: Any) -> None:
+        refuse_others(Producer, others)
+        for name, flag in (("durable", durable), ("enable_idempotence", enable_idempotence)):
+            check_bool(name, flag)
+        for name, value, least in (("batch_size", batch_size, 0), ("buffer_memory", buffer_memory, 1), ("max_request_size", max_request_size, 1),
+                                   ("max_in_flight_requests_per_connection", max_in_flight_requests_per_connection, 1),
+                                   ("retries", 0 if retries is None else retries, 0)):
+            check_int(name, value, least)
+        for name, number, least in (("linger_ms", linger_ms, 0), ("max_block_ms", max_block_ms, 0), ("retry_backoff_ms", retry_backoff_ms, 1),
+                                    ("delivery_timeout_ms", delivery_timeout_ms, 1), ("request_timeout_ms", request_timeout_ms, 1),
+                                    ("metadata_max_age_ms", metadata_max_age_ms, 1)):
+            check_number(name, number, least)
+        check_str("client_id", client_id)
+        check_function("key_serializer", key_serializer, "serialize")
+        check_function("value_serializer", value_serializer, "serialize")
+        check_function("partitioner", partitioner, "__call__")
+        if isinstance(acks, bool) or not isinstance(acks, (int, str)):
+            raise TypeError("acks is %r; 0, 1 or 'all' is wanted" % (acks,))
         if acks not in ACKS:
             raise ValueError("acks is %r; 0, 1 or 'all' is wanted" % (acks,))
         if not 1 <= max_in_flight_requests_per_connection <= 64:
@@ -150,7 +169,7 @@ class Producer:
         self._closed = False
         patience = connect_seconds(connect_timeout_ms, request_timeout_ms)
         self._engine = Engine(servers_of(bootstrap_servers), client_id, request_timeout_ms / 1000,
-                              retry_backoff_ms / 1000, linger_ms=1000 if level == "none" else 0, unanswered=level == "none",
+                              retry_backoff_ms / 1000, metadata_max_age=metadata_max_age_ms / 1000, linger_ms=1000 if level == "none" else 0, unanswered=level == "none",
                               context=context)
         self._sender = Sender(self._engine, {
             "acks": level, "durable": durable and level == "all", "idempotent": enable_idempotence and level != "none",
@@ -402,7 +421,12 @@ def _flat(headers: Sequence[Tuple[str, Optional[bytes]]]) -> Tuple[List[Any], in
     """[(name, value)] -> [name, value ...] as records hold them, and the bytes of it."""
     flat: List[Any] = []
     size = 5
-    for name, value in headers:
+    if isinstance(headers, (dict, str, bytes)):
+        raise TypeError("headers is a %s; a list of pairs is wanted, as [('source', b'shop 7')]" % type(headers).__name__)
+    for pair in headers:
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise TypeError("a header is %r; a pair is wanted, as ('source', b'shop 7')" % (pair,))
+        name, value = pair
         if not isinstance(name, str):
             raise TypeError("the name of a header is %r; a str is wanted" % (name,))
         flat += (name, None if value is None else _as_bytes("header", value))

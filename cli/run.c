@@ -281,8 +281,17 @@ static bool s_is_ready(struct s_loop *loop)
     unsigned changes;
     size_t count = run_topics_view(run->topics, views, WEFT_TOPOLOGY_TOPICS_MAX, &changes);
     for (size_t i = 0; i < count; i++)
-        if (!views[i].made) return false;
+        if (!views[i].made && !(settled && views[i].refused)) return false;
     return true;
+}
+
+static size_t s_topics_missing(const struct run *run)
+{
+    struct run_topic_view views[WEFT_TOPOLOGY_TOPICS_MAX];
+    unsigned changes;
+    size_t count = run_topics_view(run->topics, views, WEFT_TOPOLOGY_TOPICS_MAX, &changes), missing = 0;
+    for (size_t i = 0; i < count; i++) missing += !views[i].made;
+    return missing;
 }
 
 static void s_tell_ready(struct s_loop *loop)
@@ -290,13 +299,27 @@ static void s_tell_ready(struct s_loop *loop)
     struct run *run = &loop->run;
     run->ready = run->changed = true;
     char *bootstrap = run_bootstrap(run);
-    run_say(run, NULL, "%s serves: %zu node%s, data in %s%s%s", weft_topology_name(run->topology), run->node_count,
-            run->node_count == 1 ? "" : "s", weft_topology_data(run->topology),
+    size_t missing = s_topics_missing(run);
+    char but[64] = "";
+    if (missing > 0) snprintf(but, sizeof but, ", but %zu topic%s could not be made", missing, missing == 1 ? "" : "s");
+    run_say(run, NULL, "%s serves: %zu node%s, data in %s%s%s%s", weft_topology_name(run->topology), run->node_count,
+            run->node_count == 1 ? "" : "s", weft_topology_data(run->topology), but,
             *bootstrap ? "\n  export WEFT_BOOTSTRAP=" : "", bootstrap);
     free(bootstrap);
     if (run_write_ready(run)) return;
     run->status = cli_fail(run->args, "can't write the ready file '%s'", cli_get(run->args, "--ready-file"));
     run->stopping = true;
+}
+
+static void s_tell_topics(struct run *run)
+{
+    struct run_topic_view view;
+    while (run_topics_news(run->topics, &view)) {
+        if (view.made)
+            run_complain(run, NULL, "topic '%s' differs from the file: %s", view.name, view.sentence);
+        else
+            run_complain(run, NULL, "topic '%s' could not be made: %s; it is tried again", view.name, view.sentence);
+    }
 }
 
 static void s_serve(struct s_loop *loop)
@@ -305,6 +328,7 @@ static void s_serve(struct s_loop *loop)
     loop->up_us = cli_now_us();
     while (!run->stopping && !run->ended) {
         for (size_t i = 0; i < run->node_count; i++) run_node_look(run, run->nodes[i]);
+        s_tell_topics(run);
         if (!run->ready && s_is_ready(loop)) s_tell_ready(loop);
         s_watch_file(loop);
         run_show(run);

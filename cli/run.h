@@ -125,11 +125,14 @@ typedef struct run_topics run_topics_t;
 struct run_topic_view {
     const char *name;
     bool made;
+    bool refused;                             // for good, as it seems: not only for now
     char sentence[WEFT_ERROR_TEXT_BYTES_MAX]; // what it waits for, or how it differs from the file
 };
 run_topics_t *run_topics_new(const weft_topology_t *topology);
 void run_topics_end(run_topics_t *self); // ends its work; what it has done stays to be seen
 void run_topics_destroy(run_topics_t **self_p);
+// What a person has to hear of a topic and was not told yet: it is refused, or differs. False: nothing (more).
+bool run_topics_news(run_topics_t *self, struct run_topic_view *view);
 size_t run_topics_view(run_topics_t *self, struct run_topic_view *views, size_t count_max, unsigned *changes);
 
 // ---- run_show.c: what people and scripts see

@@ -305,6 +305,21 @@ static void s_row(struct run *run, unsigned columns, const struct run_node *node
            s_state_name(node), s_ago(node->since_ms), node->restarts, (int) endpoint, node->endpoint, what);
 }
 
+// Topics are shown only where something is the matter with them.
+static void s_topic_rows(struct run *run, unsigned columns, size_t room)
+{
+    struct run_topic_view *views = weft_calloc(S_TOPICS_SHOWN, sizeof *views);
+    unsigned changes;
+    size_t count = run->topics ? run_topics_view(run->topics, views, S_TOPICS_SHOWN, &changes) : 0;
+    for (size_t i = 0; i < count && room > 0; i++) {
+        if (!views[i].refused && !(views[i].made && *views[i].sentence)) continue;
+        s_line(run->show, columns, "topic %s  %s: %s", views[i].name, views[i].made ? "differs" : "not made",
+               views[i].sentence);
+        room--;
+    }
+    free(views);
+}
+
 static void s_draw(struct run *run)
 {
     struct winsize window = {0};
@@ -324,7 +339,10 @@ static void s_draw(struct run *run)
     s_line(run->show, window.ws_col, "%-*s  %-12s %-8s %5s %4s  %-*s  %s", (int) name, "NODE", "TYPE", "HEALTH",
            "SINCE", "NEW", (int) endpoint, "ENDPOINT", "WHAT");
     for (size_t i = 0; i < run->node_count && i < rows; i++) s_row(run, window.ws_col, run->nodes[i], name, endpoint);
-    if (run->node_count > rows) s_line(run->show, window.ws_col, "... and %zu more", run->node_count - rows);
+    if (run->node_count > rows)
+        s_line(run->show, window.ws_col, "... and %zu more", run->node_count - rows);
+    else
+        s_topic_rows(run, window.ws_col, rows - run->node_count);
     fflush(stdout);
 }
 

@@ -2,11 +2,14 @@
 /*
  * Topics of the file are made by a thread of its own, since a cluster that is not there yet makes every call wait. A
  * topic that exists stays as it is; where it differs from the file that is said. Refused or not answered: tried again
- * until the end.
+ * until the end. What waiting will hardly mend is told: at once, or after a while where brokers may be missing.
  */
 #include "run.h"
 
+#include "../lib/base/options.h"
+
 #include <weft/admin.h>
+#include <weft_gen/config.h>
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -15,14 +18,17 @@
 #include <time.h>
 
 #define S_RETRY_MS 500
+#define S_REFUSED_US 3000000 // of being refused while brokers may still be about to come
 
 struct s_topic {
     char *name, *bootstrap;
     uint32_t partitions, replicas;
     struct weft_setting *settings;
     size_t setting_count;
-    bool made;
+    bool made, refused;
+    int64_t refused_us; // since when; 0: it is not
     char sentence[WEFT_ERROR_TEXT_BYTES_MAX];
+    char told[WEFT_ERROR_TEXT_BYTES_MAX]; // of its sentences the last one that a person was told
 };
 
 struct run_topics {
@@ -39,11 +45,12 @@ struct run_topics {
 
 // ---- the thread
 
-static void s_tell(run_topics_t *self, struct s_topic *topic, bool made, const char *sentence)
+static void s_tell(run_topics_t *self, struct s_topic *topic, bool made, bool refused, const char *sentence)
 {
     pthread_mutex_lock(&self->lock);
-    if (made != topic->made || strcmp(sentence, topic->sentence) != 0) self->changes++;
+    if (made != topic->made || refused != topic->refused || strcmp(sentence, topic->sentence) != 0) self->changes++;
     topic->made = made;
+    topic->refused = refused;
     snprintf(topic->sentence, sizeof topic->sentence, "%s", sentence);
     pthread_mutex_unlock(&self->lock);
 }
@@ -58,15 +65,65 @@ static bool s_hold(run_topics_t *self, weft_admin_t *admin)
     return go_on;
 }
 
+// Whether two texts are one value: "1d" is "24h".
+static bool s_same_value(const char *key, const char *one, const char *other)
+{
+    weft_options_t *a = weft_options_new(weft_options_topic, weft_options_topic_count, "topic");
+    weft_options_t *b = weft_options_new(weft_options_topic, weft_options_topic_count, "topic");
+    bool known = weft_options_set(a, key, one, NULL) == WEFT_OK && weft_options_set(b, key, other, NULL) == WEFT_OK;
+    bool text = false;
+    for (size_t i = 0; known && i < weft_options_topic_count; i++)
+        if (strcmp(weft_options_topic[i].name, key) == 0) text = weft_options_topic[i].type == WEFT_OPTION_TEXT;
+    bool same = !known || (text ? strcmp(one, other) == 0 : weft_options_int(a, key) == weft_options_int(b, key));
+    weft_options_destroy(&a);
+    weft_options_destroy(&b);
+    return same;
+}
+
+// How a topic that exists differs from the file; the first difference is enough.
+static void s_difference(const struct s_topic *topic, const weft_topic_config_t *config, char *out, size_t size)
+{
+    if (config->partitions != topic->partitions) {
+        snprintf(out, size, "it exists with %u partition%s, the file says %u%s", config->partitions,
+                 config->partitions == 1 ? "" : "s", topic->partitions,
+                 config->partitions < topic->partitions ? "; see weft topic add-partitions" : "");
+        return;
+    }
+    if (topic->replicas > 0 && config->replicas != topic->replicas) {
+        snprintf(out, size, "it exists with %u replica%s, the file says %u; see weft cluster reassign",
+                 config->replicas, config->replicas == 1 ? "" : "s", topic->replicas);
+        return;
+    }
+    for (size_t i = 0; i < topic->setting_count; i++) {
+        const struct weft_setting *wanted = &topic->settings[i];
+        for (size_t k = 0; k < config->setting_count; k++) {
+            const struct weft_topic_setting *has = &config->settings[k];
+            if (strcmp(wanted->key, has->key) != 0 || s_same_value(wanted->key, wanted->value, has->value)) continue;
+            snprintf(out, size, "it exists with %s = %s, the file says %s; see weft topic alter", has->key, has->value,
+                     wanted->value);
+            return;
+        }
+    }
+}
+
 static void s_compare(run_topics_t *self, struct s_topic *topic, weft_admin_t *admin)
 {
     weft_topic_config_t *config = NULL;
     char sentence[WEFT_ERROR_TEXT_BYTES_MAX] = "";
-    if (weft_admin_describe_topic(admin, topic->name, &config) == WEFT_OK && config->partitions != topic->partitions)
-        snprintf(sentence, sizeof sentence, "it exists with %u partitions, the file says %u%s", config->partitions,
-                 topic->partitions, config->partitions < topic->partitions ? "; see weft topic add-partitions" : "");
+    if (weft_admin_describe_topic(admin, topic->name, &config) == WEFT_OK)
+        s_difference(topic, config, sentence, sizeof sentence);
     weft_topic_config_destroy(&config);
-    s_tell(self, topic, true, sentence);
+    s_tell(self, topic, true, false, sentence);
+}
+
+static bool s_is_refused(struct s_topic *topic, weft_err_t err)
+{
+    if (weft_err_class(err) != WEFT_CLASS_PERMANENT) {
+        topic->refused_us = 0;
+        return false;
+    }
+    if (topic->refused_us == 0) topic->refused_us = cli_now_us();
+    return err != WEFT_ERR_INVALID_REPLICATION || cli_now_us() - topic->refused_us >= S_REFUSED_US;
 }
 
 static void s_make(run_topics_t *self, struct s_topic *topic, weft_admin_t *admin)
@@ -75,12 +132,13 @@ static void s_make(run_topics_t *self, struct s_topic *topic, weft_admin_t *admi
                                              topic->setting_count, false, NULL);
     bool exists = err == WEFT_ERR_TOPIC_EXISTS;
     if (err == WEFT_OK || exists) err = weft_admin_wait_topic(admin, topic->name, 5000);
+    if (err == WEFT_ERR_INTERRUPTED) return;
     if (err != WEFT_OK)
-        s_tell(self, topic, false, weft_admin_error_text(admin));
+        s_tell(self, topic, false, s_is_refused(topic, err), weft_admin_error_text(admin));
     else if (exists)
         s_compare(self, topic, admin);
     else
-        s_tell(self, topic, true, "");
+        s_tell(self, topic, true, false, "");
 }
 
 static void s_try(run_topics_t *self, struct s_topic *topic)
@@ -91,7 +149,7 @@ static void s_try(run_topics_t *self, struct s_topic *topic)
     weft_admin_t *admin = NULL;
     struct weft_error error = {0};
     if (weft_admin_new(settings, &admin, &error) != WEFT_OK) {
-        s_tell(self, topic, false, error.text);
+        s_tell(self, topic, false, true, error.text);
         return;
     }
     if (s_hold(self, admin)) s_make(self, topic, admin);
@@ -203,14 +261,37 @@ void run_topics_destroy(run_topics_t **self_p)
     *self_p = NULL;
 }
 
+static void s_fill_view(const struct s_topic *topic, struct run_topic_view *view)
+{
+    view->name = topic->name;
+    view->made = topic->made;
+    view->refused = topic->refused;
+    memcpy(view->sentence, topic->sentence, sizeof view->sentence);
+}
+
+bool run_topics_news(run_topics_t *self, struct run_topic_view *view)
+{
+    bool found = false;
+    pthread_mutex_lock(&self->lock);
+    for (size_t i = 0; i < self->count && !found; i++) {
+        struct s_topic *topic = &self->topics[i];
+        if (!(topic->refused || (topic->made && *topic->sentence)) || strcmp(topic->told, topic->sentence) == 0)
+            continue;
+        memcpy(topic->told, topic->sentence, sizeof topic->told);
+        s_fill_view(topic, view);
+        found = true;
+    }
+    pthread_mutex_unlock(&self->lock);
+    return found;
+}
+
 size_t run_topics_view(run_topics_t *self, struct run_topic_view *views, size_t count_max, unsigned *changes)
 {
     pthread_mutex_lock(&self->lock);
     size_t count = self->count < count_max ? self->count : count_max;
     for (size_t i = 0; i < count; i++) {
         views[i].name = self->topics[i].name;
-        views[i].made = self->topics[i].made;
-        memcpy(views[i].sentence, self->topics[i].sentence, sizeof views[i].sentence);
+        s_fill_view(&self->topics[i], &views[i]);
     }
     *changes = self->changes;
     pthread_mutex_unlock(&self->lock);

@@ -417,6 +417,33 @@ def test_up__a_job_in_the_background_draws_no_table():
             os.close(fd)
 
 
+def test_up__a_topic_that_cannot_be_made_or_differs_is_told_once_per_reason():
+    topics = "topics\n    orders\n        partitions = 2\n        retention.ms = 1d\n    __mine\n    narrow\n        min.insync = 2\n"
+    with topology(CLUSTER + topics) as it:
+        assert it.text().count("topic '__mine' could not be made: names that begin with '__'") == 1, it.text()
+        assert it.text().count("topic 'narrow' could not be made: min.insync 2 is more than") == 1, it.text()
+        assert "test serves: 2 nodes, data in weft-data, but 2 topics could not be made" in it.text() and "differs" not in it.text()
+        said = len(it.text())
+        for partitions, retention, words in ((2, "24h", None), (1, "1d", "it exists with 2 partitions, the file says 1"), (2, "2d", "retention.ms = 1d, the file says 2d")):
+            it.ready.unlink()
+            it.reload(CLUSTER + f"topics\n    orders\n        partitions = {partitions}\n        retention.ms = {retention}\n")
+            wait_until(it.ready.exists, "the new file serves")
+            assert words is None or "topic 'orders' differs from the file: it exists with" in it.text()[said:], it.text()
+            assert words is None and "differs" not in it.text()[said:] or words in it.text()[said:], it.text()
+        assert it.stop() == 0
+    # Replicas may only wait for brokers that are about to come: told after a while.
+    with tempfile.TemporaryDirectory() as elsewhere:
+        blocked = pathlib.Path(elsewhere) / "blocked"
+        blocked.write_text("no directory")
+        other = f"other\n    type = broker\n    id = 2\n    listen = tcp://127.0.0.1:*\n    coordinators = @coordinator\n    data = {blocked}\n"
+        with topology(CLUSTER) as it:
+            it.reload(CLUSTER + other + "topics\n    wide\n        replicas = 2\n")
+            wait_until(lambda: "topic 'wide' could not be made: " in it.text(), "it is told")
+            blocked.unlink()
+            wait_until(lambda: it.status()["topics"] == [{"name": "wide", "made": True, "sentence": ""}], "it is made once the broker has come")
+            assert it.stop() == 0
+
+
 def test_up__who_comes_before_the_topics_are_made_waits_for_them():
     port = free_ports(2)
     text = CLUSTER.replace("*", str(port), 1).replace("*", str(port + 1), 1)

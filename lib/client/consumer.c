@@ -144,6 +144,12 @@ weft_err_t weft_consumer_seek(weft_consumer_t *self, const char *topic, int32_t 
     return s_said(self, weft_consumer_part_seek(self->part, topic, partition, at));
 }
 
+weft_err_t weft_consumer_seek_behind(weft_consumer_t *self, const char *topic, int32_t partition, int64_t offset,
+                                     int32_t leader_epoch)
+{
+    return s_said(self, weft_consumer_part_seek_behind(self->part, topic, partition, offset, leader_epoch));
+}
+
 weft_err_t weft_consumer_pause(weft_consumer_t *self, const char *topic, int32_t partition)
 {
     return s_said(self, weft_consumer_part_pause(self->part, topic, partition, true));

@@ -47,7 +47,7 @@ static struct weft_cpartition *s_insert(weft_consumer_part_t *self, struct weft_
     partition->topic = topic;
     partition->index = index;
     partition->position = partition->end = partition->log_start = partition->end_at_start = -1;
-    partition->fetch_epoch = partition->read_epoch = -1;
+    partition->fetch_epoch = partition->read_epoch = partition->sought_epoch = -1;
     partition->commit = (struct weft_ccommit){.want = -1, .want_epoch = -1, .sent = -1, .done = -1};
     weft_buf_init(&partition->call.header);
     partition->call.to = WEFT_TO_LEADER;
@@ -331,7 +331,17 @@ weft_err_t weft_consumer_part_seek(weft_consumer_part_t *self, const char *topic
     if (!found) return s_refuse(self, WEFT_ERR_NOT_FOUND, "the partition is not assigned", topic);
     if (at.from == WEFT_FROM_OFFSET && at.value < 0)
         return s_refuse(self, WEFT_ERR_INVALID_ARGUMENT, "the offset is negative", topic);
+    found->sought_epoch = -1;
     weft_consumer_move(self, found, at);
+    return WEFT_OK;
+}
+
+weft_err_t weft_consumer_part_seek_behind(weft_consumer_part_t *self, const char *topic, int32_t partition,
+                                          int64_t offset, int32_t leader_epoch)
+{
+    weft_err_t err = weft_consumer_part_seek(self, topic, partition, (struct weft_position){WEFT_FROM_OFFSET, offset});
+    if (err != WEFT_OK) return err;
+    weft_consumer_behind(weft_consumer_find(self, topic, partition), leader_epoch < 0 ? -1 : leader_epoch);
     return WEFT_OK;
 }
 

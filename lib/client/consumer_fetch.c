@@ -98,6 +98,12 @@ void weft_consumer_move(weft_consumer_part_t *self, struct weft_cpartition *part
     weft_consumer_tell(self, WEFT_EVENT_ASSIGNED, partition->topic, partition->index, -1, at.value, WEFT_OK, "");
 }
 
+void weft_consumer_behind(struct weft_cpartition *partition, int32_t leader_epoch)
+{
+    partition->sought_epoch = leader_epoch;
+    if (partition->state == WEFT_CSTATE_READ) partition->fetch_epoch = partition->read_epoch = leader_epoch;
+}
+
 void weft_consumer_fenced(weft_consumer_part_t *self, struct weft_cpartition *partition, int64_t offset, int32_t epoch)
 {
     partition->commit.done = offset;
@@ -105,6 +111,7 @@ void weft_consumer_fenced(weft_consumer_part_t *self, struct weft_cpartition *pa
     if (partition->sought || offset < 0) {
         if (offset < 0) self->offsets.auto_now = true; // where it begins is to be known should it end here
         weft_consumer_move(self, partition, partition->at);
+        weft_consumer_behind(partition, partition->sought_epoch);
         return;
     }
     s_read_from(partition, offset);

@@ -43,6 +43,8 @@ WEFT_MUST_USE weft_err_t weft_consumer_part_subscribe(weft_consumer_part_t *self
                                                       size_t count, struct weft_position at);
 WEFT_MUST_USE weft_err_t weft_consumer_part_seek(weft_consumer_part_t *self, const char *topic, int32_t partition,
                                                  struct weft_position at);
+WEFT_MUST_USE weft_err_t weft_consumer_part_seek_behind(weft_consumer_part_t *self, const char *topic,
+                                                        int32_t partition, int64_t offset, int32_t leader_epoch);
 WEFT_MUST_USE weft_err_t weft_consumer_part_pause(weft_consumer_part_t *self, const char *topic, int32_t partition,
                                                   bool paused);
 

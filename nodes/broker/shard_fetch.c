@@ -57,9 +57,10 @@ static weft_err_t s_check_epoch(const weft_partition_t *partition, const struct 
 
 static weft_err_t s_check(const weft_partition_t *partition, const struct weft_wait_fetch *fetch, int64_t *end_offset)
 {
-    if (fetch->offset < weft_log_start(partition->log) || fetch->offset > weft_log_end(partition->log))
-        return WEFT_ERR_OFFSET_OUT_OF_RANGE;
-    return s_check_epoch(partition, fetch, end_offset);
+    if (fetch->offset < weft_log_start(partition->log)) return WEFT_ERR_OFFSET_OUT_OF_RANGE;
+    weft_err_t code = s_check_epoch(partition, fetch, end_offset); // also of a log that is shorter now
+    if (code != WEFT_OK) return code;
+    return fetch->offset > weft_log_end(partition->log) ? WEFT_ERR_OFFSET_OUT_OF_RANGE : WEFT_OK;
 }
 
 // After a clean stop a log is opened without reading all of it: damage shows when somebody comes by.

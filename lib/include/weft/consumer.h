@@ -163,6 +163,13 @@ WEFT_EXPORT_CHECKED weft_err_t weft_consumer_subscribe(weft_consumer_t *self, co
  */
 WEFT_EXPORT_CHECKED weft_err_t weft_consumer_seek(weft_consumer_t *self, const char *topic, int32_t partition,
                                                   struct weft_position at);
+/**
+ * The same to an offset, for who keeps his place himself: leader_epoch is that of the record before it (weft_record_view,
+ * struct weft_group_offset), -1: not known. If the log does not hold that record any more, WEFT_EVENT_DIVERGED tells from
+ * where on.
+ */
+WEFT_EXPORT_CHECKED weft_err_t weft_consumer_seek_behind(weft_consumer_t *self, const char *topic, int32_t partition,
+                                                         int64_t offset, int32_t leader_epoch);
 // WEFT_PARTITION_ALL: all of the topic; topic NULL: all. What was fetched is kept. NOT_FOUND.
 WEFT_EXPORT_CHECKED weft_err_t weft_consumer_pause(weft_consumer_t *self, const char *topic, int32_t partition);
 WEFT_EXPORT_CHECKED weft_err_t weft_consumer_resume(weft_consumer_t *self, const char *topic, int32_t partition);

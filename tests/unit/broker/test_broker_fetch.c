@@ -181,6 +181,11 @@ static void test_fetch__diverged_reader_is_told_where_the_common_part_ends(void 
     struct weft_fetch_reply reply = rig_take_fetched(rig, &records);
     assert_int_equal(reply.header.error, WEFT_ERR_DIVERGED);
     assert_int_equal(reply.end_offset, 3);
+    // Nor does it matter that the log is shorter than what was read.
+    rig_send_fetch(rig, &(struct rig_fetch){.topic = "orders", .offset = 400, .has_epoch = true, .epoch = first});
+    reply = rig_take_fetched(rig, &records);
+    assert_int_equal(reply.header.error, WEFT_ERR_DIVERGED);
+    assert_int_equal(reply.end_offset, 3);
     rig_send_fetch(rig, &(struct rig_fetch){.topic = "orders", .offset = 4, .has_epoch = true, .epoch = first + 50});
     assert_int_equal(rig_take_fetched(rig, &records).header.error, WEFT_ERR_UNKNOWN_EPOCH);
 }

@@ -169,6 +169,31 @@ static void test_consumer__divergence_goes_back_and_says_what_was_lost(void **st
     s_close(&self);
 }
 
+static void test_consumer__a_seek_behind_a_record_that_is_lost_says_so(void **state)
+{
+    struct fixture self;
+    s_open(&self, 1, NULL);
+    s_assign(&self, 0, WEFT_FROM_OFFSET, 0);
+    (void) peer_take(&self.peer, WEFT_API_FETCH);
+    assert_int_equal(weft_consumer_part_seek_behind(self.part, "others", 0, 10, 4), WEFT_ERR_NOT_FOUND);
+    assert_int_equal(weft_consumer_part_seek_behind(self.part, "orders", 0, -1, 4), WEFT_ERR_INVALID_ARGUMENT);
+    assert_ok(weft_consumer_part_seek_behind(self.part, "orders", 0, 10, 4));
+    s_turn(&self);
+    const struct peer_call *call = peer_take(&self.peer, WEFT_API_FETCH);
+    assert_int_equal(call->fetch.offset, 10);
+    assert_int_equal(call->fetch.epoch, 4);
+    peer_diverged(&self.peer, call, 6);
+    s_turn(&self);
+    struct weft_consumer_event event = s_event(&self, WEFT_EVENT_DIVERGED);
+    assert_int_equal(event.from_offset, 10);
+    assert_int_equal(event.offset, 6);
+    assert_int_equal(peer_take(&self.peer, WEFT_API_FETCH)->fetch.offset, 6);
+    assert_ok(weft_consumer_part_seek(self.part, "orders", 0, (struct weft_position){WEFT_FROM_OFFSET, 8}));
+    s_turn(&self);
+    assert_int_equal(peer_take(&self.peer, WEFT_API_FETCH)->fetch.epoch, -1);
+    s_close(&self);
+}
+
 static void test_consumer__divergence_of_what_was_not_read_yet_is_no_loss(void **state)
 {
     struct fixture self;
@@ -351,6 +376,7 @@ int main(void)
         cmocka_unit_test(test_consumer__an_offset_that_is_gone_follows_reset_and_says_so),
         cmocka_unit_test(test_consumer__reset_error_stops),
         cmocka_unit_test(test_consumer__divergence_goes_back_and_says_what_was_lost),
+        cmocka_unit_test(test_consumer__a_seek_behind_a_record_that_is_lost_says_so),
         cmocka_unit_test(test_consumer__divergence_of_what_was_not_read_yet_is_no_loss),
         cmocka_unit_test(test_consumer__a_gap_is_passed_but_said),
         cmocka_unit_test(test_consumer__follows_the_leader),

@@ -208,8 +208,8 @@ def test_python_failover__members_come_go_and_are_killed_and_each_record_is_work
         bob.process.send_signal(signal.SIGSTOP)
         wait_until(lambda: len(cid.owned()) == 6, "cid has all")
         bob.process.send_signal(signal.SIGCONT)  # it hears that it lost everything, and joins again
+        wait_until(lambda: any(line[0] == "lost" for line in bob.lines()), "bob is told")
         wait_until(lambda: len(cid.owned()) == len(bob.owned()) == 3, "bob is back")
-        assert any(line[0] == "lost" for line in bob.lines())
         begun = time.monotonic()
         assert cid.end(signal.SIGTERM) == 0
         wait_until(lambda: len(bob.owned()) == 6, "bob has all at once")

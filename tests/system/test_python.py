@@ -69,6 +69,10 @@ def test_python__a_topic_that_fails_keeps_no_other_one_back():
         assert len(admin.describe_topics(["a"])[0]["partitions"]) == 2
         raises(errors.UnknownTopicOrPartitionError, lambda: admin.delete_topics(["no", "a", "b"]), "'no'", "done: 'a', 'b'")
         assert admin.list_topics() == ["there"]
+        raises(errors.UnknownTopicOrPartitionError, lambda: admin.alter_configs(
+            [ConfigResource("topic", name, {"retention.ms": "3d"}) for name in ("no", "there")]), "done: 'there'")
+        assert admin.describe_configs([ConfigResource("topic", "there")])[0]["configs"]["retention.ms"]["value"] == "3d"
+        raises(TypeError, lambda: admin.alter_configs(ConfigResource("topic", "there")), "a list of ConfigResource")
         raises(TypeError, lambda: admin.create_topics(["z"]), "NewTopic", "'z'")
         raises(TypeError, lambda: admin.create_topics(NewTopic("z")), "a list of NewTopic")
         raises(TypeError, lambda: admin.create_partitions({"there": 5}), "NewPartitions", "5")

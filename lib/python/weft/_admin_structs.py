@@ -3,7 +3,7 @@
 import enum
 from typing import Any, Dict, List, Optional
 
-from ._settings import check_int
+from ._settings import check_ints
 
 KAFKA_CONFIGS = {  # settings of topics that have another name here
     "min.insync.replicas": "min.insync", "max.message.bytes": "max.batch.bytes", "message.timestamp.type": "timestamp.type",
@@ -21,8 +21,7 @@ class NewTopic:
             raise ValueError("replica_assignments: the coordinator places replicas; move them afterwards with `weft cluster reassign`")
         if not isinstance(name, str):
             raise TypeError("name is %r; a str is wanted" % (name,))
-        check_int("num_partitions", num_partitions, -1)
-        check_int("replication_factor", replication_factor, -1)
+        check_ints(-1, num_partitions=num_partitions, replication_factor=replication_factor)
         self.name, self.num_partitions, self.replication_factor = name, num_partitions, replication_factor
         self.topic_configs = dict(topic_configs or {})
 
@@ -33,7 +32,7 @@ class NewPartitions:
     def __init__(self, total_count: int, new_assignments: Optional[List[List[int]]] = None) -> None:
         if new_assignments:
             raise ValueError("new_assignments: the coordinator places replicas; move them afterwards with `weft cluster reassign`")
-        check_int("total_count", total_count, 1)
+        check_ints(1, total_count=total_count)
         self.total_count = total_count
 
 

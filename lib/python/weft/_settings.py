@@ -56,32 +56,37 @@ def connect_seconds(connect_timeout_ms: Optional[float], request_timeout_ms: flo
     """How long a constructor waits for the first connection."""
     if connect_timeout_ms is None:
         return min(CONNECT_MS, request_timeout_ms) / 1000
-    check_number("connect_timeout_ms", connect_timeout_ms, 0)
+    check_numbers(0, connect_timeout_ms=connect_timeout_ms)
     return connect_timeout_ms / 1000
 
 
-def check_number(name: str, value: Any, least: float) -> None:
-    """An int or float, not less than this."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError("%s is %r; a number is wanted" % (name, value))
-    if not value >= least:
-        raise ValueError("%s is %r; %r or more is wanted" % (name, value, least))
+def check_numbers(least: float, **values: Any) -> None:
+    """Ints or floats, not less than this."""
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise TypeError("%s is %r; a number is wanted" % (name, value))
+        if not value >= least:
+            raise ValueError("%s is %r; %r or more is wanted" % (name, value, least))
 
 
-def check_int(name: str, value: Any, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError("%s is %r; an int is wanted" % (name, value))
-    check_number(name, value, least)
+def check_ints(least: int, **values: Any) -> None:
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise TypeError("%s is %r; an int is wanted" % (name, value))
+    check_numbers(least, **values)
 
 
-def check_bool(name: str, value: Any) -> None:
-    if not isinstance(value, bool):
-        raise TypeError("%s is %r; True or False is wanted" % (name, value))
+def check_bools(**values: Any) -> None:
+    for name, value in values.items():
+        if not isinstance(value, bool):
+            raise TypeError("%s is %r; True or False is wanted" % (name, value))
 
 
-def check_str(name: str, value: Any) -> None:
-    if value is not None and not isinstance(value, str):
-        raise TypeError("%s is %r; a str is wanted" % (name, value))
+def check_strs(**values: Any) -> None:
+    """Or None."""
+    for name, value in values.items():
+        if value is not None and not isinstance(value, str):
+            raise TypeError("%s is %r; a str is wanted" % (name, value))
 
 
 def check_function(name: str, value: Any, method: str) -> None:

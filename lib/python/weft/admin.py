@@ -10,7 +10,7 @@ from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Seq
 from . import _errors, _flows
 from ._admin_structs import KAFKA_CONFIGS, ConfigResource, ConfigResourceType, NewPartitions, NewTopic
 from ._engine import ANY, COORDINATOR, Engine, Flow
-from ._settings import check_number, check_str, connect_seconds, refuse_others, servers_of
+from ._settings import check_numbers, check_strs, connect_seconds, refuse_others, servers_of
 from .errors import of_number
 from .structs import GroupInformation, MemberAssignment, MemberInformation, MemberMetadata, OffsetAndMetadata, TopicPartition
 
@@ -45,9 +45,8 @@ class AdminClient:
                  request_timeout_ms: int = 30000, retry_backoff_ms: int = 50, connect_timeout_ms: Optional[float] = None,
                  context: Any = None, **others: Any) -> None:
         refuse_others(AdminClient, others)
-        check_number("request_timeout_ms", request_timeout_ms, 1)
-        check_number("retry_backoff_ms", retry_backoff_ms, 1)
-        check_str("client_id", client_id)
+        check_numbers(1, request_timeout_ms=request_timeout_ms, retry_backoff_ms=retry_backoff_ms)
+        check_strs(client_id=client_id)
         self._timeout = request_timeout_ms / 1000
         patience = connect_seconds(connect_timeout_ms, request_timeout_ms)
         self._engine = Engine(servers_of(bootstrap_servers), client_id, self._timeout / 3,
@@ -80,7 +79,8 @@ class AdminClient:
         `results` tell what became of each."""
         def one(new: NewTopic, deadline: float) -> Flow:
             values = {"topic": new.name, "partitions": 1 if new.num_partitions == -1 else new.num_partitions,
-                      "replicas": max(0, new.replication_factor), "config": _topic_config(new.topic_configs), "validate_only": validate_only}
+                      "replicas": max(0, new.replication_factor), "config": _topic_config(new.topic_configs),
+                      "validate_only": validate_only}
             reply = yield from _flows.change(self._engine, "topic_create", values, deadline)
             if not validate_only:
                 yield from _flows.wait_version(self._engine, reply["version"], deadline, new.name)
@@ -157,35 +157,34 @@ class AdminClient:
         def flow() -> Flow:
             deadline, rows = self._deadline(None), []
             for resource in resources:
-                if resource.resource_type != ConfigResourceType.TOPIC:
-                    raise ValueError("describe_configs: settings of topics can be asked for")
                 reply = yield from _flows.ask(self._engine, "topic_describe", {"topic": resource.name}, ANY, deadline)
                 rows.append({"resource_type": resource.resource_type, "name": resource.name, "error_code": 0, "configs": {
                     row["key"]: {"value": row["value"], "is_default": row["is_default"]} for row in reply["config"]
                     if not resource.configs or row["key"] in resource.configs}})
             return rows
 
-        resources = list(config_resources)
+        resources = _all_of(config_resources, ConfigResource, "describe_configs() takes a list of ConfigResource")
+        if any(resource.resource_type != ConfigResourceType.TOPIC for resource in resources):
+            raise ValueError("describe_configs: settings of topics can be asked for")
         return self._run(flow())
 
     def alter_configs(self, config_resources: Iterable[ConfigResource]) -> None:
-        """Sets what is named, leaves the rest; a value None goes back to the default."""
-        def flow() -> Flow:
-            deadline = self._deadline(None)
-            for resource in resources:
-                configs = resource.configs or {}
-                given = {key: value for key, value in configs.items() if value is not None}
-                unset = [key for key, value in configs.items() if value is None]
-                if resource.resource_type == ConfigResourceType.TOPIC:
-                    values = {"topic": resource.name, "set": _topic_config(given), "unset": unset}
-                    reply = yield from _flows.change(self._engine, "topic_alter", values, deadline)
-                else:
-                    values = {"config": _config({**given, **{key: "" for key in unset}})}
-                    reply = yield from _flows.change(self._engine, "cluster_alter", values, deadline)
-                yield from _flows.wait_version(self._engine, reply["version"], deadline)
+        """Sets what is named, leaves the rest; a value None goes back to the default. Each resource on its own, as create_topics()."""
+        def one(resource: ConfigResource, deadline: float) -> Flow:
+            configs = resource.configs or {}
+            given = {key: value for key, value in configs.items() if value is not None}
+            unset = [key for key, value in configs.items() if value is None]
+            if resource.resource_type == ConfigResourceType.TOPIC:
+                values = {"topic": resource.name, "set": _topic_config(given), "unset": unset}
+                reply = yield from _flows.change(self._engine, "topic_alter", values, deadline)
+            else:
+                values = {"config": _config({**given, **{key: "" for key in unset}})}
+                reply = yield from _flows.change(self._engine, "cluster_alter", values, deadline)
+            yield from _flows.wait_version(self._engine, reply["version"], deadline)
 
-        resources = list(config_resources)
-        self._run(flow())
+        resources = _all_of(config_resources, ConfigResource, "alter_configs() takes a list of ConfigResource")
+        deadline = self._deadline(None)
+        self._run(_each([(resource.name, one(resource, deadline)) for resource in resources]))
 
     # ---- groups
 

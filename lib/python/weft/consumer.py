@@ -18,7 +18,8 @@ from ._commits import Want
 from ._engine import Engine, Flow
 from ._handing import FOREVER, Handing, is_glob
 from ._reading import STOPPED, Reading
-from ._settings import check_bool, check_function, check_int, check_number, check_str, connect_seconds, refuse_others, servers_of
+from ._settings import (check_bools, check_function, check_ints, check_numbers, check_strs, connect_seconds, refuse_others,
+                        servers_of)
 from .errors import CommitFailedError, IllegalStateError
 from .structs import OffsetAndMetadata, OffsetAndTimestamp, TopicPartition
 
@@ -61,20 +62,16 @@ class Consumer(Handing):
             if not isinstance(topic, str):
                 given = ", ".join(map(repr, topic)) if isinstance(topic, (list, tuple, set)) else "'orders'"
                 raise TypeError("a topic is %r; topics are strings, one by one: KafkaConsumer(%s)" % (topic, given))
-        for name, flag in (("enable_auto_commit", enable_auto_commit), ("exclusive", exclusive), ("check_crcs", check_crcs or False)):
-            check_bool(name, flag)
-        for name, value, least in (("max_poll_records", max_poll_records, 1), ("fetch_min_bytes", fetch_min_bytes, 0),
-                                   ("fetch_max_wait_ms", fetch_max_wait_ms, 0), ("max_partition_fetch_bytes", max_partition_fetch_bytes, 1),
-                                   ("fetch_max_bytes", fetch_max_bytes, 1)):
-            check_int(name, value, least)
-        for name, number, least in (("auto_commit_interval_ms", auto_commit_interval_ms, 1), ("consumer_timeout_ms", consumer_timeout_ms, 0),
-                                    ("max_poll_interval_ms", max_poll_interval_ms, 1), ("session_timeout_ms", session_timeout_ms, 1),
-                                    ("metadata_max_age_ms", metadata_max_age_ms, 1), ("request_timeout_ms", request_timeout_ms, 1),
-                                    ("release_timeout_ms", release_timeout_ms, 1), ("retry_backoff_ms", retry_backoff_ms, 1)):
-            check_number(name, number, least)
-        for name, text in (("group_id", group_id), ("client_id", client_id), ("group_instance_id", group_instance_id),
-                           ("client_rack", client_rack), ("auto_offset_reset", auto_offset_reset)):
-            check_str(name, text)
+        check_bools(enable_auto_commit=enable_auto_commit, exclusive=exclusive, check_crcs=check_crcs or False)
+        check_ints(0, fetch_min_bytes=fetch_min_bytes, fetch_max_wait_ms=fetch_max_wait_ms)
+        check_ints(1, max_poll_records=max_poll_records, max_partition_fetch_bytes=max_partition_fetch_bytes,
+                   fetch_max_bytes=fetch_max_bytes)
+        check_numbers(0, consumer_timeout_ms=consumer_timeout_ms)
+        check_numbers(1, auto_commit_interval_ms=auto_commit_interval_ms, max_poll_interval_ms=max_poll_interval_ms,
+                      session_timeout_ms=session_timeout_ms, metadata_max_age_ms=metadata_max_age_ms, request_timeout_ms=request_timeout_ms,
+                      release_timeout_ms=release_timeout_ms, retry_backoff_ms=retry_backoff_ms)
+        check_strs(group_id=group_id, client_id=client_id, group_instance_id=group_instance_id, client_rack=client_rack,
+                   auto_offset_reset=auto_offset_reset)
         check_function("key_deserializer", key_deserializer, "deserialize")
         check_function("value_deserializer", value_deserializer, "deserialize")
         if auto_offset_reset not in RESETS:
@@ -116,6 +113,8 @@ class Consumer(Handing):
         else all are read. listener: a ConsumerRebalanceListener."""
         self._check_open()
         names = [topics] if isinstance(topics, str) else list(topics)
+        if not all(isinstance(name, str) for name in names):
+            raise TypeError("topics is %r; a list of strings is wanted, as ['orders']" % (topics,))
         if bool(names) == bool(pattern):
             raise IllegalStateError("subscribe() takes either topics or a pattern")
         if self._mode == "assign":
@@ -370,7 +369,7 @@ class Consumer(Handing):
         if self._closed:
             return
         if timeout_ms is not None:
-            check_number("timeout_ms", timeout_ms, 0)
+            check_numbers(0, timeout_ms=timeout_ms)
         try:
             if threading.current_thread() is not self._engine.thread:
                 self._close_group(autocommit, sys.exc_info()[0] is not None, timeout_ms)

@@ -17,7 +17,8 @@ from . import _errors
 from ._batch import BATCH_BYTES_MAX, OVERHEAD, RECORD_BYTES_MAX, codec_of
 from ._engine import Engine
 from ._lanes import Batch, Lane, Sender, Topic
-from ._settings import check_bool, check_function, check_int, check_number, check_str, connect_seconds, refuse_others, servers_of
+from ._settings import (check_bools, check_function, check_ints, check_numbers, check_strs, connect_seconds, refuse_others,
+                        servers_of)
 from .errors import WeftError
 from .partitioner import DefaultPartitioner, partition_of_key
 from .structs import RecordMetadata, TopicPartition
@@ -140,17 +141,14 @@ class Producer:
                  metadata_max_age_ms: float = 300000, connect_timeout_ms: Optional[float] = None, context: Any = None,
                  **others: Any) -> None:
         refuse_others(Producer, others)
-        for name, flag in (("durable", durable), ("enable_idempotence", enable_idempotence)):
-            check_bool(name, flag)
-        for name, value, least in (("batch_size", batch_size, 0), ("buffer_memory", buffer_memory, 1), ("max_request_size", max_request_size, 1),
-                                   ("max_in_flight_requests_per_connection", max_in_flight_requests_per_connection, 1),
-                                   ("retries", 0 if retries is None else retries, 0)):
-            check_int(name, value, least)
-        for name, number, least in (("linger_ms", linger_ms, 0), ("max_block_ms", max_block_ms, 0), ("retry_backoff_ms", retry_backoff_ms, 1),
-                                    ("delivery_timeout_ms", delivery_timeout_ms, 1), ("request_timeout_ms", request_timeout_ms, 1),
-                                    ("metadata_max_age_ms", metadata_max_age_ms, 1)):
-            check_number(name, number, least)
-        check_str("client_id", client_id)
+        check_bools(durable=durable, enable_idempotence=enable_idempotence)
+        check_ints(0, batch_size=batch_size, retries=0 if retries is None else retries)
+        check_ints(1, buffer_memory=buffer_memory, max_request_size=max_request_size,
+                   max_in_flight_requests_per_connection=max_in_flight_requests_per_connection)
+        check_numbers(0, linger_ms=linger_ms, max_block_ms=max_block_ms)
+        check_numbers(1, retry_backoff_ms=retry_backoff_ms, delivery_timeout_ms=delivery_timeout_ms, request_timeout_ms=request_timeout_ms,
+                      metadata_max_age_ms=metadata_max_age_ms)
+        check_strs(client_id=client_id)
         check_function("key_serializer", key_serializer, "serialize")
         check_function("value_serializer", value_serializer, "serialize")
         check_function("partitioner", partitioner, "__call__")
@@ -169,8 +167,8 @@ class Producer:
         self._closed = False
         patience = connect_seconds(connect_timeout_ms, request_timeout_ms)
         self._engine = Engine(servers_of(bootstrap_servers), client_id, request_timeout_ms / 1000,
-                              retry_backoff_ms / 1000, metadata_max_age=metadata_max_age_ms / 1000, linger_ms=1000 if level == "none" else 0, unanswered=level == "none",
-                              context=context)
+                              retry_backoff_ms / 1000, metadata_max_age=metadata_max_age_ms / 1000,
+                              linger_ms=1000 if level == "none" else 0, unanswered=level == "none", context=context)
         self._sender = Sender(self._engine, {
             "acks": level, "durable": durable and level == "all", "idempotent": enable_idempotence and level != "none",
             "codec": codec_of(compression_type), "linger": linger_ms / 1000, "in_flight": max_in_flight_requests_per_connection,

@@ -2,7 +2,11 @@
 // A player on real sockets, as a program meets it; and the way there and back: recorded, played, the same frames.
 #include "record_stage.h"
 
+#include <math.h>
+
 #define TOLERANCE_MS 25 // of a busy machine; on a quiet one it is 1 to 3
+#define PACE_ROUNDS 10  // likewise; on a quiet one the first will do
+#define PACE_RECORDS_MAX 64
 
 // ---- topics to play
 
@@ -138,54 +142,62 @@ static void test_player__puts_a_key_back_in_its_place(void **state)
 
 // ---- pace
 
-// Each number arrives at its time after the first; returns by how much the worst was off.
-static double s_worst_ms(void *pull, int count, double step_ms)
+// Each number arrives one after the other; gaps[i]: how long after the one before it, in ms.
+static void s_receive_gaps(void *pull, int count, double *gaps)
 {
-    double worst = 0;
-    int64_t begun_us = 0;
+    int64_t before_us = 0;
     for (int i = 0; i < count; i++) {
         char text[16];
         snprintf(text, sizeof text, "%d", i);
         stage_expect(pull, text);
         int64_t now_us = stage_now_us();
-        if (!i) begun_us = now_us;
-        double off = (double) (now_us - begun_us) / 1000 - i * step_ms;
-        if (off < 0) off = -off;
-        if (off > worst) worst = off;
+        gaps[i] = i ? (double) (now_us - before_us) / 1000 : 0;
+        before_us = now_us;
     }
-    return worst;
 }
 
-static double s_play_once(const char *topic, const char *speed, int count, double step_ms)
+static void s_play_once(const char *topic, const char *speed, int count, double *gaps)
 {
     char setting[64], endpoint[256], target[300];
     snprintf(setting, sizeof setting, "topic=%s", topic);
     void *pull = stage_bound(ZMQ_PULL, endpoint);
     snprintf(target, sizeof target, "target=%s", endpoint);
     weft_hosted_node_t *player = STAGE_NODE("player", setting, target, speed);
-    double worst = s_worst_ms(pull, count, step_ms);
-    print_message("%s: %d records %g ms apart, the worst is %.1f ms off\n", speed, count, step_ms, worst);
+    s_receive_gaps(pull, count, gaps);
     assert_ok(weft_node_stop(&player));
     zmq_close(pull);
-    return worst;
 }
 
-// A machine that has no time for this process spoils a round, but not every one.
+// A machine that has no time for this process spoils a round, each time at another record; what the player does wrong
+// it does wrong in every round. So of each gap the best of all rounds counts; together they are the time of the whole.
 static void s_check_pace(const char *topic, const char *speed, int count, double step_ms)
 {
-    for (int round = 0; round < 5; round++)
-        if (s_play_once(topic, speed, count, step_ms) < TOLERANCE_MS) return;
+    double off[PACE_RECORDS_MAX], gaps[PACE_RECORDS_MAX];
+    for (int i = 0; i < count; i++) off[i] = 1e9;
+    for (int round = 0; round < PACE_ROUNDS; round++) {
+        s_play_once(topic, speed, count, gaps);
+        double worst = 0, sum = 0;
+        for (int i = 1; i < count; i++) {
+            double now = gaps[i] - step_ms;
+            if (fabs(now) < fabs(off[i])) off[i] = now;
+            if (fabs(off[i]) > worst) worst = fabs(off[i]);
+            sum += off[i];
+        }
+        print_message("%s: %d records %g ms apart, %d rounds: the worst gap is %.1f ms off, the whole %.1f\n", speed,
+                      count, step_ms, round + 1, worst, sum);
+        if (worst < TOLERANCE_MS && fabs(sum) < TOLERANCE_MS) return;
+    }
     fail_msg("%s: the pace is never kept", speed);
 }
 
 static void test_player__keeps_the_recorded_pace(void **state)
 {
     s_create("pace", 1);
-    s_put_numbers("pace", 101, 20);
-    s_check_pace("pace", "speed=1", 101, 20);
-    s_check_pace("pace", "speed=10", 101, 2);
-    s_check_pace("pace", "speed=2.5", 101, 8);
-    s_check_pace("pace", "speed=max", 101, 0);
+    s_put_numbers("pace", 51, 20);
+    s_check_pace("pace", "speed=1", 51, 20);
+    s_check_pace("pace", "speed=10", 51, 2);
+    s_check_pace("pace", "speed=2.5", 51, 8);
+    s_check_pace("pace", "speed=max", 51, 0);
 }
 
 // Partitions that run empty by turns must not make each other wait.
@@ -232,7 +244,9 @@ static void s_check_played(const char *const *settings, const char *expected)
     for (int i = 0; settings[i]; i++) all[i + 3] = settings[i];
     weft_hosted_node_t *player = stage_node("player", all);
     stage_wait_health(player, WEFT_HEALTH_FAILED, "ended by itself");
-    for (const char *text; *(text = stage_receive(pull, *got ? 50 : STAGE_MS / 20));) strcat(got, text);
+    for (const char *text; strlen(got) < strlen(expected) && *(text = stage_receive(pull, STAGE_MS));)
+        strcat(got, text);
+    strcat(got, stage_receive(pull, 100)); // nothing more
     assert_string_equal(got, expected);
     assert_ok(weft_node_stop(&player));
     zmq_close(pull);
@@ -396,20 +410,31 @@ static void test_player__a_dealer_plays_to_a_router(void **state)
     zmq_close(router);
 }
 
+// How many of the numbers came with no time between them, after nobody had been there for a while.
+static int s_rushed_after_slip(int count)
+{
+    weft_hosted_node_t *player = STAGE_NODE("player", "topic=slow-peers", "listen=tcp://127.0.0.1:*");
+    stage_wait_counter(player, "target_blocked_ms", 300); // nobody is there
+    assert_int_equal(stage_counter(player, "records_sent_count"), 0);
+    void *pull = stage_socket(ZMQ_PULL, weft_node_endpoint(player));
+    double gaps[PACE_RECORDS_MAX];
+    s_receive_gaps(pull, count, gaps);
+    stage_wait_counter(player, "slip_ms", 250);
+    assert_true(stage_counter(player, "records_late_count") >= 1);
+    zmq_close(pull);
+    assert_ok(weft_node_stop(&player));
+    int rushed = 0;
+    for (int i = 1; i < count; i++) rushed += gaps[i] < 1;
+    return rushed;
+}
+
 // Peers that take nothing make the pace slip; nothing is lost, and there is no rush afterwards.
 static void test_player__the_pace_slips_when_peers_take_nothing(void **state)
 {
     s_create("slow-peers", 1);
     s_put_numbers("slow-peers", 40, 10);
-    weft_hosted_node_t *player = STAGE_NODE("player", "topic=slow-peers", "listen=tcp://127.0.0.1:*");
-    stage_wait_counter(player, "target_blocked_ms", 300); // nobody is there
-    assert_int_equal(stage_counter(player, "records_sent_count"), 0);
-    void *pull = stage_socket(ZMQ_PULL, weft_node_endpoint(player));
-    assert_true(s_worst_ms(pull, 40, 10) < 200); // all of them are 400 ms; in a rush they would be none
-    stage_wait_counter(player, "slip_ms", 250);
-    assert_true(stage_counter(player, "records_late_count") >= 1);
-    zmq_close(pull);
-    assert_ok(weft_node_stop(&player));
+    for (int round = 0; s_rushed_after_slip(40) > 20; round++) // a player that rushed would do so each time
+        if (round == PACE_ROUNDS) fail_msg("the pace is not kept after a slip");
 }
 
 // ---- orders

@@ -155,6 +155,7 @@ static void test_real__a_node_that_dies_while_a_client_waits_comes_back(void **s
 static void test_real__a_long_cut_costs_the_connection(void **state)
 {
     (void) state;
+    if (strcmp(s_kind, "ipc") == 0) skip(); // seconds of waiting, for a connection as tcp has it
     struct rig rig = s_rig(s_kind);
     assert_int_equal(s_write(&rig, 10000, NULL), WEFT_OK);
     weft_test_cut_from(rig.cluster, "*", "writer");

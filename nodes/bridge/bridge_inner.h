@@ -13,6 +13,7 @@
 #define WEFT_BRIDGE_INNER_H
 
 #include "../common/clock.h"
+#include "epochs.h"
 #include "map.h"
 #include "resume.h"
 #include "rewrite.h"
@@ -106,6 +107,8 @@ struct weft_bridge_flow {
     struct weft_bridge_resume resume;
     weft_bridge_map_t map; // behind the lock
     bool diverged;         // the source said that it goes on below what was sent
+    int64_t lost_from;     // it has lost what it had from there on, and the next round reads on there; -1: nothing
+    struct weft_bridge_epochs epochs;
     size_t out_count, out_bytes, out_notes;
     int64_t heard_ms; // of the last answer, or since when one is waited for
     size_t batch_bytes_max;
@@ -212,6 +215,7 @@ void weft_bridge_flow_batch(struct weft_bridge_flow *flow, const struct weft_bat
 void weft_bridge_flow_met(struct weft_bridge_flow *flow, const struct weft_batch_view *view); // in the target
 void weft_bridge_flow_looked(struct weft_bridge_flow *flow);                                  // to the end
 void weft_bridge_flow_begin_anew(struct weft_bridge_flow *flow);
+void weft_bridge_flow_lost(struct weft_bridge_flow *flow, int64_t from); // the source has lost it
 void weft_bridge_flow_stop(struct weft_bridge_flow *flow, int64_t wait_ms, const char *reason); // drains, looks again
 void weft_bridge_flow_pace(struct weft_bridge_flow *flow); // pauses or resumes its reading
 void weft_bridge_flow_session_known(weft_bridge_t *self, int64_t producer_id);

@@ -44,7 +44,8 @@ struct weft_bridge_flow *weft_bridge_flow_new(weft_bridge_t *self, struct weft_b
     flow->topic = topic;
     flow->partition = partition;
     flow->batch_bytes_max = SIZE_MAX;
-    flow->source_end = -1;
+    flow->source_end = flow->lost_from = -1;
+    weft_bridge_epochs_init(&flow->epochs);
     weft_bridge_resume_init(&flow->resume);
     weft_bridge_map_init(&flow->map);
     pthread_mutex_lock(&self->lock);
@@ -153,6 +154,8 @@ static bool s_topic_ready(struct weft_bridge_flow *flow)
     flow->target_id = target_id;
     flow->producer_id = weft_bridge_producer_id(self->name, self->source_cluster, source_id, flow->partition);
     weft_bridge_resume_init(&flow->resume);
+    weft_bridge_epochs_init(&flow->epochs);
+    flow->lost_from = -1;
     flow->origins = (struct weft_bridge_origins){.ids = {self->source_cluster}, .count = 1};
     flow->noted = false;
     flow->known = true;
@@ -201,24 +204,51 @@ void weft_bridge_flow_met(struct weft_bridge_flow *flow, const struct weft_batch
     s_map(flow, &span);
 }
 
-static void s_copy(struct weft_bridge_flow *flow, int64_t from)
+// To an offset, if the source still has what was read before it (else it says DIVERGED); -1: where it all begins.
+static weft_err_t s_seek(struct weft_bridge_flow *flow, int64_t from)
 {
     weft_bridge_t *self = flow->bridge;
-    struct weft_position at = {.from = WEFT_FROM_EARLIEST};
-    if (from >= 0)
-        at = (struct weft_position){WEFT_FROM_OFFSET, from};
-    else if (weft_options_int(self->options, "from") == 1 && !flow->late)
-        at.from = WEFT_FROM_LATEST;
-    if (weft_consumer_seek(self->source, flow->topic->name, flow->partition, at) != WEFT_OK) {
+    if (from >= 0) {
+        int32_t epoch = weft_bridge_epochs_of(&flow->epochs, from - 1);
+        return weft_consumer_seek_behind(self->source, flow->topic->name, flow->partition, from, epoch);
+    }
+    bool latest = weft_options_int(self->options, "from") == 1 && !flow->late;
+    struct weft_position at = {.from = latest ? WEFT_FROM_LATEST : WEFT_FROM_EARLIEST};
+    return weft_consumer_seek(self->source, flow->topic->name, flow->partition, at);
+}
+
+static void s_copy(struct weft_bridge_flow *flow, int64_t from)
+{
+    if (s_seek(flow, from) != WEFT_OK) {
         weft_bridge_flow_stop(flow, S_WAIT_MS_MAX, "the source has this partition no more");
         flow->state = WEFT_BRIDGE_STANDING;
         return;
     }
     flow->state = WEFT_BRIDGE_COPYING;
-    flow->diverged = false;
+    flow->diverged = from >= 0 && from < flow->resume.sent_next; // what the source has lost was copied
     flow->reason[0] = '\0';
     flow->paused = true; // whatever it was: seek keeps it
     s_pause(flow, false);
+}
+
+// Where the source has what the place says, and what it has lost.
+static void s_round(struct weft_bridge_flow *flow)
+{
+    if (flow->resume.place.epoch > flow->epochs.round) { // it was not noted what that round has copied
+        weft_bridge_epochs_init(&flow->epochs);
+        flow->epochs.round = flow->resume.place.epoch;
+    }
+    if (flow->lost_from < 0) return;
+    if (flow->resume.read_next < 0 || flow->resume.read_next > flow->lost_from)
+        flow->resume.read_next = flow->lost_from;
+    weft_bridge_epochs_cut(&flow->epochs, flow->lost_from);
+    flow->lost_from = -1;
+}
+
+void weft_bridge_flow_lost(struct weft_bridge_flow *flow, int64_t from)
+{
+    if (flow->lost_from < 0 || flow->lost_from > from) flow->lost_from = from;
+    weft_bridge_flow_stop(flow, 0, NULL);
 }
 
 void weft_bridge_flow_looked(struct weft_bridge_flow *flow)
@@ -236,6 +266,7 @@ void weft_bridge_flow_looked(struct weft_bridge_flow *flow)
         weft_bridge_flow_stop(flow, S_WAIT_MS_MAX, "its session has used up its epochs");
         return;
     }
+    s_round(flow);
     if (flow->noted) {
         s_copy(flow, flow->resume.read_next);
         return;
@@ -318,8 +349,7 @@ static void s_rewritten(struct weft_bridge_flow *flow, const struct weft_batch_v
         s_send(flow, &piece);
         if (!alone || piece.source_next == view->next_offset || flow->state != WEFT_BRIDGE_COPYING) continue;
         // The rest comes again when the first piece is answered.
-        (void) !weft_consumer_seek(self->source, flow->topic->name, flow->partition,
-                                   (struct weft_position){WEFT_FROM_OFFSET, piece.source_next});
+        (void) !s_seek(flow, piece.source_next);
         return;
     }
 }
@@ -360,17 +390,22 @@ void weft_bridge_flow_batch(struct weft_bridge_flow *flow, const struct weft_bat
         return;
     }
     if (!flow->resume.owned && flow->out_count > 0) { // the first batch of a round goes alone
-        (void) !weft_consumer_seek(self->source, view->topic, view->partition,
-                                   (struct weft_position){WEFT_FROM_OFFSET, view->position});
+        (void) !s_seek(flow, view->position);
         return;
     }
     bool back = view->position < flow->resume.sent_next && flow->resume.read_next >= 0;
-    if (back && !flow->diverged) { // never to be copied twice: begin from what is known
+    bool follows = flow->out_count == 0 && view->position >= flow->resume.read_next; // what was lost begins before it
+    if (back && !flow->diverged && !follows) { // never to be copied twice: begin from what is known
         weft_bridge_flow_stop(flow, S_WAIT_MS_MIN, NULL);
         return;
     }
     flow->diverged = false;
     if (flow->resume.read_next < 0) flow->resume.read_next = view->position;
+    if (weft_bridge_epochs_of(&flow->epochs, batch.base_offset) != batch.leader_epoch) { // one round, one epoch
+        if (flow->out_count == 0) (void) weft_bridge_epochs_begin(&flow->epochs, batch.base_offset, batch.leader_epoch);
+        weft_bridge_flow_stop(flow, 0, NULL);
+        return;
+    }
     if (batch.count == 0) {
         s_pass(flow, view);
         return;
@@ -439,6 +474,8 @@ static void s_written(struct weft_bridge_flow *flow, const struct weft_bridge_se
     struct weft_bridge_span span = {batch->source, batch->source_next, base_offset, base_offset + batch->count,
                                     batch->source_next - batch->source == (int64_t) batch->count};
     s_map(flow, &span);
+    if (flow->epochs.round != batch->epoch) flow->bridge->note_ms = 0; // noted soon
+    flow->epochs.round = batch->epoch;
     flow->moved = true;
     flow->tries = 0;
     weft_node_counter_add(self->node, WEFT_BRIDGE_RECORDS, batch->count);

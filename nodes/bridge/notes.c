@@ -50,6 +50,26 @@ static void s_load_page(struct weft_bridge_flow *flow, int page)
     }
 }
 
+static void s_load_epochs(struct weft_bridge_epochs *out, const struct weft_bridge_place_record *record)
+{
+    weft_bridge_epochs_init(out);
+    bool sound = record->source_epoch >= 0 && record->source_epoch_from >= 0;
+    if (!sound) return;
+    out->round = record->round;
+    out->now = (struct weft_bridge_epoch){record->source_epoch_from, record->source_epoch};
+    if (record->source_epoch_before >= 0 && record->source_epoch_before_from >= 0)
+        out->before = (struct weft_bridge_epoch){record->source_epoch_before_from, record->source_epoch_before};
+}
+
+static void s_save_epochs(const struct weft_bridge_epochs *from, struct weft_bridge_place_record *record)
+{
+    record->round = from->round;
+    record->source_epoch = from->now.epoch;
+    record->source_epoch_from = from->now.epoch < 0 ? -1 : from->now.from;
+    record->source_epoch_before = from->before.epoch;
+    record->source_epoch_before_from = from->before.epoch < 0 ? -1 : from->before.from;
+}
+
 bool weft_bridge_note_load(struct weft_bridge_flow *flow)
 {
     weft_bridge_t *self = flow->bridge;
@@ -67,6 +87,7 @@ bool weft_bridge_note_load(struct weft_bridge_flow *flow)
                                                     .sequence = record.sequence,
                                                     .epoch = record.epoch};
     flow->resume.read_next = record.read_next;
+    s_load_epochs(&flow->epochs, &record);
     for (size_t i = 0; i < record.origins_count; i++)
         (void) !weft_bridge_origins_add(&flow->origins, record.origins[i]);
     uint32_t pages = record.pages <= WEFT_BRIDGE_MAP_SPANS_MAX / WEFT_BRIDGE_MAP_PAGE ? record.pages : 0;
@@ -170,8 +191,10 @@ bool weft_bridge_note_write(struct weft_bridge_flow *flow)
     record.origins_count = flow->origins.count;
     record.instance = self->instance;
     record.source_next = flow->resume.place.source_next;
-    record.read_next =
-        flow->out_count == 0 || flow->resume.read_next < 0 ? flow->resume.read_next : flow->resume.place.source_next;
+    record.read_next = flow->resume.read_next;
+    if (flow->out_count > 0 && record.read_next > flow->resume.place.source_next)
+        record.read_next = flow->resume.place.source_next;
+    s_save_epochs(&flow->epochs, &record);
     record.target_next = flow->resume.place.target_next;
     record.anchor = flow->resume.place.anchor;
     record.sequence = flow->resume.place.sequence;

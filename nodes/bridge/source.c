@@ -143,8 +143,12 @@ static void s_flow_event(struct weft_bridge_flow *flow, const struct weft_consum
     case WEFT_EVENT_RESET: s_reset(flow, event); return;
     case WEFT_EVENT_DIVERGED:
         weft_node_counter_add(self->node, WEFT_BRIDGE_DIVERGED, 1);
-        weft_node_trace(self->node, 0, "'%s' %d: %s", event->topic, (int) event->partition, event->text);
-        flow->diverged = true;
+        weft_node_trace(self->node, 0,
+                        "'%s' %d: the source has lost offsets %lld to %lld, which were read; what it has there now is "
+                        "copied",
+                        event->topic, (int) event->partition, (long long) event->offset,
+                        (long long) event->from_offset - 1);
+        weft_bridge_flow_lost(flow, event->offset);
         return;
     case WEFT_EVENT_BAD_BATCH:
     case WEFT_EVENT_STOPPED: weft_bridge_flow_stop(flow, S_STOPPED_MS, event->text); return;

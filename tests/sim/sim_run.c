@@ -180,9 +180,21 @@ static bool s_probe(struct sim_run *run)
     return !s_bad(run) && s_probe_produce(run, "in a calm cluster");
 }
 
-// All coordinators are gone: what is in sync goes on (I10).
+static bool s_told(void *context)
+{
+    const struct sim_run *run = context;
+    if (s_bad(run)) return true;
+    return weft_sim_now_us(run->sim) >= sim_witness_decided_us(run->witness) + SECOND && s_replicas_settled(context);
+}
+
+// All coordinators are gone: what is in sync goes on (I10). Changes wait, and one that they had told the old leader but not
+// yet the new one is a change: they go when what they decided is a second old, which is six heartbeats of a broker.
 static bool s_leave_alone(struct sim_run *run)
 {
+    if (!weft_sim_run_until_true(run->sim, weft_sim_now_us(run->sim) + HEAL_LIMIT, s_told, run)) {
+        sim_history_violate(run->history, "O9: coordinators of a calm cluster do not come to rest");
+    }
+    if (s_bad(run)) return false;
     weft_sim_trace(run->sim, "run", "all coordinators go");
     bool power = weft_sim_chance(run->sim, 500000);
     for (size_t i = 0; i < run->settings.coordinators; i++) {

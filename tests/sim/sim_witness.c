@@ -35,7 +35,7 @@ struct sim_witness {
     struct entry *entries; // by index
     size_t entry_count;
     uint64_t applied; // by nodes
-    int64_t joined_us[SIM_BROKERS_MAX + 1];
+    int64_t joined_us[SIM_BROKERS_MAX + 1], decided_us;
     uint64_t commands[COMMANDS_MAX];
     char traced[SIM_TOPICS_MAX + 1][SIM_PARTITIONS_MAX][160]; // what was last told of a partition; last: of __offsets
     weft_codec_t codec;
@@ -208,6 +208,7 @@ static void s_first(sim_witness_t *self, uint64_t index, weft_slice_t bytes)
     entry->digest = weft_cluster_digest(self->cluster);
     enum weft_command command = WEFT_COMMAND_UNKNOWN;
     if (weft_command_peek(bytes, &command) != WEFT_OK || entry->result != WEFT_OK) return;
+    self->decided_us = weft_sim_now_us(self->sim);
     if ((size_t) command < COMMANDS_MAX) self->commands[command]++;
     if (index % SNAPSHOT_EVERY == 0 || weft_sim_is_traced(self->sim)) s_check_snapshot(self, index, command);
     if (command == WEFT_COMMAND_LEADER_ELECTED) s_elected(self, bytes);
@@ -395,6 +396,11 @@ bool sim_witness_settled(const sim_witness_t *self, char *why, size_t why_bytes)
         }
     }
     return true;
+}
+
+int64_t sim_witness_decided_us(const sim_witness_t *self)
+{
+    return self->decided_us;
 }
 
 int64_t sim_witness_joined_us(const sim_witness_t *self, int32_t broker)

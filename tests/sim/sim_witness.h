@@ -26,6 +26,8 @@ const struct weft_cluster_partition *sim_witness_partition(const sim_witness_t *
                                                            weft_id_t *id);
 // Does every partition have a leader and all its replicas in sync, and is nothing being moved? If not: why.
 bool sim_witness_settled(const sim_witness_t *self, char *why, size_t why_bytes);
+// When something was last decided about the cluster (not: groups); nodes are told of it behind that.
+int64_t sim_witness_decided_us(const sim_witness_t *self);
 // Is `broker` in the in-sync set, and not one that restarted since?
 bool sim_witness_in_sync(const struct weft_cluster_partition *partition, int32_t broker);
 // When the broker last joined under a new incarnation; -1: never.

@@ -85,8 +85,8 @@ static void s_tap(bool waits)
     snprintf(bootstrap, sizeof bootstrap, "bootstrap=%s", s_broker);
     snprintf(listen, sizeof listen, "listen=%s", s_pub);
     snprintf(hwm, sizeof hwm, "hwm=%d", S_HWM);
-    const char *settings[] = {bootstrap, listen, hwm, "replay=", "from=earliest", waits ? "slow=wait" : "slow=drop",
-                              NULL};
+    const char *settings[] = {bootstrap, listen, hwm, "topic=events", "replay=", "from=earliest",
+                              waits ? "slow=wait" : "slow=drop", NULL};
     weft_hosted_node_t *node;
     struct weft_error error;
     if (weft_node_start("tap", settings, &node, &error)) s_must(false, error.text);
@@ -118,8 +118,9 @@ struct result {
 static struct result s_receive(void)
 {
     void *context = zmq_ctx_new(), *sub = zmq_socket(context, ZMQ_SUB);
-    int hwm = S_HWM, silence_ms = 2000;
+    int hwm = S_HWM, start_ms = 30000, silence_ms = 2000;
     zmq_setsockopt(sub, ZMQ_RCVHWM, &hwm, sizeof hwm);
+    zmq_setsockopt(sub, ZMQ_RCVTIMEO, &start_ms, sizeof start_ms);
     zmq_setsockopt(sub, ZMQ_SUBSCRIBE, "events", 6);
     zmq_connect(sub, s_pub);
     zmq_msg_t part;
@@ -138,6 +139,7 @@ static struct result s_receive(void)
         if (first == 0) first = s_now();
         if (++result.received % 1024 == 0) last = s_now();
     }
+    s_must(first != 0, "nothing arrived in 30 s");
     if (sequence == (uint64_t) s_records - 1) last = s_now();
     result.per_second = (double) result.received / (last - first);
     zmq_msg_close(&part);

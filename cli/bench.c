@@ -13,7 +13,7 @@
 #define BENCH_SIZES \
     {"--record-bytes", "N", "100", false, "Size of a record's value."}, \
         {"--batch-bytes", "N", "64KiB", false, "Size of a batch."}, \
-        {"--in-flight", "N", "32", false, "Batches per partition that may wait for their answer."}, \
+        {"--in-flight", "N", "64", false, "Batches per partition that may wait for their answer."}, \
         {"--partitions", "N", "1", false, "Partitions of the topic."}, \
     { \
         "--seconds", "N", "2", false, "How long to measure; long runs measure the disk behind the page cache." \

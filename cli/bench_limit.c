@@ -336,7 +336,7 @@ const struct cli_verb cli_verb_bench_limit = {
     "Measure what bare sockets and files reach here: the ceiling.",
     "Moves the same bytes as produce and consume over a bare DEALER/ROUTER pair on TCP loopback, with a CRC on both "
     "sides, and writes them with bare pwrite (not synced).",
-    "  weft bench limit --record-bytes 100 --batch-bytes 64KiB --in-flight 32",
+    "  weft bench limit --record-bytes 100 --batch-bytes 64KiB --in-flight 64",
     bench_limit_options,
     false,
     true,

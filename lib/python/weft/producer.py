@@ -136,7 +136,7 @@ class Producer:
                  key_serializer: Any = None, value_serializer: Any = None, acks: Union[int, str] = "all", durable: bool = True,
                  enable_idempotence: bool = True, compression_type: Optional[str] = None, batch_size: int = 65536, linger_ms: float = 5,
                  buffer_memory: int = 33554432, max_block_ms: float = 60000, max_request_size: int = RECORD_BYTES_MAX,
-                 max_in_flight_requests_per_connection: int = 32, retries: Optional[int] = None, delivery_timeout_ms: float = 120000,
+                 max_in_flight_requests_per_connection: int = 64, retries: Optional[int] = None, delivery_timeout_ms: float = 120000,
                  request_timeout_ms: float = 30000, retry_backoff_ms: float = 50, partitioner: Optional[Callable[..., int]] = None,
                  metadata_max_age_ms: float = 300000, connect_timeout_ms: Optional[float] = None, context: Any = None,
                  **others: Any) -> None:

@@ -63,6 +63,7 @@ weft_err_t weft_loop_new(weft_net_t *net, const struct weft_world_part *how, str
     self->frame_bytes_max = how->frame_bytes_max;
     self->peer_bytes_max = how->peer_bytes_max > 0 ? how->peer_bytes_max : SIZE_MAX;
     self->outer_fd = self->inner_fd = self->timer_fd = -1;
+    self->awake.most_us = how->awake_us;
     self->deadline_us = 0; // the first turn comes at once
     self->now_us = s_clock_us();
     weft_err_t err = WEFT_OK;
@@ -322,6 +323,7 @@ static void s_polls_renew(weft_loop_t *self)
 static void s_poll(weft_loop_t *self, int64_t wait_us)
 {
     if (self->polls_stale) s_polls_renew(self);
+    if (wait_us > self->awake.most_us && weft_awake_look(&self->awake, self->polls, self->poll_count)) wait_us = 0;
     struct timespec wait = {.tv_sec = wait_us / 1000000, .tv_nsec = wait_us % 1000000 * 1000};
     int count = ppoll(self->polls, self->poll_count, wait_us == WEFT_TIME_NEVER ? NULL : &wait, NULL);
     if (count <= 0) { // a signal or the time: nothing is readable

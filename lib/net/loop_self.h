@@ -6,6 +6,7 @@
 #ifndef WEFT_NET_LOOP_SELF_H
 #define WEFT_NET_LOOP_SELF_H
 
+#include "awake.h"
 #include "link.h"
 #include "loop.h"
 #include "outbox.h"
@@ -51,8 +52,9 @@ struct weft_loop {
     weft_link_t link_next; // ids are not reused
     struct pollfd *polls;
     size_t poll_count;
-    int64_t now_us;      // of this turn
-    int64_t polled_us;   // when the descriptors were looked at
+    int64_t now_us;    // of this turn
+    int64_t polled_us; // when the descriptors were looked at
+    struct weft_awake awake;
     int64_t deadline_us; // as turn() returned it
     weft_outbox_t outbox;
     weft_buf_t scratch;

@@ -144,6 +144,7 @@ struct weft_world_part {
     char *bound_too;        // receives the endpoint really bound to it (WEFT_ENDPOINT_BYTES_MAX bytes); may be NULL
     size_t frame_bytes_max; // larger frames are cut off by the socket (MAXMSGSIZE)
     size_t peer_bytes_max;  // outstanding bytes per peer before replies are refused
+    int64_t awake_us;       // how long its thread looks out for work before it sleeps, where threads are real; 0: not
 };
 
 struct weft_world_ops {

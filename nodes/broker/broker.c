@@ -227,6 +227,7 @@ static weft_err_t s_add_shard(struct weft_broker *self, const weft_world_t *worl
         .bound_too = bound_too,
         .frame_bytes_max = WEFT_FRAME_BYTES_MAX,
         .peer_bytes_max = (size_t) weft_options_int(self->options, "peer.bytes") + S_REPLY_SLACK_BYTES,
+        .awake_us = weft_options_int(self->options, "awake.us"),
     };
     struct weft_broker_shard *shard = &self->shards[number];
     weft_err_t code = world->ops->add(world->self, &how, weft_shard_new(self, number), &shard->id, bound, error);

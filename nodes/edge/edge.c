@@ -136,6 +136,7 @@ static weft_err_t s_add(struct weft_edge *self, const weft_world_t *world, struc
         .listen = weft_options_text(self->options, "listen"),
         .frame_bytes_max = WEFT_FRAME_BYTES_MAX,
         .peer_bytes_max = (size_t) weft_options_int(self->options, "client.bytes") + S_REPLY_SLACK_BYTES,
+        .awake_us = weft_options_int(self->options, "awake.us"),
     };
     err = world->ops->add(world->self, &how, part, &id, self->base.endpoint, error);
     if (err != WEFT_OK) {

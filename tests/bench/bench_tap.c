@@ -85,8 +85,8 @@ static void s_tap(bool waits)
     snprintf(bootstrap, sizeof bootstrap, "bootstrap=%s", s_broker);
     snprintf(listen, sizeof listen, "listen=%s", s_pub);
     snprintf(hwm, sizeof hwm, "hwm=%d", S_HWM);
-    const char *settings[] = {bootstrap, listen, hwm, "topic=events", "replay=", "from=earliest",
-                              waits ? "slow=wait" : "slow=drop", NULL};
+    const char *settings[] = {
+        bootstrap, listen, hwm, "topic=events", "replay=", "from=earliest", waits ? "slow=wait" : "slow=drop", NULL};
     weft_hosted_node_t *node;
     struct weft_error error;
     if (weft_node_start("tap", settings, &node, &error)) s_must(false, error.text);

@@ -161,12 +161,19 @@ static bool s_publish(weft_tap_live_t *self, struct weft_tap_stream *stream, con
            s_send(self, payload.data, payload.size, flags);
 }
 
+static void s_end_repetition(struct weft_tap_stream *stream)
+{
+    stream->repeats = -1;
+    stream->announce_next = -1; // it spoke, also to those that subscribed while it was read
+}
+
 // Before the record leaves: who has heard it may ask for it at once, and a replay ends at what was noted.
 static void s_note_published(weft_tap_live_t *self, struct weft_tap_stream *stream, int64_t offset)
 {
     int64_t next = atomic_load_explicit(&stream->next, memory_order_relaxed);
     if (next >= 0 && offset > next) s_count(self, WEFT_TAP_GAPS_COUNT, 1);
     if (offset >= next) atomic_store_explicit(&stream->next, offset + 1, memory_order_release);
+    if (stream->repeats >= 0) s_end_repetition(stream);
 }
 
 // The high-water mark for the mean size of a message; libzmq takes it for pipes that are open as well.
@@ -209,9 +216,11 @@ static weft_err_t s_publish_some(weft_tap_live_t *self, bool *any)
     return WEFT_OK;
 }
 
-// Decides whether a stream's last record is due now.
+// Decides whether a stream's last record is due now. One that is still being read (the cluster is away, or slow) is
+// heard by all that came meanwhile.
 static bool s_is_due(weft_tap_live_t *self, struct weft_tap_stream *stream, int64_t now)
 {
+    if (stream->repeats >= 0) return false;
     int64_t next = atomic_load_explicit(&stream->next, memory_order_relaxed);
     bool spoke = next != stream->announce_next; // since: that told as much, but maybe not those that were full
     if (!spoke && (now < stream->announce_at_us || next < 0)) return false;
@@ -237,7 +246,10 @@ static weft_err_t s_announce(weft_tap_live_t *self)
             const struct weft_position last = {WEFT_FROM_OFFSET, atomic_load(&stream->next) - 1};
             weft_err_t err = weft_consumer_seek(self->consumer, self->settings.topic, stream->partition, last);
             if (err && err != WEFT_ERR_NOT_FOUND) return err;
-            if (!err) s_count(self, WEFT_TAP_ANNOUNCED_COUNT, 1);
+            if (!err) {
+                stream->repeats = stream->sought = last.value;
+                s_count(self, WEFT_TAP_ANNOUNCED_COUNT, 1);
+            }
         }
         if (stream->announce_at_us) self->announces = true;
     }
@@ -246,40 +258,60 @@ static weft_err_t s_announce(weft_tap_live_t *self)
 
 // ---- what happens to the consumer
 
+// What is published next has changed, not by publishing.
+static void s_moved(weft_tap_live_t *self, int32_t partition, int64_t next)
+{
+    struct weft_tap_stream *stream = weft_tap_streams_of(self->streams, partition);
+    atomic_store(&stream->next, next);
+    stream->repeats = -1;
+}
+
+static void s_assigned(weft_tap_live_t *self, const struct weft_consumer_event *event)
+{
+    self->unknown_topic = false;
+    struct weft_tap_stream *stream = weft_tap_streams_of(self->streams, event->partition);
+    // The seek of a repetition takes nothing back: neither how far a replay goes, nor which record is the last.
+    bool own = event->offset >= 0 && event->offset == stream->sought;
+    stream->sought = -1;
+    if (own) return;
+    if (event->offset >= 0) s_moved(self, event->partition, event->offset);
+    if (self->subscriptions > 0) s_announce_soon(self, weft_slice(stream->name, stream->name_bytes));
+}
+
+static void s_pass_damage(weft_tap_live_t *self, const struct weft_consumer_event *event)
+{
+    weft_node_trace(self->settings.node, WEFT_TRACE_ERROR, "%s", event->text);
+    if (event->offset < 0 || weft_consumer_seek(self->consumer, event->topic, event->partition,
+                                                (struct weft_position){WEFT_FROM_OFFSET, event->offset}) != WEFT_OK) {
+        snprintf(self->stopped, sizeof self->stopped, "%s", event->text);
+        return;
+    }
+    s_count(self, WEFT_TAP_BAD_BATCHES_COUNT, 1);
+    struct weft_tap_stream *stream = weft_tap_streams_of(self->streams, event->partition);
+    if (stream->repeats < 0 || event->offset != atomic_load(&stream->next)) return;
+    s_end_repetition(stream); // the last record is damaged: it is not tried again and again
+    stream->sought = event->offset;
+}
+
 static void s_event(weft_tap_live_t *self, const struct weft_consumer_event *event)
 {
     weft_hosted_node_t *node = self->settings.node;
     switch (event->type) {
-    case WEFT_EVENT_ASSIGNED: {
-        self->unknown_topic = false;
-        struct weft_tap_stream *stream = weft_tap_streams_of(self->streams, event->partition);
-        if (event->offset >= 0) atomic_store(&stream->next, event->offset);
-        if (self->subscriptions > 0) s_announce_soon(self, weft_slice(stream->name, stream->name_bytes));
-        break;
-    }
+    case WEFT_EVENT_ASSIGNED: s_assigned(self, event); break;
     case WEFT_EVENT_RESET:
     case WEFT_EVENT_DIVERGED:
         s_count(self, event->type == WEFT_EVENT_RESET ? WEFT_TAP_RESETS_COUNT : WEFT_TAP_DIVERGED_COUNT, 1);
         weft_node_trace(node, WEFT_TRACE_WARN, "%s", event->text);
-        if (event->partition >= 0 && event->offset >= 0)
-            atomic_store(&weft_tap_streams_of(self->streams, event->partition)->next, event->offset);
+        if (event->partition >= 0 && event->offset >= 0) s_moved(self, event->partition, event->offset);
         break;
-    case WEFT_EVENT_BAD_BATCH:
-        weft_node_trace(node, WEFT_TRACE_ERROR, "%s", event->text);
-        if (event->offset >= 0 &&
-            weft_consumer_seek(self->consumer, event->topic, event->partition,
-                               (struct weft_position){WEFT_FROM_OFFSET, event->offset}) == WEFT_OK)
-            s_count(self, WEFT_TAP_BAD_BATCHES_COUNT, 1);
-        else
-            snprintf(self->stopped, sizeof self->stopped, "%s", event->text);
-        break;
+    case WEFT_EVENT_BAD_BATCH: s_pass_damage(self, event); break;
     case WEFT_EVENT_STOPPED:
         snprintf(self->stopped, sizeof self->stopped, "%s", event->text);
         weft_node_trace(node, WEFT_TRACE_ERROR, "%s", event->text);
         break;
     case WEFT_EVENT_UNKNOWN_TOPIC: self->unknown_topic = true; break;
     case WEFT_EVENT_REVOKED: // the topic was deleted; one of its name starts over
-        if (event->partition >= 0) atomic_store(&weft_tap_streams_of(self->streams, event->partition)->next, -1);
+        if (event->partition >= 0) s_moved(self, event->partition, -1);
         break;
     case WEFT_EVENT_LOST:
     case WEFT_EVENT_COMMIT_FAILED:

@@ -29,6 +29,7 @@ struct weft_tap_stream *weft_tap_streams_of(struct weft_tap_streams *self, int32
     struct weft_tap_stream *stream = weft_calloc(1, sizeof *stream);
     stream->partition = partition;
     atomic_init(&stream->next, -1);
+    stream->repeats = stream->sought = -1;
     if (partition == 0)
         snprintf(stream->name, sizeof stream->name, "%s", self->base);
     else

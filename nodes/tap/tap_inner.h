@@ -54,6 +54,9 @@ struct weft_tap_stream {
     // Of the live thread: when the last record is to be repeated (0: not), what `next` was when that was decided, and
     // how long after that again (0: not again).
     int64_t announce_at_us, announce_next, announce_again_us;
+    // Of the live thread: the sequence that is read anew to be repeated, and the offset of a seek of the tap's own that
+    // the consumer has yet to tell of, which moves nothing; -1: none.
+    int64_t repeats, sought;
 };
 
 /** All streams by partition; grows when partitions are added. Readers of other threads lock. */

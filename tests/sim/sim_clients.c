@@ -289,10 +289,14 @@ static void s_producer_start(struct sim_producer *self)
     sim_t *sim = owner->sim;
     weft_options_t *options = weft_options_new(weft_options_producer, weft_options_producer_count, "producer");
     sim_clients_bootstrap(owner, options);
+    const char *through = owner->producer_through[self - owner->producers];
+    if (through != NULL) weft_assert(weft_options_set(options, "bootstrap", through, NULL) == WEFT_OK);
     const char *acks = PICK(sim, "all", "all", "all", "leader", "none");
     bool durable = weft_sim_chance(sim, owner->lazy ? 0 : 600000), idempotent = weft_sim_chance(sim, 800000);
     self->settings[0] = '\0';
     s_set(options, self->settings, sizeof self->settings, "acks", acks);
+    if (owner->producer_no_spool[self - owner->producers])
+        s_set(options, self->settings, sizeof self->settings, "spool", "false");
     s_set(options, self->settings, sizeof self->settings, "durable", durable ? "true" : "false");
     s_set(options, self->settings, sizeof self->settings, "idempotent", idempotent ? "true" : "false");
     s_set(options, self->settings, sizeof self->settings, "compression", PICK(sim, "none", "none", "lz4", "zstd"));
@@ -311,7 +315,8 @@ static void s_producer_start(struct sim_producer *self)
                                            : durable                     ? SIM_PROMISE_DURABLE
                                                                          : SIM_PROMISE_COMMITTED};
     self->writer = sim_history_writer(owner->history, &writer);
-    weft_sim_trace(sim, "producer", "writer %u:%s", self->writer, self->settings);
+    weft_sim_trace(sim, "producer", "writer %u:%s%s%s", self->writer, self->settings,
+                   through != NULL ? " through " : "", through != NULL ? through : "");
     weft_producer_part_on_report(self->part, s_report, self);
     for (int i = 0; i < owner->topic_count; i++) {
         weft_assert(weft_producer_part_topic(self->part, owner->topics[i].name, &self->topics[i]) == WEFT_OK);

@@ -61,6 +61,9 @@ struct sim_clients {
     struct sim_consumer consumers[SIM_CONSUMERS_MAX];
     int consumer_count;
     bool calm; // no client dies any more, nobody deletes
+    // Clients that know no endpoint but this one; NULL: they know all nodes. no_spool: what they send is not to be kept there.
+    const char *producer_through[SIM_PRODUCERS_MAX], *consumer_through[SIM_CONSUMERS_MAX];
+    bool producer_no_spool[SIM_PRODUCERS_MAX];
     bool lazy; // nobody asks for durability: what is committed may stand on no disk for seconds
     // admin
     sim_host_t admin_host;

@@ -114,11 +114,19 @@ static void s_step(void *context)
     weft_sim_at(sim, weft_sim_now_us(sim) + 100 + wait_us, s_step, self);
 }
 
+static const char *s_through(const struct sim_consumer *self)
+{
+    for (int i = 0; i < self->owner->consumer_count; i++)
+        if (self == &self->owner->consumers[i]) return self->owner->consumer_through[i];
+    return NULL; // a final reader
+}
+
 static void s_start_part(struct sim_consumer *self)
 {
     struct sim_clients *owner = self->owner;
     weft_options_t *options = weft_options_new(weft_options_consumer, weft_options_consumer_count, "consumer");
     sim_clients_bootstrap(owner, options);
+    if (s_through(self) != NULL) weft_assert(weft_options_set(options, "bootstrap", s_through(self), NULL) == WEFT_OK);
     weft_err_t err = weft_options_set(options, "read", self->durable ? "durable" : "committed", NULL);
     if (err == WEFT_OK) err = weft_options_set(options, "reset", self->final ? "error" : "earliest", NULL);
     const char *bytes = weft_sim_chance(owner->sim, 500000) ? "2KiB" : "256KiB";

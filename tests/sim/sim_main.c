@@ -28,6 +28,7 @@
 
 struct options {
     uint64_t from, count;
+    enum sim_kind kind;
     bool single, trace, messages, verbose;
     bool large;         // the large group, instead of seeds
     bool hunt, often;   // for planted bugs; only for those that show often
@@ -97,7 +98,7 @@ static void s_worker_run(const struct options *options, int commands, int fd)
     struct message message;
     while (read(commands, &message.seed, sizeof message.seed) == (ssize_t) sizeof message.seed) {
         message.ended = true;
-        sim_run_seed(message.seed, options->trace, false, &message.result);
+        sim_run_seed(message.seed, options->kind, options->trace, false, &message.result);
         if (write(fd, &message, sizeof message) != (ssize_t) sizeof message) break;
     }
     exit(0); // a sanitizer looks for leaks now
@@ -158,7 +159,8 @@ static void s_failed(struct totals *totals, const struct options *options, uint6
     if (options->quiet) return;
     printf("seed %" PRIu64 " FAILED: %s\n", seed, why);
     if (summary[0] != '\0') printf("    %s\n", summary);
-    printf("    replay: scripts/sim --seed %" PRIu64 " --trace\n", seed);
+    printf("    replay: scripts/sim %s--seed %" PRIu64 " --trace\n", options->kind == SIM_KIND_EDGE ? "--edge " : "",
+           seed);
     fflush(stdout);
 }
 
@@ -282,7 +284,7 @@ static int s_hunts(const struct options *options)
 static int s_single(const struct options *options)
 {
     struct sim_result result;
-    sim_run_seed(options->from, options->trace, options->messages, &result);
+    sim_run_seed(options->from, options->kind, options->trace, options->messages, &result);
     printf("seed %" PRIu64 ": %s, digest %016" PRIx64 "\n", options->from, result.summary, result.digest);
     if (!result.failed) return 0;
     printf("FAILED: %s\n", result.violation);
@@ -292,7 +294,7 @@ static int s_single(const struct options *options)
 static int s_usage(void)
 {
     fprintf(stderr, "usage: weft_sim [--seeds N] [--from S] [--seed N] [--trace | --messages] [--minutes M] [--jobs J] "
-                    "[--list FILE] [--verbose] [--groups-large]\n");
+                    "[--list FILE] [--verbose] [--edge] [--groups-large]\n");
     return 2;
 }
 
@@ -306,6 +308,8 @@ static bool s_parse(int argc, char **argv, struct options *options)
             options->messages = true;
         else if (strcmp(argv[i], "--verbose") == 0)
             options->verbose = true;
+        else if (strcmp(argv[i], "--edge") == 0)
+            options->kind = SIM_KIND_EDGE;
         else if (strcmp(argv[i], "--groups-large") == 0)
             options->large = true;
         else if (strcmp(argv[i], "--hunt") == 0)

@@ -142,4 +142,5 @@ void sim_plan(struct sim_run *run)
     sim_clients_init(&run->clients, run->sim, run->history, &run->nodes);
     s_plan_topics(run);
     s_plan_groups(run);
+    if (run->has_edges) run->faults_us += sim_edges_plan(&run->edges, &run->clients, run->has_churn);
 }

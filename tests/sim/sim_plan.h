@@ -8,6 +8,7 @@
 
 #include "sim_churn.h"
 #include "sim_clients.h"
+#include "sim_edges.h"
 #include "sim_operations.h"
 #include "sim_resets.h"
 #include "sim_watch.h"
@@ -26,10 +27,11 @@ struct sim_run {
     struct sim_watch watch;
     struct sim_members members;
     struct sim_resets resets;
+    struct sim_edges edges;
     struct sim_config network;
     // The plan.
     uint64_t seed;
-    bool has_groups;
+    bool has_groups, has_edges;
     struct sim_settings settings;
     int replicas_max;       // of its topics
     int64_t faults_us;      // how long faults go on

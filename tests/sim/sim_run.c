@@ -47,6 +47,7 @@ static bool s_bad_or_over(void *context)
 static bool s_load(struct sim_run *run)
 {
     weft_sim_configure(run->sim, &run->network);
+    if (run->has_edges) sim_edges_start(&run->edges);
     sim_producers_start(&run->clients);
     sim_consumers_start(&run->clients);
     if (run->has_churn) sim_churn_start(&run->churn, &run->clients, run->clients.stable_count);
@@ -60,6 +61,7 @@ static bool s_load(struct sim_run *run)
         sim_resets_start(&run->resets, &run->members);
     }
     sim_faults_start(run);
+    if (run->has_edges) sim_edges_load(&run->edges, run->faults_end_us);
     weft_sim_run_until_true(run->sim, run->faults_end_us, s_bad_or_over, run);
     return !s_bad(run);
 }
@@ -73,6 +75,8 @@ static bool s_nodes_up(void *context)
 static bool s_settled(void *context)
 {
     const struct sim_run *run = context;
+    char why[128];
+    if (run->has_edges && !sim_edges_settled(&run->edges, why, sizeof why)) return s_bad(run);
     return s_bad(run) || (sim_nodes_all_up(&run->nodes) && sim_producers_done(&run->clients));
 }
 
@@ -120,6 +124,7 @@ static bool s_converge_behind_start(struct sim_run *run)
 static bool s_heal(struct sim_run *run)
 {
     sim_faults_heal(run);
+    if (run->has_edges) sim_edges_heal(&run->edges);
     if (run->has_groups) {
         sim_resets_settle(&run->resets);
         sim_members_calm(&run->members);
@@ -135,11 +140,14 @@ static bool s_heal(struct sim_run *run)
     sim_producers_finish(&run->clients);
     while (!weft_sim_run_until_true(run->sim, weft_sim_now_us(run->sim) + SECOND, s_settled, run)) {
         sim_faults_revive(run);
+        if (run->has_edges) sim_edges_revive(&run->edges);
         sim_producers_finish(&run->clients);
         if (weft_sim_now_us(run->sim) < limit) continue;
         sim_producers_trace(&run->clients);
+        char why[128] = "producers still wait";
+        if (run->has_edges) (void) sim_edges_settled(&run->edges, why, sizeof why);
         sim_history_violate(run->history, "O9: %lld s after the last fault %s", (long long) (HEAL_LIMIT / SECOND),
-                            sim_nodes_all_up(&run->nodes) ? "producers still wait" : "a node is still down");
+                            sim_nodes_all_up(&run->nodes) ? why : "a node is still down");
     }
     if (s_bad(run) || !s_converge(run, limit)) return false;
     // What nobody waits for an answer to is still under way: slow messages, syncs that hang.
@@ -410,6 +418,7 @@ static bool s_verify(struct sim_run *run)
         if (!s_goals(run, now_starts, now_ends)) return false;
         if (!s_verify_topic(run, t, now_starts[t], now_ends[t])) return false;
     }
+    if (run->has_edges) sim_edges_check(&run->edges);
     if (run->has_groups && !s_bad(run)) sim_ledger_final(run->members.ledger);
     return !s_bad(run);
 }
@@ -429,23 +438,27 @@ static void s_summarize(const struct sim_run *run, struct sim_result *out)
     out->crashes = run->nodes.kills + run->nodes.power_losses;
     out->events = world->events;
     out->virtual_us = weft_sim_now_us(run->sim);
-    char decided[200], groups[200] = "";
+    char decided[200], groups[200] = "", edges[256] = "";
     sim_witness_summary(run->witness, decided, sizeof decided);
     if (run->has_groups) sim_members_summary(&run->members, groups, sizeof groups);
+    if (run->has_edges) sim_edges_summary(&run->edges, edges, sizeof edges);
     snprintf(out->summary, sizeof out->summary,
              "%zu coordinators, %zu brokers, %d replicas, %llu sent, %llu acked, %llu maybe, %llu refused, %llu read, "
-             "%llu duplicates, %u kills, %u power losses, %u stops, %u disk faults, %llu breaks%s%s, %.1f s",
+             "%llu duplicates, %u kills, %u power losses, %u stops, %u disk faults, %llu breaks%s%s%s, %.1f s",
              run->settings.coordinators, run->settings.brokers, run->replicas_max, (unsigned long long) stats->sent,
              (unsigned long long) stats->acked, (unsigned long long) stats->maybe_applied,
              (unsigned long long) stats->not_applied, (unsigned long long) stats->read,
              (unsigned long long) stats->duplicates, run->nodes.kills, run->nodes.power_losses, run->nodes.stops,
-             run->nodes.disk_faults, (unsigned long long) world->broken, decided, groups,
+             run->nodes.disk_faults, (unsigned long long) world->broken, decided, groups, edges,
              (double) out->virtual_us / 1e6);
 }
 
-void sim_run_seed(uint64_t seed, bool trace, bool messages, struct sim_result *out)
+void sim_run_seed(uint64_t seed, enum sim_kind kind, bool trace, bool messages, struct sim_result *out)
 {
-    struct sim_run run = {.sim = weft_sim_new(seed, &sim_calm), .history = sim_history_new(), .seed = seed};
+    struct sim_run run = {.sim = weft_sim_new(seed, &sim_calm),
+                          .history = sim_history_new(),
+                          .seed = seed,
+                          .has_edges = kind == SIM_KIND_EDGE};
     sim_wrap_seed(seed);
     weft_sim_trace_on(run.sim, trace || messages, messages);
     run.witness = sim_witness_new(run.sim, run.history, &run.clients);
@@ -456,6 +469,7 @@ void sim_run_seed(uint64_t seed, bool trace, bool messages, struct sim_result *o
     s_summarize(&run, out);
     weft_crash_save_destroy(&run.save);
     sim_clients_fini(&run.clients);
+    if (run.has_edges) sim_edges_fini(&run.edges);
     sim_nodes_fini(&run.nodes);
     weft_sim_destroy(&run.sim);
     if (run.has_groups) sim_members_fini(&run.members);

@@ -20,7 +20,12 @@ struct sim_result {
     int64_t virtual_us;
 };
 
+enum sim_kind {
+    SIM_KIND_CLUSTER, // clients know the nodes
+    SIM_KIND_EDGE     // some know an edge alone (sim_edges.h)
+};
+
 // trace: steps on stderr; messages: also every message that arrives.
-void sim_run_seed(uint64_t seed, bool trace, bool messages, struct sim_result *out);
+void sim_run_seed(uint64_t seed, enum sim_kind kind, bool trace, bool messages, struct sim_result *out);
 
 #endif

@@ -33,11 +33,11 @@ struct weft_tap_live {
     void *xpub;
     weft_consumer_t *consumer;
     weft_buf_t scratch;
-    uint64_t subscriptions;
-    bool waiting;   // for the first subscriptions
-    bool announces; // some stream has an announcement to come
-    bool lossy;     // what is sent passes over subscribers that are full
-    bool known;     // how far a stream is
+    uint64_t subscriptions, subscribed; // now, since the start
+    bool waiting;                       // for the first subscriptions
+    bool announces;                     // some stream has an announcement to come
+    bool lossy;                         // what is sent passes over subscribers that are full
+    bool known;                         // how far a stream is
     uint64_t mean_bytes;
     uint64_t hwm;
     int64_t looked_us;
@@ -89,8 +89,7 @@ static void s_subscription(weft_tap_live_t *self, weft_slice_t frame)
     }
     if (frame.data[0] == 1) {
         self->subscriptions++;
-        s_count(self, WEFT_TAP_SUBSCRIBED_COUNT, 1);
-        s_apply_hwm(self);
+        self->subscribed++;
         s_announce_soon(self, weft_slice(frame.data + 1, frame.size - 1));
     } else if (self->subscriptions > 0) {
         self->subscriptions--;
@@ -98,8 +97,15 @@ static void s_subscription(weft_tap_live_t *self, weft_slice_t frame)
     weft_node_counter_set(self->settings.node, WEFT_TAP_SUBSCRIPTIONS_COUNT, self->subscriptions);
 }
 
+static void s_set_waiting(weft_tap_live_t *self, bool waiting)
+{
+    self->waiting = waiting;
+    atomic_store(&self->streams->waiting, waiting);
+}
+
 static weft_err_t s_hear(weft_tap_live_t *self)
 {
+    const uint64_t before = self->subscribed;
     for (int i = 0; i < 256; i++) {
         zmq_msg_t message;
         zmq_msg_init(&message);
@@ -107,8 +113,12 @@ static weft_err_t s_hear(weft_tap_live_t *self)
         s_subscription(self, weft_slice(zmq_msg_data(&message), zmq_msg_size(&message)));
         zmq_msg_close(&message);
     }
+    if (self->subscribed != before) { // once for all of them: it costs a command to each connection
+        s_apply_hwm(self);
+        weft_node_counter_set(self->settings.node, WEFT_TAP_SUBSCRIBED_COUNT, self->subscribed);
+    }
     if (!self->waiting || self->subscriptions < self->settings.wait_subscribers) return WEFT_OK;
-    self->waiting = false;
+    s_set_waiting(self, false);
     weft_err_t err = weft_consumer_resume(self->consumer, NULL, WEFT_PARTITION_ALL);
     return err == WEFT_ERR_NOT_FOUND ? WEFT_OK : err; // nothing is assigned yet
 }
@@ -378,7 +388,7 @@ static weft_err_t s_begin(weft_tap_live_t *self)
                                         .at = self->settings.from};
     weft_err_t err = weft_consumer_assign(self->consumer, &all, 1);
     if (err) return err;
-    self->waiting = self->settings.wait_subscribers > 0;
+    s_set_waiting(self, self->settings.wait_subscribers > 0);
     return WEFT_OK;
 }
 

@@ -2,9 +2,10 @@
 // Replays: requests, whose turn it is, and reading the log for them.
 //
 // A replay runs from the sequence asked for to what was published when it began, so it ends however fast the topic
-// grows, and what comes later the requester hears live. A few readers (consumers) serve all requesters by turns: one
-// that has enough unread, or has had its portion while others wait, gives its reader up and goes on later where it
-// stood. So a requester that vanishes or never reads holds some bytes and nobody's turn.
+// grows, and what comes later the requester hears live. As long as the tap waits for its first subscribers nobody hears
+// anything, and a replay runs to the end of the log, which its reader looks up first. A few readers (consumers) serve
+// all requesters by turns: one that has enough unread, or has had its portion while others wait, gives its reader up and
+// goes on later where it stood. So a requester that vanishes or never reads holds some bytes and nobody's turn.
 //
 // A second request of a requester before the end of its first is one more promise: the replay goes back if it has to,
 // and as many end markers follow as were asked for. A REQ socket can take one reply only: it gets the first record, or
@@ -31,6 +32,7 @@ struct reader {
     struct weft_tap_stream *stream;     // where the consumer stands, so that who comes again needs no seek
     int64_t at;
     size_t portion_bytes; // of this turn
+    bool looks;           // where the log ends, and does not read
     bool full;            // its requester has enough unread, but nobody else waits: it keeps what it has read
 };
 
@@ -160,7 +162,7 @@ static void s_accept(weft_tap_replay_t *self, const struct request *request)
         one->moved = true;
     }
     one->ends_owed = request->single ? 1 : one->ends_owed + (one->ends_owed < ENDS_OWED_MAX);
-    one->end = -1; // up to what is published when its turn comes
+    one->end = REPLAY_END_UNKNOWN; // up to what is published when its turn comes
     one->delimited = request->delimited;
     one->single = request->single;
     one->with_topic = request->names_topic || self->settings.replay_topic;
@@ -233,11 +235,13 @@ static weft_err_t s_open(weft_tap_replay_t *self, struct reader *reader, struct 
 // Where the replay ends is known once the stream is. False: not yet; or it named no stream of ours and is over.
 static bool s_resolve(weft_tap_replay_t *self, struct weft_tap_requester *one)
 {
-    if (one->end >= 0) return true;
+    if (one->end != REPLAY_END_UNKNOWN) return true;
     if (!one->stream) one->stream = weft_tap_streams_named(self->streams, weft_slice(one->name, one->name_bytes));
     if (!one->stream) return false;
-    one->end = atomic_load_explicit(&one->stream->next, memory_order_acquire);
-    return one->end >= 0;
+    int64_t next = atomic_load_explicit(&one->stream->next, memory_order_acquire);
+    if (next < 0) return false;
+    one->end = atomic_load(&self->streams->waiting) ? REPLAY_END_OF_LOG : next;
+    return true;
 }
 
 // Gives the reader a requester. False: it could not be done.
@@ -248,12 +252,17 @@ static bool s_serve(weft_tap_replay_t *self, struct reader *reader, struct weft_
         weft_node_trace(self->settings.node, WEFT_TRACE_ERROR, "no reader for replays: %s", error.text);
         return false;
     }
-    if (reader->stream != one->stream || reader->at != one->at) {
-        const struct weft_assignment from = {
+    bool looks = one->end == REPLAY_END_OF_LOG;
+    if (looks || reader->stream != one->stream || reader->at != one->at) {
+        struct weft_assignment from = {
             .topic = self->settings.topic, .partition = one->stream->partition, .at = {WEFT_FROM_OFFSET, one->at}};
+        if (looks) from.at = (struct weft_position){WEFT_FROM_LATEST, 0};
+        for (struct weft_consumer_event old; weft_consumer_event(reader->consumer, &old);) {
+        } // of whom it served before
         if (weft_consumer_assign(reader->consumer, &from, 1) != WEFT_OK) return false;
     }
-    reader->stream = one->stream;
+    reader->looks = looks;
+    reader->stream = looks ? NULL : one->stream;
     reader->at = one->at;
     reader->serving = one;
     reader->portion_bytes = 0;
@@ -272,7 +281,7 @@ static void s_give_turns(weft_tap_replay_t *self)
         for (; one && !reader->serving; one = next) {
             next = one->next;
             if (one->state != REQUESTER_QUEUED || !s_resolve(self, one)) continue;
-            if (one->at >= one->end)
+            if (one->at >= one->end && one->end >= 0)
                 s_finish(self, one, true);
             else if (!s_serve(self, reader, one))
                 return;
@@ -289,12 +298,21 @@ static void s_leave_reader(weft_tap_replay_t *self, struct reader *reader, enum 
     s_link_last(self, one); // behind those that wait
 }
 
+static void s_found_end(weft_tap_replay_t *self, struct reader *reader, int64_t end)
+{
+    reader->looks = false;
+    if (end >= 0) reader->serving->end = end;
+}
+
 // What the reader's consumer says beside records. False: this replay can't go on.
 static bool s_reader_events(weft_tap_replay_t *self, struct reader *reader)
 {
     bool fine = true;
     for (struct weft_consumer_event event; weft_consumer_event(reader->consumer, &event);) {
-        if (event.type == WEFT_EVENT_ASSIGNED) continue;
+        if (event.type == WEFT_EVENT_ASSIGNED) {
+            if (reader->looks) s_found_end(self, reader, event.offset);
+            continue;
+        }
         weft_node_trace(self->settings.node, WEFT_TRACE_WARN, "replay: %s", event.text);
         if (event.type == WEFT_EVENT_BAD_BATCH && event.offset >= 0)
             fine = weft_consumer_seek(reader->consumer, event.topic, event.partition,
@@ -344,7 +362,7 @@ static bool s_reply(weft_tap_replay_t *self, struct reader *reader, const struct
 static bool s_read(weft_tap_replay_t *self, struct reader *reader)
 {
     struct weft_tap_requester *one = reader->serving;
-    if (one->moved || one->end < 0) { // asked again meanwhile
+    if (one->moved || one->end == REPLAY_END_UNKNOWN) { // asked again meanwhile
         s_leave_reader(self, reader, REQUESTER_QUEUED);
         return true;
     }
@@ -358,7 +376,7 @@ static bool s_read(weft_tap_replay_t *self, struct reader *reader)
     weft_err_t err = weft_consumer_poll(reader->consumer, 0, &records);
     bool any = false;
     struct weft_record_view record;
-    for (int i = 0; !err && i < TURN_RECORDS && weft_records_next(records, &record); i++) {
+    for (int i = 0; !err && !reader->looks && i < TURN_RECORDS && weft_records_next(records, &record); i++) {
         if (record.offset < one->at) continue;
         any = true;
         if (record.offset >= one->end) { // what was asked for ended in a gap
@@ -368,9 +386,14 @@ static bool s_read(weft_tap_replay_t *self, struct reader *reader)
         }
         if (!s_reply(self, reader, &record)) return true;
     }
+    bool looked = reader->looks;
     bool fine = s_reader_events(self, reader) && (!err || err == WEFT_ERR_INTERRUPTED);
+    if (fine && looked && !reader->looks) { // now it is read
+        s_leave_reader(self, reader, REQUESTER_QUEUED);
+        return true;
+    }
     struct weft_partition_position at;
-    if (fine && !any && weft_consumer_position(reader->consumer, 0, &at) && at.position >= one->end) {
+    if (fine && !any && !looked && weft_consumer_position(reader->consumer, 0, &at) && at.position >= one->end) {
         reader->stream = NULL;
         s_finish(self, one, true);
         return true;

@@ -12,6 +12,9 @@
 
 #define REQUESTER_ID_BYTES_MAX 255
 
+#define REPLAY_END_UNKNOWN (-1)
+#define REPLAY_END_OF_LOG (-2) // to be looked up first: nothing is published yet, for want of subscribers
+
 struct weft_tap_account; // bytes that libzmq still holds for a requester; lives as long as any of them
 
 enum requester_state {
@@ -32,7 +35,7 @@ struct weft_tap_requester {
     size_t name_bytes;              // of the stream asked for; with names_topic as given
     bool with_topic;                // replies carry the topic frame
     struct weft_tap_stream *stream; // NULL: not known yet
-    int64_t at, end;                // next sequence to be sent; where the replay ends, -1: not known yet
+    int64_t at, end;                // next sequence to be sent; where the replay ends, or one of the two below
     uint32_t ends_owed;             // end markers
     bool moved;                     // `at` was set back: the reader has to seek
     int64_t progress_us;            // when it last took something

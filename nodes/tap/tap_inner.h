@@ -64,6 +64,7 @@ struct weft_tap_streams {
     pthread_mutex_t lock;
     struct weft_tap_stream **items; // entries may be NULL: a partition that was not seen yet
     size_t count;
+    atomic_bool waiting; // for the first subscriptions: nothing is published yet
     char base[WEFT_TAP_NAME_BYTES_MAX];
 };
 

@@ -261,6 +261,32 @@ static void test_tap__replays_run_from_any_sequence_to_what_was_published(void *
     s_stop();
 }
 
+// Nobody subscribes: nothing is published, but all of it can be asked for.
+static void test_tap__without_subscribers_replays_run_to_the_end_of_the_log(void **state)
+{
+    s_create("alone", 1);
+    weft_hosted_node_t *tap = s_tap("alone", "announce.ms=-1", NULL, NULL);
+    void *dealer = s_socket(ZMQ_DEALER, s_replay), *req = s_socket(ZMQ_REQ, s_replay);
+    s_ask(dealer, NULL, 0);
+    assert_int_equal(s_read_replay(dealer, 0, 3), 0);
+    for (int round = 0; round < 3; round++) {
+        s_fill("alone", 0, 1000 * round, 1000);
+        s_ask(dealer, NULL, 0);
+        assert_int_equal(s_read_replay(dealer, 0, 3), 1000 * (uint64_t) (round + 1));
+        s_ask(dealer, NULL, 990);
+        s_ask(dealer, NULL, 1000 * (uint64_t) (round + 1)); // an end each
+        while (s_receive(dealer).sequence != S_END) {}
+        while (s_receive(dealer).sequence != S_END) {}
+        s_send_sequence(req, 1000 * (uint64_t) (round + 1) - 1);
+        assert_int_equal(s_receive(req).sequence, 1000 * (round + 1) - 1);
+    }
+    assert_int_equal(s_counter(tap, "replays_cut_count"), 0);
+    assert_int_equal(s_counter(tap, "published_count"), 0);
+    void *sub = s_socket(ZMQ_SUB, s_pub);
+    for (uint64_t i = 0; i < 3000; i++) assert_int_equal(s_receive(sub).sequence, i); // since the tap's start
+    s_stop();
+}
+
 static void test_tap__two_requests_at_once_are_both_answered_to_their_end(void **state)
 {
     s_create("twice", 1);
@@ -559,6 +585,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         S_TEST(test_tap__a_topic_is_published_with_its_offsets_as_sequence),
         S_TEST(test_tap__replays_run_from_any_sequence_to_what_was_published),
+        S_TEST(test_tap__without_subscribers_replays_run_to_the_end_of_the_log),
         S_TEST(test_tap__two_requests_at_once_are_both_answered_to_their_end),
         S_TEST(test_tap__a_req_socket_gets_one_record_a_request),
         S_TEST(test_tap__partitions_are_streams_of_their_own),

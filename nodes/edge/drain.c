@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
-// Delivering. A window of batches of one identity is under way, in the order of the log; the core takes a session's
+// Delivering. A window of batches of one identity and epoch is under way, in the order of the log; the core takes a session's
 // batches in order or not at all. Whatever fails, all that is under way is waited for, what was delivered without a gap
 // is done, and the rest goes again: what the core has already it knows. So the order is kept, and each is written once.
 //
@@ -168,8 +168,15 @@ static bool s_send(struct weft_spooled *self, struct weft_view_topic *topic, con
     if (self->count++ == 0) self->spool->active++;
     self->flight_bytes += bytes.size;
     self->flight_id = batch->producer_id;
+    self->flight_epoch = batch->producer_epoch;
     self->next = drain->end;
     return true;
+}
+
+// An epoch is a session of its own: its first batch is taken whatever became of those of the epoch before, and fences them.
+static bool s_is_of_flight(const struct weft_spooled *self, const struct weft_batch *batch)
+{
+    return batch->producer_id == self->flight_id && batch->producer_epoch == self->flight_epoch;
 }
 
 // As many as may be under way together. False: the leader can't be reached.
@@ -182,7 +189,7 @@ static bool s_fill(struct weft_spooled *self, struct weft_view_topic *topic)
         if (bytes.size == 0) return self->next >= weft_log_end(self->log);
         struct weft_batch batch = stored;
         s_rename(self, &batch);
-        if (self->count > 0 && batch.producer_id != self->flight_id) return true; // another session waits for this one
+        if (self->count > 0 && !s_is_of_flight(self, &batch)) return true; // another session waits for this one
         if (!s_send(self, topic, &stored, &batch, bytes)) return false;
     }
     return true;

@@ -59,6 +59,7 @@ struct weft_spooled {
     size_t first, count; // in flight, from the oldest
     size_t flight_bytes;
     int64_t flight_id; // identity of those
+    int16_t flight_epoch;
     bool failing;
     uint32_t tries;
     int64_t retry_us;

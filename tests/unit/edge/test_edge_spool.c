@@ -147,6 +147,32 @@ static void test_edge_spool__new_batches_go_behind_what_is_not_delivered(void **
     rig_fini(&rig);
 }
 
+// The first batch of an epoch is taken whatever became of those of the epoch before, and fences them: it waits for their answers.
+static void test_edge_spool__an_epoch_waits_for_the_one_before(void **state)
+{
+    struct rig rig;
+    rig_init(&rig, NULL, true);
+    s_cut(&rig);
+    s_kept(&rig, 1, 50, 0);
+    struct weft_test_batch how = {
+        .count = 1, .value_bytes = 10, .has_producer = true, .producer_id = 50, .producer_epoch = 1};
+    weft_test_batch_make(&rig.batch, &how);
+    rig_produce(&rig, 1, 2, weft_buf_slice(&rig.batch));
+    s_expect_spooled(&rig, 1, 2);
+    s_heal(&rig);
+    peer_refuse(&rig.peer, peer_take(&rig.peer, WEFT_API_PRODUCE), WEFT_ERR_NOT_ENOUGH_REPLICAS, NULL, 0);
+    assert_int_equal(rig.peer.call_count, 0);
+    rig_advance(&rig, 300);
+    for (int epoch = 0; epoch < 2; epoch++) {
+        const struct peer_call *call = peer_take(&rig.peer, WEFT_API_PRODUCE);
+        assert_int_equal(call->batch.producer_epoch, epoch);
+        peer_produced(&rig.peer, call, epoch, false);
+        rig_advance(&rig, 20);
+    }
+    assert_int_equal(weft_counter_get(rig.node->counters[0], WEFT_EDGE_DEAD), 0);
+    rig_fini(&rig);
+}
+
 // What came while the whole spool was under way waits for its answers; if these are bad it is kept first.
 static void test_edge_spool__what_waits_for_the_spool_is_not_overtaken_by_what_goes_into_it(void **state)
 {
@@ -439,6 +465,7 @@ int main(void)
         cmocka_unit_test(test_edge_spool__it_is_delivered_in_order_under_the_identity_that_it_came_with),
         cmocka_unit_test(test_edge_spool__bare_records_get_an_identity_that_survives_the_edge),
         cmocka_unit_test(test_edge_spool__new_batches_go_behind_what_is_not_delivered),
+        cmocka_unit_test(test_edge_spool__an_epoch_waits_for_the_one_before),
         cmocka_unit_test(test_edge_spool__what_waits_for_the_spool_is_not_overtaken_by_what_goes_into_it),
         cmocka_unit_test(test_edge_spool__what_was_refused_is_not_overtaken_by_what_stood_behind_it),
         cmocka_unit_test(test_edge_spool__what_the_edge_sent_away_is_not_overtaken),

@@ -164,6 +164,7 @@ const struct cli_verb *cli_verb_of_type(const struct weft_node_type *type); // w
 extern const struct cli_verb cli_verb_cluster_drain, cli_verb_cluster_remove, cli_verb_cluster_reassign,
     cli_verb_cluster_balance, cli_verb_cluster_elect, cli_verb_cluster_alter, cli_verb_cluster_voters;
 extern const struct cli_verb cli_verb_group_list, cli_verb_group_describe, cli_verb_group_reset, cli_verb_group_delete;
+extern const struct cli_verb cli_verb_bridge_status, cli_verb_bridge_offset, cli_verb_bridge_groups;
 extern const struct cli_verb cli_verb_log_dump, cli_verb_log_verify;
 extern const struct cli_verb cli_verb_bench_limit, cli_verb_bench_produce, cli_verb_bench_consume,
     cli_verb_bench_latency, cli_verb_bench_commit;

@@ -2,6 +2,8 @@
 // Questions for offsets, on a ROUTER: one frame (behind an empty one, from a REQ) with a msgpack map, answered with one.
 #include "bridge_inner.h"
 
+#include "../../lib/base/glob.h"
+
 #include <weft_gen/records.h>
 
 #include <stdio.h>
@@ -11,7 +13,7 @@
 
 #define S_QUESTIONS_MAX 64 // a turn
 #define S_FRAMES_MAX 3     // routing id, delimiter, question
-#define S_LIST_MAX 4096    // partitions in one answer
+#define S_LIST_MAX 4096    // rows in one answer
 
 static void s_list(weft_bridge_t *self, struct weft_bridge_answer_record *answer, struct weft_bridge_partition *list)
 {
@@ -33,6 +35,31 @@ static void s_list(weft_bridge_t *self, struct weft_bridge_answer_record *answer
                                              : 0,
             .reason = flow->reason[0] != '\0' ? weft_text(flow->reason) : WEFT_SLICE_NIL};
     }
+}
+
+// Borrows from the list, which is locked.
+static const char *s_groups(weft_bridge_t *self, const char *pattern, struct weft_bridge_answer_record *answer,
+                            struct weft_bridge_group *list)
+{
+    answer->groups = list;
+    for (size_t i = 0; i < self->translated_count && answer->groups_count < S_LIST_MAX; i++) {
+        const struct weft_bridge_translated *row = &self->translated[i];
+        if (!weft_glob_match(pattern, row->group)) continue;
+        list[answer->groups_count++] =
+            (struct weft_bridge_group){.group = weft_text(row->group),
+                                       .topic = weft_text(row->topic),
+                                       .partition = (uint32_t) row->partition,
+                                       .offset = row->offset,
+                                       .target_topic = weft_text(row->target_topic),
+                                       .target_offset = row->target_offset,
+                                       .exact = row->exact,
+                                       .committed = row->committed,
+                                       .reason = row->reason == NULL ? WEFT_SLICE_NIL : weft_text(row->reason)};
+    }
+    if (answer->groups_count > 0) return NULL;
+    answer->error = WEFT_ERR_NOT_FOUND;
+    return *self->groups == NULL ? "this bridge translates no groups: its option groups is empty"
+                                 : "no such group with offsets in what this bridge copies is known to it (yet)";
 }
 
 static const char *s_ask(weft_bridge_t *self, const struct weft_bridge_ask_record *ask,
@@ -57,32 +84,52 @@ static const char *s_ask(weft_bridge_t *self, const struct weft_bridge_ask_recor
     return NULL;
 }
 
+static void s_encode(weft_bridge_t *self, struct weft_bridge_answer_record *answer, const char *message)
+{
+    if (message != NULL) answer->message = weft_text(message);
+    weft_buf_clear(&self->value);
+    weft_bridge_answer_record_encode(answer, &self->value);
+}
+
+static void s_encode_list(weft_bridge_t *self, struct weft_bridge_answer_record *answer)
+{
+    struct weft_bridge_partition *list = weft_calloc(self->flow_count + 1, sizeof *list);
+    s_list(self, answer, list);
+    s_encode(self, answer, NULL);
+    free(list);
+}
+
+static void s_encode_groups(weft_bridge_t *self, struct weft_bridge_answer_record *answer, weft_slice_t group)
+{
+    char *pattern = weft_slice_dup(group);
+    pthread_mutex_lock(&self->lock); // the steward has another list soon
+    struct weft_bridge_group *list = weft_calloc(self->translated_count + 1, sizeof *list);
+    const char *message = s_groups(self, pattern, answer, list);
+    s_encode(self, answer, message);
+    pthread_mutex_unlock(&self->lock);
+    free(list);
+    free(pattern);
+}
+
 static void s_reply(weft_bridge_t *self, zmq_msg_t *frames, int count, weft_slice_t question)
 {
     struct weft_bridge_ask_record ask;
     struct weft_bridge_answer_record answer;
-    struct weft_bridge_partition *list = NULL;
     struct weft_error why = {.code = WEFT_OK};
-    const char *message = NULL;
     weft_bridge_answer_record_init(&answer);
     weft_err_t err = weft_bridge_ask_record_decode(&self->codec, question, &ask, &why);
+    answer.id = err == WEFT_OK ? ask.id : 0;
     if (err != WEFT_OK) {
         weft_node_counter_add(self->node, WEFT_BRIDGE_BAD_QUESTIONS, 1);
         answer.error = err;
-        message = why.text;
+        s_encode(self, &answer, why.text);
+    } else if (ask.group.data != NULL) {
+        s_encode_groups(self, &answer, ask.group);
+    } else if (ask.topic.data != NULL) {
+        s_encode(self, &answer, s_ask(self, &ask, &answer));
     } else {
-        answer.id = ask.id;
-        if (ask.topic.data != NULL) {
-            message = s_ask(self, &ask, &answer);
-        } else {
-            list = weft_calloc(self->flow_count + 1, sizeof *list);
-            s_list(self, &answer, list);
-        }
+        s_encode_list(self, &answer);
     }
-    if (message != NULL) answer.message = weft_text(message);
-    weft_buf_clear(&self->value);
-    weft_bridge_answer_record_encode(&answer, &self->value);
-    free(list);
     weft_node_counter_add(self->node, WEFT_BRIDGE_ANSWERS, 1);
     for (int i = 0; i + 1 < count; i++) // whom it goes to; one that is gone or full gets nothing
         if (zmq_msg_send(&frames[i], self->router, ZMQ_SNDMORE | ZMQ_DONTWAIT) < 0) return;

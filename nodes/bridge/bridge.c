@@ -38,6 +38,12 @@ static const struct weft_counter_info s_counters[WEFT_BRIDGE_COUNTERS] = {
     [WEFT_BRIDGE_NOTES] = {"notes_count", "Places noted in the target."},
     [WEFT_BRIDGE_NOTES_FAILED] = {"notes_failed_count", "Notes that were not written; later ones stand for them."},
     [WEFT_BRIDGE_TOPICS_MADE] = {"topics_made_count", "Topics made, or given partitions, in the target."},
+    [WEFT_BRIDGE_SETTINGS] = {"topic_settings_count",
+                              "Settings of topics that changed in the source, set in the target."},
+    [WEFT_BRIDGE_SETTINGS_LEFT] = {"topic_settings_left_count",
+                                   "Settings that changed in the source and were left: the target has its own."},
+    [WEFT_BRIDGE_SETTINGS_FAILED] = {"topic_settings_failed_count",
+                                     "Times the target did not take them; it is tried again."},
     [WEFT_BRIDGE_GROUPS] = {"group_offsets_count", "Offsets of groups translated."},
     [WEFT_BRIDGE_GROUPS_SKIPPED] = {"groups_skipped_count",
                                     "Times a group was left alone: it has members in the target, or an error."},
@@ -122,9 +128,11 @@ static void s_destroy(void **self_p)
     for (size_t i = 0; i < self->table_count; i++) {
         free(self->table[i]->name);
         free(self->table[i]->target_name);
+        weft_buf_fini(&self->table[i]->carried);
         free(self->table[i]);
     }
     free(self->table);
+    weft_bridge_translated_free(self->translated, self->translated_count);
     weft_map_destroy(&self->by_place);
     weft_map_destroy(&self->looped);
     weft_bridge_sessions_fini(self);
@@ -264,13 +272,15 @@ static void s_stand_by(weft_bridge_t *self)
 
 static void s_topics(weft_bridge_t *self, int64_t now_ms)
 {
-    if (!self->sessions_read && now_ms - self->began_ms < S_SESSIONS_MS) return;
-    bool some = false;
+    bool early = !self->sessions_read && now_ms - self->began_ms < S_SESSIONS_MS, some = false;
     pthread_mutex_lock(&self->lock);
+    self->copies = self->notes_read && self->claimed && !self->standing_by;
     for (size_t i = 0; i < self->table_count; i++) {
         struct weft_bridge_topic *topic = self->table[i];
+        if (self->copies && !topic->carried_known) weft_bridge_settings_load(self, topic);
+        topic->carried_known = self->copies; // who takes over reads what the other has noted
         topic->looped = weft_map_get(self->looped, weft_slice_text(topic->name)) != NULL;
-        if (topic->state != WEFT_BRIDGE_TOPIC_NEW) continue;
+        if (early || topic->state != WEFT_BRIDGE_TOPIC_NEW) continue;
         topic->state = WEFT_BRIDGE_TOPIC_WANTED;
         some = true;
     }
@@ -284,6 +294,8 @@ static void s_note_all(weft_bridge_t *self)
         struct weft_bridge_flow *flow = self->flows[i];
         if (flow->moved && flow->noted && flow->out_notes == 0 && !weft_bridge_note_write(flow)) return;
     }
+    for (size_t i = 0; i < self->table_count; i++) // which grows in this thread alone
+        if (!weft_bridge_settings_note(self, self->table[i])) return;
 }
 
 // What keeps a partition from being copied now; NULL: nothing that is known.

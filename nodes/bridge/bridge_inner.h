@@ -4,8 +4,8 @@
  *
  * bridge.c: the type, its loop, health. source.c: what is read, and whose records must not be copied back. flow.c: one
  * partition's way. target.c: what is read in the target: notes of bridges, and the tail of a partition that is looked
- * through. notes.c: what is noted there. steward.c, groups.c: the second thread, which makes topics and translates groups'
- * offsets, because its calls block. answer.c: questions for offsets.
+ * through. notes.c: what is noted there. steward.c, groups.c: the second thread, which makes topics, carries their
+ * settings over and translates groups' offsets, because its calls block. answer.c: questions for offsets.
  *
  * The steward shares with the loop what stands behind `lock`: the table of topics and the maps of offsets.
  */
@@ -17,6 +17,7 @@
 #include "map.h"
 #include "resume.h"
 #include "rewrite.h"
+#include "settings.h"
 
 #include "../../lib/base/map.h"
 #include "../../lib/base/rand.h"
@@ -47,6 +48,9 @@ enum weft_bridge_counter {
     WEFT_BRIDGE_NOTES,
     WEFT_BRIDGE_NOTES_FAILED,
     WEFT_BRIDGE_TOPICS_MADE,
+    WEFT_BRIDGE_SETTINGS,
+    WEFT_BRIDGE_SETTINGS_LEFT,
+    WEFT_BRIDGE_SETTINGS_FAILED,
     WEFT_BRIDGE_GROUPS,
     WEFT_BRIDGE_GROUPS_SKIPPED,
     WEFT_BRIDGE_ANSWERS,
@@ -69,6 +73,18 @@ struct weft_bridge_topic {
     uint32_t tries;
     int64_t retry_ms;
     char reason[WEFT_BRIDGE_REASON_BYTES]; // why it is not ready
+    // The source's settings as they were last carried over: a bridge_settings record; empty: never.
+    weft_buf_t carried;
+    bool carried_known; // read from its note, or ours
+    bool carried_moved; // to be noted
+};
+
+/** What became of a group's offset in one partition. */
+struct weft_bridge_translated {
+    char *group, *topic, *target_topic, *reason; // reason NULL: it is committed there
+    int32_t partition;
+    int64_t offset, target_offset, committed; // -1: none
+    bool exact;
 };
 
 /** Clusters whose records a session may bring. */
@@ -129,7 +145,8 @@ struct weft_bridge_flow {
 
 /** What is under way in the producer: its opaque. */
 struct weft_bridge_sent {
-    struct weft_bridge_flow *flow; // NULL: a claim
+    struct weft_bridge_flow *flow;   // NULL: a claim, or
+    struct weft_bridge_topic *topic; // its settings
     bool is_note, first_note;
     struct weft_bridge_batch batch;
     size_t bytes;
@@ -183,6 +200,9 @@ struct weft_bridge {
     size_t table_count;
     weft_id_t told_source, told_target;
     bool kept_ready, source_unbridged;
+    bool copies;                               // this run has the claim
+    struct weft_bridge_translated *translated; // the last time
+    size_t translated_count;
     char steward_reason[WEFT_BRIDGE_REASON_BYTES]; // "": nothing is wrong
     weft_err_t fatal;
     char fatal_text[WEFT_BRIDGE_REASON_BYTES];
@@ -230,6 +250,8 @@ void weft_bridge_note_key(weft_bridge_t *self, const struct weft_bridge_flow *fl
 bool weft_bridge_note_load(struct weft_bridge_flow *flow);                                     // false: there is none
 bool weft_bridge_note_write(struct weft_bridge_flow *flow); // false: it could not be sent now
 void weft_bridge_claim_write(weft_bridge_t *self);
+void weft_bridge_settings_load(weft_bridge_t *self, struct weft_bridge_topic *topic); // locked by the caller
+bool weft_bridge_settings_note(weft_bridge_t *self, struct weft_bridge_topic *topic); // false: it could not be sent now
 void weft_bridge_note_heard(weft_bridge_t *self, weft_slice_t key, weft_slice_t value);
 void weft_bridge_notes_fini(weft_bridge_t *self);
 
@@ -238,8 +260,12 @@ void *weft_bridge_steward(void *context);
 struct weft_bridge_topic *weft_bridge_topic_get(weft_bridge_t *self,
                                                 const char *name); // makes it; locked by the caller
 
+// carry.c
+void weft_bridge_carry(weft_bridge_t *self, struct weft_bridge_topic *topic, const weft_topic_config_t *source);
+
 // groups.c
 weft_err_t weft_bridge_groups(weft_bridge_t *self);
+void weft_bridge_translated_free(struct weft_bridge_translated *list, size_t count);
 
 // answer.c
 void weft_bridge_answer(weft_bridge_t *self);

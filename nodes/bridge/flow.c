@@ -514,6 +514,15 @@ static void s_noted(struct weft_bridge_flow *flow, const struct weft_bridge_sent
     s_copy(flow, flow->resume.read_next);
 }
 
+static void s_settings_noted(weft_bridge_t *self, struct weft_bridge_topic *topic, weft_err_t error)
+{
+    if (error == WEFT_OK) return;
+    weft_node_counter_add(self->node, WEFT_BRIDGE_NOTES_FAILED, 1);
+    pthread_mutex_lock(&self->lock);
+    topic->carried_moved = true;
+    pthread_mutex_unlock(&self->lock);
+}
+
 void weft_bridge_reported(void *context, const struct weft_batch_report *report)
 {
     weft_bridge_t *self = context;
@@ -524,7 +533,9 @@ void weft_bridge_reported(void *context, const struct weft_batch_report *report)
         struct weft_bridge_flow *flow = sent->flow;
         bool is_note = sent->is_note;
         if (flow != NULL) flow->heard_ms = now_ms;
-        if (is_note && flow == NULL) {
+        if (sent->topic != NULL) {
+            s_settings_noted(self, sent->topic, report->error);
+        } else if (is_note && flow == NULL) {
             self->claim_out = false;
         } else if (is_note) {
             s_noted(flow, sent, report->error, report->text);

@@ -217,6 +217,47 @@ bool weft_bridge_note_write(struct weft_bridge_flow *flow)
     return true;
 }
 
+// ---- settings
+
+static void s_settings_key(weft_bridge_t *self, const struct weft_bridge_topic *topic)
+{
+    char cluster[WEFT_ID_TEXT_BYTES];
+    weft_buf_clear(&self->key);
+    weft_id_text(self->source_cluster, cluster);
+    weft_buf_printf(&self->key, "%s/%s/%s#settings", self->name, cluster, topic->name);
+}
+
+void weft_bridge_settings_load(weft_bridge_t *self, struct weft_bridge_topic *topic)
+{
+    s_settings_key(self, topic);
+    const weft_buf_t *value = weft_map_get(self->notes, weft_buf_slice(&self->key));
+    topic->carried_moved = value == NULL && topic->carried.size > 0; // the note of a topic that was made just now
+    if (value == NULL) return;
+    weft_buf_clear(&topic->carried);
+    weft_buf_append(&topic->carried, value->data, value->size);
+}
+
+bool weft_bridge_settings_note(weft_bridge_t *self, struct weft_bridge_topic *topic)
+{
+    pthread_mutex_lock(&self->lock);
+    bool due = topic->carried_moved && topic->carried_known;
+    topic->carried_moved &= !due;
+    weft_buf_clear(&self->value);
+    if (due) weft_buf_append(&self->value, topic->carried.data, topic->carried.size);
+    pthread_mutex_unlock(&self->lock);
+    if (!due) return true;
+    s_settings_key(self, topic);
+    struct weft_bridge_sent *sent = weft_calloc(1, sizeof *sent);
+    *sent = (struct weft_bridge_sent){.topic = topic, .is_note = true};
+    if (s_send(self, sent)) return true;
+    pthread_mutex_lock(&self->lock);
+    topic->carried_moved = true;
+    pthread_mutex_unlock(&self->lock);
+    return false;
+}
+
+// ---- claims
+
 static void s_claim_key(weft_bridge_t *self)
 {
     char cluster[WEFT_ID_TEXT_BYTES];

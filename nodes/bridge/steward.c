@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 // The second thread: what it asks of the two clusters may take seconds, or an hour, while copying goes on. It learns
-// which clusters these are, keeps a topic in the target for each one that is wanted, and translates groups' offsets.
+// which clusters these are, keeps a topic in the target for each one that is wanted, carries settings over (carry.c), and
+// translates groups' offsets (groups.c).
 #include "bridge_inner.h"
-
-#include <weft_gen/config.h>
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -14,7 +13,6 @@
 #define S_WAIT_MS 200
 #define S_LEADERS_MS 5000
 #define S_BACKOFF_MS_MAX 10000
-#define S_SETTINGS_MAX 32
 
 // ---- the table
 
@@ -27,6 +25,7 @@ struct weft_bridge_topic *weft_bridge_topic_get(weft_bridge_t *self, const char 
     weft_buf_init(&target);
     weft_buf_printf(&target, "%s%s", self->prefix, name);
     topic->name = weft_strdup(name);
+    weft_buf_init(&topic->carried);
     topic->target_name = weft_slice_dup(weft_buf_slice(&target));
     weft_buf_fini(&target);
     self->table = weft_realloc(self->table, (self->table_count + 1) * sizeof(void *));
@@ -101,20 +100,13 @@ static bool s_learn(weft_bridge_t *self)
 
 // ---- topics
 
-static bool s_is_known_setting(const char *key)
-{
-    for (size_t i = 0; i < weft_options_topic_count; i++)
-        if (strcmp(weft_options_topic[i].name, key) == 0) return true;
-    return false;
-}
-
 static weft_err_t s_create(weft_bridge_t *self, const char *name, const weft_topic_config_t *like)
 {
-    struct weft_setting settings[S_SETTINGS_MAX];
+    struct weft_setting settings[WEFT_BRIDGE_SETTINGS_MAX];
     size_t count = 0;
-    for (size_t i = 0; i < like->setting_count && count < S_SETTINGS_MAX; i++) {
+    for (size_t i = 0; i < like->setting_count && count < WEFT_BRIDGE_SETTINGS_MAX; i++) {
         const struct weft_topic_setting *from = &like->settings[i];
-        if (from->is_default || !s_is_known_setting(from->key) || strcmp(from->key, "min.insync") == 0) continue;
+        if (from->is_default || !weft_bridge_setting_is_carried(from->key)) continue;
         settings[count++] = (struct weft_setting){from->key, from->value};
     }
     uint32_t replicas = (uint32_t) weft_options_int(self->options, "replicas");
@@ -208,6 +200,7 @@ static void s_tend(weft_bridge_t *self, struct weft_bridge_topic *topic)
         s_said(self->source_admin, weft_admin_describe_topic(self->source_admin, topic->name, &config), &why);
     if (err == WEFT_OK) err = s_keep_topic(self, topic->target_name, config, looped, &target_id, &partitions, &why);
     s_told(self, topic, config, target_id, partitions, err, &why);
+    if (err == WEFT_OK) weft_bridge_carry(self, topic, config);
     weft_topic_config_destroy(&config);
 }
 

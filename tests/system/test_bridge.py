@@ -26,8 +26,8 @@ def test_topics_are_copied_as_they_are():
             form = "%p %o %k %v %h %T\\n"
             wanted = sorted(bridges.read(source, "orders", form))
             wait_until(lambda: sorted(bridges.read(target, "orders", form)) == wanted, "everything is as it was")
-            settings = target.weft("topic", "describe", "orders", "--settings", status=None).stdout
-            assert "3600000" in json.dumps(describe(target, "orders")) or "3600000" in settings or "1h" in settings, settings
+            held = describe(target, "orders")["config"]
+            assert (held["retention.ms"], held["max.record.bytes"]) == ("3600000", "2MiB"), held
             # What comes later: records, partitions, topics.
             produce(source, "orders", (f"k{n}:late" for n in range(50)), "--key-separator", ":")
             source.weft("topic", "add-partitions", "orders", "--to", 6)
@@ -131,6 +131,80 @@ def test_offsets_are_mapped_where_others_write_too():
                 assert (answer["offset"], answer["exact"]) == (int(offset), True), (line, answer)
             assert bridge.ask(topic="t", partition=0, offset=70)["offset"] == there["6 9"] + 1
             assert bridge.ask(topic="unknown", partition=0, offset=0)["error"] != 0
+
+
+def test_the_command_tells_what_a_bridge_knows():
+    with bridges.two() as (directory, source, target):
+        source.weft("topic", "create", "t", "--partitions", 2, "--replicas", 1)
+        target.weft("topic", "create", "site.t", "--partitions", 2, "--replicas", 1)
+        produce(source, "t", (f"{n}" for n in range(50)), "--partition", 0)
+        produce(target, "site.t", (f"strange {n}" for n in range(7)), "--partition", 0)
+        source.weft("consume", "t", "--group", "readers", "--from", "earliest", "--count", 20)
+        bridge = bridges.Bridge(directory, source.endpoint, target.endpoint, "prefix=site.", "groups=*", "groups.ms=200")
+        at = ("--endpoint", bridge.listen)
+        with bridges.running(bridge):
+            bridge_says = lambda *words: json.loads(source.weft("bridge", *words, *at, "--json").stdout)
+            rows = wait_until(lambda: [row for row in bridge_says("status") if row["source_next"] == 50 and row["lag"] == 0], "all is copied")
+            assert rows == [{"topic": "t", "partition": 0, "target_topic": "site.t", "state": "copying", "source_next": 50, "target_next": 57,
+                             "lag": 0, "reason": None}], rows
+            assert bridge_says("offset", "t", 0, 30) == {"topic": "t", "partition": 0, "offset": 30, "target_topic": "site.t", "target_offset": 37, "exact": True}
+            assert bridge_says("offset", "t", 0, 37, "--back") == bridge_says("offset", "t", 0, 30)
+            wanted = [{"group": "readers", "topic": "t", "partition": 0, "offset": 20, "target_topic": "site.t", "target_offset": 27, "exact": True,
+                       "committed": 27, "reason": None}]
+            wait_until(lambda: [row for row in bridge_says("groups", "read*") if row["partition"] == 0] == wanted, "its offsets are translated")
+            lines = [line.split() for line in source.weft("bridge", "groups", *at).stdout.splitlines()]
+            assert lines[0][:3] == ["GROUP", "TOPIC", "PARTITION"] and lines[1] == ["readers", "t", "0", "20", "site.t", "27", "yes", "27", "-"], lines
+            lines = [line.split() for line in source.weft("bridge", "offset", "t", 0, 30, *at).stdout.splitlines()]
+            assert lines[0] == "TOPIC PARTITION OFFSET TARGET TOPIC TARGET OFFSET EXACT".split() and lines[1] == "t 0 30 site.t 37 yes".split(), lines
+            assert "site.t" in source.weft("bridge", "status", *at).stdout
+            # What it does not know, and slips.
+            assert "copies no such partition" in source.weft("bridge", "offset", "t", 2, 0, *at, status=1).stderr
+            assert "nothing of this partition was copied yet" in source.weft("bridge", "offset", "t", 1, 0, *at, status=1).stderr
+            assert "no such group" in source.weft("bridge", "groups", "nobody", *at, status=1).stderr
+            assert "PARTITION is 'x'" in source.weft("bridge", "offset", "t", "x", 0, *at, status=2).stderr
+            assert "--timeout is '0'" in source.weft("bridge", "status", *at, "--timeout", "0", status=2).stderr
+        done = source.weft("bridge", "status", *at, "--timeout", "200ms", status=1)
+        assert "is that the option listen of a bridge that runs?" in done.stderr, done.stderr
+        assert "it takes one like" in source.weft("bridge", "status", "--endpoint", "core:9700", status=1).stderr
+        assert "no bridge of this release" in source.weft("bridge", "status", "--endpoint", source.endpoint, "--timeout", "2s", status=1).stderr
+
+
+def settings_of(node, topic):
+    return describe(node, topic)["config"]
+
+
+def test_settings_that_change_in_the_source_change_in_the_target():
+    with bridges.two() as (directory, source, target):
+        for topic in ("made", "there", "left"):
+            source.weft("topic", "create", topic, "--partitions", 1, "--replicas", 1, "--set", "retention.ms=3600000")
+        target.weft("topic", "create", "there", "--partitions", 1, "--replicas", 1, "--set", "retention.ms=7200000", "--set", "segment.ms=60000")
+        bridge = bridges.Bridge(directory, source.endpoint, target.endpoint, "except=left", "checkpoint.ms=50")
+        unasked = bridges.Bridge(directory, source.endpoint, target.endpoint, "topics=left", "settings=false", name="unasked")
+        with bridges.running(bridge), bridges.running(unasked):
+            wait_until(lambda: bridge.is_copying("made") and bridge.is_copying("there") and unasked.is_copying("left"), "they copy")
+            before = settings_of(target, "there")
+            for topic in ("made", "there", "left"):
+                source.weft("topic", "alter", topic, "--set", "retention.ms=1800000", "--set", "max.record.bytes=2MiB", "--set", "min.insync=1")
+            wait_until(lambda: settings_of(target, "made")["retention.ms"] == "1800000", "a change is carried over")
+            wait_until(lambda: settings_of(target, "there")["max.record.bytes"] == "2MiB", "to a topic that was there, too")
+            assert settings_of(target, "there")["retention.ms"] == "7200000", "what is the target's own is left alone"
+            wait_until(lambda: "has its own" in bridge.trace(), "it says so")
+            # Changed while no bridge runs; a default again.
+            assert bridge.stop() == 0, bridge.trace()
+            source.weft("topic", "alter", "made", "--unset", "retention.ms", "--set", "segment.ms=90000")
+            source.weft("topic", "alter", "there", "--set", "segment.ms=90000")
+            bridge.start()
+            wait_until(lambda: settings_of(target, "made")["segment.ms"] == "90000", "what changed meanwhile is carried over")
+            held, wanted = settings_of(target, "made")["retention.ms"], settings_of(source, "made")["retention.ms"]
+            assert held == wanted != "1800000", (held, wanted, bridge.trace())
+            wait_until(lambda: bridge.trace().count("has its own") == 2, "the other one is seen as well")
+            assert settings_of(target, "there") == {**before, "max.record.bytes": "2MiB"}
+            # The target's own choice stands.
+            target.weft("topic", "alter", "made", "--set", "retention.ms=999000")
+            source.weft("topic", "alter", "made", "--set", "max.record.bytes=3MiB")
+            wait_until(lambda: settings_of(target, "made")["max.record.bytes"] == "3MiB", "another setting is carried over")
+            assert settings_of(target, "made")["retention.ms"] == "999000"
+            assert settings_of(target, "left")["retention.ms"] == "3600000" and settings_of(source, "left")["retention.ms"] == "1800000"
 
 
 def test_groups_go_on_in_the_target():

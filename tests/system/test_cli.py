@@ -262,7 +262,7 @@ def test_cli__up_runs_a_whole_cluster_in_one_process():
 def test_cli__help_manual_and_completion_cover_every_verb():
     overview = weft("help").stdout
     for verb in ("up", "topic create", "produce", "consume", "cluster status", "cluster drain", "cluster remove", "cluster reassign", "cluster balance", "cluster elect",
-                 "cluster alter", "cluster voters", "log dump", "bench limit"):
+                 "cluster alter", "cluster voters", "bridge", "bridge status", "bridge offset", "bridge groups", "log dump", "bench limit"):
         assert verb in overview
         assert "usage:" in weft(*verb.split(), "--help").stdout
         manual = weft("manual", *verb.split()).stdout

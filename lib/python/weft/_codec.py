@@ -138,6 +138,12 @@ SHAPES = {'assigned_topic': ('struct',
                   [('topic_id', 'id', 'r', 0, 0, None), ('partition', 'u32', 'r', 0, 0, None),
                    ('partition_epoch', 'i32', 'r', 0, 0, None), ('replicas', '[i32]', 'd', 0, 16, None)]),
  'placement': ('struct', [('replicas', '[i32]', 'r', 0, 16, None)]),
+ 'bridge_group': ('struct',
+                  [('group', 'str', 'r', 255, 0, None), ('topic', 'str', 'r', 249, 0, None),
+                   ('partition', 'u32', 'r', 0, 0, None), ('offset', 'i64', 'r', 0, 0, None),
+                   ('target_topic', 'str', 'r', 249, 0, None), ('target_offset', 'i64', 'd', 0, 0, -1),
+                   ('exact', 'bool', 'd', 0, 0, False), ('committed', 'i64', 'd', 0, 0, -1),
+                   ('reason', 'str', 'd', 512, 0, None)]),
  'bridge_partition': ('struct',
                       [('topic', 'str', 'r', 249, 0, None), ('partition', 'u32', 'r', 0, 0, None),
                        ('target_topic', 'str', 'r', 249, 0, None), ('state', 'str', 'r', 16, 0, None),
@@ -147,6 +153,7 @@ SHAPES = {'assigned_topic': ('struct',
                       [('source', 'i64', 'r', 0, 0, None), ('source_next', 'i64', 'r', 0, 0, None),
                        ('target', 'i64', 'r', 0, 0, None), ('target_next', 'i64', 'r', 0, 0, None),
                        ('exact', 'bool', 'd', 0, 0, True)]),
+ 'bridge_setting': ('struct', [('key', 'str', 'r', 64, 0, None), ('value', 'str', 'r', 256, 0, None)]),
  'checkpoint_entry': ('struct',
                       [('topic_id', 'id', 'r', 0, 0, None), ('partition', 'u32', 'r', 0, 0, None),
                        ('synced_end', 'i64', 'r', 0, 0, None)]),
@@ -677,11 +684,12 @@ SHAPES = {'assigned_topic': ('struct',
                           [('id', 'u64', 'da', 0, 0, 0), ('error', 'i32', 'da', 0, 0, 0),
                            ('message', 'str', 'd', 1024, 0, None), ('target_topic', 'str', 'd', 249, 0, None),
                            ('offset', 'i64', 'd', 0, 0, -1), ('exact', 'bool', 'd', 0, 0, False),
-                           ('partitions', '[bridge_partition]', 'd', 0, 100000, None)]),
+                           ('partitions', '[bridge_partition]', 'd', 0, 100000, None),
+                           ('groups', '[bridge_group]', 'd', 0, 100000, None)]),
  'bridge_ask_record': ('record',
                        [('id', 'u64', 'd', 0, 0, 0), ('topic', 'str', 'd', 249, 0, None),
                         ('partition', 'u32', 'd', 0, 0, 0), ('offset', 'i64', 'd', 0, 0, -1),
-                        ('target_offset', 'i64', 'd', 0, 0, -1)]),
+                        ('target_offset', 'i64', 'd', 0, 0, -1), ('group', 'str', 'd', 255, 0, None)]),
  'bridge_claim_record': ('record',
                          [('instance', 'id', 'r', 0, 0, None), ('term', 'u64', 'r', 0, 0, None),
                           ('written_ms', 'i64', 'd', 0, 0, -1)]),
@@ -701,6 +709,9 @@ SHAPES = {'assigned_topic': ('struct',
                           ('round', 'i16', 'd', 0, 0, -1), ('source_epoch_from', 'i64', 'd', 0, 0, -1),
                           ('source_epoch', 'i32', 'd', 0, 0, -1), ('source_epoch_before_from', 'i64', 'd', 0, 0, -1),
                           ('source_epoch_before', 'i32', 'd', 0, 0, -1)]),
+ 'bridge_settings_record': ('record',
+                            [('source_topic_id', 'id', 'r', 0, 0, None), ('target_topic_id', 'id', 'r', 0, 0, None),
+                             ('settings', '[bridge_setting]', 'd', 0, 64, None)]),
  'checkpoint_record': ('record',
                        [('generation', 'u64', 'r', 0, 0, None),
                         ('entries', '[checkpoint_entry]', 'r', 0, 1000000, None)]),
@@ -2010,6 +2021,14 @@ def bridge_place_record_encode(values):
 
 def bridge_place_record_decode(data):
     return decode("bridge_place_record", data)
+
+
+def bridge_settings_record_encode(values):
+    return encode("bridge_settings_record", values)
+
+
+def bridge_settings_record_decode(data):
+    return decode("bridge_settings_record", data)
 
 
 def checkpoint_record_encode(values):

@@ -150,11 +150,13 @@ static struct weft_view_link *s_link_slot(weft_view_t *self)
         self->links[self->link_count] = weft_calloc(1, sizeof **self->links);
         return self->links[self->link_count++];
     }
+    if (self->full) return NULL; // looking is long, and one reply may name many
     for (size_t i = 0; i < self->link_count; i++) {
         if (!s_is_spare(self, self->links[i])) continue;
         s_close(self, self->links[i]);
         return self->links[i];
     }
+    self->full = self->applying;
     return NULL;
 }
 
@@ -255,7 +257,10 @@ struct weft_view_topic *weft_view_topic(weft_view_t *self, const char *name)
     if (topic) return topic;
     topic = weft_calloc(1, sizeof *topic);
     topic->name = weft_strdup(name);
-    self->topics = weft_realloc(self->topics, (self->topic_count + 1) * sizeof(void *));
+    if (self->topic_count == self->topic_capacity) {
+        self->topic_capacity = self->topic_capacity ? self->topic_capacity * 2 : 16;
+        self->topics = weft_realloc(self->topics, self->topic_capacity * sizeof(void *));
+    }
     self->topics[self->topic_count++] = topic;
     weft_map_put(self->topics_by_name, weft_text(topic->name), topic);
     return topic;
@@ -302,6 +307,7 @@ static void s_apply_topic(weft_view_t *self, struct weft_view_topic *topic, cons
     if (!weft_id_is_zero(topic->id) && !weft_id_equal(topic->id, from->id)) {
         topic->replaced = true;
         s_forget_partitions(topic);
+        self->partition_count -= (size_t) topic->partition_count;
         topic->partition_count = 0;
     }
     topic->id = from->id;
@@ -313,6 +319,9 @@ static void s_apply_topic(weft_view_t *self, struct weft_view_topic *topic, cons
     }
     if (!count) return;
     if (count > topic->partition_count) {
+        // Few bytes may name a partition of a high number: what it would take to hold is bounded as a whole.
+        if (self->partition_count + (size_t) (count - topic->partition_count) > WEFT_VIEW_PARTITIONS_MAX) return;
+        self->partition_count += (size_t) (count - topic->partition_count);
         topic->partitions = weft_realloc(topic->partitions, (size_t) count * sizeof *topic->partitions);
         for (int32_t i = topic->partition_count; i < count; i++)
             topic->partitions[i] = (struct weft_view_partition){.leader = -1, .epoch = -1};
@@ -321,13 +330,6 @@ static void s_apply_topic(weft_view_t *self, struct weft_view_topic *topic, cons
     for (size_t i = 0; i < from->partitions_count; i++)
         s_apply_partition(self, &topic->partitions[from->partitions[i].partition], &from->partitions[i], lags);
     topic->state = WEFT_VIEW_KNOWN;
-}
-
-static bool s_mentions(const struct weft_metadata_reply *reply, const char *name)
-{
-    for (size_t i = 0; i < reply->topics_count; i++)
-        if (weft_slice_is_text(reply->topics[i].name, name)) return true;
-    return false;
 }
 
 static void s_tell(weft_view_t *self, weft_slice_t endpoint, bool open)
@@ -354,6 +356,12 @@ static void s_apply_nodes(weft_view_t *self, const struct weft_metadata_reply *r
     s_forget_links(self);
 }
 
+// Whatever nodes tell, a view has an end.
+static bool s_is_full(const weft_view_t *self, const char *name)
+{
+    return self->topic_count >= WEFT_VIEW_TOPICS_MAX && !weft_view_topic_find(self, weft_text(name));
+}
+
 void weft_view_apply(weft_view_t *self, const struct weft_metadata_reply *reply, bool all)
 {
     if (!weft_id_is_zero(reply->cluster_id)) {
@@ -367,18 +375,29 @@ void weft_view_apply(weft_view_t *self, const struct weft_metadata_reply *reply,
         }
     }
     bool lags = reply->version < self->version; // what it does not know may be new: it takes nothing back
+    size_t passed_over = 0;
     self->updates++;
+    self->applying = true;
     for (size_t i = 0; i < reply->topics_count; i++) {
         char name[250];
         weft_slice_t given = reply->topics[i].name;
         if (!given.size || given.size >= sizeof name) continue;
         memcpy(name, given.data, given.size);
         name[given.size] = 0;
-        if (weft_topic_name_is_legal(name)) s_apply_topic(self, weft_view_topic(self, name), &reply->topics[i], lags);
+        bool full = s_is_full(self, name);
+        passed_over += full;
+        if (full || !weft_topic_name_is_legal(name)) continue;
+        struct weft_view_topic *topic = weft_view_topic(self, name);
+        topic->told = self->updates;
+        s_apply_topic(self, topic, &reply->topics[i], lags);
     }
+    if (passed_over)
+        weft_trace(WEFT_TRACE_WARN, "client", "%zu topics are passed over, %d are known already", passed_over,
+                   WEFT_VIEW_TOPICS_MAX);
     for (size_t i = 0; all && !lags && i < self->topic_count; i++)
-        if (!s_mentions(reply, self->topics[i]->name)) s_mark_missing(self, self->topics[i]);
+        if (self->topics[i]->told != self->updates) s_mark_missing(self, self->topics[i]);
     s_apply_nodes(self, reply, lags);
+    self->applying = self->full = false;
     if (!lags) self->version = reply->version;
     if (all) self->updates_all++;
 }

@@ -19,8 +19,10 @@
 #define WEFT_VIEW_BOOTSTRAP_MAX 16
 #define WEFT_VIEW_MISSING_GRACE_US 1500000
 #define WEFT_VIEW_LINKS_MAX 1024
-#define WEFT_VIEW_SPARE_LINKS_MAX 64 // to nodes that lead nothing of ours, to have whom to ask
-#define WEFT_VIEW_FORGET_US 60000000 // a link that is down for longer, to a node that nobody tells of, is closed
+#define WEFT_VIEW_TOPICS_MAX (1 << 18)     // missing ones too
+#define WEFT_VIEW_PARTITIONS_MAX (1 << 20) // of all topics
+#define WEFT_VIEW_SPARE_LINKS_MAX 64       // to nodes that lead nothing of ours, to have whom to ask
+#define WEFT_VIEW_FORGET_US 60000000       // a link that is down for longer, to a node that nobody tells of, is closed
 
 struct weft_view_link {
     char endpoint[WEFT_ENDPOINT_BYTES_MAX];
@@ -55,6 +57,7 @@ struct weft_view_topic {
     bool internal;
     bool replaced;      // its id changed: whoever uses the topic clears it
     int64_t missing_us; // since when it is missing; meaningful with MISSING
+    uint64_t told;      // view.updates when metadata told of it last
     int32_t partition_count;
     struct weft_view_partition *partitions;
     void *owner; // of the part that uses the view
@@ -70,13 +73,15 @@ typedef struct weft_view {
     size_t turn;                     // round robin over links
     size_t silent_count;             // links that are silent
     struct weft_view_topic **topics; // in order of first mention
-    size_t topic_count;
+    size_t topic_count, topic_capacity;
+    size_t partition_count; // of all topics
     struct weft_map *topics_by_name;
     struct weft_view_link *coordinator; // best guess, NULL: none
     weft_id_t cluster_id;               // zero until known
     uint64_t version;
     uint64_t updates;         // grows with every metadata reply
     uint64_t updates_all;     // with every one that told of all topics
+    bool applying, full;      // a metadata reply; no link is left for one endpoint more that it names
     int64_t missing_grace_us; // a topic just created may not be known to every node yet
     struct weft_error fatal;  // WRONG_CLUSTER; code WEFT_OK while fine
 } weft_view_t;

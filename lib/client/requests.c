@@ -17,6 +17,7 @@
 #define SLOT_MASK ((UINT64_C(1) << SLOT_BITS) - 1)
 #define SILENCE_LOOKS 4 // while a request stays unanswered others are asked again after this part of its age
 #define LOOK_US_MAX 1000000
+#define BATCH_BYTES_LEAST 1024 // a node that says it takes less makes no sense, and is not heeded
 #define REDIRECTS_AT_ONCE \
     3 // then a redirection waits for the back-off, so that two confused nodes can't make a client spin
 
@@ -376,7 +377,7 @@ static void s_hello_answered(weft_requests_t *self, weft_err_t error, struct wef
         weft_error_set(&self->view->fatal, error,
                        "the node speaks no protocol version that this library speaks; upgrade the older one");
     if (error || weft_hello_reply_decode(&self->inner_codec, weft_frame_slice(&message->header), &reply, &why)) return;
-    if (reply.batch_bytes_max && reply.batch_bytes_max < self->batch_bytes_max)
+    if (reply.batch_bytes_max >= BATCH_BYTES_LEAST && reply.batch_bytes_max < self->batch_bytes_max)
         self->batch_bytes_max = reply.batch_bytes_max;
     if (reply.session_window && reply.session_window < self->session_window)
         self->session_window = reply.session_window;
@@ -399,7 +400,7 @@ void weft_requests_message(weft_requests_t *self, struct weft_message *message)
         return;
     }
     struct weft_call *call = s_find(self, header.id);
-    if (!call) {
+    if (!call || !call->attempts) { // not sent yet: who answers it guesses ids
         self->stray_count++;
         return;
     }

@@ -354,8 +354,12 @@ static void s_look_again(weft_edge_part_t *self, struct weft_edge_call *call, in
     weft_edge_list_remove(&self->idle, call);
     call->listed = false;
     weft_buf_clear(&self->scratch);
-    weft_err_t code = weft_edge_route(self, call, weft_buf_slice(&call->call.header)); // decoded once before
-    weft_assert(code == WEFT_OK);
+    // Decoded once before, but for the id: that may have made it larger than a header may be.
+    weft_err_t code = weft_edge_route(self, call, weft_buf_slice(&call->call.header));
+    if (code != WEFT_OK) {
+        weft_edge_end_refused(call, code, self->error.text);
+        return;
+    }
     if (call->unknown && (!told || now_us >= call->deadline_us)) {
         weft_edge_give_up(call);
         return;

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: MPL-2.0
+// Clients and core nodes that lie: whatever they say costs themselves something, and nobody else anything.
+#include "edge_rig.h"
+
+#include "lib/client/cluster_view.h"
+#include "nodes/edge/edge.h"
+
+#include <weft_gen/limits.h>
+
+// A node answers requests that were never sent to it, or to anybody: ids are small numbers.
+static void test_edge_hostile__an_answer_to_what_was_not_sent_yet_is_passed_over(void **state)
+{
+    struct rig rig;
+    rig_init(&rig, NULL, false);
+    weft_fake_world_link(rig.peer.world, RIG_A, false);
+    rig_produce(&rig, 1, 7, rig_batch(&rig, 50, 0));
+    for (uint64_t generation = 1; generation < 4; generation++)
+        for (uint64_t slot = 0; slot < 4; slot++) {
+            const struct peer_call guessed = {.id = generation << 20 | slot, .endpoint = RIG_B};
+            peer_refuse(&rig.peer, &guessed, WEFT_ERR_NOT_LEADER, RIG_B, 0);
+        }
+    assert_int_equal(weft_fake_world_reply_count(rig.peer.world), 0);
+    weft_fake_world_link(rig.peer.world, RIG_A, true);
+    rig_advance(&rig, 300);
+    const struct peer_call call = *peer_take(&rig.peer, WEFT_API_PRODUCE);
+    peer_produced(&rig.peer, &call, 100, false);
+    peer_produced(&rig.peer, &call, 200, false); // and once more
+    assert_int_equal(rig_reply(&rig, 1, 7).offset, 100);
+    assert_null(weft_fake_world_take_reply(rig.peer.world));
+    rig_fini(&rig);
+}
+
+// A fetch of a topic that nobody knows, its header as large as one may be.
+static void s_largest(weft_buf_t *out)
+{
+    static const char head[] = "\x89\xa3"
+                               "api\xa5"
+                               "fetch\xa5"
+                               "topic\xa1x\xa9"
+                               "partition\x00\xa6"
+                               "offset\x00";
+    weft_buf_append(out, head, sizeof head - 1);
+    for (uint8_t i = 0; i < 5; i++) {
+        size_t left = WEFT_HEADER_BYTES_MAX - out->size - 7; // key a1 'a', and the head of a bin32
+        size_t bytes = i < 4 ? (WEFT_HEADER_BYTES_MAX - 200) / 5 : left;
+        const uint8_t pair[7] = {0xa1,
+                                 (uint8_t) ('a' + i),
+                                 0xc6,
+                                 (uint8_t) (bytes >> 24),
+                                 (uint8_t) (bytes >> 16),
+                                 (uint8_t) (bytes >> 8),
+                                 (uint8_t) bytes};
+        weft_buf_append(out, pair, sizeof pair);
+        uint8_t *filler = weft_calloc(1, bytes);
+        weft_buf_append(out, filler, bytes);
+        free(filler);
+    }
+    assert_int_equal(out->size, WEFT_HEADER_BYTES_MAX);
+}
+
+static void test_edge_hostile__a_header_that_has_no_room_for_an_id_is_refused(void **state)
+{
+    struct rig rig;
+    rig_init(&rig, NULL, false);
+    s_largest(&rig.buf);
+    weft_fake_world_request(rig.peer.world, 0, 1, false, weft_buf_slice(&rig.buf), WEFT_SLICE_NIL, false);
+    rig_advance(&rig, 300); // its topic is sought meanwhile
+    rig_expect(&rig, 1, 0, WEFT_ERR_BAD_FRAME);
+    rig_produce(&rig, 2, 1, rig_batch(&rig, -1, 0));
+    peer_produced(&rig.peer, peer_take(&rig.peer, WEFT_API_PRODUCE), 5, false);
+    rig_expect(&rig, 2, 1, WEFT_OK);
+    rig_fini(&rig);
+}
+
+// ---- metadata of a view
+
+// Few bytes that name partitions far out, in many topics.
+static void s_absurd(weft_view_t *view, unsigned first, unsigned count)
+{
+    struct weft_metadata_partition far = {.partition = WEFT_PARTITIONS_MAX - 1, .leader = 1, .epoch = 1};
+    struct weft_metadata_topic *topics = weft_calloc(count, sizeof *topics);
+    char(*names)[16] = weft_calloc(count, sizeof *names);
+    for (unsigned i = 0; i < count; i++) {
+        snprintf(names[i], sizeof names[i], "t%u", first + i);
+        topics[i] =
+            (struct weft_metadata_topic){.name = weft_slice_text(names[i]), .partitions = &far, .partitions_count = 1};
+        topics[i].id.bytes[0] = 1;
+    }
+    struct weft_metadata_reply reply;
+    weft_metadata_reply_init(&reply);
+    reply.topics = topics;
+    reply.topics_count = count;
+    weft_view_apply(view, &reply, true);
+    free(topics);
+    free(names);
+}
+
+static int64_t s_now_us(void *world)
+{
+    return 1000000;
+}
+
+static void test_edge_hostile__metadata_that_names_absurdly_much_takes_bounded_memory(void **state)
+{
+    static const struct weft_port_ops ops = {.now_us = s_now_us};
+    weft_view_t view;
+    assert_ok(weft_view_init(&view, RIG_A, NULL));
+    view.port = (weft_port_t){.ops = &ops};
+    s_absurd(&view, 0, 20000);
+    s_absurd(&view, 10000, 60000);
+    size_t partitions = 0;
+    for (size_t i = 0; i < view.topic_count; i++) partitions += (size_t) view.topics[i]->partition_count;
+    assert_true(partitions == view.partition_count && partitions <= WEFT_VIEW_PARTITIONS_MAX);
+    assert_int_equal(view.topic_count, 70000);
+    assert_int_equal(view.topics[0]->state, WEFT_VIEW_MISSING); // not told of the second time
+    for (unsigned turn = 1; turn < 6; turn++) s_absurd(&view, turn * 60000, 60000);
+    assert_int_equal(view.topic_count, WEFT_VIEW_TOPICS_MAX);
+    weft_view_fini(&view);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_edge_hostile__an_answer_to_what_was_not_sent_yet_is_passed_over),
+        cmocka_unit_test(test_edge_hostile__a_header_that_has_no_room_for_an_id_is_refused),
+        cmocka_unit_test(test_edge_hostile__metadata_that_names_absurdly_much_takes_bounded_memory),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

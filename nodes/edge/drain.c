@@ -284,8 +284,10 @@ static bool s_bury(struct weft_spooled *self, weft_err_t error, const char *text
     weft_counter_add(weft_edge_counters(s_edge(self)), WEFT_EDGE_DEAD, 1);
     weft_trace(WEFT_TRACE_WARN, self->spool->name, "spool: a batch of %u records is set aside, %s: %s",
                (unsigned) stored.count, weft_err_name(error), text);
-    // Of a topic that is gone nothing is left to be delivered.
-    if (error != WEFT_ERR_UNKNOWN_TOPIC && s_add_name(self, &stored, true) != WEFT_OK) return false;
+    // Of a topic that is gone nothing is left to be delivered. Who was fenced has given up all of that epoch, and some of it may
+    // have been written: under a new identity it would be written again.
+    bool goes_on = error != WEFT_ERR_UNKNOWN_TOPIC && error != WEFT_ERR_PRODUCER_FENCED;
+    if (goes_on && s_add_name(self, &stored, true) != WEFT_OK) return false;
     s_delivered(self, weft_batch_next_offset(&stored));
     self->next = self->position;
     self->trimmed_us = 0; // so that it is set aside once

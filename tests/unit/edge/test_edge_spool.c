@@ -361,6 +361,27 @@ static void test_edge_spool__what_is_refused_for_good_is_set_aside_and_its_sessi
     rig_fini(&rig);
 }
 
+// Its producer has given up that epoch, and the core may have written some of it: under a new identity it would come twice.
+static void test_edge_spool__what_is_fenced_does_not_go_on_under_a_new_identity(void **state)
+{
+    struct rig rig;
+    rig_init(&rig, NULL, true);
+    s_cut(&rig);
+    for (int32_t i = 0; i < 2; i++) s_kept(&rig, (uint64_t) i, 50, i);
+    s_heal(&rig);
+    for (int i = 0; i < 2; i++)
+        peer_refuse(&rig.peer, peer_take(&rig.peer, WEFT_API_PRODUCE), WEFT_ERR_PRODUCER_FENCED, NULL, 0);
+    rig_advance(&rig, 300);
+    const struct peer_call *call = peer_take(&rig.peer, WEFT_API_PRODUCE);
+    assert_true(call->batch.producer_id == 50 && call->batch.base_sequence == 1);
+    peer_refuse(&rig.peer, call, WEFT_ERR_PRODUCER_FENCED, NULL, 0);
+    rig_advance(&rig, 300);
+    assert_int_equal(weft_counter_get(rig.node->counters[0], WEFT_EDGE_DEAD), 2);
+    assert_int_equal(weft_counter_get(rig.node->counters[0], WEFT_EDGE_WAITING_BATCHES), 0);
+    assert_int_equal(rig.peer.call_count, 0);
+    rig_fini(&rig);
+}
+
 static void test_edge_spool__a_session_that_the_core_forgot_goes_on_under_a_new_identity(void **state)
 {
     struct rig rig;
@@ -475,6 +496,7 @@ int main(void)
         cmocka_unit_test(test_edge_spool__of_a_topic_that_is_gone_all_is_set_aside_without_names),
         cmocka_unit_test(test_edge_spool__a_failure_sends_all_again_from_the_first),
         cmocka_unit_test(test_edge_spool__what_is_refused_for_good_is_set_aside_and_its_session_goes_on),
+        cmocka_unit_test(test_edge_spool__what_is_fenced_does_not_go_on_under_a_new_identity),
         cmocka_unit_test(test_edge_spool__a_session_that_the_core_forgot_goes_on_under_a_new_identity),
         cmocka_unit_test(test_edge_spool__a_gap_in_a_session_is_refused_to_the_producer),
         cmocka_unit_test(test_edge_spool__what_was_under_way_is_kept_in_its_place),

@@ -6,7 +6,8 @@
  * producers and consumers know no endpoint but an edge's. The core is cut off from it for seconds or minutes, it is
  * killed, loses power, stops, its disk is slow, full or fails. What it answers counts as the cluster's own word: an
  * acknowledged record stands in the end, once, in the order of its producer (I1, I3), also one that only the spool had;
- * what was refused does not. After the last fault the spool is emptied in bounded time (O9), and nothing was set aside.
+ * what was refused does not. After the last fault the spool is emptied in bounded time (O9), and nothing was set aside
+ * but what its producer had given up.
  */
 #ifndef WEFT_TESTS_SIM_EDGES_H
 #define WEFT_TESTS_SIM_EDGES_H
@@ -38,10 +39,10 @@ struct sim_edges {
     struct sim_edge edges[SIM_EDGES_MAX];
     int count;
     bool long_cuts, disks_fail;
-    uint32_t wait_us;                                     // mean time between two faults
-    int64_t end_us;                                       // of the faults
-    bool sets_aside;                                      // something may be refused for good: topics are deleted
-    uint64_t spooled, drained, duplicates, renamed, dead; // by lives that are over
+    uint32_t wait_us;                               // mean time between two faults
+    int64_t end_us;                                 // of the faults
+    bool sets_aside;                                // something may be refused for good: topics are deleted
+    uint64_t spooled, drained, duplicates, renamed; // by lives that are over
     uint32_t kills, power_losses, stops, cuts, disk_faults;
 };
 

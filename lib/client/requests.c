@@ -481,8 +481,9 @@ static void s_sweep_one(weft_requests_t *self, struct weft_call *call, int64_t n
         self->timeout_count++;
         weft_view_link_silent(self->view, call->link);
         if (call != &self->metadata) weft_requests_refresh(self);
+        bool manual = call->manual;
         weft_requests_attempt_failed(self, call, WEFT_ERR_LOCAL_TIMED_OUT);
-        if (call->manual || call->state != WEFT_CALL_QUEUED) return;
+        if (manual || call->state != WEFT_CALL_QUEUED) return; // a manual one is its owner's again, and may be gone
     }
     if (call->state == WEFT_CALL_SENT) {
         weft_requests_check_by(self, call->sent_us + s_attempt_us(self, call));

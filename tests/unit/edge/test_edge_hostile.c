@@ -30,6 +30,21 @@ static void test_edge_hostile__an_answer_to_what_was_not_sent_yet_is_passed_over
     rig_fini(&rig);
 }
 
+// A leader that takes requests and says nothing for ever: what can't be sent again is told, once.
+static void test_edge_hostile__a_leader_that_never_answers_costs_its_requests_only(void **state)
+{
+    struct rig rig;
+    rig_init(&rig, NULL, false);
+    rig_produce(&rig, 1, 1, rig_batch(&rig, -1, 0));
+    rig_produce(&rig, 1, 2, rig_batch(&rig, 50, 0));
+    rig.peer.silent = true;
+    weft_fake_world_advance(rig.peer.world, 61000000);
+    rig_expect(&rig, 1, 1, WEFT_ERR_LEADER_CHANGED);
+    rig_expect(&rig, 1, 2, WEFT_ERR_LEADER_CHANGED);
+    assert_null(weft_fake_world_take_reply(rig.peer.world));
+    rig_fini(&rig);
+}
+
 // A fetch of a topic that nobody knows, its header as large as one may be.
 static void s_largest(weft_buf_t *out)
 {
@@ -122,6 +137,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_edge_hostile__an_answer_to_what_was_not_sent_yet_is_passed_over),
+        cmocka_unit_test(test_edge_hostile__a_leader_that_never_answers_costs_its_requests_only),
         cmocka_unit_test(test_edge_hostile__a_header_that_has_no_room_for_an_id_is_refused),
         cmocka_unit_test(test_edge_hostile__metadata_that_names_absurdly_much_takes_bounded_memory),
     };

@@ -44,7 +44,7 @@ static void s_on_crash(int number)
 }
 
 // A sanitizer may end the process without a signal; it asks this function first.
-void __asan_on_error(void);
+__attribute__((visibility("default"))) void __asan_on_error(void);
 void __asan_on_error(void)
 {
     s_on_crash(SIGABRT);

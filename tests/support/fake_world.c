@@ -83,7 +83,7 @@ static weft_err_t s_link_open(void *world, const char *endpoint, weft_link_t *ou
 {
     struct s_slot *slot = world;
     weft_fake_world_t *self = slot->world;
-    assert_true(self->link_count < S_LINKS_MAX);
+    if (self->link_count == S_LINKS_MAX) return WEFT_ERR_INVALID_ENDPOINT;
     struct s_link *link = &self->links[self->link_count++];
     *link = (struct s_link){.slot = slot, .open = true};
     snprintf(link->endpoint, sizeof link->endpoint, "%s", endpoint);

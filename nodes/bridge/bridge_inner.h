@@ -125,6 +125,7 @@ struct weft_bridge_flow {
     bool diverged;         // the source said that it goes on below what was sent
     int64_t lost_from;     // it has lost what it had from there on, and the next round reads on there; -1: nothing
     struct weft_bridge_epochs epochs;
+    int16_t planned; // the epoch of our session for which it was noted that they hold; -1: none, or not as they are now
     size_t out_count, out_bytes, out_notes;
     int64_t heard_ms; // of the last answer, or since when one is waited for
     size_t batch_bytes_max;
@@ -192,6 +193,8 @@ struct weft_bridge {
     bool claimed, standing_by;
     bool claim_out;
     int64_t claim_ms, other_ms; // last sent; last heard of another
+    weft_id_t claimant;         // the other run that had the highest term, zero: none
+    uint64_t claimant_term;
     int64_t note_ms, tick_ms, discovered_ms;
     // behind the lock
     pthread_mutex_t lock;

@@ -5,8 +5,9 @@
  *
  * They must be true of a place that the target's tail tells, not only of the one noted. So a batch of another leader epoch
  * ends the round and is copied in the next one, and they are noted with the number of the last round that is surely this
- * run's. If the tail has batches of a newer round, they are not believed: a wrong epoch would make the source deny what
- * is there, and records would be copied twice.
+ * run's, and, before its first batch, with that of the round it is about to begin. If the tail has batches of a newer round,
+ * or another run had the claim, they are not believed: a wrong epoch would make the source deny what is there, and records
+ * would be copied twice.
  */
 #ifndef WEFT_BRIDGE_EPOCHS_H
 #define WEFT_BRIDGE_EPOCHS_H

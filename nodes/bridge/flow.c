@@ -45,6 +45,7 @@ struct weft_bridge_flow *weft_bridge_flow_new(weft_bridge_t *self, struct weft_b
     flow->partition = partition;
     flow->batch_bytes_max = SIZE_MAX;
     flow->source_end = flow->lost_from = -1;
+    flow->planned = -1;
     weft_bridge_epochs_init(&flow->epochs);
     weft_bridge_resume_init(&flow->resume);
     weft_bridge_map_init(&flow->map);
@@ -155,6 +156,7 @@ static bool s_topic_ready(struct weft_bridge_flow *flow)
     flow->producer_id = weft_bridge_producer_id(self->name, self->source_cluster, source_id, flow->partition);
     weft_bridge_resume_init(&flow->resume);
     weft_bridge_epochs_init(&flow->epochs);
+    flow->planned = -1;
     flow->lost_from = -1;
     flow->origins = (struct weft_bridge_origins){.ids = {self->source_cluster}, .count = 1};
     flow->noted = false;
@@ -237,11 +239,13 @@ static void s_round(struct weft_bridge_flow *flow)
     if (flow->resume.place.epoch > flow->epochs.round) { // it was not noted what that round has copied
         weft_bridge_epochs_init(&flow->epochs);
         flow->epochs.round = flow->resume.place.epoch;
+        flow->planned = -1;
     }
     if (flow->lost_from < 0) return;
     if (flow->resume.read_next < 0 || flow->resume.read_next > flow->lost_from)
         flow->resume.read_next = flow->lost_from;
     weft_bridge_epochs_cut(&flow->epochs, flow->lost_from);
+    flow->planned = -1;
     flow->lost_from = -1;
 }
 
@@ -267,11 +271,14 @@ void weft_bridge_flow_looked(struct weft_bridge_flow *flow)
         return;
     }
     s_round(flow);
-    if (flow->noted) {
+    if (flow->noted && flow->planned == flow->resume.epoch) {
         s_copy(flow, flow->resume.read_next);
         return;
     }
-    flow->state = WEFT_BRIDGE_NOTING; // who copies on from the target knows the session before its first batch comes
+    // Who copies on from the target knows the session before its first batch comes; and who begins after us, in which
+    // leader epoch of the source the batches of this round were written.
+    flow->state = WEFT_BRIDGE_NOTING;
+    flow->planned = flow->resume.epoch;
     if (!weft_bridge_note_write(flow)) weft_bridge_flow_stop(flow, s_backoff(flow), "its place can't be noted now");
 }
 
@@ -402,7 +409,10 @@ void weft_bridge_flow_batch(struct weft_bridge_flow *flow, const struct weft_bat
     flow->diverged = false;
     if (flow->resume.read_next < 0) flow->resume.read_next = view->position;
     if (weft_bridge_epochs_of(&flow->epochs, batch.base_offset) != batch.leader_epoch) { // one round, one epoch
-        if (flow->out_count == 0) (void) weft_bridge_epochs_begin(&flow->epochs, batch.base_offset, batch.leader_epoch);
+        if (flow->out_count == 0) {
+            (void) weft_bridge_epochs_begin(&flow->epochs, batch.base_offset, batch.leader_epoch);
+            flow->planned = -1;
+        }
         weft_bridge_flow_stop(flow, 0, NULL);
         return;
     }
@@ -474,7 +484,6 @@ static void s_written(struct weft_bridge_flow *flow, const struct weft_bridge_se
     struct weft_bridge_span span = {batch->source, batch->source_next, base_offset, base_offset + batch->count,
                                     batch->source_next - batch->source == (int64_t) batch->count};
     s_map(flow, &span);
-    if (flow->epochs.round != batch->epoch) flow->bridge->note_ms = 0; // noted soon
     flow->epochs.round = batch->epoch;
     flow->moved = true;
     flow->tries = 0;
@@ -503,6 +512,7 @@ static void s_noted(struct weft_bridge_flow *flow, const struct weft_bridge_sent
     if (error != WEFT_OK) {
         weft_node_counter_add(flow->bridge->node, WEFT_BRIDGE_NOTES_FAILED, 1);
         flow->moved = true;
+        if (sent->first_note) flow->planned = -1;
         pthread_mutex_lock(&flow->bridge->lock);
         flow->map.dirty = UINT64_MAX;
         pthread_mutex_unlock(&flow->bridge->lock);

@@ -50,12 +50,15 @@ static void s_load_page(struct weft_bridge_flow *flow, int page)
     }
 }
 
-static void s_load_epochs(struct weft_bridge_epochs *out, const struct weft_bridge_place_record *record)
+static void s_load_epochs(weft_bridge_t *self, struct weft_bridge_epochs *out,
+                          const struct weft_bridge_place_record *record)
 {
     weft_bridge_epochs_init(out);
     bool sound = record->source_epoch >= 0 && record->source_epoch_from >= 0;
     if (!sound) return;
-    out->round = record->round;
+    // Who noted what it was about to copy, and was the last to copy, has written the batches of that round.
+    bool planned = record->planned > record->round && weft_id_equal(record->instance, self->claimant);
+    out->round = planned ? record->planned : record->round;
     out->now = (struct weft_bridge_epoch){record->source_epoch_from, record->source_epoch};
     if (record->source_epoch_before >= 0 && record->source_epoch_before_from >= 0)
         out->before = (struct weft_bridge_epoch){record->source_epoch_before_from, record->source_epoch_before};
@@ -87,7 +90,7 @@ bool weft_bridge_note_load(struct weft_bridge_flow *flow)
                                                     .sequence = record.sequence,
                                                     .epoch = record.epoch};
     flow->resume.read_next = record.read_next;
-    s_load_epochs(&flow->epochs, &record);
+    s_load_epochs(self, &flow->epochs, &record);
     for (size_t i = 0; i < record.origins_count; i++)
         (void) !weft_bridge_origins_add(&flow->origins, record.origins[i]);
     uint32_t pages = record.pages <= WEFT_BRIDGE_MAP_SPANS_MAX / WEFT_BRIDGE_MAP_PAGE ? record.pages : 0;
@@ -195,6 +198,7 @@ bool weft_bridge_note_write(struct weft_bridge_flow *flow)
     if (flow->out_count > 0 && record.read_next > flow->resume.place.source_next)
         record.read_next = flow->resume.place.source_next;
     s_save_epochs(&flow->epochs, &record);
+    record.planned = flow->planned;
     record.target_next = flow->resume.place.target_next;
     record.anchor = flow->resume.place.anchor;
     record.sequence = flow->resume.place.sequence;
@@ -204,7 +208,7 @@ bool weft_bridge_note_write(struct weft_bridge_flow *flow)
     weft_bridge_place_record_encode(&record, &self->value);
     weft_bridge_note_key(self, flow, -1);
     struct weft_bridge_sent *sent = weft_calloc(1, sizeof *sent);
-    *sent = (struct weft_bridge_sent){.flow = flow, .is_note = true, .first_note = true};
+    *sent = (struct weft_bridge_sent){.flow = flow, .is_note = true, .first_note = flow->state == WEFT_BRIDGE_NOTING};
     if (flow->out_count + flow->out_notes == 0) flow->heard_ms = weft_mono_ms();
     flow->out_notes++;
     flow->moved = false;
@@ -289,7 +293,12 @@ static void s_claim_heard(weft_bridge_t *self, weft_slice_t value)
 {
     struct weft_bridge_claim_record record;
     if (weft_bridge_claim_record_decode(&self->codec, value, &record, NULL)) return;
-    if (weft_id_equal(record.instance, self->instance)) {
+    bool ours = weft_id_equal(record.instance, self->instance);
+    if (!ours && (weft_id_is_zero(self->claimant) || record.term > self->claimant_term)) {
+        self->claimant = record.instance;
+        self->claimant_term = record.term;
+    }
+    if (ours) {
         if (record.term == self->term) self->claimed = true;
         return;
     }

@@ -174,11 +174,12 @@ static weft_err_t s_refuse_name(const weft_options_t *self, const char *name, co
     free(known);
     char given[PRINT_BYTES_MAX];
     weft_options_printable(name, given, sizeof(given));
+    const char *article = self->scope[0] && strchr("aeiou", self->scope[0]) ? "an" : "a";
     if (nearest)
-        return weft_error_set(error, WEFT_ERR_INVALID_OPTION, "%s'%s' is no setting of a %s; did you mean '%s'?", place,
-                              given, self->scope, nearest);
+        return weft_error_set(error, WEFT_ERR_INVALID_OPTION, "%s'%s' is no setting of %s %s; did you mean '%s'?",
+                              place, given, article, self->scope, nearest);
     return weft_error_set(error, WEFT_ERR_INVALID_OPTION,
-                          "%s'%s' is no setting of a %s; docs/CONFIG.md lists those that are.", place, given,
+                          "%s'%s' is no setting of %s %s; docs/CONFIG.md lists those that are.", place, given, article,
                           self->scope);
 }
 

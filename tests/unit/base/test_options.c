@@ -115,6 +115,12 @@ static void test_options__wrong_keys_name_the_nearest(void **state)
     s_refused(options, "segement.bytes", "1", "did you mean 'segment.bytes'?");
     s_refused(options, "listne", "1", "did you mean 'listen'?");
     s_refused(options, "replication", "1", "docs/CONFIG.md lists");
+    static const struct weft_option one = {
+        .name = "listen", .type = WEFT_OPTION_TEXT, .initial = "", .max = 9, .doc = "d"};
+    weft_options_t *edge = weft_options_new(&one, 1, "edge");
+    s_refused(edge, "listne", "1", "'listne' is no setting of an edge; did you mean 'listen'?");
+    s_refused(edge, "data", "1", "'data' is no setting of an edge; docs/CONFIG.md lists");
+    weft_options_destroy(&edge);
     s_refused(options, "", "1", "docs/CONFIG.md lists");
     weft_options_destroy(&options);
 }

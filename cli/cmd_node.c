@@ -3,6 +3,7 @@
 #include "cli.h"
 
 #include "../lib/base/options.h"
+#include "../lib/hosted_node.h"
 #include "../lib/node_process.h"
 
 #include <string.h>
@@ -31,6 +32,9 @@ static void s_show(const struct weft_node_type *type, const weft_options_t *opti
     }
     cli_table_print(table, stdout);
     cli_table_destroy(&table);
+    struct weft_error error = {0};
+    if (weft_hosted_node_check(type, options, &error) != WEFT_OK)
+        fprintf(stderr, "weft %s: it can't start with these: %s\n", type->name, error.text);
 }
 
 static weft_err_t s_read_options(const struct cli_args *args, weft_options_t *options, struct weft_error *error)

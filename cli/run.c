@@ -9,6 +9,7 @@
  */
 #include "run.h"
 
+#include "../lib/hosted_node.h"
 #include "../lib/net/process.h"
 
 #include <errno.h>
@@ -361,6 +362,7 @@ int cli_run_topology(const struct cli_args *args)
     loop->seen = s_look_at(run->path);
     weft_topology_t *topology = s_load(run);
     if (topology) {
+        weft_hosted_node_ends_are_told();
         s_take_over_signals(loop);
         run->show = run_show_new(args);
         s_take_over(run, topology);

@@ -52,6 +52,13 @@ struct weft_hosted_node {
     bool zmq_ended; // its own one is terminated
 };
 
+static atomic_bool s_ends_are_told; // by this process's own code: no trace of them then
+
+void weft_hosted_node_ends_are_told(void)
+{
+    atomic_store(&s_ends_are_told, true);
+}
+
 const char *weft_health_name(enum weft_health health)
 {
     switch (health) {
@@ -91,6 +98,30 @@ static weft_err_t s_take_bootstrap(const weft_hosted_node_t *self, struct weft_e
         return WEFT_OK;
     if (weft_options_is_set(self->options, option->name)) return WEFT_OK;
     return weft_options_set(self->options, option->name, environment, error);
+}
+
+struct s_verdict {
+    weft_err_t err;
+    struct weft_error *error;
+};
+
+__attribute__((format(printf, 3, 4))) static void s_complain(void *context, const char *option, const char *format, ...)
+{
+    struct s_verdict *verdict = context;
+    (void) option; // the sentence names it
+    if (verdict->err != WEFT_OK) return;
+    va_list arguments;
+    va_start(arguments, format);
+    verdict->err = weft_error_set_list(verdict->error, WEFT_ERR_INVALID_OPTION, format, arguments);
+    va_end(arguments);
+}
+
+weft_err_t weft_hosted_node_check(const struct weft_node_type *type, const weft_options_t *options,
+                                  struct weft_error *error)
+{
+    struct s_verdict verdict = {.error = error};
+    if (type->check != NULL) type->check(options, s_complain, &verdict);
+    return verdict.err;
 }
 
 static void s_read_settings(weft_hosted_node_t *self)
@@ -197,7 +228,7 @@ static void s_end(weft_hosted_node_t *self, weft_err_t err, const struct weft_er
     const char *why = err == WEFT_OK           ? WEFT_NODE_ENDED_BY_ITSELF
                       : error->text[0] != '\0' ? error->text
                                                : weft_err_sentence(err);
-    if (!asked || err != WEFT_OK)
+    if (asked ? err != WEFT_OK : !atomic_load(&s_ends_are_told))
         weft_trace(err == WEFT_OK ? WEFT_TRACE_INFO : WEFT_TRACE_ERROR, self->name, "%s", why);
     pthread_mutex_lock(&self->lock);
     self->ended = true;
@@ -238,6 +269,7 @@ weft_err_t weft_hosted_node_start(const struct weft_node_type *type, weft_option
     weft_hosted_node_t *self = s_new(type, options_p, library_p);
     struct weft_error reason = {.code = WEFT_OK};
     weft_err_t err = s_take_bootstrap(self, &reason);
+    if (err == WEFT_OK) err = weft_hosted_node_check(type, self->options, &reason);
     if (err != WEFT_OK) goto fail_self;
     s_read_settings(self);
     err = WEFT_ERR_TOO_LARGE;

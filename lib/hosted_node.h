@@ -13,12 +13,18 @@
 // The sentence of a node whose run returned WEFT_OK unasked: its work is done, nothing failed.
 #define WEFT_NODE_ENDED_BY_ITSELF "ended by itself"
 
+// This process (the command) tells a person by itself how each node ends; from now on trace does not say it once more.
+void weft_hosted_node_ends_are_told(void);
 /*
  * The table must have been checked. Takes over the options and the library that the type stands in (NULL: none), also
  * on failure.
  */
 WEFT_MUST_USE weft_err_t weft_hosted_node_start(const struct weft_node_type *type, weft_options_t **options_p,
                                                 void **library_p, weft_hosted_node_t **out, struct weft_error *error);
+
+// What the type says of its options before anything starts: INVALID_OPTION with its first complaint.
+WEFT_MUST_USE weft_err_t weft_hosted_node_check(const struct weft_node_type *type, const weft_options_t *options,
+                                                struct weft_error *error);
 
 // ---- for types of this library, in create
 

@@ -79,6 +79,7 @@ int weft_node_process_run(const struct weft_node_type *type, weft_options_t **op
                           const char *ready_file, int report_fd)
 {
     weft_process_begin();
+    weft_hosted_node_ends_are_told();
     struct weft_error error = {.code = WEFT_OK};
     weft_hosted_node_t *node = NULL;
     char name[WEFT_NODE_NAME_BYTES_MAX];

@@ -8,6 +8,8 @@
 
 #include "../base/assert.h"
 
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,9 +34,9 @@ static void s_check_type(weft_topology_t *self, size_t index, const struct weft_
                                node->name, section);
         return;
     }
-    if (!node->type_name) {
-        weft_topology_complain(self, node->line, "'%s' has no type; add 'type = broker' (or another) below it.",
-                               node->name);
+    if (!node->type_name || !*node->type_name) {
+        weft_topology_complain(self, node->type_name ? node->type_line : node->line,
+                               "'%s' has no type; add 'type = broker' (or another) below it.", node->name);
         return;
     }
     struct weft_error error = {0};
@@ -42,10 +44,10 @@ static void s_check_type(weft_topology_t *self, size_t index, const struct weft_
     node->type = types->find(types->context, node->type_name, &error);
     const char *near = weft_nearest(node->type_name, types->names, types->name_count);
     if (!node->type && near)
-        weft_topology_complain(self, node->line, "'%s' is of type '%.80s', which there is not; did you mean '%s'?",
+        weft_topology_complain(self, node->type_line, "'%s' is of type '%.80s', which there is not; did you mean '%s'?",
                                node->name, node->type_name, near);
     else if (!node->type)
-        weft_topology_complain(self, node->line, "'%s': %s", node->name, error.text);
+        weft_topology_complain(self, node->type_line, "'%s': %s", node->name, error.text);
     else
         self->inside[index].options = weft_options_new(node->type->options, node->type->option_count, node->type->name);
 }
@@ -154,7 +156,7 @@ static void s_link_literals(weft_topology_t *self, size_t node)
 
 // ---- directories
 
-static const char *s_plain_path(weft_topology_t *self, const char *path)
+char *weft_topology_plain_path(const char *path)
 {
     char *out = weft_strdup(path);
     size_t used = 0;
@@ -168,8 +170,15 @@ static const char *s_plain_path(weft_topology_t *self, const char *path)
         }
     }
     while (used > 1 && out[used - 1] == '/') used--;
-    const char *kept = weft_arena_text(&self->arena, weft_slice(out, used));
-    free(out);
+    out[used] = 0;
+    return out;
+}
+
+static const char *s_plain_path(weft_topology_t *self, const char *path)
+{
+    char *plain = weft_topology_plain_path(path);
+    const char *kept = weft_topology_keep(self, "%s", plain);
+    free(plain);
     return kept;
 }
 
@@ -227,6 +236,74 @@ static void s_check_inproc(weft_topology_t *self, bool processes)
     }
 }
 
+// ---- names of topics
+
+static bool s_is_topic(weft_slice_t name, bool pattern)
+{
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+    size_t i = 0;
+    while (i < name.size && name.data[i] &&
+           (strchr(letters, name.data[i]) || (pattern && strchr("*?[]!^", name.data[i]))))
+        i++;
+    return i == name.size && name.size <= WEFT_TOPOLOGY_TOPIC_BYTES_MAX;
+}
+
+static void s_check_topic_names(weft_topology_t *self, size_t node)
+{
+    const struct weft_topology_node *it = &self->nodes[node];
+    for (size_t i = 0; i < it->type->option_count; i++) {
+        const struct weft_option *option = &it->type->options[i];
+        bool source = option->role == WEFT_OPTION_ROLE_SOURCE_TOPIC;
+        unsigned line;
+        if ((!source && option->role != WEFT_OPTION_ROLE_TARGET_TOPIC) || !s_is_written(it, option->name, &line))
+            continue;
+        const char *at = weft_options_text(self->inside[node].options, option->name);
+        weft_slice_t part;
+        while (weft_topology_part(&at, &part))
+            if (!s_is_topic(part, source))
+                weft_topology_complain(self, line,
+                                       "'%s': '%s' has '%.*s', which names no topic; use letters, digits, "
+                                       "'.', '_' and '-', %d at most.",
+                                       it->name, option->name, (int) (part.size < 80 ? part.size : 80),
+                                       (const char *) part.data, WEFT_TOPOLOGY_TOPIC_BYTES_MAX);
+    }
+}
+
+// ---- what a type itself says of its options
+
+struct s_asked {
+    weft_topology_t *self;
+    size_t node;
+};
+
+static bool s_is_told(const weft_topology_t *self, unsigned line)
+{
+    for (size_t i = 0; i < self->problem_count; i++)
+        if (self->problems[i].line == line) return true;
+    return false;
+}
+
+// Of an option that was refused, or is missing and has a role here, all is told already.
+__attribute__((format(printf, 3, 4))) static void s_complain(void *context, const char *option, const char *format, ...)
+{
+    const struct s_asked *asked = context;
+    weft_topology_t *self = asked->self;
+    const struct weft_topology_node *node = &self->nodes[asked->node];
+    size_t index = weft_topology_option_index(node->type, option);
+    bool role = index != WEFT_TOPOLOGY_NONE && node->type->options[index].role != WEFT_OPTION_ROLE_NONE;
+    unsigned line = node->line;
+    bool written = s_is_written(node, option, &line);
+    if (index == WEFT_TOPOLOGY_NONE || (written && !weft_options_is_set(self->inside[asked->node].options, option)))
+        return;
+    if (role && s_is_told(self, line)) return;
+    char text[WEFT_ERROR_TEXT_BYTES_MAX];
+    va_list list;
+    va_start(list, format);
+    vsnprintf(text, sizeof text, format, list);
+    va_end(list);
+    weft_topology_complain(self, line, "'%s': %s", node->name, text);
+}
+
 bool weft_topology_check(weft_topology_t *self, const struct weft_topology_types *types,
                          const struct weft_topology_how *how)
 {
@@ -244,6 +321,7 @@ bool weft_topology_check(weft_topology_t *self, const struct weft_topology_types
         if (!self->nodes[i].type) continue;
         s_set_options(self, i, true);
         s_link_literals(self, i);
+        s_check_topic_names(self, i);
     }
     weft_topology_check_listens(self, how->processes);
     s_check_paths(self);
@@ -252,6 +330,10 @@ bool weft_topology_check(weft_topology_t *self, const struct weft_topology_types
     weft_topology_check_clusters(self);
     weft_topology_check_topics(self);
     weft_topology_check_flows(self);
+    for (size_t i = 0; i < self->node_count; i++) {
+        const struct weft_node_type *type = self->nodes[i].type;
+        if (type && type->check) type->check(self->inside[i].options, s_complain, &(struct s_asked){self, i});
+    }
     return self->problem_count == 0;
 }
 

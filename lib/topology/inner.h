@@ -112,6 +112,7 @@ const char *weft_topology_expand(weft_topology_t *self, size_t node, size_t opti
 void weft_topology_link_parts(weft_topology_t *self, size_t node, size_t option, const char *value, unsigned line);
 
 // check.c
+char *weft_topology_plain_path(const char *path);       // without "./", "//" and a '/' at its end; the caller frees it
 void weft_topology_expand_again(weft_topology_t *self); // once ports are known
 
 // clusters.c

@@ -179,6 +179,7 @@ static void s_take_node_item(struct s_read *read, unsigned line, size_t depth, c
             weft_topology_complain(read->self, line, "The type of '%s' was given already; keep one.", node->name);
         else
             node->type_name = weft_topology_keep(read->self, "%s", value);
+        if (!node->type_line) node->type_line = line;
         read->bare_line = 0;
     } else if (s_join(read, line, depth, name) && value) {
         s_add_setting(read, line, read->key, value);

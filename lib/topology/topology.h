@@ -49,6 +49,7 @@ struct weft_topology_setting {
 struct weft_topology_node {
     const char *name;
     unsigned line;
+    unsigned type_line;    // 0: it has none
     const char *type_name; // as weft_node_start takes it: a shared object's path stands as seen from the process
     const struct weft_node_type *type;
     const struct weft_topology_setting *settings; // as written

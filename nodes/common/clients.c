@@ -2,7 +2,7 @@
 // Nothing is cut here, however long: a list of endpoints that lost its end would still be a legal one.
 #include "clients.h"
 
-#include "../../lib/base/bytes.h"
+#include "../../lib/base/options.h"
 
 #include <stdlib.h>
 
@@ -63,4 +63,17 @@ char **weft_inside_settings(const weft_hosted_node_t *node, const char *bootstra
     for (size_t i = 0; i < own_count; i++) list[used++] = weft_strdup(own[i]);
     (void) s_add_pieces(list + used, more);
     return list;
+}
+
+void weft_inside_check(const weft_options_t *options, const char *option, const struct weft_option *table, size_t count,
+                       weft_complain_fn *complain, void *context)
+{
+    weft_options_t *scratch = weft_options_new(table, count, option);
+    char **list = weft_list_split(weft_options_text(options, option));
+    struct weft_error error = {.code = WEFT_OK};
+    for (char **at = list; *at; at++)
+        if (weft_options_set_pair(scratch, *at, &error) != WEFT_OK)
+            complain(context, option, "%s: %s", option, error.text);
+    weft_list_free(&list);
+    weft_options_destroy(&scratch);
 }

@@ -19,4 +19,8 @@ void weft_list_free(char ***list_p); // NULL inside is fine; nulled
 char **weft_inside_settings(const weft_hosted_node_t *node, const char *bootstrap, const char *const *own,
                             const char *more);
 
+// Complains of what is wrong in such an option (`consumer`), by the table of that client's settings.
+void weft_inside_check(const weft_options_t *options, const char *option, const struct weft_option *table, size_t count,
+                       weft_complain_fn *complain, void *context);
+
 #endif

@@ -9,6 +9,7 @@
 
 #include "../../lib/base/error.h"
 #include "../../lib/base/trace.h"
+#include "../common/clients.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -358,23 +359,40 @@ static void s_destroy(void **self_p)
     free(self);
 }
 
-static weft_err_t s_check(const struct weft_filter_node *self, struct weft_error *error)
+static void s_check(const weft_options_t *options, weft_complain_fn *complain, void *context)
+{
+    const char *where = weft_options_text(options, "where"), *path = weft_options_text(options, "function");
+    bool has_topic = *weft_options_text(options, "topic");
+    if (!has_topic || !*weft_options_text(options, "target.topic"))
+        complain(context, has_topic ? "target.topic" : "topic",
+                 "topic and target.topic have to be set: say which one is read and which one written.");
+    if (!*where && !*path)
+        complain(context, "where",
+                 "say what passes: an expression in `where`, a function of yours in `function`, or both; "
+                 "where=\"true\" copies all.");
+    weft_expression_t *expression = NULL;
+    struct weft_error error = {.code = WEFT_OK};
+    if (*where && weft_expression_new(where, &expression, &error) != WEFT_OK)
+        complain(context, "where", "%s", error.text);
+    weft_expression_destroy(&expression);
+    if (*path && !weft_function_is_there(path))
+        complain(context, "function", "function: there is no file '%.400s'", path);
+    weft_inside_check(options, "consumer", weft_options_consumer, weft_options_consumer_count, complain, context);
+    weft_inside_check(options, "producer", weft_options_producer, weft_options_producer_count, complain, context);
+}
+
+// Endpoints as they are now: in a topology's check some have no port yet.
+static weft_err_t s_check_topics(const struct weft_filter_node *self, struct weft_error *error)
 {
     const weft_options_t *options = self->options;
     const char *target = weft_options_text(options, "target");
-    if (!*self->topic || !*weft_options_text(options, "target.topic"))
-        return weft_node_refuse(error, WEFT_ERR_INVALID_OPTION,
-                                "topic and target.topic have to be set: say which one is read and which one written.");
     bool one_cluster = !target[0] || strcmp(target, weft_options_text(options, "bootstrap")) == 0;
     if (one_cluster && strcmp(self->topic, weft_options_text(options, "target.topic")) == 0)
         return weft_node_refuse(error, WEFT_ERR_INVALID_OPTION,
                                 "target.topic=%.100s is the topic that is read: the filter would read what it writes; "
                                 "choose another one, or another cluster by `target`.",
                                 self->topic);
-    if (weft_options_text(options, "where")[0] || weft_options_text(options, "function")[0]) return WEFT_OK;
-    return weft_node_refuse(error, WEFT_ERR_INVALID_OPTION,
-                            "say what passes: an expression in `where`, a function of yours in `function`, or both; "
-                            "where=\"true\" copies all.");
+    return WEFT_OK;
 }
 
 static weft_err_t s_create(weft_hosted_node_t *node, const weft_options_t *options, void **out,
@@ -390,7 +408,7 @@ static weft_err_t s_create(weft_hosted_node_t *node, const weft_options_t *optio
     self->commit_us = weft_options_int(options, "commit.ms") * 1000;
     self->progress = weft_progress_new(self->topic);
     const char *where = weft_options_text(options, "where"), *path = weft_options_text(options, "function");
-    weft_err_t err = s_check(self, error);
+    weft_err_t err = s_check_topics(self, error);
     if (!err && where[0]) err = weft_expression_new(where, &self->expression, error);
     if (!err && path[0]) err = weft_function_new(path, weft_options_text(options, "config"), &self->function, error);
     if (!err) err = weft_filter_open_producer(node, options, &self->producer, &self->target, error);
@@ -458,4 +476,5 @@ const struct weft_node_type weft_node_type_filter = {
     .create = s_create,
     .run = s_run,
     .destroy = s_destroy,
+    .check = s_check,
 };

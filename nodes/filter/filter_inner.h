@@ -44,6 +44,7 @@ void weft_outputs_sent(struct weft_outputs *self);
 typedef struct weft_function weft_function_t;
 
 // NOT_FOUND, INVALID_ARGUMENT, INVALID_OPTION (its init refused) with a sentence. Never unloaded: it may have threads.
+bool weft_function_is_there(const char *path); // the file; not whether it is one of functions
 WEFT_MUST_USE weft_err_t weft_function_new(const char *path, const char *config, weft_function_t **out,
                                            struct weft_error *error);
 void weft_function_destroy(weft_function_t **self_p);

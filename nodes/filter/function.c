@@ -49,11 +49,16 @@ const char *weft_function_name(const weft_function_t *self)
     return self->table->name;
 }
 
+bool weft_function_is_there(const char *path)
+{
+    return access(path, F_OK) == 0;
+}
+
 static weft_err_t s_load(const char *path, const struct weft_filter **out, struct weft_error *error)
 {
     char full[4200]; // without a '/' the loader would look in its own places only
     snprintf(full, sizeof full, "%s%.4096s", strchr(path, '/') ? "" : "./", path);
-    if (access(full, F_OK) != 0)
+    if (!weft_function_is_there(path))
         return weft_error_set(error, WEFT_ERR_NOT_FOUND, "function: there is no file '%.400s'", path);
     void *library = dlopen(full, RTLD_NOW | RTLD_LOCAL);
     if (!library) {

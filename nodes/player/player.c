@@ -165,6 +165,24 @@ static void s_destroy(void **self_p)
 
 // ---- create
 
+static void s_check(const weft_options_t *options, weft_complain_fn *complain, void *context)
+{
+    const char *speed = weft_options_text(options, "speed"), *from = weft_options_text(options, "from");
+    const char *to = weft_options_text(options, "to");
+    struct weft_position at;
+    double number;
+    if (weft_pace_parse(speed, &number) != WEFT_OK)
+        complain(context, "speed", "option 'speed': '%.32s' is not max, 0, or a number from 0.000001 to 1000000",
+                 speed);
+    if (weft_position_parse(from, &at) != WEFT_OK)
+        complain(context, "from", "option 'from': '%.64s' is not earliest, latest, an offset or @TIME", from);
+    if (*to && (weft_position_parse(to, &at) || (at.from != WEFT_FROM_OFFSET && at.from != WEFT_FROM_TIME)))
+        complain(context, "to", "option 'to': '%.64s' is no offset and no @TIME", to);
+    if (weft_options_bool(options, "paused") && !*weft_options_text(options, "control"))
+        complain(context, "paused", "option 'paused': nothing could ever resume it; set 'control' as well");
+    weft_inside_check(options, "consumer", weft_options_consumer, weft_options_consumer_count, complain, context);
+}
+
 static weft_err_t s_open(struct weft_player *self, struct weft_error *error)
 {
     static const int types[] = {ZMQ_XPUB, ZMQ_PUSH, ZMQ_DEALER}; // as the choices of `socket`
@@ -204,14 +222,13 @@ static weft_err_t s_open_reel(struct weft_player *self, struct weft_error *error
         .has_to = *to,
         .follows = self->at_end == WEFT_PLAYER_WAIT,
     };
-    if (*to && (weft_position_parse(to, &settings.to) ||
-                (settings.to.from != WEFT_FROM_OFFSET && settings.to.from != WEFT_FROM_TIME)))
-        return weft_node_refuse(error, WEFT_ERR_INVALID_OPTION, "option 'to': '%.64s' is no offset and no @TIME", to);
+    weft_err_t err = *to ? weft_position_parse(to, &settings.to) : WEFT_OK;
+    if (err) return err; // s_check would have told
     const char *const own[] = {"reset=earliest", "metadata.ms=1s", NULL};
     char **list = weft_inside_settings(self->node, weft_options_text(options, "bootstrap"), own,
                                        weft_options_text(options, "consumer"));
     settings.consumer = (const char *const *) list;
-    weft_err_t err = weft_reel_new(&settings, &self->reel, error);
+    err = weft_reel_new(&settings, &self->reel, error);
     weft_list_free(&list);
     if (err) return err;
     err = weft_reel_seek(self->reel, self->from);
@@ -219,24 +236,16 @@ static weft_err_t s_open_reel(struct weft_player *self, struct weft_error *error
     return WEFT_OK;
 }
 
-static weft_err_t s_read_options(struct weft_player *self, struct weft_error *error)
+// What may be wrong with them, s_check has told.
+static weft_err_t s_read_options(struct weft_player *self)
 {
     const weft_options_t *options = self->options;
-    const char *speed = weft_options_text(options, "speed"), *from = weft_options_text(options, "from");
     self->pace.pause_max_ms = weft_options_int(options, "pause.max.ms");
     self->at_end = (enum weft_player_at_end) weft_options_int(options, "at.end");
     self->key_value = weft_options_int(options, "plain") == 1;
     self->paused = weft_options_bool(options, "paused");
-    if (weft_pace_parse(speed, &self->pace.speed))
-        return weft_node_refuse(error, WEFT_ERR_INVALID_OPTION,
-                                "option 'speed': '%.32s' is not max, 0, or a number from 0.000001 to 1000000", speed);
-    if (weft_position_parse(from, &self->from))
-        return weft_node_refuse(error, WEFT_ERR_INVALID_OPTION,
-                                "option 'from': '%.64s' is not earliest, latest, an offset or @TIME", from);
-    if (self->paused && !*weft_options_text(options, "control"))
-        return weft_node_refuse(error, WEFT_ERR_INVALID_OPTION,
-                                "option 'paused': nothing could ever resume it; set 'control' as well");
-    return WEFT_OK;
+    weft_err_t err = weft_pace_parse(weft_options_text(options, "speed"), &self->pace.speed);
+    return err ? err : weft_position_parse(weft_options_text(options, "from"), &self->from);
 }
 
 static weft_err_t s_create(weft_hosted_node_t *node, const weft_options_t *options, void **out,
@@ -246,7 +255,7 @@ static weft_err_t s_create(weft_hosted_node_t *node, const weft_options_t *optio
     self->node = node;
     self->options = options;
     self->frames = weft_calloc(WEFT_FRAMES_MAX + 1, sizeof *self->frames);
-    weft_err_t err = s_read_options(self, error);
+    weft_err_t err = s_read_options(self);
     if (!err) err = s_open_reel(self, error);
     if (!err) err = s_open(self, error);
     if (!err) err = s_open_control(self, error);
@@ -269,4 +278,5 @@ const struct weft_node_type weft_node_type_player = {
     .create = s_create,
     .run = s_run,
     .destroy = s_destroy,
+    .check = s_check,
 };

@@ -326,6 +326,11 @@ static void s_subscribe(void *socket, int type, const char *list)
     free(begin);
 }
 
+static void s_check(const weft_options_t *options, weft_complain_fn *complain, void *context)
+{
+    weft_inside_check(options, "producer", weft_options_producer, weft_options_producer_count, complain, context);
+}
+
 static weft_err_t s_open(struct weft_recorder *self, struct weft_error *error)
 {
     const weft_options_t *options = self->options;
@@ -399,4 +404,5 @@ const struct weft_node_type weft_node_type_recorder = {
     .create = s_create,
     .run = s_run,
     .destroy = s_destroy,
+    .check = s_check,
 };

@@ -68,16 +68,23 @@ weft_err_t weft_tap_consumer_new(const struct weft_tap_settings *settings, const
                             "consumer: a tap keeps no offsets, so it takes no group; leave `group` out.");
 }
 
-static weft_err_t s_settings(struct weft_tap *self, weft_hosted_node_t *node, const weft_options_t *options,
-                             struct weft_error *error)
+static void s_check(const weft_options_t *options, weft_complain_fn *complain, void *context)
 {
     struct weft_position from;
     const char *text = weft_options_text(options, "from");
     if (weft_position_parse(text, &from) != WEFT_OK)
-        return weft_node_refuse(error, WEFT_ERR_INVALID_OPTION,
-                                "from=%.64s is no place in a topic: say earliest, latest, an offset or @TIME.", text);
+        complain(context, "from", "from=%.64s is no place in a topic: say earliest, latest, an offset or @TIME.", text);
     if (!*weft_options_text(options, "topic"))
-        return weft_node_refuse(error, WEFT_ERR_INVALID_OPTION, "topic is not set: say which one is published.");
+        complain(context, "topic", "topic is not set: say which one is published.");
+    weft_inside_check(options, "consumer", weft_options_consumer, weft_options_consumer_count, complain, context);
+}
+
+static weft_err_t s_settings(struct weft_tap *self, weft_hosted_node_t *node, const weft_options_t *options,
+                             struct weft_error *error)
+{
+    struct weft_position from;
+    weft_err_t err = weft_position_parse(weft_options_text(options, "from"), &from);
+    if (err != WEFT_OK) return weft_node_refuse(error, err, "%s", weft_err_sentence(err)); // s_check would have told
     int64_t announce_ms = weft_options_int(options, "announce.ms");
     self->settings = (struct weft_tap_settings){
         .node = node,
@@ -203,4 +210,5 @@ const struct weft_node_type weft_node_type_tap = {
     .create = s_create,
     .run = s_run,
     .destroy = s_destroy,
+    .check = s_check,
 };

@@ -198,8 +198,7 @@ def test_up__what_can_never_start_is_told_at_the_first_start_and_ends_all():
         port = taken.getsockname()[1]
         cases = [
             (TAP.replace("tcp://127.0.0.1:*", f"tcp://127.0.0.1:{port}"), "tap", "another program has it"),
-            (TAP + "    from = yesterday\n", "tap", "from=yesterday is no place in a topic"),
-            ("filter\n    type = filter\n    bootstrap = @broker\n    topic = orders\n    target.topic = other\n    where = value ==\n", "filter", "where: column"),
+            ("filter\n    type = filter\n    bootstrap = @broker\n    topic = orders\n    target.topic = other\n    function = /dev/null\n", "filter", "can't be loaded"),
         ]
         for options in ([], ["--processes"]):
             for text, name, words in cases:
@@ -208,6 +207,25 @@ def test_up__what_can_never_start_is_told_at_the_first_start_and_ends_all():
                     assert re.search(f"^{name} can't start: .*{words}", it.text(), re.MULTILINE), it.text()
                     assert "starts again" not in it.text() and "stopped cleanly" not in it.text() and stops(it)[-1] == "coordinator"
                     assert not it.ready.exists()
+
+
+def test_up__what_a_type_says_of_its_options_is_told_with_the_line_before_anything_starts():
+    wrong = (
+        TAP
+        + "    from = yesterday\n    consumer = read=maybe\n"
+        + "filter\n    type = filter\n    bootstrap = @broker\n    topic = orders\n    target.topic = other\n    where = value ==\n"
+        + "player\n    type = player\n    bootstrap = @broker\n    topic = orders\n    speed = fast\n    listen = tcp://127.0.0.1:*\n"
+    )
+    with topology(CLUSTER + wrong, start=False) as it:
+        lines = it.file.read_text().splitlines()
+        done = weft("topology", "check", it.file, status=1)
+        assert not done.stdout
+        told = [line[len(f"{it.file}:") :].split(": ", 1) for line in done.stderr.splitlines()]
+        assert [lines[int(number) - 1].split()[0] for number, _ in told] == ["from", "consumer", "where", "speed"], told
+        for (_, sentence), words in zip(told, ["'tap': from=yesterday is no place", "'tap': consumer: 'read' can't be 'maybe'", "'filter': where: column", "'player': option 'speed': 'fast'"]):
+            assert sentence.startswith(words), sentence
+        up = weft("up", it.file, status=1)
+        assert up.stderr == done.stderr and not up.stdout
 
 
 def test_up__all_stop_in_order_those_that_others_need_last():
@@ -459,9 +477,9 @@ def test_up__who_comes_before_the_topics_are_made_waits_for_them():
 def test_up__a_wrong_file_is_told_and_nothing_runs():
     with topology("broker\n    type = brokr\n", start=False) as it:
         done = weft("up", it.file, status=1)
-        assert done.stderr == f"{it.file}:1: 'broker' is of type 'brokr', which there is not; did you mean 'broker'?\n" and not done.stdout
+        assert done.stderr == f"{it.file}:2: 'broker' is of type 'brokr', which there is not; did you mean 'broker'?\n" and not done.stdout
         done = weft("topology", "check", it.file, "--json", status=1)
-        assert json.loads(done.stdout)["problems"] == [{"line": 1, "text": "'broker' is of type 'brokr', which there is not; did you mean 'broker'?"}]
+        assert json.loads(done.stdout)["problems"] == [{"line": 2, "text": "'broker' is of type 'brokr', which there is not; did you mean 'broker'?"}]
         assert "no configuration file" in weft("topology", "check", it.directory / "nothing", status=1).stderr
         assert "it takes FILE" in weft("topology", "check", status=2).stderr
         assert "write it in" in weft("up", it.file, "--brokers", 3, status=2).stderr

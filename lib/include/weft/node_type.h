@@ -35,6 +35,10 @@ enum weft_node_trait {
     WEFT_NODE_OWN_PROCESS = 1 // may crash (it runs foreign code): a topology gives it a process of its own
 };
 
+/** How a type tells what is wrong with an option: a sentence that needs neither the node's name nor the file's. */
+typedef void weft_complain_fn(void *context, const char *option, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
 struct weft_node_type {
     int abi;          // WEFT_NODE_ABI
     const char *name; // "tap": lower-case letters, digits, '-'
@@ -62,6 +66,13 @@ struct weft_node_type {
     enum weft_health (*health)(const void *self, char *sentence, size_t sentence_bytes);
     // Optional; NULL: the table `counters`. As weft_node_counters.
     void (*each_counter)(const void *self, weft_counter_fn *each, void *context);
+    /**
+     * Optional: complains of every option whose value the table allows and the type does not (an expression that is
+     * none, two options that exclude each other). Opens, binds and starts nothing: `weft topology check FILE` calls it,
+     * where nothing runs, and tells each complaint with the option's line. Called before create too, which need not
+     * repeat it: the first complaint refuses the start with INVALID_OPTION. Endpoints may still have the port `*`.
+     */
+    void (*check)(const weft_options_t *options, weft_complain_fn *complain, void *context);
 };
 
 /**

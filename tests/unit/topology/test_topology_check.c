@@ -102,13 +102,13 @@ static void test_topology__unknown_types_keys_and_nodes_come_with_the_nearest(vo
     s_expect(
         "coordinator\n    type = coordinatr\nbroker\n    type = broker\n    coordinators = @cordinator\n"
         "    lsiten = tcp://127.0.0.1:*\n    shards = 65\nnam = x\nx\n    type = zebra\ny\n    id = 1\n",
-        "1: 'coordinator' is of type 'coordinatr', which there is not; did you mean 'coordinator'?\n"
+        "2: 'coordinator' is of type 'coordinatr', which there is not; did you mean 'coordinator'?\n"
         "5: There is no node 'cordinator' for 'coordinators'; did you mean '@coordinator'?\n"
         "6: 'broker': 'lsiten' is no setting of a broker; did you mean 'listen'?\n"
         "7: 'broker': 'shards' can't be '65'; allowed is a number from 0 to 64.\n"
         "8: 'nam' is no setting of a topology (those are name and data); did you mean 'name'; a node is a section: "
         "its name alone on a line, and 'type = ...' indented below it.\n"
-        "9: 'x': there is no node type 'zebra'\n"
+        "10: 'x': there is no node type 'zebra'\n"
         "11: 'y' has no type; add 'type = broker' (or another) below it.\n");
 }
 
@@ -128,7 +128,7 @@ static void test_topology__a_broken_broker_is_told_once_and_a_port_too_high_as_s
              "broker\n    type = brokr\n    coordinators = @coordinator\n"
              "topics\n    orders\n    other\n        cluster = @broker\n",
              "3: The port of 'tcp://127.0.0.1:99999' is out of range; it is 1 to 65535, or * for a free one.\n"
-             "4: 'broker' is of type 'brokr', which there is not; did you mean 'broker'?\n");
+             "5: 'broker' is of type 'brokr', which there is not; did you mean 'broker'?\n");
 }
 
 static void test_topology__what_stands_twice_is_told(void **state)
@@ -153,6 +153,31 @@ static void test_topology__one_endpoint_or_directory_is_of_one_node(void **state
         "9: 'broker' would keep its 'data' in x/y, which is the 'data' of 'coordinator' (line 3); give one of them "
         "another directory.\n"
         "14: '127.0.0.1:99' is no endpoint; write tcp://HOST:PORT, ipc://PATH or inproc://NAME.\n");
+}
+
+static void test_topology__who_takes_what_is_taken_is_told_once_whatever_its_spelling(void **state)
+{
+    s_expect(CLUSTER "t1\n    type = tap\n    topic = x\n    bootstrap = @broker\n    listen = ipc://./run//t\n"
+                     "t2\n    type = tap\n    topic = x\n    bootstrap = @broker\n    listen = ipc://run/t\n"
+                     "t3\n    type = tap\n    topic = x\n    bootstrap = @broker\n    listen = ipc://run/t\n",
+             "17: 't2' would listen on ipc://run/t ('listen' in line 17), but 't1' in line 8 has ipc://./run//t "
+             "('listen' in line 12); give one of them another endpoint, or tcp://127.0.0.1:* for a free port.\n"
+             "22: 't3' would listen on ipc://run/t ('listen' in line 22), but 't1' in line 8 has ipc://./run//t "
+             "('listen' in line 12); give one of them another endpoint, or tcp://127.0.0.1:* for a free port.\n");
+}
+
+static void test_topology__what_only_the_type_can_judge_comes_with_its_line(void **state)
+{
+    s_expect(CLUSTER "f\n    type = filter\n    where = a and (b\n    bootstrap = @broker\n    topic = \"no topic\"\n"
+                     "g\n    type = filter\n    bootstrap = @broker\n    topic = a\n    target.topic = \"b c\"\n",
+             "8: 'f': target.topic has to be set.\n"
+             "10: 'f': column 7: no brackets.\n"
+             "12: 'f': 'topic' has 'no topic', which names no topic; use letters, digits, '.', '_' and '-', 249 at "
+             "most.\n"
+             "17: 'g': 'target.topic' has 'b c', which names no topic; use letters, digits, '.', '_' and '-', 249 at "
+             "most.\n");
+    s_expect(CLUSTER "f\n    type = filter\n    bootstrap = @broker\n    where = (\n",
+             "8: 'f' is told no topic to read; add 'topic = TOPIC'.\n11: 'f': column 1: no brackets.\n");
 }
 
 static void test_topology__a_missing_part_is_told(void **state)
@@ -298,6 +323,8 @@ int main(void)
         cmocka_unit_test(test_topology__a_broken_broker_is_told_once_and_a_port_too_high_as_such),
         cmocka_unit_test(test_topology__what_stands_twice_is_told),
         cmocka_unit_test(test_topology__one_endpoint_or_directory_is_of_one_node),
+        cmocka_unit_test(test_topology__who_takes_what_is_taken_is_told_once_whatever_its_spelling),
+        cmocka_unit_test(test_topology__what_only_the_type_can_judge_comes_with_its_line),
         cmocka_unit_test(test_topology__a_missing_part_is_told),
         cmocka_unit_test(test_topology__coordinators_and_brokers_of_a_cluster_fit_together),
         cmocka_unit_test(test_topology__a_loop_is_told_as_the_path_it_takes),

@@ -67,11 +67,20 @@ static const struct weft_option types_filter[] = {
     TEXT("topic", "", WEFT_OPTION_ROLE_SOURCE_TOPIC),
     TEXT("target", "", WEFT_OPTION_ROLE_TARGET),
     TEXT("target.topic", "", WEFT_OPTION_ROLE_TARGET_TOPIC),
+    TEXT("where", "", WEFT_OPTION_ROLE_NONE),
 };
 static const struct weft_option types_edge[] = {
     TEXT("listen", "tcp://127.0.0.1:9660", WEFT_OPTION_ROLE_LISTEN),
     TEXT("bootstrap", "tcp://127.0.0.1:9650", WEFT_OPTION_ROLE_TARGET),
 };
+
+// As a type that judges its options by itself.
+static inline void types_filter_check(const weft_options_t *options, weft_complain_fn *complain, void *context)
+{
+    if (!*weft_options_text(options, "target.topic")) complain(context, "target.topic", "target.topic has to be set.");
+    if (strchr(weft_options_text(options, "where"), '('))
+        complain(context, "where", "column %zu: no brackets.", strcspn(weft_options_text(options, "where"), "(") + 1);
+}
 
 #define TYPE(name_) \
     { \
@@ -95,6 +104,7 @@ static inline struct weft_topology_types types_known(void)
     static const char *names[TYPES_COUNT];
     for (size_t i = 0; i < TYPES_COUNT; i++) names[i] = types_all[i].name;
     types_all[6].traits = WEFT_NODE_OWN_PROCESS; // filter
+    types_all[6].check = types_filter_check;
     return (struct weft_topology_types){NULL, types_find, names, TYPES_COUNT};
 }
 

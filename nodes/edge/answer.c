@@ -234,8 +234,10 @@ bool weft_edge_pass_on(struct weft_edge_call *call, weft_err_t error, const char
     if (!call->answers) return true;
     bool final = call->call.to != WEFT_TO_ANY; // else any node said it
     if (error == WEFT_ERR_UNKNOWN_TOPIC && !final) return false;
-    if (error != WEFT_OK && header->endpoint.size > 0) {
-        s_pass_refusal(self, &asker, error, text, header);
+    weft_err_t told = error;
+    weft_edge_doubt(call, &told, &text);
+    if (error != WEFT_OK && (told != error || header->endpoint.size > 0)) {
+        s_pass_refusal(self, &asker, told, text, header);
         return true;
     }
     if (error == WEFT_OK && call->api == WEFT_API_METADATA) {

@@ -250,9 +250,19 @@ void weft_edge_end(struct weft_edge_call *call)
     free(call);
 }
 
+void weft_edge_doubt(const struct weft_edge_call *call, weft_err_t *error, const char **sentence)
+{
+    if (!call->doubtful || call->api != WEFT_API_PRODUCE || weft_err_outcome(*error) != WEFT_OUTCOME_NOT_APPLIED)
+        return;
+    *error = WEFT_ERR_LEADER_CHANGED;
+    *sentence = "The edge lost a leader that had the batch and may have written it; sent again, it was refused. Send "
+                "it once more.";
+}
+
 void weft_edge_end_refused(struct weft_edge_call *call, weft_err_t error, const char *sentence)
 {
     const struct weft_edge_asker asker = weft_edge_asker_of(call);
+    weft_edge_doubt(call, &error, &sentence);
     weft_edge_owe(call);
     if (call->answers)
         weft_edge_refuse(call->edge, &asker, error, sentence);

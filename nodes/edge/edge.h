@@ -174,6 +174,9 @@ bool weft_edge_is_inner(enum weft_api api);
 void weft_edge_begin(weft_edge_part_t *self, struct weft_message *message, const struct weft_request_header *request);
 // Tries to send. False: it waits on (its retry_us is set).
 bool weft_edge_send(struct weft_edge_call *call);
+// An earlier attempt may have been applied, and the last was refused without effect: to the client all of it is in doubt. It sends
+// again, and hears of the refusal then. *error and *sentence become what it is told.
+void weft_edge_doubt(const struct weft_edge_call *call, weft_err_t *error, const char **sentence);
 // It goes on waiting, to be sent again after wait_us; past its deadline it is given up.
 void weft_edge_again(struct weft_edge_call *call, weft_err_t error, int64_t wait_us);
 void weft_edge_give_up(struct weft_edge_call *call);

@@ -87,6 +87,43 @@ static void test_edge_forward__a_lost_leader_leaves_only_those_in_doubt_that_may
     rig_fini(&rig);
 }
 
+// The refusal of a second attempt says nothing of the first one.
+static void test_edge_forward__what_may_have_been_written_is_not_reported_as_refused(void **state)
+{
+    struct rig rig;
+    rig_init(&rig, NULL, false);
+    rig_produce(&rig, 1, 1, rig_batch(&rig, 50, 0));
+    rig_produce(&rig, 1, 2, rig_batch(&rig, 50, 1));
+    peer_forget(&rig.peer);
+    weft_fake_world_link(rig.peer.world, RIG_A, false);
+    weft_fake_world_link(rig.peer.world, RIG_A, true);
+    peer_pump(&rig.peer);
+    rig_advance(&rig, 300);
+    peer_refuse(&rig.peer, peer_take(&rig.peer, WEFT_API_PRODUCE), WEFT_ERR_NOT_ENOUGH_REPLICAS, NULL, 0);
+    peer_refuse(&rig.peer, peer_take(&rig.peer, WEFT_API_PRODUCE), WEFT_ERR_OUT_OF_ORDER_SEQUENCE, NULL, 0);
+    for (uint64_t id = 1; id <= 2; id++) rig_expect(&rig, 1, id, WEFT_ERR_LEADER_CHANGED);
+    rig_produce(&rig, 1, 3, rig_batch(&rig, 50, 0)); // sent again: the client's own doubt stays with the client
+    peer_refuse(&rig.peer, peer_take(&rig.peer, WEFT_API_PRODUCE), WEFT_ERR_NOT_ENOUGH_REPLICAS, NULL, 0);
+    rig_expect(&rig, 1, 3, WEFT_ERR_NOT_ENOUGH_REPLICAS);
+    rig_fini(&rig);
+}
+
+// Nor does a stop.
+static void test_edge_forward__a_stop_leaves_in_doubt_what_was_sent_to_a_lost_leader(void **state)
+{
+    struct rig rig;
+    rig_init(&rig, NULL, false);
+    rig_produce(&rig, 1, 1, rig_batch(&rig, 50, 0));
+    peer_forget(&rig.peer);
+    weft_fake_world_link(rig.peer.world, RIG_A, false);
+    peer_pump(&rig.peer);
+    rig_produce(&rig, 1, 2, rig_batch(&rig, 50, 1));
+    assert_true(weft_fake_world_stop(rig.peer.world, rig.node->parts[0], 100000));
+    rig_expect(&rig, 1, 1, WEFT_ERR_LEADER_CHANGED);
+    rig_expect(&rig, 1, 2, WEFT_ERR_STOPPING);
+    rig_fini(&rig);
+}
+
 static void test_edge_forward__who_finds_no_leader_is_told_in_time(void **state)
 {
     struct rig rig;
@@ -258,6 +295,8 @@ int main(void)
         cmocka_unit_test(test_edge_forward__a_leader_that_moved_is_followed_in_order_and_not_told),
         cmocka_unit_test(test_edge_forward__nothing_overtakes_what_waits_for_the_new_leader),
         cmocka_unit_test(test_edge_forward__a_lost_leader_leaves_only_those_in_doubt_that_may_not_be_repeated),
+        cmocka_unit_test(test_edge_forward__what_may_have_been_written_is_not_reported_as_refused),
+        cmocka_unit_test(test_edge_forward__a_stop_leaves_in_doubt_what_was_sent_to_a_lost_leader),
         cmocka_unit_test(test_edge_forward__who_finds_no_leader_is_told_in_time),
         cmocka_unit_test(test_edge_forward__more_than_a_client_may_have_is_sent_away_and_comes_free_again),
         cmocka_unit_test(test_edge_forward__answers_that_nobody_takes_are_not_built_up),

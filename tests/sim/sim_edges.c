@@ -224,7 +224,7 @@ bool sim_edges_settled(const struct sim_edges *self, char *why, size_t why_bytes
     for (int i = 0; i < self->count; i++) {
         const struct sim_edge *edge = &self->edges[i];
         unsigned long long waiting = s_counter(edge, WEFT_EDGE_WAITING_BATCHES);
-        if (edge->node == NULL)
+        if (edge->node == NULL || edge->stopping)
             snprintf(why, why_bytes, "%s is down", edge->name);
         else if (waiting > 0)
             snprintf(why, why_bytes, "%llu batches wait in the spool of %s", waiting, edge->name);

@@ -9,7 +9,7 @@
 // KV-event convention take for a new publisher.
 //
 // Memory: libzmq keeps up to a high-water mark of *messages* for each subscriber. The mark follows the mean size of what
-// is published, so that it stands for bytes.
+// is published, so that it stands for bytes (../common/peers.h).
 #include "tap_inner.h"
 
 #include "../../lib/base/trace.h"
@@ -38,8 +38,8 @@ struct weft_tap_live {
     bool announces;                     // some stream has an announcement to come
     bool lossy;                         // what is sent passes over subscribers that are full
     bool known;                         // how far a stream is
-    uint64_t mean_bytes;
-    uint64_t hwm;
+    struct weft_mark *mark;
+    struct weft_peers *peers;
     int64_t looked_us;
     int64_t patient_until_us; // a cluster that has not answered by then is complained of
     bool unknown_topic;
@@ -71,14 +71,6 @@ static void s_announce_soon(weft_tap_live_t *self, weft_slice_t prefix)
         if (stream && prefix.size <= stream->name_bytes && memcmp(stream->name, prefix.data, prefix.size) == 0)
             s_arm(self, stream, 0);
     }
-}
-
-// libzmq gives a new connection the mark that the socket had when it was bound.
-static void s_apply_hwm(weft_tap_live_t *self)
-{
-    int value = (int) self->hwm;
-    int rc = zmq_setsockopt(self->xpub, ZMQ_SNDHWM, &value, sizeof value);
-    (void) rc; // a number above 0 can't be refused
 }
 
 static void s_subscription(weft_tap_live_t *self, weft_slice_t frame)
@@ -113,10 +105,8 @@ static weft_err_t s_hear(weft_tap_live_t *self)
         s_subscription(self, weft_slice(zmq_msg_data(&message), zmq_msg_size(&message)));
         zmq_msg_close(&message);
     }
-    if (self->subscribed != before) { // once for all of them: it costs a command to each connection
-        s_apply_hwm(self);
+    if (self->subscribed != before)
         weft_node_counter_set(self->settings.node, WEFT_TAP_SUBSCRIBED_COUNT, self->subscribed);
-    }
     if (!self->waiting || self->subscriptions < self->settings.wait_subscribers) return WEFT_OK;
     s_set_waiting(self, false);
     weft_err_t err = weft_consumer_resume(self->consumer, NULL, WEFT_PARTITION_ALL);
@@ -186,19 +176,6 @@ static void s_note_published(weft_tap_live_t *self, struct weft_tap_stream *stre
     if (stream->repeats >= 0) s_end_repetition(stream);
 }
 
-// The high-water mark for the mean size of a message; libzmq takes it for pipes that are open as well.
-static void s_fit_hwm(weft_tap_live_t *self, size_t records, size_t bytes)
-{
-    uint64_t size = bytes / records + MESSAGE_OVERHEAD_BYTES;
-    self->mean_bytes = size > self->mean_bytes ? size : (7 * self->mean_bytes + size) / 8;
-    uint64_t hwm = self->settings.subscriber_bytes / self->mean_bytes;
-    if (hwm > self->settings.hwm) hwm = self->settings.hwm;
-    if (hwm < 2) hwm = 2;
-    if (hwm >= self->hwm - self->hwm / 4 && hwm <= self->hwm + self->hwm / 4) return;
-    self->hwm = hwm;
-    s_apply_hwm(self);
-}
-
 // Publishes what is there. False: nothing was.
 static weft_err_t s_publish_some(weft_tap_live_t *self, bool *any)
 {
@@ -222,7 +199,7 @@ static weft_err_t s_publish_some(weft_tap_live_t *self, bool *any)
     if (count == 0) return WEFT_OK;
     s_count(self, WEFT_TAP_PUBLISHED_COUNT, count);
     s_count(self, WEFT_TAP_PUBLISHED_BYTES, bytes);
-    s_fit_hwm(self, count, bytes);
+    weft_mark_see(self->mark, count, bytes, MESSAGE_OVERHEAD_BYTES);
     return WEFT_OK;
 }
 
@@ -392,8 +369,9 @@ static weft_err_t s_begin(weft_tap_live_t *self)
     return WEFT_OK;
 }
 
-weft_err_t weft_tap_live_new(const struct weft_tap_settings *settings, struct weft_tap_streams *streams, void *xpub,
-                             weft_tap_live_t **out, struct weft_error *error)
+weft_err_t weft_tap_live_new(const struct weft_tap_settings *settings, struct weft_tap_streams *streams,
+                             struct weft_mark *mark, struct weft_peers *peers, weft_tap_live_t **out,
+                             struct weft_error *error)
 {
     weft_consumer_t *consumer = NULL;
     weft_err_t err = weft_tap_consumer_new(settings, (const char *const[]){NULL}, &consumer, error);
@@ -401,10 +379,10 @@ weft_err_t weft_tap_live_new(const struct weft_tap_settings *settings, struct we
     weft_tap_live_t *self = weft_calloc(1, sizeof *self);
     self->settings = *settings;
     self->streams = streams;
-    self->xpub = xpub;
+    self->xpub = mark->socket;
+    self->mark = mark;
+    self->peers = peers;
     self->consumer = consumer;
-    self->hwm = settings->hwm;
-    self->mean_bytes = MESSAGE_OVERHEAD_BYTES;
     weft_buf_init(&self->scratch);
     err = s_begin(self);
     if (err) {
@@ -440,6 +418,7 @@ weft_err_t weft_tap_live_run(weft_tap_live_t *self, struct weft_error *error)
             zmq_poll(items, 3, self->announces ? 20 : IDLE_MS);
         }
         err = s_hear(self);
+        weft_mark_tend(self->mark, self->peers);
         if (!err && self->waiting) { // also of partitions that came since
             err = weft_consumer_pause(self->consumer, NULL, WEFT_PARTITION_ALL);
             if (err == WEFT_ERR_NOT_FOUND) err = WEFT_OK;

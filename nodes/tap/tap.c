@@ -15,6 +15,8 @@ struct weft_tap {
     struct weft_tap_settings settings;
     struct weft_tap_streams streams;
     void *xpub, *router; // router NULL: no replays
+    struct weft_peers peers;
+    struct weft_mark mark;
     weft_tap_live_t *live;
     weft_tap_replay_t *replay;
 };
@@ -115,7 +117,9 @@ static weft_err_t s_open_xpub(struct weft_tap *self, const char *endpoint, struc
     self->xpub = zmq_socket(weft_node_zmq_context(node), ZMQ_XPUB);
     if (!self->xpub) return weft_node_refuse(error, WEFT_ERR_INTERNAL, "no XPUB socket: %s", zmq_strerror(zmq_errno()));
     weft_outside_set(self->xpub, ZMQ_LINGER, 500); // what does not leave in that time is asked for again
-    weft_outside_set(self->xpub, ZMQ_SNDHWM, (int) self->settings.hwm);
+    weft_peers_watch(&self->peers, weft_node_zmq_context(node), self->xpub);
+    weft_mark_init(&self->mark, self->xpub, ZMQ_SNDHWM, self->settings.hwm, self->settings.subscriber_bytes);
+    self->mark.fixed = strncmp(endpoint, "inproc:", 7) == 0;
     weft_outside_set(self->xpub, ZMQ_RCVHWM, 256);
     int64_t bytes_max = 4096; // of a subscription
     zmq_setsockopt(self->xpub, ZMQ_MAXMSGSIZE, &bytes_max, sizeof bytes_max);
@@ -152,6 +156,7 @@ static void s_destroy(void **self_p)
     weft_tap_replay_destroy(&self->replay);
     weft_tap_live_destroy(&self->live);
     if (self->router) zmq_close(self->router);
+    weft_peers_unwatch(&self->peers, self->xpub);
     if (self->xpub) zmq_close(self->xpub);
     weft_tap_streams_fini(&self->streams);
     weft_list_free(&self->settings.consumer);
@@ -169,7 +174,7 @@ static weft_err_t s_create(weft_hosted_node_t *node, const weft_options_t *optio
     weft_err_t err = s_settings(self, node, options, error);
     if (!err) err = s_open_xpub(self, weft_options_text(options, "listen"), error);
     if (!err && replay[0]) err = s_open_router(self, replay, error);
-    if (!err) err = weft_tap_live_new(&self->settings, &self->streams, self->xpub, &self->live, error);
+    if (!err) err = weft_tap_live_new(&self->settings, &self->streams, &self->mark, &self->peers, &self->live, error);
     if (!err && replay[0])
         err = weft_tap_replay_new(&self->settings, &self->streams, self->router, &self->replay, error);
     if (err) {

@@ -11,6 +11,7 @@
 
 #include "../../lib/base/bytes.h"
 #include "../common/clock.h"
+#include "../common/peers.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -102,9 +103,10 @@ WEFT_MUST_USE weft_err_t weft_tap_consumer_new(const struct weft_tap_settings *s
 
 typedef struct weft_tap_live weft_tap_live_t;
 
-// `xpub` is bound; it stays the caller's.
+// `mark` is that of the XPUB, which is bound, and `peers` watches it; all three stay the caller's.
 WEFT_MUST_USE weft_err_t weft_tap_live_new(const struct weft_tap_settings *settings, struct weft_tap_streams *streams,
-                                           void *xpub, weft_tap_live_t **out, struct weft_error *error);
+                                           struct weft_mark *mark, struct weft_peers *peers, weft_tap_live_t **out,
+                                           struct weft_error *error);
 void weft_tap_live_destroy(weft_tap_live_t **self_p);
 weft_err_t weft_tap_live_run(weft_tap_live_t *self, struct weft_error *error); // until the node is to stop
 

@@ -497,6 +497,28 @@ static void test_tap__malformed_requests_are_counted_and_harm_nobody(void **stat
     s_stop();
 }
 
+// The mark of libzmq's queues is adjusted to the size of what is published, while connections end.
+static void test_tap__subscribers_come_and_go_while_sizes_change(void **state)
+{
+    s_create("churn", 1);
+    weft_hosted_node_t *tap = s_tap("churn", "subscriber.bytes=64KiB", "announce.ms=-1", NULL);
+    void *others[8] = {NULL};
+    int published = 0;
+    for (int round = 0; round < 150; round++) {
+        void **other = &others[round % 8];
+        if (*other) s_close(*other);
+        *other = s_socket(ZMQ_SUB, s_pub);
+        s_pad_bytes = round % 2 ? 0 : 1500;
+        s_fill("churn", 0, published, 20);
+        published += 20;
+    }
+    s_wait_counter(tap, "published_count", (uint64_t) published);
+    void *dealer = s_socket(ZMQ_DEALER, s_replay);
+    s_ask(dealer, NULL, 0);
+    assert_int_equal(s_read_replay(dealer, 0, 3), published);
+    s_stop();
+}
+
 // Reads replays of several requesters at once, each to its end.
 static void s_read_replays(void *const *dealers, uint64_t *next, int count, uint64_t end)
 {
@@ -594,6 +616,7 @@ int main(void)
         S_TEST(test_tap__a_repetition_that_takes_long_goes_back_no_further),
         S_TEST(test_tap__whole_records_are_msgpack),
         S_TEST(test_tap__malformed_requests_are_counted_and_harm_nobody),
+        S_TEST(test_tap__subscribers_come_and_go_while_sizes_change),
         S_TEST(test_tap__requesters_that_never_read_or_vanish_hold_up_nobody),
         S_TEST(test_tap__more_requesters_than_allowed_are_counted),
         S_TEST(test_tap__wrong_settings_are_refused_with_a_sentence),

@@ -89,6 +89,12 @@ def test_notes_are_written_in_the_midst_of_answers():
             assert bridge.stop() == 0, bridge.trace()
 
 
+def who_copies(first, second):
+    """(the run that copies, the one that stands by), once it is one of them."""
+    copying = [run.is_copying("numbers", 2) for run in (first, second)]
+    return {(True, False): (first, second), (False, True): (second, first)}.get(tuple(copying))
+
+
 def test_two_runs_of_one_bridge_write_each_record_once():
     with bridges.two() as (directory, source, target):
         source.weft("topic", "create", "numbers", "--partitions", 2, "--replicas", 1)
@@ -98,18 +104,18 @@ def test_two_runs_of_one_bridge_write_each_record_once():
         with bridges.running(first):
             wait_until(lambda: first.is_copying("numbers", 2), "the first copies")
             with bridges.running(second):
-                wait_until(lambda: second.is_copying("numbers", 2), "the second copies")
                 wait_until(lambda: "stands by" in first.trace(), "the first stands by")
-                wait_until(lambda: not first.is_copying("numbers", 2), "the first stands")
+                # Mostly the second copies now; on a machine that is busy enough they may have changed places again.
+                now, other = wait_until(lambda: who_copies(first, second), "one copies")
                 # A run of the past wakes up in the midst of its work.
-                second.process.send_signal(signal.SIGSTOP)
-                wait_until(lambda: first.is_copying("numbers", 2), "the first takes over")
-                second.process.send_signal(signal.SIGCONT)
-                wait_until(lambda: "stands by" in second.trace(), "the second stands by")
-                second.kill()
-            status, said = load.stop()
-            assert status == 0, said
-            bridges.wait_same(source, target, "numbers")
+                now.process.send_signal(signal.SIGSTOP)
+                wait_until(lambda: other.is_copying("numbers", 2), "the other takes over")
+                now.process.send_signal(signal.SIGCONT)
+                now, _ = wait_until(lambda: who_copies(first, second), "one stands by")
+                now.kill()
+                status, said = load.stop()
+                assert status == 0, said
+                bridges.wait_same(source, target, "numbers")  # the other one took over
 
 
 if __name__ == "__main__":

@@ -3,10 +3,11 @@
 
 Records are packed and unpacked by one call into msgpack's C code for a whole batch; nothing here loops over bytes. The CRC is
 left to the leader (attribute bit 15) when no C implementation of CRC-32C is installed."""
+import bisect
 import itertools
 import struct
 from functools import partial
-from typing import Any, Callable, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Iterator, List, Optional, Sequence, Tuple
 
 import msgpack
 
@@ -203,35 +204,55 @@ def _headers(flat: Any) -> List[Tuple[str, Optional[bytes]]]:
 
 
 
+class Undecoded(Exception):
+    """A deserializer of the program failed: what it raised, at which offset, and the records before that one."""
+
+    def __init__(self, error: Exception, offset: int, before: List[ConsumerRecord]) -> None:
+        Exception.__init__(self, error, offset)
+        self.error, self.offset, self.before = error, offset, before
+
 
 def records_of(topic: str, number: int, batch: Batch, from_offset: int, key_of: Optional[Callable[[bytes], Any]],
                value_of: Optional[Callable[[bytes], Any]]) -> List[ConsumerRecord]:
-    """The records of a batch from an offset on, as the program sees them."""
-    rows = batch.rows()
+    """The records of a batch from an offset on, as the program sees them. Undecoded."""
+    rows, offsets = batch.rows(), range(batch.base_offset, batch.next_offset)  # type: Any, Sequence[int]
+    if len(offsets) != batch.count:
+        rows, offsets = _without_gaps(rows, batch.base_offset)
+    if from_offset > batch.base_offset:  # those before it are not even deserialized: one may be what the program seeks to get past
+        skipped = bisect.bisect_left(offsets, from_offset)
+        rows, offsets = rows[skipped:], offsets[skipped:]
     if not rows:
         return []
-    offsets: Any = itertools.count(batch.base_offset)
-    if batch.next_offset - batch.base_offset != batch.count:
-        rows, offsets = _without_gaps(rows, batch.base_offset)
-        if not rows:
-            return []
     try:
         deltas, keys, values, headers = zip(*rows)
     except (TypeError, ValueError):
         raise _errors.BadBatchError("the batch holds what is no record") from None
     kind = batch.attributes >> 3 & 1
     times: Any = itertools.repeat(batch.max_ms) if kind else map(batch.base_ms.__add__, deltas)
+    error = late = None
     if key_of:
-        keys = tuple(None if key is None else key_of(key) for key in keys)
+        keys, error = _deserialized(keys, key_of)
     if value_of:
-        values = tuple(None if value is None else value_of(value) for value in values)
+        values, late = _deserialized(values, value_of)
+    if late is not None and len(values) <= len(keys):
+        error = late
     # iter(list, None): an empty list for each, made without a line of Python
     heads: Any = map(_headers, headers) if any(headers) else iter(list, None)
     made = list(map(_new_record, zip(itertools.repeat(topic), itertools.repeat(number), offsets, times, itertools.repeat(kind),
                                      keys, values, heads)))
-    if made[0].offset < from_offset:
-        made = [record for record in made if record.offset >= from_offset]
+    if error is not None:
+        raise Undecoded(error, offsets[len(made)], made)
     return made
+
+
+def _deserialized(raws: Any, function: Callable[[bytes], Any]) -> Tuple[Any, Optional[Exception]]:
+    """All of them, or those before the first that fails, and why."""
+    made: List[Any] = []
+    try:
+        made.extend(None if raw is None else function(raw) for raw in raws)
+    except Exception as error:
+        return made, error
+    return made, None
 
 
 def _without_gaps(rows: Any, at: int) -> Tuple[List[Any], List[int]]:

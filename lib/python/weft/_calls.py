@@ -183,12 +183,16 @@ class Calls:
             return call.attempt
         return min(self.silence * 2 ** min(max(0, call.attempts - 1), 7) + call.parked, call.attempt)
 
+    def pack(self, call: Call) -> None:
+        """Gives it its id and its bytes. Raises what the codec does not take."""
+        self._last_id += 1
+        call.values["id"] = self._last_id
+        call.packed = _codec.encode(call.api + "_request", call.values)
+        call.id = self._last_id
+
     def _send(self, call: Call, link: Link) -> bool:
         if not call.id:
-            self._last_id += 1
-            call.id = self._last_id
-            call.values["id"] = call.id
-            call.packed = _codec.encode(call.api + "_request", call.values)
+            self.pack(call)
         assert call.packed is not None
         if not link.send(call.packed, call.data):
             return False
@@ -215,10 +219,8 @@ class Calls:
     def submit(self, call: Call) -> None:
         """Automatic; call.done is called once."""
         call.state, call.retry, call.updates = QUEUED, 0.0, self.view.updates
-        self._last_id += 1
-        call.id = self._last_id
-        call.values["id"] = call.id
-        call.packed = _codec.encode(call.api + "_request", call.values)
+        if not call.id:
+            self.pack(call)
         self._calls[call.id] = call
         self._check_by(call.deadline)
         self._advance(call, time.monotonic())
@@ -241,7 +243,7 @@ class Calls:
         topic = self.view.topic(name)
         if self.view.is_missing(topic, time.monotonic()):
             text = "topic '%s' does not exist" % name
-        elif topic.known and number >= len(topic.places):
+        elif topic.known and not 0 <= number < len(topic.places):
             text = "topic '%s' has %d partitions, numbered from 0; there is no partition %d" % (name, len(topic.places), number)
         else:
             return False

@@ -2,7 +2,8 @@
 """The engine of a client: one thread that owns its sockets, and what is known of the cluster.
 
 `lock` guards everything: the thread holds it but while it waits in poll and while it calls back the program. Parts
-(`turn(now) -> when to come back`) run under it, on the thread. Other threads may change a part's state under the lock, then
+(`turn(now) -> when to come back`) run under it, on the thread. It knows nothing of the object that the program has, so that one that
+is dropped without close() can go. Other threads may change a part's state under the lock, then
 call wake(). Flows are generators, run on the thread: they yield a Call to have it answered, or a number of seconds to sleep."""
 import collections
 import heapq
@@ -11,6 +12,7 @@ import os
 import socket
 import threading
 import time
+import weakref
 from concurrent.futures import Future
 from typing import Any, Callable, Deque, Dict, Generator, List, Optional, Tuple
 
@@ -20,12 +22,13 @@ from . import _codec, _errors
 from ._calls import ANY, COORDINATOR, NEVER, SENT, Call, Calls
 from ._link import Link, host_name_of
 
-__all__ = ["ANY", "COORDINATOR", "NEVER", "SENT", "Call", "Engine", "Flow"]
+__all__ = ["ANY", "COORDINATOR", "NEVER", "SENT", "Call", "Engine", "Flow", "Part"]
 
 log = logging.getLogger("weft")
 
 EAGER = 3.0  # how long metadata is asked for at a steady pace before the back-off grows
 RECEIVE_MOST = 200  # messages of one link in one turn
+ABANDONED_LOOKS = 0.1  # how often is looked whether a client that was dropped is through
 
 Flow = Generator[Any, Any, Any]
 
@@ -40,14 +43,16 @@ class Engine(Calls):
         self.metadata_max_age = metadata_max_age
         self.lock = threading.RLock()
         self.changed = threading.Condition(self.lock)  # the view, or a part's state that somebody waits for
-        self.parts: List[Any] = []
+        self.parts: List[Part] = []
         self.all_topics = False
         self._inbox: Deque[Callable[[], Any]] = collections.deque()
         self._posted: List[Callable[[], None]] = []
         self._timers: List[Tuple[float, int, Callable[[], None]]] = []
         self._timer_count = 0
         self._metadata_next = NEVER
-        self._asleep = self._stopping = False
+        self._asleep = self._stopping = self._abandoned = False
+        self.orphaned = False  # it is a child's copy, after a fork
+        self._why_closed = "the client is closed"
         self._nameless: Dict[str, Tuple[bool, str]] = {}  # endpoint: is it hopeless, and why
         self._read_end, self._write_end = os.pipe()
         os.set_blocking(self._read_end, False)
@@ -58,6 +63,7 @@ class Engine(Calls):
     # ---- from any thread
 
     def start(self) -> None:
+        _ENGINES.add(self)
         self.thread.start()
 
     def wake(self) -> None:
@@ -84,7 +90,7 @@ class Engine(Calls):
                 self.soon(lambda: self._step(flow, future, None, None))
                 return future
         flow.close()
-        future.set_exception(_errors.LocalClosedError("the client is closed"))
+        future.set_exception(self.closed_error())
         return future
 
     def run(self, flow: Flow) -> Any:
@@ -131,9 +137,42 @@ class Engine(Calls):
         if threading.current_thread() is not self.thread and self.thread.is_alive():
             self.thread.join()
 
+    def abandon(self) -> None:
+        """The program has dropped the client: the thread does what was promised (`abandoned` of its parts), then ends. It may be called
+        wherever garbage is collected, so it takes no lock."""
+        self._abandoned = True
+        self.wake()
+
     @property
     def stopping(self) -> bool:
         return self._stopping
+
+    def closed_error(self) -> _errors.LocalClosedError:
+        return _errors.LocalClosedError(self._why_closed)
+
+    # ---- fork: the child has no such thread, and the sockets are the parent's
+
+    def hold(self) -> None:
+        self.lock.acquire()
+        for part in self.parts:
+            part.hold()
+
+    def release(self) -> None:
+        for part in self.parts:
+            part.release()
+        self.lock.release()
+
+    def orphan(self) -> None:
+        """In the child: whoever waits for something, or asks for it, is told."""
+        self._stopping = self.orphaned = True
+        self._why_closed = "the client was made before a fork, and its thread is the parent's; make another one here"
+        for part in self.parts:
+            part.release()
+        self._tell_closed()
+        for part in self.parts:
+            part.hold()
+        self._posted = []
+        self._close_pipe()
 
     def want(self, *names: str) -> None:
         """Their metadata is needed from now on."""
@@ -167,7 +206,8 @@ class Engine(Calls):
                 if posted:
                     continue
                 self._poll(due)
-        except Exception:
+        except Exception as error:
+            self._why_closed = "the client's thread ended: %r" % error
             log.exception("the client's thread ended")
         finally:
             self._end()
@@ -203,12 +243,15 @@ class Engine(Calls):
         while self._inbox:
             self._inbox.popleft()()
         now = time.monotonic()
+        if self._abandoned and all([part.abandoned(now) for part in self.parts]):
+            self._stopping = True
+            return now
         while self._timers and self._timers[0][0] <= now:
             heapq.heappop(self._timers)[2]()
         if now >= self._check:
             self._sweep(now)
         self._metadata_turn(now)
-        due = NEVER
+        due = now + ABANDONED_LOOKS if self._abandoned else NEVER
         for part in self.parts:
             due = min(due, part.turn(now))
         due = min(due, self._check, self._timers[0][0] if self._timers else NEVER, self._metadata_next)
@@ -216,16 +259,18 @@ class Engine(Calls):
             due = min(due, self._metadata_at)
         return due
 
+    def _tell_closed(self) -> None:
+        for call in list(self._calls.values()):
+            self._finish(call, self.closed_error(), None, None)
+        while self._inbox or self._timers:  # flows that sleep end, too
+            self._inbox.popleft()() if self._inbox else heapq.heappop(self._timers)[2]()
+        for part in self.parts:
+            part.closed()
+
     def _end(self) -> None:
         with self.lock:
             self._stopping = True
-            closed = _errors.LocalClosedError("the client is closed")
-            for call in list(self._calls.values()):
-                self._finish(call, closed, None, None)
-            while self._inbox or self._timers:  # flows that sleep end, too
-                self._inbox.popleft()() if self._inbox else heapq.heappop(self._timers)[2]()
-            for part in self.parts:
-                part.closed()
+            self._tell_closed()
             for link in self._links.values():
                 link.close()
             posted, self._posted = self._posted, []
@@ -237,6 +282,9 @@ class Engine(Calls):
                 log.exception("a callback of the program failed")
         if self._own_context:
             self._context.term()
+        self._close_pipe()
+
+    def _close_pipe(self) -> None:
         os.close(self._read_end)
         write_end, self._write_end = self._write_end, -1
         os.close(write_end)
@@ -373,11 +421,67 @@ class Engine(Calls):
             future.set_exception(failed)
             return
         if self._stopping:
-            self._step(flow, future, None, _errors.LocalClosedError("the client is closed"))
+            self._step(flow, future, None, self.closed_error())
         elif isinstance(wanted, Call):
             def done(call: Call, failed: Optional[_errors.WeftError], reply: Any, data: Any) -> None:
                 self._step(flow, future, reply, failed)
             wanted.done = done
-            self.submit(wanted)
+            try:
+                self.pack(wanted)
+            except Exception as failed:  # what the program gave can't be said
+                self._step(flow, future, None, _errors.InvalidArgumentError("%s: %s" % (wanted.api, failed), "not_applied"))
+            else:
+                self.submit(wanted)
         else:
             self.at(time.monotonic() + wanted, lambda: self._step(flow, future, None, None))
+
+
+class Part:
+    """What an engine runs beside itself. All of it is called under the lock; all but the last two on the thread."""
+
+    def turn(self, now: float) -> float:
+        """Does what is due, and says when there is more."""
+        return NEVER
+
+    def abandoned(self, now: float) -> bool:
+        """The program has dropped the client. True: nothing is left to be done."""
+        return True
+
+    def closed(self) -> None:
+        """It ends."""
+
+    def hold(self) -> None:
+        """Takes its other locks."""
+
+    def release(self) -> None:
+        """Releases them."""
+
+
+_ENGINES: "weakref.WeakSet[Engine]" = weakref.WeakSet()
+_FORKING = threading.RLock()
+_held: List[Engine] = []
+
+
+def _before_fork() -> None:
+    """A child gets its copy of everything in a state that fits together, and locks that it can release."""
+    _FORKING.acquire()
+    while True:
+        try:
+            _held[:] = sorted((engine for engine in _ENGINES if not engine.stopping), key=id)
+            break
+        except RuntimeError:  # one came or went meanwhile
+            continue
+    for engine in _held:
+        engine.hold()
+
+
+def _after_fork(in_child: bool) -> None:
+    for engine in _held:
+        if in_child and not engine.stopping:
+            engine.orphan()
+        engine.release()
+    _held.clear()
+    _FORKING.release()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=lambda: _after_fork(False), after_in_child=lambda: _after_fork(True))

@@ -9,16 +9,18 @@ import fnmatch
 import logging
 import re
 import time
+import weakref
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any, Callable, Deque, Dict, Generator, Iterable, Iterator, List, Optional, Set, Tuple
 
 from . import _batch, _errors
 from ._commits import Committer, Want
-from ._engine import Engine
+from ._engine import NEVER, Engine, Part
 from ._member import Assignment, Member
 from ._reading import FENCE, MISSING, Fetcher, Opened, Reading
 from ._view import MISSING_GRACE
+from ._settings import check_numbers, is_glob
 from .errors import WakeupError, WeftError
 from .structs import ConsumerRecord, TopicPartition
 
@@ -27,6 +29,39 @@ log = logging.getLogger("weft.consumer")
 FOREVER = float("inf")
 CUT_OFF = 3.0  # seconds without any connection after which the last commit is given up
 LEAVE, LEAVE_CUT_OFF = 5.0, 0.5  # how long a member waits to be told that it has left
+
+
+class Shadow(Part):
+    """What the engine knows of a consumer. It keeps none that the program has dropped."""
+
+    def __init__(self, consumer: "Handing") -> None:
+        self._of = weakref.ref(consumer)
+
+    def turn(self, now: float) -> float:
+        consumer = self._of()
+        return consumer._turn(now) if consumer is not None else NEVER
+
+    def closed(self) -> None:
+        self.interrupt()
+
+    def interrupt(self) -> None:
+        consumer = self._of()
+        if consumer is not None:
+            consumer._interrupt_now()
+
+    def heard(self) -> None:
+        consumer = self._of()
+        if consumer is not None:
+            consumer._heard()
+
+    def lost(self, reading: Reading, text: str) -> None:
+        consumer = self._of()
+        if consumer is not None:
+            consumer._lost(reading, text)
+
+    def progress(self) -> int:
+        consumer = self._of()
+        return consumer._progress() if consumer is not None else 0
 
 
 class Handing:
@@ -42,16 +77,18 @@ class Handing:
         self._patience = min(settings["release_ms"] / 2000, self._timeout)
         self._lock, self._changed = engine.lock, engine.changed
         self._fetcher = Fetcher(engine, settings)
-        self._fetcher.interrupt, self._fetcher.on_lost = self._interrupt_now, self._lost
+        shadow = Shadow(self)
+        self._fetcher.interrupt, self._fetcher.on_lost = shadow.interrupt, shadow.lost
         self._member: Optional[Member] = None
         self._committer: Optional[Committer] = None
         if group is not None:
             self._committer = Committer(engine, group, self._timeout)
-            self._committer.on_lost = self._lost
+            self._committer.on_lost = shadow.lost
             self._member = Member(engine, group, settings)
-            self._member.news, self._member.progress = self._heard, self._progress
+            self._member.news, self._member.progress = shadow.heard, shadow.progress
             engine.parts.append(self._member)
-        engine.parts.extend((self._fetcher, self))
+        engine.parts.extend((self._fetcher, shadow))
+        weakref.finalize(self, engine.abandon).atexit = False
         self._current: Optional[Opened] = None
         self._interrupt = False
         self._iterator: Optional[Generator[ConsumerRecord, None, None]] = None
@@ -75,27 +112,33 @@ class Handing:
     def poll(self, timeout_ms: float = 0, max_records: Optional[int] = None,
              update_offsets: bool = True) -> Dict[TopicPartition, List[ConsumerRecord]]:
         """Records by partition; waits for the first at most timeout_ms. What the poll before returned counts as processed."""
+        check_numbers(0, timeout_ms=timeout_ms, max_records=max_records or 0)
         deadline = time.monotonic() + timeout_ms / 1000
         left = self._max_poll_records if max_records is None else max_records
         found: Dict[TopicPartition, List[ConsumerRecord]] = {}
         self._set_done()
-        before = []
-        while left > 0:
-            opened = self._open(None if found else deadline)
-            if opened is None:
-                break
-            records = opened.records
-            opened.detach()  # an iterator may have been at it before
-            some = records[opened.at:opened.at + left] if opened.at or len(records) > left else records
-            before.append((opened, opened.at))
-            opened.at += len(some)
-            left -= len(some)
-            tp = opened.reading.tp
-            found[tp] = found[tp] + some if tp in found else list(some) if some is records else some
-            if opened.reading not in self._polled:
-                self._polled.append(opened.reading)
-            if opened.at >= len(records):
-                self._retire(opened)
+        before: List[Tuple[Opened, int]] = []
+        try:
+            while left > 0:
+                opened = self._next(deadline, bool(found))
+                if opened is None:
+                    break
+                records = opened.records
+                opened.detach()  # an iterator may have been at it before
+                some = records[opened.at:opened.at + left] if opened.at or len(records) > left else records
+                before.append((opened, opened.at))
+                opened.at += len(some)
+                left -= len(some)
+                tp = opened.reading.tp
+                found[tp] = found[tp] + some if tp in found else list(some) if some is records else some
+                if opened.reading not in self._polled:
+                    self._polled.append(opened.reading)
+                if opened.at >= len(records):
+                    self._retire(opened)
+        except BaseException:  # KeyboardInterrupt: the program never sees them
+            for opened, at in reversed(before):
+                self._unread(opened, at)
+            raise
         if self._exclusive and self._lease_over():
             for opened, at in reversed(before):
                 self._unread(opened, at)
@@ -104,6 +147,15 @@ class Handing:
             for opened, at in reversed(before):
                 self._unread(opened, at)
         return found
+
+    def _next(self, deadline: float, has_some: bool) -> Optional[Opened]:
+        """Of one poll(). Once it has some nothing may keep them back: what else there is to tell is told by the next poll()."""
+        if not has_some:
+            return self._open(deadline)
+        try:
+            return self._open(None, steps=False)
+        except Exception:  # a deserializer's: the record is met again
+            return None
 
     def __iter__(self) -> Iterator[ConsumerRecord]:
         self._check_open()
@@ -207,10 +259,11 @@ class Handing:
         self._interrupt = True
         self._changed.notify_all()
 
-    def _open(self, deadline: Optional[float]) -> Optional[Opened]:
+    def _open(self, deadline: Optional[float], steps: bool = True) -> Optional[Opened]:
         """The batch to hand out records of. None: nothing until the deadline (None: do not wait). Here a rebalance takes its steps."""
         while True:
-            self._step()
+            if steps:
+                self._step()
             with self._lock:
                 current = self._current
                 if current is not None and current.serial == current.reading.serial and not current.reading.quiet:
@@ -241,6 +294,12 @@ class Handing:
                 if reading.serial == serial:
                     self._fetcher.bad_batch(reading, max(batch.base_offset, position), error)
             return None
+        except _batch.Undecoded as bad:
+            return self._undecoded(reading, batch, serial, bad)
+        except BaseException:  # KeyboardInterrupt
+            with self._lock:
+                self._fetcher.put_back(reading, batch, serial)
+            raise
         with self._lock:
             if reading.serial != serial:
                 return None
@@ -249,6 +308,18 @@ class Handing:
                 return None
             reading.opened = self._current = Opened(reading, records, batch.next_offset, batch.leader_epoch)
             return self._current
+
+    def _undecoded(self, reading: Reading, batch: _batch.Batch, serial: int, bad: _batch.Undecoded) -> Optional[Opened]:
+        """A record that the program's deserializer does not take: those before it are handed out; then it is raised, again and again,
+        and the position is its offset, until the program seeks past it."""
+        with self._lock:
+            if not self._fetcher.put_back(reading, batch, serial):
+                return None
+            reading.position = max(reading.position, bad.before[0].offset if bad.before else bad.offset)
+            if bad.before:
+                reading.opened = self._current = Opened(reading, bad.before, bad.offset, batch.leader_epoch)
+                return self._current
+        raise bad.error
 
     def _wait(self, deadline: float) -> bool:
         """For news, under the lock. False: the deadline is over."""
@@ -267,7 +338,7 @@ class Handing:
 
     # ---- the consumer's own part of the engine: topics that match
 
-    def turn(self, now: float) -> float:
+    def _turn(self, now: float) -> float:
         if self._mode == "subscribe" and self._matched != self._engine.view.updates:
             self._matched = self._engine.view.updates
             if self._member is None:
@@ -301,9 +372,6 @@ class Handing:
                 self._warned.add(name)
                 log.warning(MISSING, name)
         return due
-
-    def closed(self) -> None:
-        self._changed.notify_all()
 
     def _matches(self, name: str) -> bool:
         if self._pattern is not None:
@@ -340,7 +408,7 @@ class Handing:
             if self._fetcher.failures:
                 raise self._fetcher.failures.popleft()
             if self._engine.stopping:
-                raise _errors.LocalClosedError("the client's thread ended; the log says why")
+                raise self._engine.closed_error()
         member = self._member if self._mode == "subscribe" else None
         if member is not None:
             self._in_step = True
@@ -504,13 +572,11 @@ class Handing:
     def _check_open(self) -> None:
         if self._closed:
             raise _errors.LocalClosedError("the consumer is closed")
+        if self._engine.stopping:
+            raise self._engine.closed_error()
 
 
 def _log_failure(future: "Future[None]") -> None:
     error = future.exception()
     if error is not None and not isinstance(error, _errors.LocalClosedError):
         log.warning("offsets were not committed: %s", error)
-
-
-def is_glob(name: str) -> bool:
-    return any(sign in name for sign in "*?[")

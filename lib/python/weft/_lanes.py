@@ -14,7 +14,7 @@ from typing import Any, Callable, Deque, Dict, List, Optional, Tuple
 
 from . import _errors
 from ._batch import header_bytes, pack_records, seal
-from ._engine import NEVER, Call, Engine
+from ._engine import NEVER, Call, Engine, Part
 from ._view import MISSING_GRACE
 from .errors import LoneRecordTooLargeError, WeftError
 
@@ -73,7 +73,7 @@ class Topic:
         self.sticky: Optional[Lane] = None  # where records without a key go, until its batch is closed
 
 
-class Sender:
+class Sender(Part):
     """A part of the engine. `append` is the one lock between it and those who send."""
 
     def __init__(self, engine: Engine, settings: Dict[str, Any]) -> None:
@@ -130,8 +130,28 @@ class Sender:
                         self.active.remove(lane)
         return due
 
+    def abandoned(self, now: float) -> bool:
+        with self.append:
+            for batch in self.pending:
+                batch.urgent = True
+            return not self.pending
+
     def closed(self) -> None:
+        if self.engine.orphaned:  # the parent delivers them
+            for lane in self.active:
+                lane.open = None
+                lane.closed.clear()
+                lane.queue.clear()
+            for batch in list(self.pending):
+                self.report(batch, -1, None, _errors.LocalClosedError(str(self.engine.closed_error()), "maybe_applied"))
+            return
         self.fail_all(_errors.LocalClosedError("the producer was closed before the record was delivered"))
+
+    def hold(self) -> None:
+        self.append.acquire()
+
+    def release(self) -> None:
+        self.append.release()
 
     def _follow_topics(self) -> None:
         """Partitions that were added, topics that were made again."""

@@ -12,7 +12,7 @@ import time
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from . import _errors
-from ._engine import COORDINATOR, NEVER, Call, Engine
+from ._engine import COORDINATOR, NEVER, Call, Engine, Part
 from .errors import WeftError
 
 log = logging.getLogger("weft.consumer")
@@ -20,6 +20,7 @@ log = logging.getLogger("weft.consumer")
 OUT, IN, IDLE, REFUSED, GONE = "out", "in", "idle", "refused", "gone"
 PROBE = 0.25  # how long a coordinator may take to answer beyond the time it may park, at least
 TRIES_MAX = 6
+LEAVE_ABANDONED = 2.0  # how long one that was dropped waits to be told that it has left
 
 
 class Owned(NamedTuple):
@@ -35,7 +36,7 @@ class Assignment(NamedTuple):
     owned: Tuple[Owned, ...]
 
 
-class Member:
+class Member(Part):
     """A part of the engine. The consumer reads assignment, lost_count, refused and left, and calls subscribe, carried, polled, leave."""
 
     def __init__(self, engine: Engine, group: str, settings: Dict[str, Any]) -> None:
@@ -77,6 +78,7 @@ class Member:
         self._retry = 0.0
         self._heard = 0.0
         self._unheard = False
+        self._abandoned = 0.0
 
     # ---- from the consumer, under the lock
 
@@ -181,6 +183,13 @@ class Member:
                 else:
                     due = min(due, self._heard + self.lease)
         return due
+
+    def abandoned(self, now: float) -> bool:
+        if self._leave is None:
+            self.leave("dropped")
+            self._abandoned = now
+            self.engine.wake()
+        return self.left or now > self._abandoned + LEAVE_ABANDONED
 
     def closed(self) -> None:
         self.left = True

@@ -12,7 +12,7 @@ from typing import Any, Callable, Deque, Dict, Iterator, List, Optional, Tuple
 
 from . import _errors, _flows
 from ._batch import Batch, batches
-from ._engine import NEVER, Call, Engine, Flow
+from ._engine import NEVER, Call, Engine, Flow, Part
 from .errors import NoOffsetForPartitionError, WeftError
 from .structs import ConsumerRecord, TopicPartition
 
@@ -87,7 +87,7 @@ class Reading:
         return self.opened.epoch if self.opened is not None and self.opened.handed() else self.read_epoch
 
 
-class Fetcher:
+class Fetcher(Part):
     """A part of the engine. Everything here is guarded by the engine's lock."""
 
     def __init__(self, engine: Engine, settings: Dict[str, Any]) -> None:
@@ -208,8 +208,18 @@ class Fetcher:
                 return reading, batch
         return None
 
+    def put_back(self, reading: Reading, batch: Batch, serial: int) -> bool:
+        """A batch that was taken and could not be opened. False: there was a seek meanwhile."""
+        if reading.serial != serial:
+            return False
+        reading.chunks.appendleft(batch)
+        reading.queued += batch.end - batch.at
+        self.held += batch.end - batch.at
+        self.give_back(reading)
+        return True
+
     def give_back(self, reading: Reading) -> None:
-        """It has an Opened with records left."""
+        """It has an Opened with records left, or a batch."""
         if not reading.is_ready and not reading.quiet:
             reading.is_ready = True
             self.ready.appendleft(reading)
@@ -226,9 +236,6 @@ class Fetcher:
         for reading in readings:
             due = min(due, self._reading_turn(reading, now))
         return due
-
-    def closed(self) -> None:
-        pass
 
     def _reading_turn(self, reading: Reading, now: float) -> float:
         if reading.state in (FENCE, STOPPED) or reading.call is not None or reading.lost or reading.leaving:

@@ -5,9 +5,12 @@ A setting that is wrong is told by the constructor, before anything is connected
 import difflib
 import inspect
 import os
+import re
 from typing import Any, Dict, Optional, Tuple
 
+from ._errors import InvalidTopicError
 from ._link import endpoints_of
+from .structs import TopicPartition
 
 CONNECT_MS = 5000
 
@@ -41,7 +44,16 @@ NEEDLESS = {  # arguments of kafka-python that mean nothing here, and why
     "transaction_timeout_ms": "there are no transactions",
     "security_protocol": _NO_ACL,
     "kafka_client": "there is no such part",
+    "bootstrap_timeout_ms": "it is connect_timeout_ms here",
+    "bootstrap_topics_filter": "what it needs to know is asked for each time",
+    "client_dns_lookup": _BY_ITSELF,
+    "enable_incremental_fetch_sessions": _BY_ITSELF,
+    "metric_group_prefix": "metrics() tells the counters",
+    "proxy_url": "there are no proxies",
+    "receive_message_max_bytes": _BY_ITSELF,
 }
+TOPIC_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}\Z")
+TOPIC_BYTES_MAX = 249
 
 
 def bootstrap_default() -> str:
@@ -87,6 +99,48 @@ def check_strs(**values: Any) -> None:
     for name, value in values.items():
         if value is not None and not isinstance(value, str):
             raise TypeError("%s is %r; a str is wanted" % (name, value))
+        if value is not None and not is_text(value):
+            raise ValueError("%s is %r; that is no legal UTF-8" % (name, value))
+
+
+def is_text(value: str) -> bool:
+    """It can be encoded: it has no lone surrogates."""
+    try:
+        return value.isascii() or bool(value.encode())
+    except UnicodeEncodeError:
+        return False
+
+
+def check_topic(name: Any, or_glob: bool = False) -> str:
+    """Before it is asked for with other names: a request that names what can't be a topic is refused as a whole."""
+    if not isinstance(name, str):
+        raise TypeError("topic is %r; a str is wanted" % (name,))
+    if or_glob and is_glob(name) and is_text(name) and len(name.encode()) <= TOPIC_BYTES_MAX:
+        return name
+    if not TOPIC_NAME.match(name):
+        shown = ascii(name) if len(name) <= 60 else "%s... (%d characters)" % (ascii(name[:40]), len(name))
+        raise InvalidTopicError("%s can't be a topic: its name is 1 to 249 letters, digits, '.', '_' and '-'" % shown)
+    return name
+
+
+def check_partition(given: Any) -> TopicPartition:
+    if not isinstance(given, (tuple, list)) or len(given) != 2:
+        raise TypeError("%r is no TopicPartition, as TopicPartition('orders', 0)" % (given,))
+    topic, number = given
+    if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+        raise TypeError("the partition of %r is none; an int from 0 is wanted, as TopicPartition('orders', 0)" % (given,))
+    return TopicPartition(check_topic(topic), number)
+
+
+def is_glob(name: str) -> bool:
+    return any(sign in name for sign in "*?[")
+
+
+def seconds_of(timeout_ms: Optional[float], default: float) -> float:
+    if timeout_ms is None:
+        return default
+    check_numbers(0, timeout_ms=timeout_ms)
+    return timeout_ms / 1000
 
 
 def check_function(name: str, value: Any, method: str) -> None:
@@ -102,7 +156,8 @@ def refuse_others(client: type, others: Dict[str, Any]) -> None:
             why = _NO_ACL
         if why is None:
             known = inspect.signature(client.__init__).parameters  # type: ignore[misc]
-            near = difflib.get_close_matches(name, [known_name for known_name in known if known_name != "self"], 1)
+            names = [each for each in known if each not in ("self", "topics", "others")]
+            near = difflib.get_close_matches(name, names, 1) or [each for each in names if len(name) > 2 and name in each]
             raise TypeError("%s() got an unexpected keyword argument '%s'%s" % (client.__name__, name, near and (
                 "; did you mean '%s'?" % near[0]) or ""))
         if value is None or (name == "security_protocol" and value == "PLAINTEXT") or (

@@ -4,17 +4,18 @@
 Calls block until they are done, at most for timeout_ms; what was changed is known to the node that answers next. An error is an
 exception with the server's sentence. A change that was asked for twice because an answer was lost is made once."""
 import time
+import weakref
 from types import TracebackType
 from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Type, Union
 
 from . import _errors, _flows
 from ._admin_structs import KAFKA_CONFIGS, ConfigResource, ConfigResourceType, NewPartitions, NewTopic
 from ._engine import ANY, COORDINATOR, Engine, Flow
-from ._settings import check_numbers, check_strs, connect_seconds, refuse_others, servers_of
-from .errors import of_number
+from ._settings import check_numbers, check_partition, check_strs, connect_seconds, refuse_others, seconds_of, servers_of
+from .errors import NoError, of_number
 from .structs import GroupInformation, MemberAssignment, MemberInformation, MemberMetadata, OffsetAndMetadata, TopicPartition
 
-__all__ = ["AdminClient", "KafkaAdminClient", "NewTopic", "NewPartitions", "ConfigResource", "ConfigResourceType"]
+__all__ = ["AdminClient", "KafkaAdminClient", "NewTopic", "NewPartitions", "ConfigResource", "ConfigResourceType", "NoError"]
 
 PROTOCOL_TYPE = "consumer"
 STATES = {"empty": "Empty", "assigning": "PreparingRebalance", "reconciling": "CompletingRebalance", "stable": "Stable"}
@@ -51,6 +52,7 @@ class AdminClient:
         patience = connect_seconds(connect_timeout_ms, request_timeout_ms)
         self._engine = Engine(servers_of(bootstrap_servers), client_id, self._timeout / 3,
                               retry_backoff_ms / 1000, context=context)
+        weakref.finalize(self, self._engine.abandon).atexit = False
         self._engine.start()
         if patience:
             try:
@@ -69,7 +71,7 @@ class AdminClient:
         self.close()
 
     def _deadline(self, timeout_ms: Optional[int]) -> float:
-        return time.monotonic() + (self._timeout if timeout_ms is None else timeout_ms / 1000)
+        return time.monotonic() + seconds_of(timeout_ms, self._timeout)
 
     # ---- topics
 
@@ -136,12 +138,13 @@ class AdminClient:
         """All below these offsets (-1: all that is committed). {partition: {"low_watermark": the first one kept, "error_code": 0}}."""
         def flow() -> Flow:
             deadline, found = self._deadline(timeout_ms), {}
-            for (topic, number), offset in records_to_delete.items():
+            for (topic, number), offset in wanted.items():
                 reply = yield from _flows.ask(self._engine, "delete_records", {"topic": topic, "partition": number,
                                                                               "before_offset": offset}, (topic, number), deadline)
                 found[TopicPartition(topic, number)] = {"low_watermark": reply["log_start"], "error_code": 0}
             return found
 
+        wanted = {check_partition(at): offset for at, offset in records_to_delete.items()}
         return self._run(flow())
 
     # ---- the cluster
@@ -252,7 +255,7 @@ class AdminClient:
     def list_consumer_group_offsets(self, group_id: str, group_coordinator_id: Optional[int] = None,
                                     partitions: Optional[Iterable[TopicPartition]] = None) -> Dict[TopicPartition, OffsetAndMetadata]:
         """What the group has committed: of these partitions (offset -1: nothing), or all there is."""
-        wanted = None if partitions is None else list(partitions)
+        wanted = None if partitions is None else [check_partition(at) for at in partitions]
         entries = [{"topic": topic, "partition": number} for topic, number in wanted or ()]
         rows = self._run(_flows.committed(self._engine, group_id, entries, self._deadline(None)))
         found = {TopicPartition(row["topic"], row["partition"]): OffsetAndMetadata(row["offset"], row["metadata"] or "", row["epoch"])
@@ -309,14 +312,8 @@ class AdminClient:
 KafkaAdminClient = WeftAdminClient = AdminClient
 
 
-class NoError(_errors.WeftError):
-    """It went well."""
-
-    errno, name, error_class, outcome, sentence = 0, "NONE", "none", "applied", "No error."
-
-
 def _names(names: Iterable[str]) -> List[str]:
-    return [names] if isinstance(names, str) else list(names)
+    return [names] if isinstance(names, str) else _all_of(names, str, "a list of names is wanted, as ['orders']")
 
 
 def _all_of(given: Iterable[Any], kind: type, wanted: str) -> List[Any]:

@@ -50,9 +50,11 @@ class _Client:
 
     async def _stop(self, close: Callable[[Any], None]) -> None:
         client, self._client = self._client, None
-        if client is not None:
-            await self._run(close, client)
-        self._thread.shutdown(wait=False)
+        try:
+            if client is not None:
+                await self._run(close, client)
+        finally:
+            self._thread.shutdown(wait=False)
 
 
 class AIOProducer(_Client):
@@ -131,6 +133,8 @@ class AIOConsumer(_Client):
     def __init__(self, *topics: str, **options: Any) -> None:
         _Client.__init__(self, lambda: Consumer(*topics, **options), "consumer")
         self._waiting: Optional["asyncio.Future[Any]"] = None
+        self._given_up = False  # by a task that was cancelled
+        self._failure: Optional[BaseException] = None
         self._buffer: Deque[ConsumerRecord] = collections.deque()
         self._origin: Dict[TopicPartition, int] = {}
 
@@ -139,35 +143,50 @@ class AIOConsumer(_Client):
         """Records by partition; waits for the first at most timeout_ms. What the call before returned counts as processed."""
         if partitions:
             raise ValueError("getmany() takes no partitions; pause() the others")
-        if self._buffer:
-            found: Dict[TopicPartition, List[ConsumerRecord]] = {}
-            while self._buffer and (max_records is None or max_records > 0):
-                record = self._buffer.popleft()
-                found.setdefault(TopicPartition(record.topic, record.partition), []).append(record)
-                max_records = None if max_records is None else max_records - 1
-            return found
-        records: Dict[TopicPartition, List[ConsumerRecord]] = await self._poll(timeout_ms, max_records)
-        return records
+        found: Dict[TopicPartition, List[ConsumerRecord]] = {} if self._buffer else await self._poll(timeout_ms, max_records)
+        while self._buffer and (max_records is None or max_records > 0):
+            record = self._buffer.popleft()
+            found.setdefault(TopicPartition(record.topic, record.partition), []).append(record)
+            max_records = None if max_records is None else max_records - 1
+        return found
 
     async def _poll(self, timeout_ms: float, max_records: Optional[int]) -> Any:
         """Cancelled: the thread is woken and what it got is kept for the next call."""
         consumer: Consumer = self._started()
-        if self._waiting is not None and not self._waiting.done():
+        if self._waiting is not None and not self._waiting.done() and not self._given_up:
             raise RuntimeError("another task waits for records of this consumer already")
-        self._waiting = asyncio.ensure_future(self._run(consumer.poll, timeout_ms, max_records))
+        await self._settle(consumer)
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
+        if self._buffer:
+            return {}
+        self._waiting, self._given_up = asyncio.ensure_future(self._run(consumer.poll, timeout_ms, max_records)), False
         try:
             return await asyncio.shield(self._waiting)
         except asyncio.CancelledError:
-            if self._client is not None:
-                consumer.wakeup()
-            try:
-                late = await asyncio.shield(self._waiting)
-                for rows in late.values():
-                    self._buffer.extend(rows)
-            except WakeupError:
-                pass
-            consumer._woken = False  # it came too late
+            self._given_up = True
+            consumer.wakeup()
+            await self._settle(consumer)  # who is cancelled once more leaves that to the next call
             raise
+
+    async def _settle(self, consumer: Consumer) -> None:
+        """Keeps what the call got that was given up."""
+        if not self._given_up or self._waiting is None:
+            return
+        await asyncio.wait([self._waiting])
+        if not self._given_up:  # another task was here
+            return
+        self._given_up = False
+        consumer._woken = False  # it came too late
+        if self._waiting.cancelled():  # the loop ends
+            return
+        error = self._waiting.exception()
+        if error is None:
+            for rows in self._waiting.result().values():
+                self._buffer.extend(rows)
+        elif not isinstance(error, WakeupError):
+            self._failure = error
 
     async def getone(self) -> ConsumerRecord:
         while not self._buffer:
@@ -194,6 +213,7 @@ class AIOConsumer(_Client):
     async def commit(self, offsets: Optional[Mapping[TopicPartition, Union[OffsetAndMetadata, int]]] = None) -> None:
         """What was handed out so far, or these offsets. CommitFailedError."""
         consumer: Consumer = self._started()
+        await self._settle(consumer)
         first = self._unhanded()
         if offsets is None and first:
             offsets = {**consumer._positions(), **first}
@@ -204,19 +224,23 @@ class AIOConsumer(_Client):
         return found
 
     async def position(self, partition: TopicPartition) -> int:
+        await self._settle(self._started())
         first = self._unhanded()
         position: int = first[partition] if partition in first else await self._run(self._started().position, partition)
         return position
 
     async def seek(self, partition: TopicPartition, offset: int) -> None:
+        await self._settle(self._started())
         self._forget([partition])
         await self._run(self._started().seek, partition, offset)
 
     async def seek_to_beginning(self, *partitions: TopicPartition) -> None:
+        await self._settle(self._started())
         self._forget(partitions)
         await self._run(self._started().seek_to_beginning, *partitions)
 
     async def seek_to_end(self, *partitions: TopicPartition) -> None:
+        await self._settle(self._started())
         self._forget(partitions)
         await self._run(self._started().seek_to_end, *partitions)
 
@@ -247,6 +271,7 @@ class AIOConsumer(_Client):
         await self._run(self._started().assign, list(partitions))
 
     async def unsubscribe(self) -> None:
+        await self._settle(self._started())
         self._buffer.clear()
         await self._run(self._started().unsubscribe)
 
@@ -268,6 +293,7 @@ class AIOConsumer(_Client):
         if self._waiting is not None and not self._waiting.done():
             client.wakeup()
             await asyncio.wait([self._waiting])
+        await self._settle(client)
         first = self._unhanded()
 
         def close(consumer: Consumer) -> None:

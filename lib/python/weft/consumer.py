@@ -16,10 +16,10 @@ from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Seque
 from . import _batch, _errors, _flows
 from ._commits import Want
 from ._engine import Engine, Flow
-from ._handing import FOREVER, Handing, is_glob
+from ._handing import FOREVER, Handing
 from ._reading import STOPPED, Reading
-from ._settings import (check_bools, check_function, check_ints, check_numbers, check_strs, connect_seconds, refuse_others,
-                        servers_of)
+from ._settings import (check_bools, check_function, check_ints, check_numbers, check_partition, check_strs, check_topic, connect_seconds,
+                        is_glob, refuse_others, seconds_of, servers_of)
 from .errors import CommitFailedError, IllegalStateError
 from .structs import OffsetAndMetadata, OffsetAndTimestamp, TopicPartition
 
@@ -115,6 +115,8 @@ class Consumer(Handing):
         names = [topics] if isinstance(topics, str) else list(topics)
         if not all(isinstance(name, str) for name in names):
             raise TypeError("topics is %r; a list of strings is wanted, as ['orders']" % (topics,))
+        for name in names:
+            check_topic(name, or_glob=True)
         if bool(names) == bool(pattern):
             raise IllegalStateError("subscribe() takes either topics or a pattern")
         if self._mode == "assign":
@@ -144,7 +146,9 @@ class Consumer(Handing):
         self._check_open()
         if self._mode == "subscribe":
             raise IllegalStateError("subscribe() was called before; unsubscribe() first")
-        wanted = [TopicPartition(*tp) for tp in partitions]
+        if isinstance(partitions, (TopicPartition, str)):
+            raise TypeError("partitions is %r; a list is wanted, as [TopicPartition('orders', 0)]" % (partitions,))
+        wanted = [check_partition(tp) for tp in partitions]
         with self._lock:
             self._mode = "assign"
             for reading in list(self._fetcher.readings.values()):
@@ -230,7 +234,8 @@ class Consumer(Handing):
             if offsets is None:
                 return self._committer.want(self._wants(self._fetcher.readings.values()))
             wants = []
-            for tp, value in offsets.items():
+            for given, value in offsets.items():
+                tp = check_partition(given)
                 reading = self._fetcher.readings.get(TopicPartition(*tp))
                 if reading is None or reading.lost:
                     raise CommitFailedError("%s/%d is not assigned to this consumer (any more)" % (tp[0], tp[1]))
@@ -246,7 +251,7 @@ class Consumer(Handing):
         partition has another owner by now; other members go on from what was committed before."""
         future = self._given(offsets)
         try:
-            future.result((self._timeout if timeout_ms is None else timeout_ms / 1000) + 1.0)
+            future.result(seconds_of(timeout_ms, self._timeout) + 1.0)
         except FutureTimeout:
             raise _errors.LocalTimedOutError("the commit was not answered in time") from None
 
@@ -263,14 +268,15 @@ class Consumer(Handing):
             future.add_done_callback(done)
         return future
 
-    def committed(self, partition: TopicPartition, metadata: bool = False) -> Any:
+    def committed(self, partition: TopicPartition, metadata: bool = False, timeout_ms: Optional[float] = None) -> Any:
         """The offset that the group committed last, or None; with metadata=True an OffsetAndMetadata."""
         self._check_open()
         if self._group is None:
             raise IllegalStateError("there is no group to look at; give the consumer a group_id")
-        topic, number = partition
+        topic, number = check_partition(partition)
         entries = [{"topic": topic, "partition": number}]
-        rows = self._engine.run(_flows.committed(self._engine, self._group, entries, time.monotonic() + self._timeout))
+        deadline = time.monotonic() + seconds_of(timeout_ms, self._timeout)
+        rows = self._engine.run(_flows.committed(self._engine, self._group, entries, deadline))
         if not rows or rows[0]["error"] or rows[0]["offset"] < 0:
             return None
         row = rows[0]
@@ -278,7 +284,7 @@ class Consumer(Handing):
 
     def position(self, partition: TopicPartition, timeout_ms: Optional[float] = None) -> int:
         """Offset of the next record that is handed out. Waits until it is known."""
-        deadline = time.monotonic() + (self._timeout if timeout_ms is None else timeout_ms / 1000)
+        deadline = time.monotonic() + seconds_of(timeout_ms, self._timeout)
         with self._lock:
             while True:
                 reading = self._reading(partition)
@@ -296,23 +302,26 @@ class Consumer(Handing):
             reading = self._reading(partition)
             return reading.high if reading.high >= 0 else None
 
-    def beginning_offsets(self, partitions: Iterable[TopicPartition]) -> Dict[TopicPartition, int]:
-        return {tp: row["offset"] for tp, row in self._ask_offsets("earliest", {tp: -1 for tp in partitions}).items()}
+    def beginning_offsets(self, partitions: Iterable[TopicPartition], timeout_ms: Optional[float] = None) -> Dict[TopicPartition, int]:
+        return {tp: row["offset"] for tp, row in self._ask_offsets("earliest", {tp: -1 for tp in partitions}, timeout_ms).items()}
 
-    def end_offsets(self, partitions: Iterable[TopicPartition]) -> Dict[TopicPartition, int]:
-        return {tp: row["offset"] for tp, row in self._ask_offsets("latest", {tp: -1 for tp in partitions}).items()}
+    def end_offsets(self, partitions: Iterable[TopicPartition], timeout_ms: Optional[float] = None) -> Dict[TopicPartition, int]:
+        return {tp: row["offset"] for tp, row in self._ask_offsets("latest", {tp: -1 for tp in partitions}, timeout_ms).items()}
 
-    def offsets_for_times(self, timestamps: Mapping[TopicPartition, int]) -> Dict[TopicPartition, Optional[OffsetAndTimestamp]]:
+    def offsets_for_times(self, timestamps: Mapping[TopicPartition, int],
+                          timeout_ms: Optional[float] = None) -> Dict[TopicPartition, Optional[OffsetAndTimestamp]]:
         """The first record not older than that, or None."""
-        rows = self._ask_offsets("time", timestamps)
+        check_ints(0, **{"the time of %s/%s" % tuple(check_partition(tp)): ms for tp, ms in timestamps.items()})
+        rows = self._ask_offsets("time", timestamps, timeout_ms)
         return {tp: OffsetAndTimestamp(row["offset"], row["timestamp_ms"], row["epoch"]) if row["timestamp_ms"] >= 0 else None
                 for tp, row in rows.items()}
 
-    def _ask_offsets(self, at: str, times: Mapping[TopicPartition, int]) -> Dict[TopicPartition, Dict[str, Any]]:
+    def _ask_offsets(self, at: str, times: Mapping[TopicPartition, int], timeout_ms: Optional[float]) -> Dict[TopicPartition, Dict[str, Any]]:
         self._check_open()
-        deadline = time.monotonic() + self._timeout
-        asked = {TopicPartition(*tp): self._engine.spawn(_flows.list_offsets(self._engine, tp[0], tp[1], at, deadline, ms, self._read))
-                 for tp, ms in times.items()}
+        deadline = time.monotonic() + seconds_of(timeout_ms, self._timeout)
+        wanted = {check_partition(tp): ms for tp, ms in times.items()}
+        asked = {tp: self._engine.spawn(_flows.list_offsets(self._engine, tp.topic, tp.partition, at, deadline, ms, self._read))
+                 for tp, ms in wanted.items()}
         return {tp: future.result() for tp, future in asked.items()}
 
     def _positions(self) -> Dict[TopicPartition, int]:
@@ -334,6 +343,7 @@ class Consumer(Handing):
         return {row["name"] for row in self._metadata([])["topics"] if not row["error"]}
 
     def partitions_for_topic(self, topic: str) -> Optional[Set[int]]:
+        check_topic(topic)
         rows = [row for row in self._metadata([topic])["topics"] if row["name"] == topic and not row["error"]]
         return {part["partition"] for part in rows[0]["partitions"]} if rows else None
 
@@ -408,6 +418,8 @@ KafkaConsumer = Consumer
 def _offset_of(value: Any) -> Tuple[int, str, int]:
     if isinstance(value, int):
         return value, "", -1
+    if not isinstance(value, (tuple, list)) or len(value) < 2 or not isinstance(value[0], int):
+        raise TypeError("%r is no offset; an int or OffsetAndMetadata(offset, '') is wanted" % (value,))
     return value[0], value[1] or "", value[2] if len(value) > 2 else -1
 
 

@@ -16,6 +16,12 @@ class LoneRecordTooLargeError(_errors.RecordTooLargeError, _errors.BatchTooLarge
     sentence = "The record makes a batch that is larger than max.batch.bytes of the topic; send smaller ones or raise it."
 
 
+class NoError(WeftError):
+    """It went well."""
+
+    errno, name, error_class, outcome, sentence = 0, "NONE", "none", "applied", "No error."
+
+
 class IllegalStateError(WeftError):
     """The call does not fit what was called before."""
 
@@ -37,7 +43,7 @@ class WakeupError(WeftError):
     sentence = "Another thread called wakeup()."
 
 
-KafkaError = WeftError
+KafkaError = BrokerResponseError = WeftError
 KafkaTimeoutError = _errors.LocalTimedOutError
 NoBrokersAvailable = _errors.LocalNotConnectedError
 KafkaConnectionError = _errors.LocalNotConnectedError
@@ -56,7 +62,31 @@ FencedInstanceIdError = _errors.FencedMemberError
 OffsetMetadataTooLargeError = _errors.MetadataTooLargeError
 CorruptRecordError = _errors.BadCrcError
 CorruptRecordException = _errors.BadCrcError
-UnsupportedCodecError = _errors.UnsupportedCompressionError
+UnsupportedCodecError = UnsupportedCompressionTypeError = _errors.UnsupportedCompressionError
+KafkaUnavailableError = _errors.LocalNotConnectedError
+NodeNotReadyError = NetworkExceptionError = _errors.LocalNotConnectedError
+LeaderNotAvailableError = _errors.NotLeaderError
+CoordinatorNotAvailableError = GroupCoordinatorNotAvailableError = _errors.CoordinatorUnavailableError
+CoordinatorLoadInProgressError = GroupLoadInProgressError = _errors.CoordinatorLoadingError
+NotCoordinatorForGroupError = NotControllerError = _errors.NotCoordinatorError
+IllegalGenerationError = _errors.FencedMemberError
+GroupMaxSizeReachedError = _errors.GroupFullError
+InconsistentGroupProtocolError = _errors.UnsupportedAssignorError
+RecordListTooLargeError = _errors.BatchTooLargeError
+InvalidReplicationAssignmentError = _errors.InvalidReplicationError
+KafkaConfigurationError = _errors.InvalidOptionError
+IllegalArgumentError = _errors.InvalidArgumentError
+KafkaStorageError = _errors.DiskFailedError
+OutOfOrderSequenceNumberError = _errors.OutOfOrderSequenceError
+DuplicateSequenceNumberError = _errors.DuplicateSequenceError
+UnknownProducerIdError = _errors.UnknownProducerError
+InvalidProducerEpochError = _errors.ProducerFencedError
+FencedLeaderEpochError = _errors.StaleEpochError
+UnknownLeaderEpochError = _errors.UnknownEpochError
+UnknownTopicIdError = _errors.TopicReplacedError
+NoReassignmentInProgressError = _errors.NoReassignmentError
+EligibleLeadersNotAvailableError = _errors.NoEligibleLeaderError
+UnknownError = _errors.InternalError
 
 
 class NoOffsetForPartitionError(_errors.OffsetOutOfRangeError):
@@ -72,4 +102,4 @@ def of_number(number: int, message: Optional[str] = None) -> WeftError:
 
 def for_code(number: int) -> type:
     """The class of an error number, as kafka.errors.for_code."""
-    return BY_NUMBER.get(number, _errors.InternalError)
+    return NoError if number == 0 else BY_NUMBER.get(number, _errors.InternalError)

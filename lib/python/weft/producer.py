@@ -17,8 +17,8 @@ from . import _errors
 from ._batch import BATCH_BYTES_MAX, OVERHEAD, RECORD_BYTES_MAX, codec_of
 from ._engine import Engine
 from ._lanes import Batch, Lane, Sender, Topic
-from ._settings import (check_bools, check_function, check_ints, check_numbers, check_strs, connect_seconds, refuse_others,
-                        servers_of)
+from ._settings import (check_bools, check_function, check_ints, check_numbers, check_strs, check_topic, connect_seconds, is_text,
+                        refuse_others, servers_of)
 from .errors import WeftError
 from .partitioner import DefaultPartitioner, partition_of_key
 from .structs import RecordMetadata, TopicPartition
@@ -121,7 +121,8 @@ class FutureRecordMetadata:
         return self
 
 
-_OPEN: "Set[weakref.ref[Producer]]" = set()
+_OPEN: "weakref.WeakSet[Producer]" = weakref.WeakSet()
+_DROPPED: "weakref.WeakSet[Engine]" = weakref.WeakSet()  # their threads still deliver
 
 
 class Producer:
@@ -177,8 +178,8 @@ class Producer:
         self._topics = self._sender.topics
         self._engine.parts.append(self._sender)
         self._engine.start()
-        self._reference = weakref.ref(self)
-        _OPEN.add(self._reference)
+        _OPEN.add(self)
+        weakref.finalize(self, _drop, self._engine).atexit = False
         if patience:
             try:
                 self._engine.wait_up(patience)
@@ -233,8 +234,7 @@ class Producer:
         return FutureRecordMetadata(batch, index, stamp, self._sender)
 
     def _wait_topic(self, name: str) -> Topic:
-        if not isinstance(name, str):
-            raise TypeError("topic is %r; a str is wanted" % (name,))
+        check_topic(name)
         self._check_open()
         if threading.current_thread() is self._engine.thread:
             raise RuntimeError("a callback sent to a topic that the producer does not know yet; it can't wait for the metadata there")
@@ -251,7 +251,9 @@ class Producer:
                     raise _errors.UnknownTopicError("topic '%s' does not exist; create it first" % name)
                 if engine.view.fatal is not None:
                     raise engine.view.fatal
-                if now >= deadline or engine.stopping:
+                if engine.stopping:
+                    raise engine.closed_error()
+                if now >= deadline:
                     raise _errors.LocalTimedOutError("no node told of topic '%s' within %g s (max_block_ms)" % (name, self._max_block),
                                                      "not_applied")
                 engine.changed.wait(min(deadline - now, 0.1))
@@ -288,7 +290,10 @@ class Producer:
             else:
                 assert key is not None
                 partition = partition_of_key(key, len(lanes))
+        if not isinstance(partition, int):
+            raise TypeError("partition is %r; an int is wanted" % (partition,))
         if not 0 <= partition < len(lanes):
+            self._engine.refresh(now=True)  # it may have been added since
             raise _errors.UnknownTopicError("topic '%s' has %d partitions, numbered from 0; there is no partition %s"
                                             % (place.name, len(lanes), partition))
         return lanes[partition]
@@ -329,8 +334,10 @@ class Producer:
     def _check_open(self) -> None:
         if self._sender.fatal is not None:
             raise type(self._sender.fatal)(str(self._sender.fatal), "not_applied")
-        if self._closed or self._engine.stopping:
+        if self._closed:
             raise _errors.LocalClosedError("the producer is closed")
+        if self._engine.stopping:
+            raise self._engine.closed_error()
 
     # ---- the rest
 
@@ -379,7 +386,7 @@ class Producer:
                 self._closed = True
                 self._sender.room.notify_all()
             self._engine.close()
-            _OPEN.discard(self._reference)
+            _OPEN.discard(self)
 
     def __enter__(self) -> "Producer":
         return self
@@ -393,10 +400,19 @@ KafkaProducer = Producer
 
 @atexit.register
 def _close_all() -> None:
-    for reference in list(_OPEN):
-        producer = reference()
-        if producer is not None:
-            producer.close(CLOSE_AT_EXIT)
+    for producer in list(_OPEN):
+        producer.close(CLOSE_AT_EXIT)
+    end = time.monotonic() + CLOSE_AT_EXIT
+    for engine in list(_DROPPED):
+        if engine.thread.is_alive():
+            engine.thread.join(max(0.0, end - time.monotonic()))
+
+
+def _drop(engine: Engine) -> None:
+    """Of a producer that the program has dropped."""
+    if not engine.stopping:
+        _DROPPED.add(engine)
+        engine.abandon()
 
 
 def _serializer(given: Any) -> Optional[Callable[[str, Any], Any]]:
@@ -412,7 +428,8 @@ def _serializer(given: Any) -> Optional[Callable[[str, Any], Any]]:
 def _as_bytes(what: str, value: Any) -> bytes:
     if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value)
-    raise TypeError("%s is a %s; bytes are wanted (give a %s_serializer, or encode it)" % (what, type(value).__name__, what))
+    advice = "encode it" if what == "header" else "give a %s_serializer, or encode it" % what
+    raise TypeError("%s is a%s %s; bytes are wanted (%s)" % (what, "n" * (type(value).__name__[0] in "aeiou"), type(value).__name__, advice))
 
 
 def _flat(headers: Sequence[Tuple[str, Optional[bytes]]]) -> Tuple[List[Any], int]:
@@ -425,7 +442,7 @@ def _flat(headers: Sequence[Tuple[str, Optional[bytes]]]) -> Tuple[List[Any], in
         if not isinstance(pair, (tuple, list)) or len(pair) != 2:
             raise TypeError("a header is %r; a pair is wanted, as ('source', b'shop 7')" % (pair,))
         name, value = pair
-        if not isinstance(name, str):
+        if not isinstance(name, str) or not is_text(name):
             raise TypeError("the name of a header is %r; a str is wanted" % (name,))
         flat += (name, None if value is None else _as_bytes("header", value))
         size += 10 + 4 * len(name) + len(value or b"")

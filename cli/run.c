@@ -86,6 +86,13 @@ static size_t s_begin_stop(struct run *run, struct run_node **nodes, size_t coun
     return begun;
 }
 
+// While some stop because the file has changed, the others are watched and started again as ever.
+static void s_look_at_others(struct run *run)
+{
+    for (size_t i = 0; i < run->node_count && !run->stopping; i++)
+        if (!run->nodes[i]->stopping) run_node_look(run, run->nodes[i]);
+}
+
 // Stops all of a list, deepest first; those of one depth together.
 static void s_stop_nodes(struct run *run, struct run_node **nodes, size_t count)
 {
@@ -95,6 +102,7 @@ static void s_stop_nodes(struct run *run, struct run_node **nodes, size_t count)
             left = false;
             for (size_t i = 0; i < count; i++)
                 if (nodes[i]->depth == depth && !run_node_stop_done(run, nodes[i])) left = true;
+            s_look_at_others(run);
             run_show(run);
             if (left) cli_sleep_ms(10);
         }

@@ -6,6 +6,7 @@
 #include "hosted_node.h"
 
 #include "base/trace.h"
+#include "ipc_taken.h"
 #include "net/net.h"
 #include "zmq_context.h"
 
@@ -270,6 +271,7 @@ weft_err_t weft_hosted_node_start(const struct weft_node_type *type, weft_option
     struct weft_error reason = {.code = WEFT_OK};
     weft_err_t err = s_take_bootstrap(self, &reason);
     if (err == WEFT_OK) err = weft_hosted_node_check(type, self->options, &reason);
+    if (err == WEFT_OK) err = weft_ipc_check(type->options, type->option_count, self->options, &reason);
     if (err != WEFT_OK) goto fail_self;
     s_read_settings(self);
     err = WEFT_ERR_TOO_LARGE;

@@ -6,6 +6,9 @@
 #include "echo_node.h"
 #include "lib/net/handover.h"
 
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 #include <weft/czmq_actor.h>
 #include <weft/embedded.h>
 #include <weft/weft.h>
@@ -207,6 +210,29 @@ static void test_inproc__two_nodes_on_one_name_are_refused(void **state)
     assert_ok(weft_node_stop(&node));
 }
 
+// libzmq takes the path of an ipc endpoint away from whoever has it.
+static void test_inproc__two_nodes_on_one_path_are_refused_but_a_path_left_behind_is_free(void **state)
+{
+    char listen[WEFT_TEST_PATH_BYTES + 32];
+    snprintf(listen, sizeof listen, "listen=ipc://%s/same", s_directory);
+    const char *settings[] = {"topic=x", "bootstrap=tcp://127.0.0.1:1", "replay=", listen, NULL};
+    weft_hosted_node_t *node = NULL, *twin = NULL;
+    struct weft_error error = {.code = WEFT_OK};
+    assert_ok(weft_node_start("tap", settings, &node, &error));
+    assert_err(weft_node_start("tap", settings, &twin, &error), WEFT_ERR_ENDPOINT_IN_USE);
+    assert_non_null(strstr(error.text, "in use"));
+    assert_ok(weft_node_stop(&node));
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    snprintf(address.sun_path, sizeof address.sun_path, "%s/same", s_directory);
+    (void) unlink(address.sun_path);
+    int dead = socket(AF_UNIX, SOCK_STREAM, 0); // as a process that was killed leaves it
+    assert_int_equal(bind(dead, (const struct sockaddr *) &address, sizeof address), 0);
+    assert_int_equal(close(dead), 0);
+    assert_int_equal(access(address.sun_path, F_OK), 0);
+    assert_ok(weft_node_start("tap", settings, &twin, &error));
+    assert_ok(weft_node_stop(&twin));
+}
+
 // ---- the actor
 
 // hello as anybody sends it: a REQ, one frame of msgpack.
@@ -266,6 +292,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_inproc__a_client_may_come_before_its_cluster, s_setup, s_teardown),
         cmocka_unit_test(test_inproc__the_programs_sockets_reach_nodes_in_the_shared_context),
         cmocka_unit_test(test_inproc__a_program_may_bring_its_context),
+        cmocka_unit_test_setup_teardown(test_inproc__two_nodes_on_one_path_are_refused_but_a_path_left_behind_is_free,
+                                        s_setup, s_teardown),
         cmocka_unit_test_setup_teardown(test_inproc__two_nodes_on_one_name_are_refused, s_setup, s_teardown),
         cmocka_unit_test_setup_teardown(test_inproc__an_actor_is_reached_by_any_zsock_of_the_program, s_setup,
                                         s_teardown),

@@ -293,6 +293,37 @@ def test_up__a_changed_file_is_taken_over_on_sighup_and_what_is_the_same_is_not_
             assert it.stop() == 0
 
 
+def test_up__while_a_node_takes_its_time_to_stop_for_a_reload_others_are_still_watched():
+    slow = TAP.replace("tap\n", "slow\n", 1) + "    stop.ms = 20s\n"
+    with topology(CLUSTER + TAP + slow + TOPIC, "--processes") as it:
+        stuck, killed = it.node("slow")["pid"], it.node("tap")["pid"]
+        os.kill(stuck, signal.SIGSTOP)  # it will not hear that it is to stop
+        try:
+            it.reload(CLUSTER + TAP + TOPIC)
+            wait_until(lambda: stops(it) == ["slow"], "it is told to stop")
+            os.kill(killed, signal.SIGKILL)
+            wait_until(lambda: it.node("tap")["restarts"] == 1 and it.node("tap")["health"] == "serving", "the other one is back meanwhile")
+            assert "slow" in it.names() and is_alive(stuck)
+        finally:
+            os.kill(stuck, signal.SIGCONT)
+        wait_until(lambda: "slow" not in it.names(), "it has stopped")
+        assert it.stop() == 0
+
+
+def test_up__an_ipc_path_that_somebody_listens_on_is_not_taken_from_him():
+    with tempfile.TemporaryDirectory(prefix="weft-") as directory:
+        path = f"{directory}/tap"
+        text = CLUSTER + TAP.replace("tcp://127.0.0.1:*", f"ipc://{path}", 1) + TOPIC
+        with topology(text) as first, topology(text, start=False) as second:
+            assert second.launch().process.wait(2 * DEADLINE_S) == 1, second.text()
+            assert re.search(f"^tap can't start: .*{path}.* in use", second.text(), re.MULTILINE), second.text()
+            assert first.node("tap")["health"] == "serving" and first.stop() == 0
+        with topology(text, "--processes") as it:
+            os.kill(it.node("tap")["pid"], signal.SIGKILL)  # what the dead leave behind is no hindrance
+            wait_until(lambda: it.node("tap")["restarts"] == 1 and it.node("tap")["health"] == "serving", "it is back")
+            assert it.stop() == 0
+
+
 def test_up__a_file_that_became_wrong_changes_nothing():
     with topology(CLUSTER + TOPIC) as it:
         before = it.status()["nodes"]
@@ -406,8 +437,11 @@ def test_up__a_job_in_the_background_draws_no_table():
 
             def seen():
                 nonlocal shown
-                while select.select([master], [], [], 0)[0]:
-                    shown += os.read(master, 65536).decode(errors="replace")
+                try:
+                    while select.select([master], [], [], 0)[0]:
+                        shown += os.read(master, 65536).decode(errors="replace")
+                except OSError:
+                    pass  # the last one who had it open is gone
                 return re.search(until, shown)
 
             wait_until(seen, f"{until} is shown")

@@ -11,9 +11,10 @@
 #include <string.h>
 #include <zmq.h>
 
-#define S_QUESTIONS_MAX 64 // a turn
-#define S_FRAMES_MAX 3     // routing id, delimiter, question
-#define S_LIST_MAX 4096    // rows in one answer
+#define S_QUESTIONS_MAX 64        // a turn
+#define S_UNREAD_BYTES (64 << 20) // of all askers together; then they are told no more than that
+#define S_FRAMES_MAX 3            // routing id, delimiter, question
+#define S_LIST_MAX 4096           // rows in one answer
 
 static void s_list(weft_bridge_t *self, struct weft_bridge_answer_record *answer, struct weft_bridge_partition *list)
 {
@@ -111,7 +112,8 @@ static void s_encode_groups(weft_bridge_t *self, struct weft_bridge_answer_recor
     free(pattern);
 }
 
-static void s_reply(weft_bridge_t *self, zmq_msg_t *frames, int count, weft_slice_t question)
+// In self->value; 0 where the question had no id.
+static uint64_t s_answer(weft_bridge_t *self, weft_slice_t question)
 {
     struct weft_bridge_ask_record ask;
     struct weft_bridge_answer_record answer;
@@ -130,10 +132,23 @@ static void s_reply(weft_bridge_t *self, zmq_msg_t *frames, int count, weft_slic
     } else {
         s_encode_list(self, &answer);
     }
+    return answer.id;
+}
+
+static void s_reply(weft_bridge_t *self, zmq_msg_t *frames, int count, weft_slice_t question)
+{
+    uint64_t id = s_answer(self, question);
+    if (weft_unread_bytes(self->unread) + self->value.size > S_UNREAD_BYTES) {
+        struct weft_bridge_answer_record refusal;
+        weft_bridge_answer_record_init(&refusal);
+        refusal.id = id;
+        refusal.error = WEFT_ERR_OVERLOADED;
+        s_encode(self, &refusal, "too many answers of this bridge wait to be read");
+    }
     weft_node_counter_add(self->node, WEFT_BRIDGE_ANSWERS, 1);
     for (int i = 0; i + 1 < count; i++) // whom it goes to; one that is gone or full gets nothing
         if (zmq_msg_send(&frames[i], self->router, ZMQ_SNDMORE | ZMQ_DONTWAIT) < 0) return;
-    (void) !zmq_send(self->router, self->value.data, self->value.size, ZMQ_DONTWAIT);
+    (void) !weft_unread_send(self->unread, self->router, weft_buf_slice(&self->value), 0, ZMQ_DONTWAIT);
 }
 
 // False: nothing is there.

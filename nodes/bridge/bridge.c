@@ -123,6 +123,7 @@ static void s_destroy(void **self_p)
     weft_admin_destroy(&self->source_admin);
     weft_admin_destroy(&self->target_admin);
     if (self->router != NULL) zmq_close(self->router);
+    weft_unread_drop(self->unread);
     for (size_t i = 0; i < self->flow_count; i++) weft_bridge_flow_free(&self->flows[i]);
     free(self->flows);
     for (size_t i = 0; i < self->table_count; i++) {
@@ -155,7 +156,7 @@ static weft_err_t s_listen(weft_bridge_t *self, struct weft_error *error)
     const char *endpoint = weft_options_text(self->options, "listen");
     char bound[WEFT_BOUND_BYTES_MAX];
     if (*endpoint == '\0') return WEFT_OK;
-    weft_err_t err = weft_outside_router(self->node, 1000, 100, 4096, &self->router, error);
+    weft_err_t err = weft_outside_router(self->node, WEFT_BRIDGE_ANSWERS_MAX, 100, 4096, &self->router, error);
     if (err == WEFT_OK) err = weft_outside_bind(self->router, "listen", endpoint, bound, error);
     if (err == WEFT_OK) weft_node_set_endpoint(self->node, bound);
     return err;
@@ -179,6 +180,7 @@ static weft_err_t s_create(weft_hosted_node_t *node, const weft_options_t *optio
     weft_rand_t rand;
     self->node = node;
     self->options = options;
+    self->unread = weft_unread_new();
     s_read_options(self);
     weft_rand_seed_os(&rand);
     self->instance = weft_rand_id(&rand);

@@ -13,6 +13,7 @@
 #define WEFT_BRIDGE_INNER_H
 
 #include "../common/clock.h"
+#include "../common/unread.h"
 #include "epochs.h"
 #include "map.h"
 #include "resume.h"
@@ -32,6 +33,7 @@
 
 #define WEFT_BRIDGE_ORIGINS_MAX 64
 #define WEFT_BRIDGE_REASON_BYTES 320
+#define WEFT_BRIDGE_ANSWERS_MAX 64 // that one asker need not have read; questions likewise
 
 enum weft_bridge_counter {
     WEFT_BRIDGE_RECORDS,
@@ -167,6 +169,7 @@ struct weft_bridge {
     weft_consumer_t *source, *target;
     weft_producer_t *producer;
     void *router;
+    weft_unread_t *unread;           // answers
     weft_topic_t *kept;              // handle of kept_topic
     struct weft_bridge_flow **flows; // the list itself grows behind the lock
     size_t flow_count;

@@ -88,7 +88,7 @@ static void s_forget(weft_tap_replay_t *self, struct weft_tap_requester *one)
     s_set_state(self, one, REQUESTER_OWING); // leaves the count of those that wait
     s_unlink(self, one);
     self->count--;
-    weft_tap_account_drop(one->account);
+    weft_unread_drop(one->unread);
     free(one);
 }
 
@@ -108,7 +108,7 @@ static struct weft_tap_requester *s_add(weft_tap_replay_t *self, weft_slice_t id
     one->id_bytes = id.size;
     if (name.size > 0) memcpy(one->name, name.data, name.size);
     one->name_bytes = name.size;
-    one->account = weft_tap_account_new();
+    one->unread = weft_unread_new();
     one->state = REQUESTER_OWING;
     s_link_last(self, one);
     self->count++;
@@ -124,7 +124,7 @@ static void s_finish(weft_tap_replay_t *self, struct weft_tap_requester *one, bo
         result = weft_tap_reply_send(self->router, one, WEFT_TAP_SEQUENCE_END, WEFT_SLICE_NIL);
     one->ends_owed = 0;
     s_count(self, result == SEND_DONE ? WEFT_TAP_REPLAYS_ENDED_COUNT : WEFT_TAP_REPLAYS_GONE_COUNT, 1);
-    if (result == SEND_GONE || weft_tap_account_bytes(one->account) == 0) {
+    if (result == SEND_GONE || weft_unread_bytes(one->unread) == 0) {
         s_forget(self, one);
         return;
     }
@@ -168,7 +168,7 @@ static void s_accept(weft_tap_replay_t *self, const struct request *request)
     one->with_topic = request->names_topic || self->settings.replay_topic;
     if (one->state != REQUESTER_OWING) return; // it goes on
     one->progress_us = weft_mono_us();
-    one->seen_bytes = weft_tap_account_bytes(one->account);
+    one->seen_bytes = weft_unread_bytes(one->unread);
     s_set_state(self, one, REQUESTER_QUEUED);
 }
 
@@ -347,7 +347,7 @@ static bool s_reply(weft_tap_replay_t *self, struct reader *reader, const struct
         s_finish(self, one, true);
         return false;
     }
-    if (weft_tap_account_bytes(one->account) > self->settings.replay_bytes) {
+    if (weft_unread_bytes(one->unread) > self->settings.replay_bytes) {
         reader->full = true;
         return false;
     }
@@ -366,7 +366,7 @@ static bool s_read(weft_tap_replay_t *self, struct reader *reader)
         s_leave_reader(self, reader, REQUESTER_QUEUED);
         return true;
     }
-    if (reader->full && weft_tap_account_bytes(one->account) > self->settings.replay_bytes / 2) {
+    if (reader->full && weft_unread_bytes(one->unread) > self->settings.replay_bytes / 2) {
         if (self->queued > 0 || weft_mono_us() - one->progress_us > self->settings.replay_stall_us)
             s_leave_reader(self, reader, REQUESTER_BLOCKED);
         return false;
@@ -416,7 +416,7 @@ static bool s_look_after(weft_tap_replay_t *self)
     bool any = false;
     for (struct weft_tap_requester *one = self->first, *next; one; one = next) {
         next = one->next;
-        size_t unread = weft_tap_account_bytes(one->account);
+        size_t unread = weft_unread_bytes(one->unread);
         if (unread < one->seen_bytes) one->progress_us = now;
         one->seen_bytes = unread;
         if (one->state == REQUESTER_OWING && unread == 0) {

@@ -8,14 +8,13 @@
 #ifndef WEFT_NODES_TAP_REPLAY_INNER_H
 #define WEFT_NODES_TAP_REPLAY_INNER_H
 
+#include "../common/unread.h"
 #include "tap_inner.h"
 
 #define REQUESTER_ID_BYTES_MAX 255
 
 #define REPLAY_END_UNKNOWN (-1)
 #define REPLAY_END_OF_LOG (-2) // to be looked up first: nothing is published yet, for want of subscribers
-
-struct weft_tap_account; // bytes that libzmq still holds for a requester; lives as long as any of them
 
 enum requester_state {
     REQUESTER_QUEUED,  // waits for a reader
@@ -40,12 +39,8 @@ struct weft_tap_requester {
     bool moved;                     // `at` was set back: the reader has to seek
     int64_t progress_us;            // when it last took something
     size_t seen_bytes;              // unread then
-    struct weft_tap_account *account;
+    weft_unread_t *unread;          // bytes that libzmq still holds for it
 };
-
-struct weft_tap_account *weft_tap_account_new(void);
-void weft_tap_account_drop(struct weft_tap_account *self);
-size_t weft_tap_account_bytes(const struct weft_tap_account *self); // unread
 
 enum send_result { SEND_DONE, SEND_GONE };
 

@@ -87,7 +87,8 @@ def frame(body, more=False, command=False):
     return bytes([flags | 2]) + struct.pack(">Q", len(body)) + body
 
 
-READY = frame(b"\x05READY\x0bSocket-Type" + struct.pack(">I", 6) + b"DEALER", command=True)
+def ready(kind):
+    return frame(b"\x05READY\x0bSocket-Type" + struct.pack(">I", len(kind)) + kind, command=True)
 
 
 def dial(endpoint):
@@ -95,10 +96,10 @@ def dial(endpoint):
     return socket.create_connection((host, int(port)), timeout=DEADLINE_S)
 
 
-def shaken_hands(endpoint):
-    """A TCP connection that has said all that ZMTP 3.0 wants of a DEALER, and heard the same."""
+def shaken_hands(endpoint, kind=b"DEALER"):
+    """A TCP connection that has said all that ZMTP 3.0 wants of such a socket, and heard the same."""
     connection = dial(endpoint)
-    connection.sendall(GREETING + READY)
+    connection.sendall(GREETING + ready(kind))
     heard = b""
     while len(heard) < len(GREETING) + 2 or len(heard) < len(GREETING) + 2 + heard[len(GREETING) + 1]:
         more = connection.recv(4096)

@@ -289,7 +289,7 @@ def test_bytes__garbage_on_the_port_is_hung_up_on():
             with unharmed(node, endpoint=endpoint):
                 for garbage in (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 100, b"\x16\x03\x01\x02\x00" + bytes(512), bytes(range(256)) * 64, b"\xff" * 4096,
                                 p.GREETING[:12] + b"CURVE" + bytes(47), p.GREETING + b"\x00" * 64, p.GREETING + b"\x04\xff" * 100,
-                                p.GREETING + p.frame(b"\xffREADY", command=True), p.GREETING + p.READY + b"\xfc" * 100):
+                                p.GREETING + p.frame(b"\xffREADY", command=True), p.GREETING + p.ready(b"DEALER") + b"\xfc" * 100):
                     connection = p.dial(endpoint)
                     with contextlib.suppress(OSError):
                         connection.sendall(garbage)

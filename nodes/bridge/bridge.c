@@ -19,6 +19,7 @@
 #define S_SLEEP_MS 20
 #define S_SESSIONS_MS 5000 // the source's notes are waited for so long before topics are made
 #define S_UNHEARD_MS 3000
+#define S_TROUBLE_MS 2000 // what is over before is not told
 
 static const struct weft_counter_info s_counters[WEFT_BRIDGE_COUNTERS] = {
     [WEFT_BRIDGE_RECORDS] = {"records_copied_count", "Records written to the target and answered."},
@@ -185,6 +186,7 @@ static weft_err_t s_create(weft_hosted_node_t *node, const weft_options_t *optio
     weft_rand_seed_os(&rand);
     self->instance = weft_rand_id(&rand);
     self->term = 1;
+    self->trouble_ms = -1;
     self->by_place = weft_map_new();
     self->sessions = weft_map_new();
     self->looped = weft_map_new();
@@ -334,6 +336,21 @@ static void s_judge(weft_bridge_t *self, int64_t now_ms, char *out, size_t size)
     if (problems > 1) snprintf(out + used, size - used, " (and %zu more partitions)", problems - 1);
 }
 
+// Once when it begins and once when it is over: who runs it as a process sees no table of health.
+static void s_tell(weft_bridge_t *self, int64_t now_ms, const char *trouble)
+{
+    if (trouble[0] == '\0') {
+        if (self->trouble_told) weft_node_trace(self->node, 2, "it copies again");
+        self->trouble_ms = -1;
+        self->trouble_told = false;
+        return;
+    }
+    if (self->trouble_ms < 0) self->trouble_ms = now_ms;
+    if (self->trouble_told || now_ms - self->trouble_ms < S_TROUBLE_MS) return;
+    weft_node_trace(self->node, 1, "%s", trouble);
+    self->trouble_told = true;
+}
+
 static void s_health(weft_bridge_t *self, int64_t now_ms)
 {
     char sentence[2 * WEFT_BRIDGE_REASON_BYTES];
@@ -346,6 +363,7 @@ static void s_health(weft_bridge_t *self, int64_t now_ms)
     weft_node_counter_set(self->node, WEFT_BRIDGE_PARTITIONS, self->flow_count);
     weft_node_counter_set(self->node, WEFT_BRIDGE_PARTITIONS_COPYING, copying);
     s_judge(self, now_ms, sentence, sizeof sentence);
+    s_tell(self, now_ms, sentence);
     if (sentence[0] != '\0') {
         weft_node_set_health(self->node, WEFT_HEALTH_DEGRADED, "%s", sentence);
         return;

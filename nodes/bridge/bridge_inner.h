@@ -199,6 +199,8 @@ struct weft_bridge {
     weft_id_t claimant;         // the other run that had the highest term, zero: none
     uint64_t claimant_term;
     int64_t note_ms, tick_ms, discovered_ms;
+    int64_t trouble_ms; // since when something is wrong; -1: nothing is
+    bool trouble_told;
     // behind the lock
     pthread_mutex_t lock;
     pthread_cond_t changed;

@@ -67,10 +67,12 @@ def test_a_target_that_is_away_costs_no_memory_and_is_caught_up_with():
                 for part in range(30):
                     source.weft("produce", "numbers", input="".join(f"{part} {n} {filler}\n" for n in range(5000)))
                 time.sleep(5)  # allow-sleep: what was sent is given up meanwhile, more than once
+                wait_until(lambda: "is not copied now" in bridge.trace(), "it says that something is wrong")
                 assert bridge.rss_bytes() < 300 << 20, bridge.rss_bytes()
             finally:
                 target.process.send_signal(signal.SIGCONT)
             bridges.wait_same(source, target, "numbers", seconds=60)
+            wait_until(lambda: "it copies again" in bridge.trace(), "it says that all is well")
 
 
 def is_done(rows, count):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MPL-2.0
 """Each ready topology as a new user would try it: up, records through all of it, down."""
 
+import json
 import os
 import pathlib
 import signal
@@ -100,6 +101,12 @@ def test_topologies__edge_to_core_copies_and_forwards():
             return done.returncode == 0 and len(done.stdout.splitlines()) == 100
 
         wait_until(copied, "all records are in the core, behind the gateway", 60)
+
+        def told():
+            rows = json.loads(it.weft("bridge", "status", "--endpoint", it.endpoints["bridge"], "--json").stdout)
+            return sum(row["source_next"] for row in rows) == 100
+
+        wait_until(told, "the bridge says so", 60)
         it.weft("topic", "create", "orders", bootstrap=gateway)
         it.weft("produce", "orders", input="through the gateway\n", bootstrap=gateway)
         assert it.weft("consume", "orders", "--from", "earliest", "--exit-at-end", bootstrap=it.endpoints["core-broker"]).stdout == "through the gateway\n"

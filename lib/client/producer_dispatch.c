@@ -25,6 +25,7 @@ void weft_producer_identity_draw(weft_producer_part_t *self, struct weft_ppartit
     while (!partition->identity);
     partition->epoch = 0;
     partition->next_sequence = 0;
+    partition->spooled_sequence = -1;
 }
 
 static void s_unlink(struct weft_ppartition *partition, struct weft_pbatch *batch)
@@ -122,12 +123,20 @@ static bool s_unresolved(const struct weft_pbatch *batch)
     return batch->state == WEFT_PBATCH_SENT || batch->in_doubt;
 }
 
+// An edge still has to deliver what it keeps of this, and now it goes by another one: a new epoch would fence that. By the same
+// one it goes behind it.
+static bool s_waits_elsewhere(const struct weft_ppartition *partition)
+{
+    const struct weft_view_link *leader = weft_view_leader(partition->topic->view, partition->index);
+    return partition->spooled_sequence >= 0 && (leader == NULL || leader->link != partition->spooled_by);
+}
+
 // After a batch was given up. False: something sent is still in doubt, nothing new may be sent yet.
 static bool s_mend(weft_producer_part_t *self, struct weft_ppartition *partition)
 {
     for (struct weft_pbatch *batch = partition->first; batch; batch = batch->next)
         if (s_unresolved(batch)) return false;
-    if (partition->epoch == INT16_MAX)
+    if (partition->epoch == INT16_MAX || s_waits_elsewhere(partition))
         weft_producer_identity_draw(self, partition);
     else
         partition->epoch++;
@@ -194,6 +203,21 @@ static void s_retry(weft_producer_part_t *self, struct weft_pbatch *batch, weft_
     s_try_later(self, partition, wait_us);
 }
 
+// What the cluster has, it has in order: what was spooled before it is delivered.
+static void s_note_spooled(const struct weft_pbatch *batch, bool spooled)
+{
+    struct weft_ppartition *partition = batch->partition;
+    struct weft_batch header;
+    if (!spooled && partition->spooled_sequence < 0) return;
+    if (weft_batch_read(weft_shared_slice(batch->bytes), &header) || header.producer_id != partition->identity) return;
+    uint32_t ahead = ((uint32_t) header.base_sequence - (uint32_t) partition->spooled_sequence) & 0x7fffffff;
+    if (partition->spooled_sequence >= 0 && ahead >= 0x40000000) return; // an older one
+    weft_link_t by = batch->call.link != NULL ? batch->call.link->link : 0;
+    bool several = partition->spooled_sequence >= 0 && partition->spooled_by != by;
+    partition->spooled_by = several ? 0 : by;
+    partition->spooled_sequence = spooled ? header.base_sequence : -1;
+}
+
 static void s_answered(struct weft_call *call, weft_err_t error, const char *text,
                        const struct weft_reply_header *header, struct weft_message *message)
 {
@@ -209,6 +233,7 @@ static void s_answered(struct weft_call *call, weft_err_t error, const char *tex
         if (!error) {
             if (reply.duplicate) weft_counter_add(&self->counters, WEFT_PRODUCER_DUPLICATES, 1);
             batch->duplicate = reply.duplicate;
+            s_note_spooled(batch, weft_slice_is_text(reply.level, "spooled"));
             s_delivered(self, batch, reply.offset);
             return;
         }

@@ -71,9 +71,11 @@ struct weft_pbatch {
 struct weft_ppartition {
     struct weft_topic *topic;
     int32_t index;
-    bool active;      // in the part's list of partitions with something to do
-    bool broken;      // a batch was given up: a new identity is due once nothing is in doubt
-    int64_t identity; // producer id, 63 random bits
+    bool active;              // in the part's list of partitions with something to do
+    bool broken;              // a batch was given up: a new identity is due once nothing is in doubt
+    int32_t spooled_sequence; // of the newest batch that only the spool of an edge has, as far as is known; -1: none
+    weft_link_t spooled_by;   // the link to that edge; 0: there are several
+    int64_t identity;         // producer id, 63 random bits
     int16_t epoch;
     int32_t next_sequence;
     weft_batch_builder_t builder; // the open batch

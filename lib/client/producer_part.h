@@ -12,7 +12,8 @@
  * again, first one first; those that overtook are refused OUT_OF_ORDER_SEQUENCE and sent again too. When a batch is
  * given up (its time is over, or it is refused for good), sequences behind it would gap: then nothing new is sent until
  * the fate of every batch sent so far is known, and what was never taken goes on under the next epoch from sequence 0.
- * The new epoch fences whatever of the old one may still be on its way, so it can't land later.
+ * The new epoch fences whatever of the old one may still be on its way, so it can't land later. Only what the spool of an edge
+ * still has to deliver, while this goes by another edge, is not fenced: then a new identity is drawn.
  */
 #ifndef WEFT_CLIENT_PRODUCER_PART_H
 #define WEFT_CLIENT_PRODUCER_PART_H

@@ -166,6 +166,66 @@ static void test_producer__after_giving_up_the_next_epoch_begins_at_0(void **sta
     s_close(&self);
 }
 
+// An edge has taken the first batch into its spool.
+static void s_spooled(struct fixture *self)
+{
+    struct weft_produce_reply reply;
+    const struct peer_call *call = peer_take(&self->peer, WEFT_API_PRODUCE);
+    weft_produce_reply_init(&reply);
+    reply.header.id = call->id;
+    reply.level = weft_slice_text("spooled");
+    weft_buf_t header;
+    weft_buf_init(&header);
+    weft_produce_reply_encode(&reply, &header);
+    peer_answer(&self->peer, call, &header);
+    assert_int_equal(self->delivered, 1);
+}
+
+// A new epoch would fence what the first edge still has to deliver.
+static void test_producer__what_one_edge_keeps_is_not_fenced_by_way_of_another(void **state)
+{
+    struct fixture self;
+    s_open(&self, 1, NULL);
+    weft_fake_world_link(self.peer.world, NODE_B, true);
+    s_send_batch(&self, 1);
+    int64_t identity = self.peer.calls[0].batch.producer_id;
+    s_spooled(&self);
+    s_send_batch(&self, 2);
+    self.peer.leaders[0] = NODE_B;
+    self.peer.epoch = 2;
+    peer_refuse(&self.peer, peer_take(&self.peer, WEFT_API_PRODUCE), WEFT_ERR_NOT_LEADER, NODE_B, 0);
+    s_advance_ms(&self, 100);
+    const struct peer_call *call = peer_take(&self.peer, WEFT_API_PRODUCE);
+    assert_true(call->batch.producer_id == identity && call->batch.base_sequence == 1);
+    peer_refuse(&self.peer, call, WEFT_ERR_OUT_OF_ORDER_SEQUENCE, NULL, 0);
+    s_advance_ms(&self, 1000);
+    call = peer_take(&self.peer, WEFT_API_PRODUCE);
+    assert_string_equal(call->endpoint, NODE_B);
+    assert_true(call->batch.producer_id != identity);
+    assert_true(call->batch.producer_epoch == 0 && call->batch.base_sequence == 0);
+    peer_produced(&self.peer, call, 7, false);
+    assert_int_equal(self.delivered, 2);
+    s_close(&self);
+}
+
+// By way of the same edge it comes behind that.
+static void test_producer__behind_what_its_edge_keeps_the_next_epoch_begins(void **state)
+{
+    struct fixture self;
+    s_open(&self, 1, NULL);
+    s_send_batch(&self, 1);
+    int64_t identity = self.peer.calls[0].batch.producer_id;
+    s_spooled(&self);
+    s_send_batch(&self, 2);
+    peer_refuse(&self.peer, peer_take(&self.peer, WEFT_API_PRODUCE), WEFT_ERR_OUT_OF_ORDER_SEQUENCE, NULL, 0);
+    s_advance_ms(&self, 1000);
+    const struct peer_call *call = peer_take(&self.peer, WEFT_API_PRODUCE);
+    assert_true(call->batch.producer_id == identity && call->batch.producer_epoch == 1);
+    peer_produced(&self.peer, call, 7, false);
+    assert_int_equal(self.delivered, 2);
+    s_close(&self);
+}
+
 static void test_producer__nothing_new_is_sent_while_something_is_in_doubt(void **state)
 {
     struct fixture self;
@@ -291,6 +351,8 @@ int main(void)
         cmocka_unit_test(test_producer__time_over_after_a_sending_may_have_been_applied),
         cmocka_unit_test(test_producer__time_over_without_a_sending_was_not_applied),
         cmocka_unit_test(test_producer__after_giving_up_the_next_epoch_begins_at_0),
+        cmocka_unit_test(test_producer__what_one_edge_keeps_is_not_fenced_by_way_of_another),
+        cmocka_unit_test(test_producer__behind_what_its_edge_keeps_the_next_epoch_begins),
         cmocka_unit_test(test_producer__nothing_new_is_sent_while_something_is_in_doubt),
         cmocka_unit_test(test_producer__doubt_behind_a_lost_head_ends),
         cmocka_unit_test(test_producer__an_expired_session_goes_on_unless_in_doubt),

@@ -309,7 +309,8 @@ static void s_producer_start(struct sim_producer *self)
     weft_assert(weft_producer_part_new(options, &self->part, &error) == WEFT_OK);
     weft_options_destroy(&options);
     bool answered = strcmp(acks, "none") != 0; // without answers nothing is sent again, nor numbered
-    struct sim_writer writer = {.idempotent = idempotent && answered,
+    bool spread = owner->producer_spread[self - owner->producers];
+    struct sim_writer writer = {.idempotent = idempotent && answered && !spread,
                                 .promise = !answered                     ? SIM_PROMISE_NONE
                                            : strcmp(acks, "leader") == 0 ? SIM_PROMISE_LEADER
                                            : durable                     ? SIM_PROMISE_DURABLE

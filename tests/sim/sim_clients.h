@@ -64,6 +64,8 @@ struct sim_clients {
     // Clients that know no endpoint but this one; NULL: they know all nodes. no_spool: what they send is not to be kept there.
     const char *producer_through[SIM_PRODUCERS_MAX], *consumer_through[SIM_CONSUMERS_MAX];
     bool producer_no_spool[SIM_PRODUCERS_MAX];
+    // What it sends may wait in one spool while it goes on by another: each record comes, but not in order, and some twice.
+    bool producer_spread[SIM_PRODUCERS_MAX];
     bool lazy; // nobody asks for durability: what is committed may stand on no disk for seconds
     // admin
     sim_host_t admin_host;

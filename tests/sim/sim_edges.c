@@ -43,20 +43,30 @@ static void s_add(struct sim_edges *self)
     edge->client_requests = PICK(sim, "4096", "4096", "8");
 }
 
+static const char *s_through(const struct sim_edges *self)
+{
+    sim_t *sim = self->clients->sim;
+    if (self->count == 2 && weft_sim_chance(sim, 500000)) return self->both;
+    return self->edges[weft_sim_below(sim, (uint64_t) self->count)].endpoint;
+}
+
 int64_t sim_edges_plan(struct sim_edges *self, struct sim_clients *clients, bool sets_aside)
 {
     sim_t *sim = clients->sim;
     *self = (struct sim_edges){.clients = clients, .sets_aside = sets_aside};
-    int count = weft_sim_chance(sim, 200000) ? 2 : 1;
+    int count = weft_sim_chance(sim, 300000) ? 2 : 1;
     while (self->count < count) s_add(self);
+    if (count == 2) snprintf(self->both, sizeof self->both, "%s,%s", self->edges[0].endpoint, self->edges[1].endpoint);
     for (int i = 0; i < SIM_PRODUCERS_MAX; i++) {
         if (i > 0 && weft_sim_chance(sim, 300000)) continue; // directly
-        clients->producer_through[i] = self->edges[weft_sim_below(sim, (uint64_t) count)].endpoint;
+        clients->producer_through[i] = s_through(self);
         clients->producer_no_spool[i] = weft_sim_chance(sim, 200000);
+        bool spools = !clients->producer_no_spool[i] && (self->edges[0].spools || self->edges[1].spools);
+        clients->producer_spread[i] = spools && clients->producer_through[i] == self->both;
     }
     for (int i = 0; i < SIM_CONSUMERS_MAX; i++)
         if (weft_sim_chance(sim, 600000)) {
-            clients->consumer_through[i] = self->edges[weft_sim_below(sim, (uint64_t) count)].endpoint;
+            clients->consumer_through[i] = s_through(self);
         }
     self->disks_fail = weft_sim_chance(sim, 300000);
     self->wait_us = weft_sim_chance(sim, 300000) ? 400000 : 2000000;

@@ -38,6 +38,7 @@ struct sim_edges {
     struct sim_clients *clients;
     struct sim_edge edges[SIM_EDGES_MAX];
     int count;
+    char both[2 * WEFT_ENDPOINT_BYTES_MAX]; // for clients that go to either
     bool long_cuts, disks_fail;
     uint32_t wait_us;                               // mean time between two faults
     int64_t end_us;                                 // of the faults

@@ -42,9 +42,37 @@ static void s_add(weft_test_cluster_t *self, bool broker, uint32_t id)
     snprintf(node->name, sizeof node->name, broker ? "broker-%u" : "coordinator-%u", id);
 }
 
+// Nothing that a test asks for may be passed over in silence.
+static weft_err_t s_check_settings(const char *const *list, struct weft_error *error)
+{
+    static const char *const s_own[] = {"id", "data", "listen", "coordinators"};
+    for (; list != NULL && *list != NULL; list++)
+        for (size_t i = 0; i < sizeof s_own / sizeof *s_own; i++)
+            if (strlen(s_own[i]) == strcspn(*list, "=") && strncmp(*list, s_own[i], strlen(s_own[i])) == 0)
+                return weft_error_set(error, WEFT_ERR_INVALID_ARGUMENT,
+                                      "'%s' of a node is the test cluster's own; leave it out", s_own[i]);
+    return WEFT_OK;
+}
+
+static weft_err_t s_check(const struct weft_test_options *how, struct weft_error *error)
+{
+    if (how->seed != 0 && how->data != NULL)
+        return weft_error_set(error, WEFT_ERR_INVALID_ARGUMENT,
+                              "data '%.80s': disks of virtual time are in memory; leave it out, or the seed",
+                              how->data);
+    if (how->seed != 0 && how->listen != NULL && strcmp(how->listen, "inproc") != 0)
+        return weft_error_set(error, WEFT_ERR_INVALID_ARGUMENT,
+                              "listen '%.40s': the network of virtual time is simulated; leave it out, or the seed",
+                              how->listen);
+    weft_err_t err = s_check_settings(how->broker_settings, error);
+    return err != WEFT_OK ? err : s_check_settings(how->coordinator_settings, error);
+}
+
 weft_err_t weft_test_cluster_init(weft_test_cluster_t *self, const struct weft_test_options *how,
                                   struct weft_error *error)
 {
+    weft_err_t err = s_check(how, error);
+    if (err != WEFT_OK) return err;
     if (how->brokers > WEFT_TEST_BROKERS_MAX || how->coordinators > WEFT_TEST_COORDINATORS_MAX)
         return weft_error_set(error, WEFT_ERR_INVALID_ARGUMENT, "at most %d brokers and %d coordinators",
                               WEFT_TEST_BROKERS_MAX, WEFT_TEST_COORDINATORS_MAX);

@@ -319,8 +319,10 @@ static void s_leave(struct s_real *self)
     pthread_mutex_lock(&s_lock);
     struct s_real **at = &s_clusters;
     while (*at != NULL && *at != self) at = &(*at)->next;
-    if (*at == self) *at = self->next;
-    if (s_clusters == NULL) self->base.gate->disturb(NULL);
+    if (*at == self) { // else it was refused before it joined
+        *at = self->next;
+        if (s_clusters == NULL) self->base.gate->disturb(NULL);
+    }
     pthread_mutex_unlock(&s_lock);
 }
 

@@ -237,6 +237,33 @@ static void test_real__nothing_is_left_behind(void **state)
     assert_int_equal(system(command), 0);
 }
 
+static void s_refused(struct weft_test_options options, const char *sentence)
+{
+    weft_test_cluster_t *cluster = NULL;
+    struct weft_error error = {0};
+    assert_int_not_equal(weft_test_start(&options, &cluster, &error), WEFT_OK);
+    assert_null(cluster);
+    if (strstr(error.text, sentence) == NULL) fail_msg("'%s' does not say '%s'", error.text, sentence);
+}
+
+static void test_real__what_can_not_be_is_refused_with_a_sentence(void **state)
+{
+    (void) state;
+    for (uint64_t seed = 0; seed < 2; seed++) {
+        s_refused((struct weft_test_options){.seed = seed, .brokers = 17}, "at most 16 brokers");
+        s_refused((struct weft_test_options){.seed = seed, .coordinators = 2}, "1, 3 or 5 coordinators");
+        s_refused((struct weft_test_options){.seed = seed, .broker_settings = (const char *const[]){"fans=2", NULL}},
+                  "'fans' is no setting of a broker");
+        s_refused((struct weft_test_options){.seed = seed, .broker_settings = (const char *const[]){"id=2", NULL}},
+                  "'id' of a node is the test cluster's own");
+    }
+    s_refused((struct weft_test_options){.listen = "udp"}, "known: inproc, ipc, tcp");
+    s_refused((struct weft_test_options){.seed = 1, .listen = "tcp"}, "leave it out, or the seed");
+    s_refused((struct weft_test_options){.seed = 1, .data = "here"}, "leave it out, or the seed");
+    weft_test_cluster_t *cluster = s_start(1, NULL); // and the next one starts
+    weft_test_stop(&cluster);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -249,6 +276,7 @@ int main(void)
         cmocka_unit_test(test_real__a_killed_client_is_heard_no_more),
         cmocka_unit_test(test_real__a_slow_disk_delays_and_a_full_one_refuses),
         cmocka_unit_test(test_real__nothing_is_left_behind),
+        cmocka_unit_test(test_real__what_can_not_be_is_refused_with_a_sentence),
     };
     static const char *const kinds[] = {"inproc", "ipc", "tcp"};
     int failed = 0;

@@ -76,9 +76,8 @@ def test_python_life__what_poll_has_found_is_not_lost_to_what_happens_meanwhile(
         got, woken, end = [], 0, threading.Event()
         with reader(node.endpoint, "things") as consumer:
             def disturb():
-                while not end.is_set():
+                while not end.wait(0.0005):
                     consumer.wakeup()
-                    time.sleep(0.0005)
 
             thread = threading.Thread(target=disturb)
             thread.start()
@@ -221,10 +220,10 @@ async def _read_with_cancellations(endpoint, count):
         end = asyncio.get_running_loop().time() + 30
         while len(got) < count and asyncio.get_running_loop().time() < end:
             task = asyncio.ensure_future(take())
-            await asyncio.sleep(dice.random() * 0.002)
+            await asyncio.wait([task], timeout=dice.random() * 0.002)
             task.cancel()
             if dice.random() < 0.5:  # and once more, while it makes way
-                await asyncio.sleep(0)
+                await asyncio.wait([task], timeout=0)
                 task.cancel()
             try:
                 await task

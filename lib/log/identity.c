@@ -31,6 +31,13 @@ static weft_err_t s_too_long(const char *directory, struct weft_error *error)
                           directory);
 }
 
+// Before a node runs, a disk that can't be used is most often a place that is not for it.
+static const char *s_why(weft_err_t err)
+{
+    if (err == WEFT_ERR_DISK_FULL) return weft_err_sentence(err);
+    return "see that it and all above it are directories, that this user may write there, and that the disk is well";
+}
+
 // The process that holds the lock, as it wrote itself down; "another process" if that can't be read.
 static void s_holder(const struct weft_disk *disk, const char *path, char *text, size_t room)
 {
@@ -58,8 +65,7 @@ static weft_err_t s_lock(weft_identity_t *self, struct weft_error *error)
                               self->directory, holder);
     }
     if (err)
-        return weft_error_set(error, err, "the data directory '%s' can't be locked: %s", self->directory,
-                              weft_err_sentence(err));
+        return weft_error_set(error, err, "the data directory '%s' can't be used: %s", self->directory, s_why(err));
     return WEFT_OK;
 }
 
@@ -170,7 +176,7 @@ static weft_err_t s_read_or_make(weft_identity_t *self, const struct weft_identi
     } else if (err == WEFT_ERR_TOO_LARGE) {
         err = s_damaged(path, error);
     } else {
-        err = weft_error_set(error, err, "'%s' can't be read: %s", path, weft_err_sentence(err));
+        err = weft_error_set(error, err, "'%s' can't be read: see that it is a file that this user may read", path);
     }
     weft_buf_fini(&bytes);
     return err;
@@ -182,8 +188,7 @@ static weft_err_t s_make_directory(weft_identity_t *self, struct weft_error *err
 {
     weft_err_t err = self->disk->ops->mkdir(self->disk, self->directory);
     if (err)
-        return weft_error_set(error, err, "the data directory '%s' can't be made: %s", self->directory,
-                              weft_err_sentence(err));
+        return weft_error_set(error, err, "the data directory '%s' can't be made: %s", self->directory, s_why(err));
     return WEFT_OK;
 }
 

@@ -29,5 +29,8 @@ WEFT_MUST_USE weft_err_t weft_outside_router(weft_hosted_node_t *node, int hwm, 
  */
 WEFT_MUST_USE weft_err_t weft_outside_bind(void *socket, const char *option, const char *endpoint,
                                            char bound[WEFT_BOUND_BYTES_MAX], struct weft_error *error);
+// Connects to one endpoint, which need not be there yet.
+WEFT_MUST_USE weft_err_t weft_outside_connect(void *socket, const char *option, const char *endpoint,
+                                              struct weft_error *error);
 
 #endif

@@ -102,6 +102,16 @@ static struct weft_edge *s_new(const weft_options_t *options)
     return self;
 }
 
+static weft_err_t s_check_advertise(const weft_options_t *options, struct weft_error *error)
+{
+    const char *advertise = weft_options_text(options, "advertise");
+    if (*advertise == '\0' || weft_view_endpoint_is_legal(weft_slice_text(advertise))) return WEFT_OK;
+    return weft_error_set(error, WEFT_ERR_INVALID_ENDPOINT,
+                          "advertise: '%.200s' is no endpoint that clients could connect to; write tcp://HOST:PORT or "
+                          "ipc://PATH",
+                          advertise);
+}
+
 static void s_advertise(struct weft_edge *self)
 {
     const char *advertise = weft_options_text(self->options, "advertise");
@@ -120,6 +130,8 @@ static weft_err_t s_add(struct weft_edge *self, const weft_world_t *world, struc
     weft_part_id_t id, sync_id;
     weft_err_t err;
     const char *directory = weft_options_text(self->options, "spool");
+    err = s_check_advertise(self->options, error);
+    if (err != WEFT_OK) return err;
     if (*directory != '\0') {
         err = weft_spool_new(world->disk, self->options, self->base.name, &spool, &sync, error);
         if (err != WEFT_OK) return err;

@@ -125,7 +125,10 @@ static weft_err_t s_open_all(weft_spool_t *self, const weft_checkpoint_t *checkp
     char *directory = weft_spool_path(self, "topics");
     weft_err_t err = self->disk->ops->mkdir(self->disk, directory);
     if (err == WEFT_OK) err = self->disk->ops->list(self->disk, directory, s_on_topic, &listing);
-    if (err != WEFT_OK) weft_error_set(error, err, "spool: %s can't be listed: %s", directory, weft_err_sentence(err));
+    if (err != WEFT_OK)
+        weft_error_set(error, err,
+                       "spool: %s can't be listed: see that it is a directory that this user may read and write",
+                       directory);
     free(directory);
     return err != WEFT_OK ? err : listing.err;
 }

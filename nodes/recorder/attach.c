@@ -42,10 +42,7 @@ static weft_err_t s_attach(weft_hosted_node_t *node, struct weft_attach *self, c
 {
     char bound[WEFT_BOUND_BYTES_MAX];
     if (strncmp(endpoint, "inproc:", 7) == 0) self->counts = false;
-    if (!bind && zmq_connect(self->socket, endpoint) != 0)
-        return weft_node_refuse(error, WEFT_ERR_INVALID_ENDPOINT, "%s=%.200s: %s", option, endpoint,
-                                zmq_strerror(zmq_errno()));
-    if (!bind) return WEFT_OK;
+    if (!bind) return weft_outside_connect(self->socket, option, endpoint, error);
     weft_err_t err = weft_outside_bind(self->socket, option, endpoint, bound, error);
     if (!err && !*told) weft_node_set_endpoint(node, bound);
     *told = true;

@@ -199,6 +199,39 @@ def test_directory__a_damaged_identity_is_refused_and_left_as_it_is():
         first.start()
 
 
+# ---- the nodes around the cluster
+
+
+def test_nodes__an_endpoint_that_is_none_is_named_with_what_it_should_be():
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        taken = f"tcp://127.0.0.1:{other.getsockname()[1]}"
+        cases = [("foo", "tcp://HOST:PORT"), ("udp://127.0.0.1:5", "tcp://HOST:PORT"), ("tcp://127.0.0.1", "port"), ("tcp://127.0.0.1:", "port"), ("tcp://127.0.0.1:-1", "port"),
+                 ("tcp://127.0.0.1:99999", "65535"), ("tcp://192.0.2.1:5", "address of this machine"), ("ipc:///no/such/place", "No such file"), (taken, taken)]
+        nodes = {"tap": ("listen", "topic=a", "replay="), "player": ("listen", "topic=a"), "recorder": ("listen", "topic=a"), "bridge": ("listen",), "edge": ("listen",)}
+        for verb, (option, *settings) in nodes.items():
+            for endpoint, word in cases:
+                told(verb, *(part for pair in (*settings, f"{option}={endpoint}") for part in ("--set", pair)), words=[endpoint.removeprefix("ipc://"), word])
+        for verb, option in (("recorder", "source"), ("player", "target")):
+            for endpoint in ("foo", "tcp://127.0.0.1:99999", "tcp://127.0.0.1:0", "tcp://127.0.0.1"):
+                told(verb, "--set", "topic=a", "--set", f"{option}={endpoint}", words=[f"{option}={endpoint}"])
+        told("edge", "--set", "listen=tcp://127.0.0.1:*", "--set", "advertise=foo", words=["advertise", "foo", "tcp://HOST:PORT"])
+
+
+def test_nodes__a_spool_that_is_no_directory_is_told():
+    with tempfile.TemporaryDirectory(prefix="weft-system-") as directory:
+        path = pathlib.Path(directory)
+        (path / "file").write_text("x")
+        os.mkfifo(path / "fifo")
+        for name in ("file", "file/below", "fifo"):
+            told("edge", "--set", "listen=tcp://127.0.0.1:*", "--set", f"spool={path / name}", words=[str(path / name), "directories"])
+        for name in ("identity", "renamed", "checkpoint"):
+            spool = path / f"with-{name}"
+            (spool / name).mkdir(parents=True)
+            told("edge", "--set", "listen=tcp://127.0.0.1:*", "--set", f"spool={spool}", words=[str(spool), name])
+
+
 # ---- logs
 
 
@@ -390,6 +423,19 @@ def test_disk__a_full_one_refuses_writes_serves_reads_and_goes_on_by_itself():
         finally:
             if first.process.poll() is None:
                 first.kill()
+
+
+def test_disk__a_spool_on_one_that_is_full_or_may_not_be_written_is_told():
+    with small_disk(1) as place:
+        if place is None:
+            print("skipped: mounting a small tmpfs is not permitted here")
+            return
+        fill(place)
+        told("edge", "--set", "listen=tcp://127.0.0.1:*", "--set", f"spool={place}/spool", words=["full"])
+        (place / "filler").unlink()
+        subprocess.run(["mount", "-o", "remount,ro", place], check=True)
+        for spool in (place, place / "spool"):
+            told("edge", "--set", "listen=tcp://127.0.0.1:*", "--set", f"spool={spool}", words=[str(spool), "write there"])
 
 
 def test_disk__a_full_one_at_the_start_is_told():

@@ -12,7 +12,8 @@
 
 struct s_owed {
     int16_t epoch;
-    int32_t sequence;
+    int32_t sequence; // all from here on is refused ...
+    int32_t last;     // ... until the newest that was comes again, or one behind it
 };
 
 struct s_key {
@@ -53,7 +54,11 @@ static void s_owe(weft_edge_part_t *self, weft_id_t topic, uint32_t partition, c
     }
     bool earlier = batch->producer_epoch == owed->epoch && s_is_ahead(owed->sequence, batch->base_sequence);
     if (batch->producer_epoch > owed->epoch || earlier)
-        *owed = (struct s_owed){.epoch = batch->producer_epoch, .sequence = batch->base_sequence};
+        *owed = (struct s_owed){.epoch = batch->producer_epoch,
+                                .sequence = batch->base_sequence,
+                                .last = earlier ? owed->last : batch->base_sequence};
+    else if (batch->producer_epoch == owed->epoch && s_is_ahead(batch->base_sequence, owed->last))
+        owed->last = batch->base_sequence;
 }
 
 void weft_edge_owe(struct weft_edge_call *call)
@@ -92,6 +97,10 @@ void weft_edge_paid(weft_edge_part_t *self, weft_id_t topic, uint32_t partition,
     struct s_owed *owed = weft_map_get(self->owed, place);
     if (owed == NULL || batch->producer_epoch < owed->epoch) return;
     if (batch->producer_epoch == owed->epoch && s_is_ahead(owed->sequence, batch->base_sequence)) return;
+    if (batch->producer_epoch == owed->epoch && s_is_ahead(owed->last, batch->base_sequence)) {
+        owed->sequence = (int32_t) (((uint32_t) batch->base_sequence + batch->last_offset_delta + 1) & 0x7fffffff);
+        return;
+    }
     weft_map_remove(self->owed, place);
     free(owed);
 }

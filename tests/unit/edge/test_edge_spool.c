@@ -243,6 +243,25 @@ static void test_edge_spool__what_the_edge_sent_away_is_not_overtaken(void **sta
     rig_fini(&rig);
 }
 
+// Of two that were sent away the first had been taken before; that it is answered pays nothing for the second.
+static void test_edge_spool__of_what_was_sent_away_each_has_to_come_again(void **state)
+{
+    struct rig rig;
+    rig_init(&rig, (const char *[]){"client.requests=1", NULL}, true);
+    rig_produce(&rig, 1, 1, rig_batch(&rig, 50, 0));
+    for (int32_t i = 0; i < 2; i++) {
+        rig_produce(&rig, 1, 2, rig_batch(&rig, 50, i));
+        rig_expect(&rig, 1, 2, WEFT_ERR_OVERLOADED);
+    }
+    peer_produced(&rig.peer, peer_take(&rig.peer, WEFT_API_PRODUCE), 0, false);
+    rig_expect(&rig, 1, 1, WEFT_OK);
+    s_cut(&rig);
+    s_keep(&rig, 3, 50, 2);
+    rig_expect(&rig, 1, 3, WEFT_ERR_OUT_OF_ORDER_SEQUENCE);
+    for (int32_t i = 1; i <= 2; i++) s_kept(&rig, 4, 50, i);
+    rig_fini(&rig);
+}
+
 // What the spool refused and the core took later is no reason to refuse anything at the next cut.
 static void test_edge_spool__a_refusal_is_forgotten_once_the_core_has_it(void **state)
 {
@@ -490,6 +509,7 @@ int main(void)
         cmocka_unit_test(test_edge_spool__what_waits_for_the_spool_is_not_overtaken_by_what_goes_into_it),
         cmocka_unit_test(test_edge_spool__what_was_refused_is_not_overtaken_by_what_stood_behind_it),
         cmocka_unit_test(test_edge_spool__what_the_edge_sent_away_is_not_overtaken),
+        cmocka_unit_test(test_edge_spool__of_what_was_sent_away_each_has_to_come_again),
         cmocka_unit_test(test_edge_spool__a_refusal_is_forgotten_once_the_core_has_it),
         cmocka_unit_test(test_edge_spool__a_partition_that_is_damaged_in_the_core_is_waited_for),
         cmocka_unit_test(test_edge_spool__another_cluster_gets_nothing_of_it),

@@ -311,6 +311,7 @@ static void s_producer_start(struct sim_producer *self)
     bool answered = strcmp(acks, "none") != 0; // without answers nothing is sent again, nor numbered
     bool spread = owner->producer_spread[self - owner->producers];
     struct sim_writer writer = {.idempotent = idempotent && answered && !spread,
+                                .by_edge = through != NULL,
                                 .promise = !answered                     ? SIM_PROMISE_NONE
                                            : strcmp(acks, "leader") == 0 ? SIM_PROMISE_LEADER
                                            : durable                     ? SIM_PROMISE_DURABLE

@@ -245,6 +245,13 @@ bool sim_edges_settled(const struct sim_edges *self, char *why, size_t why_bytes
     return true;
 }
 
+void sim_edges_tell_renamed(const struct sim_edges *self)
+{
+    uint64_t renamed = self->renamed;
+    for (int i = 0; i < self->count; i++) renamed += s_counter(&self->edges[i], WEFT_EDGE_RENAMED);
+    if (renamed > 0) sim_history_renamed(self->clients->history);
+}
+
 static uint64_t s_occurrences(weft_slice_t bytes, const char *text)
 {
     uint64_t count = 0;

@@ -55,7 +55,8 @@ void sim_edges_heal(struct sim_edges *self);
 void sim_edges_revive(struct sim_edges *self); // starts those that are down
 // All serve, and all that was kept is delivered. False: why.
 bool sim_edges_settled(const struct sim_edges *self, char *why, size_t why_bytes);
-void sim_edges_check(struct sim_edges *self); // in the end
+void sim_edges_tell_renamed(const struct sim_edges *self); // the history, once all is delivered
+void sim_edges_check(struct sim_edges *self);              // in the end
 void sim_edges_summary(const struct sim_edges *self, char *out, size_t out_bytes);
 void sim_edges_fini(struct sim_edges *self);
 

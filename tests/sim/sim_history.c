@@ -47,7 +47,7 @@ struct writer {
 
 struct sim_history {
     char violation[1024];
-    bool violated;
+    bool violated, renamed;
     struct partition partitions[SIM_TOPICS_MAX][SIM_PARTITIONS_MAX];
     bool fickle[SIM_TOPICS_MAX], compacted[SIM_TOPICS_MAX], tombstones_stay[SIM_TOPICS_MAX];
     int64_t topic_deleted_us[SIM_TOPICS_MAX]; // last asked for; -1: never
@@ -152,6 +152,11 @@ uint32_t sim_history_key(const struct sim_record *record)
 void sim_history_topic_deleted(sim_history_t *self, int topic, int64_t asked_us)
 {
     self->topic_deleted_us[topic] = asked_us;
+}
+
+void sim_history_renamed(sim_history_t *self)
+{
+    self->renamed = true;
 }
 
 void sim_history_power_lost(sim_history_t *self, int32_t broker, int64_t now_us)
@@ -596,6 +601,7 @@ static void s_final_order(sim_history_t *self, const struct sim_record *record)
 {
     struct writer *writer = &self->writers[record->producer];
     if (!writer->how.idempotent) return;
+    if (self->renamed && writer->how.by_edge && writer->how.promise < SIM_PROMISE_DURABLE) return;
     int64_t *last = &writer->lanes[record->topic][record->partition].last_final;
     if ((int64_t) record->sequence <= *last) {
         sim_history_violate(self, "I3: topic %u partition %u: record %u of writer %u stands %s record %lld",

@@ -38,6 +38,7 @@ struct sim_record {
 struct sim_writer { // what is known of a producer
     bool idempotent;
     enum sim_promise promise; // of its answers
+    bool by_edge;
 };
 
 typedef struct sim_history sim_history_t;
@@ -76,6 +77,8 @@ int64_t sim_history_committed_end(const sim_history_t *self, int topic, int part
 // The topic is deleted and made again: no truth is kept, but what was acknowledged before a deletion was asked for must not be there in the end.
 void sim_history_fickle(sim_history_t *self, int topic);
 void sim_history_topic_deleted(sim_history_t *self, int topic, int64_t asked_us); // surely
+// An edge renamed a session that the cluster had forgotten (with records that were not durable): what it delivers again may be there.
+void sim_history_renamed(sim_history_t *self);
 void sim_history_power_lost(sim_history_t *self, int32_t broker, int64_t now_us);
 void sim_history_data_lost(sim_history_t *self, int32_t broker, int64_t now_us); // synced or not
 

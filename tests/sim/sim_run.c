@@ -150,6 +150,7 @@ static bool s_heal(struct sim_run *run)
                             sim_nodes_all_up(&run->nodes) ? why : "a node is still down");
     }
     if (s_bad(run) || !s_converge(run, limit)) return false;
+    if (run->has_edges) sim_edges_tell_renamed(&run->edges);
     // What nobody waits for an answer to is still under way: slow messages, syncs that hang.
     weft_sim_run_until(run->sim, weft_sim_now_us(run->sim) + 4 * SECOND);
     sim_logs_compare_all(&run->nodes, &run->clients, run->witness);

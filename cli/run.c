@@ -234,9 +234,12 @@ static void s_take_signal(struct s_loop *loop)
     }
 }
 
-// From now on SIGTERM and SIGINT end the process at once; children go with it.
+// From now on SIGTERM and SIGINT end the process at once; children go with it. A shell has its background jobs ignore
+// SIGINT: the first one came through the descriptor all the same, so the second one shall not be lost.
 static void s_let_signals_end(void)
 {
+    signal(SIGTERM, SIG_DFL);
+    signal(SIGINT, SIG_DFL);
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);

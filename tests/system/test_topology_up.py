@@ -248,14 +248,19 @@ def test_up__children_die_with_their_parent():
 
 
 def test_up__a_second_signal_ends_all_at_once():
-    with topology(CLUSTER, "--processes") as it:
-        pids = [node["pid"] for node in it.status()["nodes"]]
-        os.kill(it.node("broker")["pid"], signal.SIGSTOP)
-        it.process.send_signal(signal.SIGTERM)
-        wait_until(lambda: stops(it) == ["broker"], "the stop waits for the broker")
-        it.process.send_signal(signal.SIGTERM)
-        assert it.process.wait(DEADLINE_S) == -signal.SIGTERM
-        wait_until(lambda: not any(is_alive(pid) for pid in pids), "no child is left")
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited, as by the background jobs of a script
+    try:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            with topology(CLUSTER, "--processes") as it:
+                pids = [node["pid"] for node in it.status()["nodes"]]
+                os.kill(it.node("broker")["pid"], signal.SIGSTOP)
+                it.process.send_signal(number)
+                wait_until(lambda it=it: stops(it) == ["broker"], "the stop waits for the broker")
+                it.process.send_signal(number)
+                assert it.process.wait(DEADLINE_S) == -number
+                wait_until(lambda pids=pids: not any(is_alive(pid) for pid in pids), "no child is left")
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_up__a_child_that_does_not_stop_is_ended_after_its_time():

@@ -150,7 +150,9 @@ int cli_parse(int argc, char **argv, struct cli_args *out)
     memset(out, 0, sizeof *out);
     int taken = 0;
     const struct cli_verb *verb = s_verb_find(argc, argv, &taken);
-    if (!verb) return s_unknown_verb(argc, argv);
+    // `weft bridge ofset`: a verb that takes no argument, and others begin with it.
+    bool slip = verb && verb->argument_count_max == 0 && argc > taken && argv[taken][0] != '-' && s_is_group(argv[0]);
+    if (!verb || (slip && taken == 1)) return s_unknown_verb(argc, argv);
     out->verb = verb;
     bool options_end = false;
     for (int at = taken; at < argc; at++) {

@@ -296,6 +296,7 @@ def test_cli__slips_are_answered():
     assert weft("topic", status=2).stderr.startswith("usage: weft topic VERB [arguments] [options]\n  weft topic create")
     assert weft("topic", "--help").stdout.startswith("usage: weft topic VERB")
     assert weft("prodcue", "x", status=2).stderr == "weft: there is no 'prodcue'; did you mean 'weft produce'?\n"
+    assert weft("bridge", "ofset", "t", "0", "1", status=2).stderr == "weft: there is no 'bridge ofset'; did you mean 'weft bridge offset'?\n"
     assert "there is no 'topic crate'" in weft("topic", "crate", status=2).stderr
 
 

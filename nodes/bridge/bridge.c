@@ -72,17 +72,16 @@ bool weft_bridge_origins_add(struct weft_bridge_origins *self, weft_id_t id)
 
 // ---- options
 
-static weft_err_t s_check(const weft_options_t *options, struct weft_error *error)
+static void s_check(const weft_options_t *options, weft_complain_fn *complain, void *context)
 {
-    const char *name = weft_options_text(options, "name");
-    if (name[strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")] != '\0')
-        return weft_node_refuse(error, WEFT_ERR_INVALID_OPTION,
-                                "name '%s': a bridge's name has letters, digits, '.', '_' and '-' only", name);
-    const char *prefix = weft_options_text(options, "prefix");
-    if (prefix[strspn(prefix, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")] != '\0')
-        return weft_node_refuse(error, WEFT_ERR_INVALID_OPTION,
-                                "prefix '%s': a topic's name has letters, digits, '.', '_' and '-' only", prefix);
-    return WEFT_OK;
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+    const char *name = weft_options_text(options, "name"), *prefix = weft_options_text(options, "prefix");
+    if (name[strspn(name, letters)] != '\0')
+        complain(context, "name", "name '%s': a bridge's name has letters, digits, '.', '_' and '-' only", name);
+    if (prefix[strspn(prefix, letters)] != '\0')
+        complain(context, "prefix", "prefix '%s': a topic's name has letters, digits, '.', '_' and '-' only", prefix);
+    weft_inside_check(options, "consumer", weft_options_consumer, weft_options_consumer_count, complain, context);
+    weft_inside_check(options, "producer", weft_options_producer, weft_options_producer_count, complain, context);
 }
 
 static void s_read_options(weft_bridge_t *self)
@@ -175,8 +174,6 @@ static weft_err_t s_admin(weft_bridge_t *self, const char *side, weft_admin_t **
 static weft_err_t s_create(weft_hosted_node_t *node, const weft_options_t *options, void **out,
                            struct weft_error *error)
 {
-    weft_err_t err = s_check(options, error);
-    if (err != WEFT_OK) return err;
     weft_bridge_t *self = weft_calloc(1, sizeof *self);
     weft_rand_t rand;
     self->node = node;
@@ -200,7 +197,7 @@ static weft_err_t s_create(weft_hosted_node_t *node, const weft_options_t *optio
     pthread_cond_init(&self->changed, NULL);
     atomic_init(&self->ending, false);
     void *kept = self;
-    err = weft_bridge_source_open(self, error);
+    weft_err_t err = weft_bridge_source_open(self, error);
     if (err == WEFT_OK) err = weft_consumer_new((const char *const *) self->target_settings, &self->target, error);
     if (err == WEFT_OK) err = weft_producer_new((const char *const *) self->producer_settings, &self->producer, error);
     if (err == WEFT_OK) err = s_admin(self, "source", &self->source_admin, error);
@@ -465,4 +462,5 @@ const struct weft_node_type weft_node_type_bridge = {
     .create = s_create,
     .run = s_run,
     .destroy = s_destroy,
+    .check = s_check,
 };

@@ -215,14 +215,15 @@ def test_up__what_a_type_says_of_its_options_is_told_with_the_line_before_anythi
         + "    from = yesterday\n    consumer = read=maybe\n"
         + "filter\n    type = filter\n    bootstrap = @broker\n    topic = orders\n    target.topic = other\n    where = value ==\n"
         + "player\n    type = player\n    bootstrap = @broker\n    topic = orders\n    speed = fast\n    listen = tcp://127.0.0.1:*\n"
+        + "bridge\n    type = bridge\n    source = @broker\n    target = tcp://10.0.0.1:9650\n    producer = lingerms=5\n"
     )
     with topology(CLUSTER + wrong, start=False) as it:
         lines = it.file.read_text().splitlines()
         done = weft("topology", "check", it.file, status=1)
         assert not done.stdout
         told = [line[len(f"{it.file}:") :].split(": ", 1) for line in done.stderr.splitlines()]
-        assert [lines[int(number) - 1].split()[0] for number, _ in told] == ["from", "consumer", "where", "speed"], told
-        for (_, sentence), words in zip(told, ["'tap': from=yesterday is no place", "'tap': consumer: 'read' can't be 'maybe'", "'filter': where: column", "'player': option 'speed': 'fast'"]):
+        assert [lines[int(number) - 1].split()[0] for number, _ in told] == ["from", "consumer", "where", "speed", "producer"], told
+        for (_, sentence), words in zip(told, ["'tap': from=yesterday is no place", "'tap': consumer: 'read' can't be 'maybe'", "'filter': where: column", "'player': option 'speed': 'fast'", "'bridge': producer: 'lingerms' is no setting of a producer"]):
             assert sentence.startswith(words), sentence
         up = weft("up", it.file, status=1)
         assert up.stderr == done.stderr and not up.stdout

@@ -8,9 +8,9 @@
 // growing pauses, since nothing tells when it reads on. Sequences never go back otherwise, which subscribers of the
 // KV-event convention take for a new publisher.
 //
-// Memory: libzmq keeps up to a high-water mark of *messages* for each subscriber. The mark follows the mean size of what
-// is published, so that it stands for bytes (../common/peers.h).
-#include "tap_inner.h"
+// Memory: libzmq keeps a fixed number of messages for each subscriber; when large ones become too many bytes the outlet is
+// opened anew with a smaller number (outlet.h), or with slow=wait publishing waits.
+#include "outlet.h"
 
 #include "../../lib/base/trace.h"
 
@@ -18,10 +18,10 @@
 #include <stdlib.h>
 #include <zmq.h>
 
-#define TURN_RECORDS 8192          // then subscriptions and the end are looked at again
-#define TURN_BYTES (1024 * 1024)   // likewise
-#define MESSAGE_OVERHEAD_BYTES 320 // of three frames in libzmq's queues, measured
-#define IDLE_MS 100                // the consumer's timers are not seen by its descriptor
+#define TURN_RECORDS 8192        // then subscriptions and the end are looked at again
+#define TURN_BYTES (1024 * 1024) // likewise
+#define LOOK_BYTES 1024          // larger records make it look at what is unread
+#define IDLE_MS 100              // the consumer's timers are not seen by its descriptor
 #define PATIENCE_US 3000000
 #define AGAIN_US_MAX 60000000 // longest pause between repetitions
 #define LOOK_US 250000        // how often health is looked at
@@ -30,7 +30,7 @@
 struct weft_tap_live {
     struct weft_tap_settings settings;
     struct weft_tap_streams *streams;
-    void *xpub;
+    struct weft_tap_outlet *outlet;
     weft_consumer_t *consumer;
     weft_buf_t scratch;
     uint64_t subscriptions, subscribed; // now, since the start
@@ -38,11 +38,10 @@ struct weft_tap_live {
     bool announces;                     // some stream has an announcement to come
     bool lossy;                         // what is sent passes over subscribers that are full
     bool known;                         // how far a stream is
-    struct weft_mark *mark;
-    struct weft_peers *peers;
     int64_t looked_us;
     int64_t patient_until_us; // a cluster that has not answered by then is complained of
     bool unknown_topic;
+    struct weft_error trouble;            // with the outlet
     char stopped[200];                    // why a partition stopped for good, "" if none did
     char told[WEFT_ERROR_TEXT_BYTES_MAX]; // the complaint that was traced
 };
@@ -101,7 +100,7 @@ static weft_err_t s_hear(weft_tap_live_t *self)
     for (int i = 0; i < 256; i++) {
         zmq_msg_t message;
         zmq_msg_init(&message);
-        if (zmq_msg_recv(&message, self->xpub, ZMQ_DONTWAIT) < 0) break;
+        if (zmq_msg_recv(&message, self->outlet->socket, ZMQ_DONTWAIT) < 0) break;
         s_subscription(self, weft_slice(zmq_msg_data(&message), zmq_msg_size(&message)));
         zmq_msg_close(&message);
     }
@@ -118,17 +117,25 @@ static weft_err_t s_hear(weft_tap_live_t *self)
 // One frame. EAGAIN: a subscriber is full. With slow=wait all wait for it, until the node stops.
 static bool s_send(weft_tap_live_t *self, const void *data, size_t size, int flags)
 {
-    while (zmq_send(self->xpub, data, size, flags) < 0) {
+    while (zmq_send(self->outlet->socket, data, size, flags) < 0) {
         if (zmq_errno() != EAGAIN && zmq_errno() != EINTR) return false;
         if (!self->settings.slow_waits || weft_node_stopping(self->settings.node)) return false;
     }
     return true;
 }
 
+// Its message has begun, so it is never refused for want of room.
+static bool s_send_payload(weft_tap_live_t *self, weft_slice_t payload, int flags)
+{
+    while (!weft_tap_outlet_send_payload(self->outlet, payload, flags))
+        if (zmq_errno() != EINTR && (zmq_errno() != EAGAIN || weft_node_stopping(self->settings.node))) return false;
+    return true;
+}
+
 static void s_set_lossy(weft_tap_live_t *self, bool lossy)
 {
     int nodrop = !lossy;
-    if (zmq_setsockopt(self->xpub, ZMQ_XPUB_NODROP, &nodrop, sizeof nodrop) == 0) self->lossy = lossy;
+    if (zmq_setsockopt(self->outlet->socket, ZMQ_XPUB_NODROP, &nodrop, sizeof nodrop) == 0) self->lossy = lossy;
 }
 
 // The first frame decides whether a message is sent. Subscribers that are full lose it and what follows until they have
@@ -157,8 +164,30 @@ static bool s_publish(weft_tap_live_t *self, struct weft_tap_stream *stream, con
     int flags = self->settings.slow_waits ? 0 : ZMQ_DONTWAIT;
     *bytes += payload.size;
     return s_send_name(self, stream, flags | ZMQ_SNDMORE) &&
-           s_send(self, sequence, sizeof sequence, flags | ZMQ_SNDMORE) &&
-           s_send(self, payload.data, payload.size, flags);
+           s_send(self, sequence, sizeof sequence, flags | ZMQ_SNDMORE) && s_send_payload(self, payload, flags);
+}
+
+// Too many bytes wait for the slowest. All wait for it, or all connect again and may leave less unread. An error: the
+// endpoint is gone.
+static weft_err_t s_relieve(weft_tap_live_t *self, struct weft_error *error)
+{
+    if (!weft_tap_outlet_is_full(self->outlet)) return WEFT_OK;
+    weft_hosted_node_t *node = self->settings.node;
+    while (self->settings.slow_waits && weft_tap_outlet_is_full(self->outlet) && !weft_node_stopping(node)) {
+        zmq_pollitem_t stop = {NULL, weft_node_stop_fd(node), ZMQ_POLLIN, 0};
+        (void) zmq_poll(&stop, 1, 1);
+    }
+    if (self->settings.slow_waits || !weft_tap_outlet_can_shrink(self->outlet)) return WEFT_OK;
+    s_count(self, WEFT_TAP_SHRUNK_COUNT, 1);
+    self->subscriptions = 0; // they come again
+    self->lossy = false;     // as it begins
+    weft_node_counter_set(node, WEFT_TAP_SUBSCRIPTIONS_COUNT, 0);
+    weft_err_t err = weft_tap_outlet_shrink(self->outlet, error);
+    weft_node_trace(node, WEFT_TRACE_INFO,
+                    "a slow subscriber leaves more than subscriber.bytes unread: from now on %llu "
+                    "messages at most wait for each; all connect again",
+                    (unsigned long long) self->outlet->messages);
+    return err;
 }
 
 static void s_end_repetition(struct weft_tap_stream *stream)
@@ -177,7 +206,7 @@ static void s_note_published(weft_tap_live_t *self, struct weft_tap_stream *stre
 }
 
 // Publishes what is there. False: nothing was.
-static weft_err_t s_publish_some(weft_tap_live_t *self, bool *any)
+static weft_err_t s_publish_some(weft_tap_live_t *self, bool *any, struct weft_error *error)
 {
     weft_records_t *records;
     weft_err_t err = weft_consumer_poll(self->consumer, 0, &records);
@@ -190,6 +219,7 @@ static weft_err_t s_publish_some(weft_tap_live_t *self, bool *any)
     while (count < TURN_RECORDS && bytes < TURN_BYTES && weft_records_next(records, &record)) {
         if (!stream || stream->partition != record.partition)
             stream = weft_tap_streams_of(self->streams, record.partition);
+        if (record.value.size >= LOOK_BYTES && (err = s_relieve(self, error)) != WEFT_OK) return err;
         s_note_published(self, stream, record.offset);
         if (!s_publish(self, stream, &record, &bytes)) break; // the node stops
         count++;
@@ -199,7 +229,6 @@ static weft_err_t s_publish_some(weft_tap_live_t *self, bool *any)
     if (count == 0) return WEFT_OK;
     s_count(self, WEFT_TAP_PUBLISHED_COUNT, count);
     s_count(self, WEFT_TAP_PUBLISHED_BYTES, bytes);
-    weft_mark_see(self->mark, count, bytes, MESSAGE_OVERHEAD_BYTES);
     return WEFT_OK;
 }
 
@@ -370,8 +399,7 @@ static weft_err_t s_begin(weft_tap_live_t *self)
 }
 
 weft_err_t weft_tap_live_new(const struct weft_tap_settings *settings, struct weft_tap_streams *streams,
-                             struct weft_mark *mark, struct weft_peers *peers, weft_tap_live_t **out,
-                             struct weft_error *error)
+                             struct weft_tap_outlet *outlet, weft_tap_live_t **out, struct weft_error *error)
 {
     weft_consumer_t *consumer = NULL;
     weft_err_t err = weft_tap_consumer_new(settings, (const char *const[]){NULL}, &consumer, error);
@@ -379,9 +407,7 @@ weft_err_t weft_tap_live_new(const struct weft_tap_settings *settings, struct we
     weft_tap_live_t *self = weft_calloc(1, sizeof *self);
     self->settings = *settings;
     self->streams = streams;
-    self->xpub = mark->socket;
-    self->mark = mark;
-    self->peers = peers;
+    self->outlet = outlet;
     self->consumer = consumer;
     weft_buf_init(&self->scratch);
     err = s_begin(self);
@@ -414,17 +440,16 @@ weft_err_t weft_tap_live_run(weft_tap_live_t *self, struct weft_error *error)
         if (!any) {
             zmq_pollitem_t items[] = {{NULL, weft_node_stop_fd(node), ZMQ_POLLIN, 0},
                                       {NULL, weft_consumer_fd(self->consumer), ZMQ_POLLIN, 0},
-                                      {self->xpub, 0, ZMQ_POLLIN, 0}};
+                                      {self->outlet->socket, 0, ZMQ_POLLIN, 0}};
             zmq_poll(items, 3, self->announces ? 20 : IDLE_MS);
         }
         err = s_hear(self);
-        weft_mark_tend(self->mark, self->peers);
         if (!err && self->waiting) { // also of partitions that came since
             err = weft_consumer_pause(self->consumer, NULL, WEFT_PARTITION_ALL);
             if (err == WEFT_ERR_NOT_FOUND) err = WEFT_OK;
         }
         any = false;
-        if (!err) err = s_publish_some(self, &any);
+        if (!err) err = s_publish_some(self, &any, &self->trouble);
         for (struct weft_consumer_event event; !err && weft_consumer_event(self->consumer, &event);)
             s_event(self, &event);
         if (!err && !any) err = s_announce(self);
@@ -432,6 +457,7 @@ weft_err_t weft_tap_live_run(weft_tap_live_t *self, struct weft_error *error)
         s_look(self);
     }
     if (!err) return WEFT_OK;
+    if (self->trouble.text[0]) return weft_node_refuse(error, err, "%s", self->trouble.text);
     return weft_node_refuse(error, err, "The tap of topic '%s' ends: %s", self->settings.topic,
                             weft_consumer_error_text(self->consumer));
 }

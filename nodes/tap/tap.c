@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 // The node type: options, sockets, and its two threads (tap_inner.h says which).
-#include "tap_inner.h"
+#include "outlet.h"
 
 #include "../common/clients.h"
 #include "../common/sockets.h"
@@ -14,9 +14,8 @@
 struct weft_tap {
     struct weft_tap_settings settings;
     struct weft_tap_streams streams;
-    void *xpub, *router; // router NULL: no replays
-    struct weft_peers peers;
-    struct weft_mark mark;
+    struct weft_tap_outlet outlet;
+    void *router; // NULL: no replays
     weft_tap_live_t *live;
     weft_tap_replay_t *replay;
 };
@@ -27,6 +26,7 @@ static const struct weft_counter_info s_counters[WEFT_TAP_COUNTER_COUNT] = {
     [WEFT_TAP_ANNOUNCED_COUNT] = {"announced_count",
                                   "Last records repeated, for those that may lack what came before."},
     [WEFT_TAP_FULL_COUNT] = {"full_count", "Times that a subscriber had too much unread and lost what followed."},
+    [WEFT_TAP_SHRUNK_COUNT] = {"shrunk_count", "Times that all subscribers had to connect again, to bound memory."},
     [WEFT_TAP_GAPS_COUNT] = {"gaps_count", "Sequences that the topic has no record for (compaction, damage)."},
     [WEFT_TAP_RESETS_COUNT] = {"resets_count", "Times that records were gone before they were published."},
     [WEFT_TAP_DIVERGED_COUNT] = {"diverged_count", "Times that the cluster lost records that were published."},
@@ -111,26 +111,10 @@ static weft_err_t s_settings(struct weft_tap *self, weft_hosted_node_t *node, co
 
 // ---- sockets
 
-static weft_err_t s_open_xpub(struct weft_tap *self, const char *endpoint, struct weft_error *error)
+static weft_err_t s_open_outlet(struct weft_tap *self, const char *endpoint, struct weft_error *error)
 {
-    weft_hosted_node_t *node = self->settings.node;
-    self->xpub = zmq_socket(weft_node_zmq_context(node), ZMQ_XPUB);
-    if (!self->xpub) return weft_node_refuse(error, WEFT_ERR_INTERNAL, "no XPUB socket: %s", zmq_strerror(zmq_errno()));
-    weft_outside_set(self->xpub, ZMQ_LINGER, 500); // what does not leave in that time is asked for again
-    weft_peers_watch(&self->peers, weft_node_zmq_context(node), self->xpub);
-    weft_mark_init(&self->mark, self->xpub, ZMQ_SNDHWM, self->settings.hwm, self->settings.subscriber_bytes);
-    self->mark.fixed = strncmp(endpoint, "inproc:", 7) == 0;
-    weft_outside_set(self->xpub, ZMQ_RCVHWM, 256);
-    int64_t bytes_max = 4096; // of a subscription
-    zmq_setsockopt(self->xpub, ZMQ_MAXMSGSIZE, &bytes_max, sizeof bytes_max);
-    weft_outside_set(self->xpub, ZMQ_XPUB_VERBOSER, 1); // each subscription and its end, to count them
-    weft_outside_set(self->xpub, ZMQ_TCP_KEEPALIVE, 1);
-    weft_outside_set(self->xpub, ZMQ_TCP_KEEPALIVE_IDLE, 60);
-    weft_outside_set(self->xpub, ZMQ_XPUB_NODROP, 1); // a full subscriber is told; live.c decides
-    weft_outside_set(self->xpub, ZMQ_SNDTIMEO, 100);  // slow=wait: then it looks whether the node stops
-    char bound[WEFT_BOUND_BYTES_MAX];
-    weft_err_t err = weft_outside_bind(self->xpub, "listen", endpoint, bound, error);
-    if (!err) weft_node_set_endpoint(node, bound);
+    weft_err_t err = weft_tap_outlet_open(&self->outlet, &self->settings, endpoint, error);
+    if (!err) weft_node_set_endpoint(self->settings.node, self->outlet.endpoint);
     return err;
 }
 
@@ -156,8 +140,7 @@ static void s_destroy(void **self_p)
     weft_tap_replay_destroy(&self->replay);
     weft_tap_live_destroy(&self->live);
     if (self->router) zmq_close(self->router);
-    weft_peers_unwatch(&self->peers, self->xpub);
-    if (self->xpub) zmq_close(self->xpub);
+    weft_tap_outlet_close(&self->outlet);
     weft_tap_streams_fini(&self->streams);
     weft_list_free(&self->settings.consumer);
     free(self);
@@ -172,9 +155,9 @@ static weft_err_t s_create(weft_hosted_node_t *node, const weft_options_t *optio
     weft_tap_streams_init(&self->streams, as);
     const char *replay = weft_options_text(options, "replay");
     weft_err_t err = s_settings(self, node, options, error);
-    if (!err) err = s_open_xpub(self, weft_options_text(options, "listen"), error);
+    if (!err) err = s_open_outlet(self, weft_options_text(options, "listen"), error);
     if (!err && replay[0]) err = s_open_router(self, replay, error);
-    if (!err) err = weft_tap_live_new(&self->settings, &self->streams, &self->mark, &self->peers, &self->live, error);
+    if (!err) err = weft_tap_live_new(&self->settings, &self->streams, &self->outlet, &self->live, error);
     if (!err && replay[0])
         err = weft_tap_replay_new(&self->settings, &self->streams, self->router, &self->replay, error);
     if (err) {

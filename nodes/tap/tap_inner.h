@@ -11,7 +11,6 @@
 
 #include "../../lib/base/bytes.h"
 #include "../common/clock.h"
-#include "../common/peers.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -26,6 +25,7 @@ enum weft_tap_counter {
     WEFT_TAP_PUBLISHED_BYTES,
     WEFT_TAP_ANNOUNCED_COUNT,
     WEFT_TAP_FULL_COUNT,
+    WEFT_TAP_SHRUNK_COUNT,
     WEFT_TAP_GAPS_COUNT,
     WEFT_TAP_RESETS_COUNT,
     WEFT_TAP_DIVERGED_COUNT,
@@ -103,9 +103,10 @@ WEFT_MUST_USE weft_err_t weft_tap_consumer_new(const struct weft_tap_settings *s
 
 typedef struct weft_tap_live weft_tap_live_t;
 
-// `mark` is that of the XPUB, which is bound, and `peers` watches it; all three stay the caller's.
+// `outlet` is open; it stays the caller's.
+struct weft_tap_outlet;
 WEFT_MUST_USE weft_err_t weft_tap_live_new(const struct weft_tap_settings *settings, struct weft_tap_streams *streams,
-                                           struct weft_mark *mark, struct weft_peers *peers, weft_tap_live_t **out,
+                                           struct weft_tap_outlet *outlet, weft_tap_live_t **out,
                                            struct weft_error *error);
 void weft_tap_live_destroy(weft_tap_live_t **self_p);
 weft_err_t weft_tap_live_run(weft_tap_live_t *self, struct weft_error *error); // until the node is to stop

@@ -210,6 +210,47 @@ def test_tap__a_slow_subscriber_hinders_nobody_costs_little_and_fills_its_gaps()
         deaf.close(0)
 
 
+def test_tap__records_of_all_sizes_reach_everybody_beside_one_that_never_reads():
+    create("sizes")
+
+    def produce(first, count, padding):
+        NODE.weft("produce", "sizes", input=b"".join(msgpack.packb({"number": f"{number:08}", "pad": "x" * padding}) + b"\n" for number in range(first, first + count)))
+        return first + count
+
+    with tap("sizes", "subscriber.bytes=4MiB") as one:
+        fast, deaf = Subscriber(one.publish, one.replay, "sizes"), CONTEXT.socket(zmq.SUB)
+        deaf.setsockopt(zmq.RCVHWM, 1)
+        deaf.connect(one.publish)
+        deaf.setsockopt(zmq.SUBSCRIBE, b"")
+        fast.start()
+        count = produce(0, 1777, 10)
+        wait_until(lambda: len(fast.events) == count, "the first events")
+        before = one.memory_bytes()
+        for _ in range(4):
+            for size, padding in ((30, 100000), (1000, 10), (100, 200000), (300, 5000)):
+                count = produce(count, size, padding)
+                wait_until(lambda: len(fast.events) == count, f"{count} events", 2 * DEADLINE_S)
+        grown = one.memory_bytes() - before
+        assert SANITIZED or grown < 64 * 1024 * 1024, f"{grown} bytes more"
+        fast.check(count)
+        deaf.close(0)
+
+
+def test_tap__slow_wait_waits_for_large_records_in_bounded_memory():
+    create("waits")
+    with tap("waits", "subscriber.bytes=2MiB", "slow=wait") as one:
+        slow = Subscriber(one.publish, one.replay, "waits", hwm=10)
+        slow.pace_s = 0.001
+        slow.start()
+        before = one.memory_bytes()
+        NODE.weft("produce", "waits", input=b"".join(msgpack.packb({"number": f"{number:08}", "pad": "x" * 100000}) + b"\n" for number in range(600)))
+        wait_until(lambda: len(slow.events) > 300, "half of the events")
+        grown = one.memory_bytes() - before
+        assert SANITIZED or grown < 64 * 1024 * 1024, f"{grown} bytes more"
+        slow.check(600)
+        assert slow.gaps <= 1, f"{slow.gaps} gaps"  # one: what came before it subscribed
+
+
 def test_tap__it_waits_for_its_cluster_and_goes_on_after_the_cluster_was_away():
     create("away")
     with tap("away") as one:

@@ -48,6 +48,10 @@ weft_err_t weft_spool_open(weft_spool_t *self, weft_id_t topic_id, uint32_t part
         free(one);
         return err;
     }
+    if (recovery.cut_bytes > 0)
+        weft_trace(WEFT_TRACE_WARN, self->name,
+                   "spool: topics/%s/%u ends in %lld bytes that were not whole, they are cut", id, (unsigned) partition,
+                   (long long) recovery.cut_bytes);
     one->spool = self;
     one->topic_id = topic_id;
     one->partition = partition;
@@ -115,7 +119,8 @@ static void s_on_topic(void *context, const char *name, bool is_directory)
     char path[64];
     snprintf(path, sizeof path, "topics/%.40s", name);
     char *directory = weft_spool_path(listing->spool, path);
-    listing->err = listing->spool->disk->ops->list(listing->spool->disk, directory, s_on_partition, listing);
+    weft_err_t err = listing->spool->disk->ops->list(listing->spool->disk, directory, s_on_partition, listing);
+    if (listing->err == WEFT_OK) listing->err = err; // what a partition said stands
     free(directory);
 }
 

@@ -87,6 +87,54 @@ static void test_edge_hostile__a_header_that_has_no_room_for_an_id_is_refused(vo
     rig_fini(&rig);
 }
 
+// ---- the spool's files
+
+static void s_flip(const char *path, long at)
+{
+    FILE *file = fopen(path, "r+b");
+    assert_non_null(file);
+    assert_int_equal(fseek(file, at, SEEK_SET), 0);
+    int byte = fgetc(file);
+    assert_int_equal(fseek(file, at, SEEK_SET), 0);
+    assert_int_equal(fputc(byte ^ 0x55, file), byte ^ 0x55);
+    assert_int_equal(fclose(file), 0);
+}
+
+// What was synced and rots is told: the edge does not run without it, nor write over it.
+static void test_edge_hostile__a_spool_that_is_damaged_is_refused_and_left_as_it_is(void **state)
+{
+    struct rig rig;
+    struct weft_error error = {.text = ""};
+    rig_init(&rig, NULL, true);
+    weft_fake_world_link(rig.peer.world, RIG_A, false);
+    for (int32_t i = 0; i < 5; i++) rig_produce(&rig, 1, (uint64_t) i, rig_batch(&rig, 50, i));
+    rig_advance(&rig, 1500);
+    for (uint64_t i = 0; i < 5; i++) rig_expect(&rig, 1, i, WEFT_OK);
+    rig_crash(&rig);
+    s_flip(weft_test_path(rig.directory, "topics/07000000000000000000000000000000/0/00000000000000000000.log"), 120);
+    weft_options_t *options = weft_options_new(weft_options_edge, weft_options_edge_count, "edge");
+    assert_ok(weft_options_set(options, "bootstrap", RIG_A, &error));
+    assert_ok(weft_options_set(options, "spool", rig.directory, &error));
+    for (int again = 0; again < 2; again++) {
+        rig_world(&rig);
+        assert_err(weft_node_edge.create(weft_fake_world_of(rig.peer.world), options, &rig.node, &error),
+                   WEFT_ERR_DAMAGED);
+        assert_non_null(strstr(error.text, "00000000000000000000.log"));
+        weft_fake_world_destroy(&rig.peer.world);
+    }
+    weft_options_destroy(&options);
+    s_flip(weft_test_path(rig.directory, "topics/07000000000000000000000000000000/0/00000000000000000000.log"), 120);
+    rig_world(&rig);
+    rig_begin(&rig, NULL, true);
+    rig_advance(&rig, 300);
+    for (int32_t i = 0; i < 5; i++) {
+        const struct peer_call call = *peer_take(&rig.peer, WEFT_API_PRODUCE);
+        assert_int_equal(call.batch.base_sequence, i);
+        peer_produced(&rig.peer, &call, i, false);
+    }
+    rig_fini(&rig);
+}
+
 // ---- metadata of a view
 
 // Few bytes that name partitions far out, in many topics.
@@ -139,6 +187,7 @@ int main(void)
         cmocka_unit_test(test_edge_hostile__an_answer_to_what_was_not_sent_yet_is_passed_over),
         cmocka_unit_test(test_edge_hostile__a_leader_that_never_answers_costs_its_requests_only),
         cmocka_unit_test(test_edge_hostile__a_header_that_has_no_room_for_an_id_is_refused),
+        cmocka_unit_test(test_edge_hostile__a_spool_that_is_damaged_is_refused_and_left_as_it_is),
         cmocka_unit_test(test_edge_hostile__metadata_that_names_absurdly_much_takes_bounded_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -176,6 +176,7 @@ static void s_resolved(struct weft_call *call, weft_err_t error, const char *tex
 {
     struct weft_cpartition *partition = call->context;
     weft_consumer_part_t *self = s_part(partition);
+    if (partition->letting_go) return; // it stays where it is committed; kept after all, it asks again
     struct weft_list_offsets_reply reply;
     struct weft_error why;
     if (!error) {
@@ -320,6 +321,7 @@ static void s_fetched(struct weft_call *call, weft_err_t error, const char *text
     bool watch = partition->asked_bytes == 0;
     self->held_bytes -= partition->asked_bytes;
     partition->asked_bytes = 0;
+    if (partition->letting_go) return; // as above
     struct weft_fetch_reply reply;
     struct weft_error why = {.code = WEFT_OK};
     weft_fetch_reply_init(&reply);

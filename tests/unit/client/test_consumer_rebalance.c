@@ -94,6 +94,30 @@ static void test_consumer_rebalance__others_are_read_on_while_one_is_let_go(void
     s_close(&self);
 }
 
+// Its place is gone, and where it goes on is learnt while another's commit is under way: that would be told as read.
+static void test_consumer_rebalance__what_is_let_go_stays_where_it_is_committed(void **state)
+{
+    struct fixture self;
+    s_open(&self, (const char *const[]){"reset=earliest", NULL});
+    s_own(&self, (const int32_t[]){0, 1}, 2, 40);
+    int32_t first = s_feed(&self, 10);
+    (void) s_poll(&self);
+    assert_int_equal(s_read(&self, 4), 4);
+    const struct peer_call *fetch = s_take(&self, WEFT_API_FETCH);
+    if ((int32_t) fetch->fetch.partition == first) fetch = s_take(&self, WEFT_API_FETCH);
+    peer_refuse(&self.peer, fetch, WEFT_ERR_OFFSET_OUT_OF_RANGE, NULL, 0);
+    s_turn(&self);
+    const struct peer_call *where = s_take(&self, WEFT_API_LIST_OFFSETS);
+    s_give(&self, NULL, 0, 0);
+    peer_offset(&self.peer, where, 60);
+    s_answer_commit(&self, s_take_commit(&self), -1, WEFT_OK);
+    (void) s_poll(&self);
+    assert_int_equal(self.told[1].type, WEFT_EVENT_REVOKED);
+    for (size_t i = 0; i < 2; i++)
+        assert_int_equal(self.told[1].positions[i], self.told[1].partitions[i] == first ? 44 : 40);
+    s_close(&self);
+}
+
 static void test_consumer_rebalance__a_commit_that_hangs_does_not_hold_a_partition_for_ever(void **state)
 {
     struct fixture self;
@@ -430,6 +454,7 @@ int main(void)
         cmocka_unit_test(test_consumer_rebalance__what_is_asked_back_is_not_handed_out_any_more),
         cmocka_unit_test(test_consumer_rebalance__what_the_callback_commits_is_answered_first),
         cmocka_unit_test(test_consumer_rebalance__others_are_read_on_while_one_is_let_go),
+        cmocka_unit_test(test_consumer_rebalance__what_is_let_go_stays_where_it_is_committed),
         cmocka_unit_test(test_consumer_rebalance__a_commit_that_hangs_does_not_hold_a_partition_for_ever),
         cmocka_unit_test(test_consumer_rebalance__the_same_partition_given_anew_is_let_go_first),
         cmocka_unit_test(test_consumer_rebalance__what_is_lost_is_neither_handed_out_nor_committed),

@@ -4,7 +4,9 @@
 The program's exit status 77 says that it does not do what this check is about; the check is skipped.
 """
 
+import shutil
 import subprocess
+import sys
 
 import msgpack
 
@@ -355,4 +357,7 @@ def zstd_is_inflated(world):
 
 
 def run(checks, command, as_json):
+    if shutil.which(command[0]) is None:
+        print(f"scripts/conformance: '{command[0]}' is no program that can be run", file=sys.stderr)
+        return 2
     return report.run(checks, World(command), as_json)

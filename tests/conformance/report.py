@@ -46,6 +46,17 @@ def list_checks(checks):
         print(f"{one.name}\n    {one.section}. {one.doc}")
 
 
+def told(error):
+    """Why a check failed, where it has no sentence of its own: the line of the check."""
+    last = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.endswith("_checks.py")][-1:]
+    line = f"{last[0].filename.rpartition('/')[2]}:{last[0].lineno}: {last[0].line}" if last else ""
+    if isinstance(error, AssertionError):
+        return f"this does not hold, at {line}"
+    kind = {KeyError: "a reply lacks the field", IndexError: "a reply holds less than was asked for:"}.get(
+        type(error), f"a reply is not as the page says: {type(error).__name__}:")
+    return f"{kind} {error} (at {line})"
+
+
 def run(checks, world, as_json):
     """Runs each with `world`; returns the exit status: 0 when none failed."""
     results, section = [], None
@@ -57,9 +68,9 @@ def run(checks, world, as_json):
         except Skipped as skipped:
             outcome, why = "skipped", str(skipped)
         except AssertionError as error:
-            outcome, why = "failed", str(error) or traceback.format_exc(limit=-1).strip()
+            outcome, why = "failed", str(error) or told(error)
         except Exception as error:  # whatever a strange peer makes of us: this check failed, the others go on
-            outcome, why = "failed", f"{type(error).__name__}: {error} ({traceback.format_exc(limit=-1).splitlines()[1].strip()})"
+            outcome, why = "failed", told(error)
         results.append({"check": one.name, "section": one.section, "result": outcome, "why": why, "ms": round((time.monotonic() - began) * 1000)})
         if as_json:
             continue

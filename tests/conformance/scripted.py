@@ -167,7 +167,8 @@ class Server:
                                   "log_start": self.log_start})
 
     def do_produce(self, request):
-        self.produced.append(request)
+        if request.node == self.leader:  # a client may find the leader by asking others first
+            self.produced.append(request)
         self.waiting += 1
         self.most_waiting = max(self.most_waiting, self.waiting)
         said = self.wants(request, self.on_produce)
@@ -221,7 +222,8 @@ class Server:
         return {"offset": offset, "level": "durable"}
 
     def do_fetch(self, request):
-        self.fetched.append(request)
+        if request.node == self.leader:
+            self.fetched.append(request)
         said = self.wants(request, self.on_fetch)
         if said is None or said == "silent" or isinstance(said, tuple):
             return

@@ -509,6 +509,9 @@ def run(checks, endpoint, as_json):
     except AssertionError as error:
         print(f"scripts/conformance: {error}", file=sys.stderr)
         return 1
+    except zmq.ZMQError as error:
+        print(f"scripts/conformance: '{endpoint}' is no endpoint: {error}", file=sys.stderr)
+        return 2
     try:
         return report.run(checks, world, as_json)
     finally:

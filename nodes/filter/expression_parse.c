@@ -348,7 +348,7 @@ static int s_or(struct parser *self);
 static int s_not(struct parser *self)
 {
     if (self->failed) return 0;
-    if (self->depth == EXPRESSION_DEPTH_MAX) return s_fail(self, self->start, "this lies too deep in parentheses");
+    if (self->depth > EXPRESSION_DEPTH_MAX) return s_fail(self, self->start, "this lies too deep in parentheses");
     self->depth++;
     int node;
     if (s_take(self, TOKEN_NAME, "not")) {

@@ -4,6 +4,7 @@
 #include "filter_inner.h"
 
 #include "../../lib/base/error.h"
+#include "../../lib/wire/batch.h"
 
 #include <dlfcn.h>
 #include <stdio.h>
@@ -11,6 +12,7 @@
 #include <unistd.h>
 
 #define SYMBOL "weft_filter_main"
+#define HEADERS_BYTES_MAX (64 * 1024 * 1024) // as all that is emitted for one record
 
 struct weft_function {
     const struct weft_filter *table;
@@ -21,25 +23,40 @@ struct weft_function {
 struct emitter {
     struct weft_filter_emit base;
     struct weft_outputs *out;
-    int64_t timestamp_ms;
-    bool overfull;
+    const struct weft_record_view *in;
+    bool refused; // something that was emitted: too much, or no headers
 };
+
+// Headers of the record that was read are what they were; others are looked at, they would spoil a whole batch.
+static bool s_are_headers(const struct emitter *emitter, weft_slice_t headers)
+{
+    if (!headers.data || (headers.data == emitter->in->headers.data && headers.size == emitter->in->headers.size))
+        return true;
+    if (headers.size > HEADERS_BYTES_MAX) return false;
+    weft_buf_t record;
+    weft_buf_init(&record);
+    weft_buf_append(&record, "\x94\x00\xc0\xc0", 4); // time, key and value of a record: then come headers
+    weft_buf_append(&record, headers.data, headers.size);
+    weft_err_t err = weft_batch_check_records(weft_buf_slice(&record), 1, UINT32_MAX, NULL);
+    weft_buf_fini(&record);
+    return err == WEFT_OK;
+}
 
 static int s_emit(const struct weft_filter_emit *self, const struct weft_filter_record *record)
 {
     struct emitter *emitter = (struct emitter *) (uintptr_t) self; // made below, not const
     struct weft_filter_record one = *record;
-    if (one.timestamp_ms == 0) one.timestamp_ms = emitter->timestamp_ms;
-    if (!emitter->overfull && weft_outputs_add(emitter->out, &one)) return 0;
-    emitter->overfull = true;
+    if (one.timestamp_ms == 0) one.timestamp_ms = emitter->in->timestamp_ms;
+    if (!emitter->refused && s_are_headers(emitter, one.headers) && weft_outputs_add(emitter->out, &one)) return 0;
+    emitter->refused = true;
     return -1;
 }
 
 bool weft_function_call(weft_function_t *self, const struct weft_record_view *record, struct weft_outputs *out)
 {
-    struct emitter emitter = {.base = {.record = s_emit}, .out = out, .timestamp_ms = record->timestamp_ms};
+    struct emitter emitter = {.base = {.record = s_emit}, .out = out, .in = record};
     int rc = self->table->record(self->state, record, &emitter.base);
-    if (rc == 0 && !emitter.overfull) return true;
+    if (rc == 0 && !emitter.refused) return true;
     weft_outputs_clear(out);
     return false;
 }

@@ -185,6 +185,43 @@ def test_filter__a_function_writes_what_it_likes_and_its_failures_are_passed_ove
         assert one.end() == 0
 
 
+NONSENSE = '''
+#include <string.h>
+#include <weft/filter.h>
+
+static int s_is(const struct weft_record_view *in, const char *text)
+{
+    return in->value.size == strlen(text) && memcmp(in->value.data, text, in->value.size) == 0;
+}
+
+static int s_record(void *state, const struct weft_record_view *in, const struct weft_filter_emit *emit)
+{
+    static const unsigned char large[9 << 20], good[] = {0x92, 0xa1, 'n', 0xc4, 1, 'v'};
+    struct weft_filter_record out = {.key = in->key, .value = in->value};
+    if (s_is(in, "large")) out.value = (weft_slice_t){large, sizeof large};
+    if (s_is(in, "endless")) out.value.size = (size_t) -1;
+    if (s_is(in, "none")) out.value = (weft_slice_t){0};
+    if (s_is(in, "no headers")) out.headers = (weft_slice_t){(const unsigned char *) "\\xc1\\xff", 2};
+    if (s_is(in, "cut headers")) out.headers = (weft_slice_t){good, sizeof good - 1};
+    if (s_is(in, "good headers")) out.headers = (weft_slice_t){good, sizeof good};
+    for (int i = 0; s_is(in, "many") && i < 100000000; i++)
+        if (emit->record(emit, &out) != 0) return 0; // as if all was well
+    return emit->record(emit, &out);
+}
+
+const struct weft_filter weft_filter_main = {.abi = WEFT_FILTER_ABI, .name = "nonsense", .record = s_record};
+'''
+
+
+def test_filter__what_a_function_emits_is_not_believed():
+    library = compile_function("nonsense", NONSENSE)
+    create("nonsense")
+    with filters(("nonsense", f"function={library}")) as one:
+        produce("nonsense", [b"a", b"large", b"endless", b"no headers", b"cut headers", b"many", b"none", b"good headers", b"b"])
+        wait_until(lambda: target("nonsense") == [b"a", b"", b"good headers", b"b"], f"what makes sense: {target('nonsense')}", 2 * DEADLINE_S)
+        assert one.end() == 0, one.trace()
+
+
 def test_filter__a_crash_of_the_function_ends_its_process_only_and_is_gone_on_from():
     library = compile_function("crashing")
     create("crash")

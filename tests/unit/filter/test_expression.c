@@ -156,6 +156,12 @@ static void test_expression__its_size_and_depth_are_bounded(void **state)
     char text[EXPRESSION_BYTES_MAX + 10];
     struct weft_error error = {0};
     weft_expression_t *expression = NULL;
+    memset(text, '(', EXPRESSION_DEPTH_MAX);
+    text[EXPRESSION_DEPTH_MAX] = 'a';
+    memset(text + EXPRESSION_DEPTH_MAX + 1, ')', EXPRESSION_DEPTH_MAX);
+    text[2 * EXPRESSION_DEPTH_MAX + 1] = '\0';
+    assert_ok(weft_expression_new(text, &expression, &error));
+    weft_expression_destroy(&expression);
     memset(text, '(', EXPRESSION_DEPTH_MAX + 1);
     strcpy(text + EXPRESSION_DEPTH_MAX + 1, "a");
     assert_err(weft_expression_new(text, &expression, &error), WEFT_ERR_INVALID_OPTION);

@@ -19,6 +19,8 @@
 #define S_SLEEP_MS 20
 #define S_SESSIONS_MS 5000 // the source's notes are waited for so long before topics are made
 #define S_UNHEARD_MS 3000
+#define S_FIRST_MS 200    // what is found meanwhile was there when the bridge began
+#define S_SETTLE_MS 2000  // what appears later waits
 #define S_TROUBLE_MS 2000 // what is over before is not told
 
 static const struct weft_counter_info s_counters[WEFT_BRIDGE_COUNTERS] = {
@@ -135,7 +137,6 @@ static void s_destroy(void **self_p)
     free(self->table);
     weft_bridge_translated_free(self->translated, self->translated_count);
     weft_map_destroy(&self->by_place);
-    weft_map_destroy(&self->looped);
     weft_bridge_sessions_fini(self);
     weft_bridge_notes_fini(self);
     weft_bridge_rewrite_fini(&self->rewrite);
@@ -186,7 +187,7 @@ static weft_err_t s_create(weft_hosted_node_t *node, const weft_options_t *optio
     self->trouble_ms = -1;
     self->by_place = weft_map_new();
     self->sessions = weft_map_new();
-    self->looped = weft_map_new();
+    self->copied = weft_map_new();
     self->notes = weft_map_new();
     weft_bridge_rewrite_init(&self->rewrite);
     weft_buf_init(&self->scratch);
@@ -280,8 +281,11 @@ static void s_topics(weft_bridge_t *self, int64_t now_ms)
         struct weft_bridge_topic *topic = self->table[i];
         if (self->copies && !topic->carried_known) weft_bridge_settings_load(self, topic);
         topic->carried_known = self->copies; // who takes over reads what the other has noted
-        topic->looped = weft_map_get(self->looped, weft_slice_text(topic->name)) != NULL;
-        if (early || topic->state != WEFT_BRIDGE_TOPIC_NEW) continue;
+        topic->looped = weft_bridge_is_looped(self, topic->name);
+        // One that a bridge has just made is made before it is noted whose copies it holds: copies of it would be made
+        // as well, and of these, and so on around a ring of clusters.
+        bool late = topic->seen_ms - self->discovered_ms > S_FIRST_MS && now_ms - topic->seen_ms < S_SETTLE_MS;
+        if (early || late || topic->state != WEFT_BRIDGE_TOPIC_NEW) continue;
         topic->state = WEFT_BRIDGE_TOPIC_WANTED;
         some = true;
     }

@@ -73,7 +73,7 @@ struct weft_bridge_topic {
     uint32_t partitions; // of the target's
     bool looped;         // the source has it from the target: it is not made there (written by the loop alone)
     uint32_t tries;
-    int64_t retry_ms;
+    int64_t retry_ms, seen_ms;
     char reason[WEFT_BRIDGE_REASON_BYTES]; // why it is not ready
     // The source's settings as they were last carried over: a bridge_settings record; empty: never.
     weft_buf_t carried;
@@ -182,7 +182,7 @@ struct weft_bridge {
     bool began;                               // both are
     // the source's bridges
     weft_map_t *sessions; // producer id -> struct weft_bridge_session
-    weft_map_t *looped;   // names of topics that hold copies of the target's
+    weft_map_t *copied;   // topic name -> struct weft_bridge_origins: of whose records it holds copies
     bool sessions_read;
     bool sessions_behind; // the source's notes can't be read to their end now
     // notes in the target
@@ -232,6 +232,9 @@ struct weft_bridge_session {
 WEFT_MUST_USE weft_err_t weft_bridge_source_open(weft_bridge_t *self, struct weft_error *error);
 size_t weft_bridge_source_turn(weft_bridge_t *self); // batches taken
 void weft_bridge_source_tick(weft_bridge_t *self);
+bool weft_bridge_is_looped(weft_bridge_t *self, const char *topic); // it holds copies of the target's
+// What comes of a topic that bridges write to came from there. False: nothing that was not known.
+bool weft_bridge_add_origins(struct weft_bridge_flow *flow);
 void weft_bridge_sessions_fini(weft_bridge_t *self);
 
 // flow.c

@@ -165,6 +165,7 @@ static bool s_topic_ready(struct weft_bridge_flow *flow)
     weft_bridge_map_clear(&flow->map);
     pthread_mutex_unlock(&self->lock);
     (void) !weft_bridge_note_load(flow);
+    (void) weft_bridge_add_origins(flow);
     return true;
 }
 

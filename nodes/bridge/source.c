@@ -33,6 +33,47 @@ weft_err_t weft_bridge_source_open(weft_bridge_t *self, struct weft_error *error
 
 // ---- sessions of bridges
 
+static struct weft_bridge_origins *s_copied(weft_bridge_t *self, weft_slice_t topic)
+{
+    return weft_map_get(self->copied, topic);
+}
+
+bool weft_bridge_is_looped(weft_bridge_t *self, const char *topic)
+{
+    const struct weft_bridge_origins *copied = s_copied(self, weft_slice_text(topic));
+    return copied != NULL && weft_bridge_origins_has(copied, self->target_cluster);
+}
+
+bool weft_bridge_add_origins(struct weft_bridge_flow *flow)
+{
+    weft_bridge_t *self = flow->bridge;
+    const struct weft_bridge_origins *copied = s_copied(self, weft_slice_text(flow->topic->name));
+    size_t before = flow->origins.count;
+    for (size_t i = 0; copied != NULL && i < copied->count; i++)
+        if (!weft_id_equal(copied->ids[i], self->target_cluster)) // those are left out
+            (void) !weft_bridge_origins_add(&flow->origins, copied->ids[i]);
+    return flow->origins.count != before;
+}
+
+// Also of a topic that holds nothing yet: who copies on from the target is to know it before there is a topic for it.
+static void s_copied_heard(weft_bridge_t *self, const struct weft_bridge_place_record *record)
+{
+    struct weft_bridge_origins *copied = s_copied(self, record->target_topic);
+    if (copied == NULL) {
+        copied = weft_calloc(1, sizeof *copied);
+        weft_map_put(self->copied, record->target_topic, copied);
+    }
+    size_t before = copied->count;
+    for (size_t i = 0; i < record->origins_count; i++) (void) !weft_bridge_origins_add(copied, record->origins[i]);
+    for (size_t i = 0; i < self->flow_count && copied->count != before; i++) {
+        struct weft_bridge_flow *flow = self->flows[i];
+        if (!flow->known || !weft_slice_is_text(record->target_topic, flow->topic->name)) continue;
+        if (!weft_bridge_add_origins(flow)) continue;
+        flow->noted = false; // it is, in the next round
+        weft_bridge_flow_stop(flow, 0, NULL);
+    }
+}
+
 static void s_session_heard(weft_bridge_t *self, weft_slice_t value)
 {
     struct weft_bridge_place_record record;
@@ -45,8 +86,7 @@ static void s_session_heard(weft_bridge_t *self, weft_slice_t value)
     session->plain = false;
     for (size_t i = 0; i < record.origins_count; i++)
         (void) !weft_bridge_origins_add(&session->origins, record.origins[i]);
-    if (weft_bridge_origins_has(&session->origins, self->target_cluster))
-        weft_map_put(self->looped, record.target_topic, session);
+    s_copied_heard(self, &record);
     weft_bridge_flow_session_known(self, record.producer_id);
 }
 
@@ -72,6 +112,8 @@ void weft_bridge_sessions_fini(weft_bridge_t *self)
     void *value;
     for (size_t i = 0; self->sessions != NULL && weft_map_next(self->sessions, &i, NULL, &value);) free(value);
     weft_map_destroy(&self->sessions);
+    for (size_t i = 0; self->copied != NULL && weft_map_next(self->copied, &i, NULL, &value);) free(value);
+    weft_map_destroy(&self->copied);
 }
 
 // ---- what there is
@@ -96,6 +138,7 @@ static void s_appeared(weft_bridge_t *self, const char *name, int32_t partition)
     struct weft_bridge_flow *flow = weft_bridge_flow_new(self, topic, partition);
     int64_t now_ms = weft_mono_ms();
     if (self->discovered_ms == 0) self->discovered_ms = now_ms;
+    if (topic->seen_ms == 0) topic->seen_ms = now_ms; // the loop's own
     flow->late = now_ms - self->discovered_ms > 2 * self->refresh_ms;
 }
 

@@ -66,17 +66,21 @@ class Bridge:
 
 
 @contextlib.contextmanager
-def two(*options):
-    """Two clusters of one node each, not bridged yet."""
+def some(names, *options):
+    """Clusters of one node each, not bridged yet."""
     with tempfile.TemporaryDirectory(prefix="weft-bridge-") as directory, contextlib.ExitStack() as stack:
         nodes = []
-        for name in ("a", "b"):
+        for name in names:
             place = pathlib.Path(directory) / name
             place.mkdir()
             node = Up(place, *options).start()
             stack.callback(lambda node=node: node.process.poll() is None and (node.process.kill(), node.process.wait(DEADLINE_S)))
             nodes.append(node)
         yield pathlib.Path(directory), *nodes
+
+
+def two(*options):
+    return some("ab", *options)
 
 
 @contextlib.contextmanager

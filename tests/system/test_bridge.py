@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MPL-2.0
 """What a bridge copies, what it refuses, and what can be asked of it."""
 
+import contextlib
 import json
 import subprocess
 
@@ -88,6 +89,29 @@ def test_with_prefixes_no_copy_of_a_copy_is_made():
                 assert "copy of a topic of the target" in back.partitions()[("one.t", 0)]["reason"]
                 names = one.weft("topic", "list").stdout
                 assert "other.one.t" not in names and "one.other.own" not in other.weft("topic", "list").stdout, names
+
+
+def test_around_a_ring_each_topic_is_copied_to_both_others_and_no_further():
+    with bridges.some("abc") as (directory, *nodes), contextlib.ExitStack() as stack:
+        for node in nodes:
+            node.weft("topic", "create", "t", "--partitions", 1, "--replicas", 1)
+        ring = [bridges.Bridge(directory, nodes[at].endpoint, nodes[(at + 1) % 3].endpoint, f"prefix={'abc'[at]}.", name=f"from-{'abc'[at]}") for at in range(3)]
+        for bridge in ring:
+            stack.enter_context(bridges.running(bridge))
+        for at, node in enumerate(nodes):
+            produce(node, "t", [f"of {'abc'[at]}"])
+        wanted = (["c.b.t", "c.t", "t"], ["a.c.t", "a.t", "t"], ["b.a.t", "b.t", "t"])
+
+        def topics(node):
+            return sorted(row["topic"] for row in json.loads(node.weft("topic", "list", "--json").stdout) if row["topic"] != "weft.bridges")
+
+        for at, names in enumerate(wanted):
+            for name in names:
+                wait_until(lambda: bridges.read(nodes[at], name, "%v\\n") == [f"of {name[-3] if len(name) > 1 else 'abc'[at]}"], f"{name} is in {'abc'[at]}")
+        for at, names in enumerate(wanted):
+            last = (names[0], 0)
+            wait_until(lambda: "copy of a topic of the target" in (ring[at].partitions().get(last, {}).get("reason") or ""), f"{last} ends there")
+            assert topics(nodes[at]) == names, topics(nodes[at])
 
 
 def test_a_topic_is_not_copied_into_itself():

@@ -171,6 +171,38 @@ def test_a_recording_is_played_to_its_end():
         assert "1000 records sent" in done.stderr, done.stderr
 
 
+def test_a_tap_that_is_recorded_and_played_gives_the_same_bytes():
+    count = 2000
+    values = [os.urandom(number * 7 % 300).replace(b"\n", b"-") for number in range(count)]
+    port = free_ports(2)
+    with up() as node, tempfile.TemporaryDirectory(prefix="weft-recorder-") as directory, zmq.Context() as context, context.socket(zmq.PULL) as pull:
+        for topic in ("origin", "copy"):
+            node.weft("topic", "create", topic, "--partitions", "1", "--replicas", "1")
+        pull.rcvtimeo = int(DEADLINE_S * 1000)
+        target = f"tcp://127.0.0.1:{pull.bind_to_random_port('tcp://127.0.0.1')}"
+        running = []
+        try:
+            running.append(Process("tap", directory, node.endpoint, topic="origin", listen=f"tcp://127.0.0.1:{port}", slow="wait",
+                                   replay=f"tcp://127.0.0.1:{port + 1}").start())
+            running.append(Process("recorder", directory, node.endpoint, topic="copy", socket="sub", source=f"tcp://127.0.0.1:{port}",
+                                   sequence_frame=1, sequence_per=0).start())
+            running.append(Process("player", directory, node.endpoint, topic="copy", target=target, speed="max").start())
+            node.weft("produce", "origin", input=b"".join(value + b"\n" for value in values))
+            for number, value in enumerate(values):
+                frames = pull.recv_multipart()
+                while frames[1] != number.to_bytes(8, "big") and number and frames[1] == (number - 1).to_bytes(8, "big"):
+                    frames = pull.recv_multipart()  # the tap repeats the last one before a silence
+                assert frames == [b"origin", number.to_bytes(8, "big"), value], (number, frames)
+            for process in running[::-1]:
+                assert process.end() == 0, process.trace()
+            assert "gap" not in running[1].trace()
+        finally:
+            for process in running:
+                if process.process.poll() is None:
+                    process.process.kill()
+                    process.process.wait(DEADLINE_S)
+
+
 def test_the_example_of_the_manual_works():
     text = (ROOT / "docs/RECORD.md").read_text()
     blocks = re.findall(r"<!-- example\.(sh|py) -->\n```[a-z]+\n(.*?)```", text, flags=re.S)

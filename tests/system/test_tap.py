@@ -84,6 +84,58 @@ class Subscriber(threading.Thread):
         self.dealer.close(0)
 
 
+class Asker(threading.Thread):
+    """As vLLM's example: a REQ socket that takes one reply a request, given up and made anew when none comes."""
+
+    def __init__(self, publish, replay, topic):
+        super().__init__(daemon=True)
+        self.publish, self.replay, self.topic = publish, replay, topic
+        self.events, self.requests, self.stopping, self.failure = [], 0, threading.Event(), None
+
+    def ask(self, first):
+        with CONTEXT.socket(zmq.REQ) as replay:
+            replay.setsockopt(zmq.LINGER, 0)
+            replay.connect(self.replay)
+            while not self.stopping.is_set():
+                replay.send(first.to_bytes(8, "big"))
+                self.requests += 1
+                if not replay.poll(1000):
+                    return first
+                number, payload = replay.recv_multipart()
+                if not payload:
+                    assert number == b"\xff" * 8, number
+                    return first
+                assert int.from_bytes(number, "big") == first, (number, first)
+                self.events.append(msgpack.unpackb(payload))
+                first += 1
+        return first
+
+    def run(self):
+        try:
+            with CONTEXT.socket(zmq.SUB) as sub:
+                sub.connect(self.publish)
+                sub.setsockopt(zmq.SUBSCRIBE, self.topic.encode())
+                while not self.stopping.is_set():
+                    if not sub.poll(50):
+                        continue
+                    _topic, sequence, payload = sub.recv_multipart()
+                    sequence = int.from_bytes(sequence, "big")
+                    while len(self.events) < sequence and not self.stopping.is_set():
+                        self.ask(len(self.events))
+                    if sequence == len(self.events):
+                        self.events.append(msgpack.unpackb(payload))
+        except Exception as failure:  # noqa: BLE001, told by check
+            self.failure = failure
+
+    def check(self, count):
+        wait_until(lambda: self.failure or len(self.events) >= count, f"{count} events, not {len(self.events)}", 4 * DEADLINE_S)
+        self.stopping.set()
+        self.join()
+        if self.failure:
+            raise self.failure
+        assert [int(event["number"]) for event in self.events] == list(range(count))
+
+
 class Tap:
     """`weft tap` as a process, on the same ports at every start."""
 
@@ -164,6 +216,50 @@ def test_tap__a_subscriber_of_the_convention_gets_every_event_over_kills_under_l
         for subscriber in subscribers:
             subscriber.check(40000)
         assert sum(subscriber.gaps for subscriber in subscribers) > 0, "the kills were not seen at all"
+
+
+def test_tap__a_subscriber_with_a_req_socket_gets_every_event_over_kills_under_load():
+    create("asked")
+    with tap("asked") as one:
+        asker, other = Asker(one.publish, one.replay, "asked"), Subscriber(one.publish, one.replay, "asked")
+        asker.start()
+        other.start()
+        load = Load("asked", 6000)
+        for seen in (500, 2500):
+            wait_until(lambda: len(other.events) > seen, f"more than {seen} events")
+            one.kill()
+            one.start()
+        load.done()
+        other.check(6000)
+        asker.check(6000)
+        assert asker.requests > 0, "the kills were not seen at all"
+
+
+def test_tap__replays_from_anywhere_end():
+    create("anywhere")
+    with tap("anywhere") as one, CONTEXT.socket(zmq.DEALER) as dealer, CONTEXT.socket(zmq.XSUB) as everything:
+        dealer.connect(one.replay)
+        everything.connect(one.publish)
+
+        def replay(first):
+            dealer.send_multipart([b"", first.to_bytes(8, "big")])
+            numbers = []
+            while True:
+                assert dealer.poll(DEADLINE_S * 1000), f"no end of a replay from {first}: {numbers}"
+                empty, number, _payload = dealer.recv_multipart()
+                assert empty == b""
+                if number == b"\xff" * 8:
+                    return numbers
+                numbers.append(int.from_bytes(number, "big"))
+
+        strange = (1, 7, 10**6, 2**63 - 1, 2**63, 2**64 - 1)
+        assert [replay(first) for first in (0, *strange)] == [[]] * 7, "an empty topic"
+        NODE.weft("produce", "anywhere", input="".join(f"{number}\n" for number in range(5)))
+        assert replay(0) == list(range(5)) and replay(4) == [4], "before anybody subscribes"
+        everything.send(b"\x01any")  # a prefix
+        assert everything.poll(DEADLINE_S * 1000) and everything.recv_multipart() == [b"anywhere", bytes(8), b"0"]
+        wait_until(lambda: replay(0) == list(range(5)), "all is published")
+        assert [replay(first) for first in strange] == [[1, 2, 3, 4]] + [[]] * 5
 
 
 def test_tap__what_came_while_the_tap_was_away_is_found_although_nothing_follows():

@@ -10,6 +10,7 @@
 #include "spool.h"
 
 #include "../../lib/base/assert.h"
+#include "../../lib/base/mutate.h"
 #include <weft_gen/messages.h>
 
 #include <stdlib.h>
@@ -252,6 +253,7 @@ void weft_edge_end(struct weft_edge_call *call)
 
 void weft_edge_doubt(const struct weft_edge_call *call, weft_err_t *error, const char **sentence)
 {
+    if (weft_mutated("edge_has_no_doubt")) return;
     if (!call->doubtful || call->api != WEFT_API_PRODUCE || weft_err_outcome(*error) != WEFT_OUTCOME_NOT_APPLIED)
         return;
     *error = WEFT_ERR_LEADER_CHANGED;

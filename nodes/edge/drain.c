@@ -7,6 +7,8 @@
 // the reason.
 #include "spool_inner.h"
 
+#include "../../lib/base/mutate.h"
+
 #include <weft_gen/limits.h>
 #include <weft_gen/messages.h>
 
@@ -178,7 +180,8 @@ static bool s_send(struct weft_spooled *self, struct weft_view_topic *topic, con
 // An epoch is a session of its own: its first batch is taken whatever became of those of the epoch before, and fences them.
 static bool s_is_of_flight(const struct weft_spooled *self, const struct weft_batch *batch)
 {
-    return batch->producer_id == self->flight_id && batch->producer_epoch == self->flight_epoch;
+    bool same = batch->producer_epoch == self->flight_epoch || weft_mutated("epochs_drained_together");
+    return batch->producer_id == self->flight_id && same;
 }
 
 // As many as may be under way together. False: the leader can't be reached.
@@ -289,6 +292,7 @@ static bool s_bury(struct weft_spooled *self, weft_err_t error, const char *text
     // Of a topic that is gone nothing is left to be delivered. Who was fenced has given up all of that epoch, and some of it may
     // have been written: under a new identity it would be written again.
     bool goes_on = error != WEFT_ERR_UNKNOWN_TOPIC && error != WEFT_ERR_PRODUCER_FENCED;
+    if (weft_mutated("fenced_goes_on")) goes_on = error != WEFT_ERR_UNKNOWN_TOPIC;
     if (goes_on && s_add_name(self, &stored, true) != WEFT_OK) return false;
     s_delivered(self, weft_batch_next_offset(&stored));
     self->next = self->position;
@@ -308,6 +312,15 @@ static bool s_begin_anew(struct weft_spooled *self)
     return s_add_name(self, &stored, false) == WEFT_OK;
 }
 
+// The batch at self->position is not what was kept: its bytes changed on this disk.
+static bool s_is_rotten(struct weft_spooled *self)
+{
+    struct weft_batch stored;
+    self->next = self->position;
+    weft_slice_t bytes = s_next_batch(self, &stored);
+    return bytes.size > 0 && weft_batch_verify(bytes, &stored) != WEFT_OK;
+}
+
 // All under way is answered, and the first that is not delivered was refused or lost.
 static void s_judge(struct weft_spooled *self, int64_t now_us)
 {
@@ -324,6 +337,9 @@ static void s_judge(struct weft_spooled *self, int64_t now_us)
         if (s_begin_anew(self)) return;
     }
     if (first && s_is_final(error) && s_bury(self, error, text)) return;
+    if (first && error == WEFT_ERR_BAD_CRC && s_is_rotten(self) &&
+        s_bury(self, WEFT_ERR_DAMAGED, "The batch rotted on the disk of the edge."))
+        return;
     if (weft_trace_level_now >= WEFT_TRACE_DEBUG)
         weft_trace(WEFT_TRACE_DEBUG, self->spool->name, "spool: %s: %s", weft_err_name(error), text);
     self->retry_us = now_us + weft_requests_backoff_us(&s_edge(self)->requests, ++self->tries);

@@ -4,6 +4,8 @@
 // nobody is there to hear it. The same batch twice is taken: the core knows.
 #include "spool_inner.h"
 
+#include "../../lib/base/mutate.h"
+
 #include <weft_gen/limits.h>
 
 #include <stdlib.h>
@@ -202,6 +204,6 @@ void weft_spool_keep(weft_spool_t *self, struct weft_edge_lane *lane, struct wef
     self->next_us = 0;
     weft_requests_cancel(&self->edge->requests, &call->call);
     call->state = WEFT_EDGE_KEPT;
-    call->kept_end = weft_log_end(lane->spool->log);
+    call->kept_end = weft_mutated("spooled_before_its_sync") ? 0 : weft_log_end(lane->spool->log);
     weft_edge_list_add(&lane->spool->kept, call);
 }

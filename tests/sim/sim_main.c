@@ -248,7 +248,8 @@ static void s_play(const struct options *options, struct totals *totals)
 // ---- the hunt for planted bugs
 
 #ifdef WEFT_MUTATIONS
-#define HUNT_SEEDS_MAX 2500      // every one is found within these
+#define HUNT_SEEDS_MAX 2500 // every one is found within these
+#define HUNT_EDGE_SEEDS_MAX 1000
 #define HUNT_OFTEN_SEEDS_MAX 300 // and those that show often within these
 
 // How many of the list are not found.
@@ -273,6 +274,7 @@ static int s_hunt(const struct options *given, const char *const *names, uint64_
 
 static int s_hunts(const struct options *options)
 {
+    if (options->kind == SIM_KIND_EDGE) return s_hunt(options, sim_mutations_edge, HUNT_EDGE_SEEDS_MAX) == 0 ? 0 : 1;
     int missed = s_hunt(options, sim_mutations_often, HUNT_OFTEN_SEEDS_MAX);
     if (!options->often) missed += s_hunt(options, sim_mutations_seldom, HUNT_SEEDS_MAX);
     return missed == 0 ? 0 : 1;

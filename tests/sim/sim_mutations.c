@@ -40,6 +40,15 @@ const char *const sim_mutations_often[] = {
     NULL,
 };
 
+const char *const sim_mutations_edge[] = {
+    "spooled_before_its_sync", // edge: a batch is acknowledged with the sync of the one before
+    "epochs_drained_together", // edge: the first batch of an epoch is under way with the last of the one before
+    "fenced_goes_on",          // edge: what stands behind a fenced batch is delivered under a new identity
+    "edge_has_no_doubt",       // edge: the refusal of a second attempt is passed on as the whole truth
+    "refused_is_overtaken",    // edge: the spool takes what stood behind a batch that was refused
+    NULL,
+};
+
 const char *const sim_mutations_seldom[] = {
     "last_set_not_frozen",          // core: of the last in sync whoever is back first leads, unclean or not (rule 4)
     "report_by_old_incarnation",    // core: what an earlier start of a follower said counts (rule 1)

@@ -10,6 +10,7 @@
 // Names, NULL at the end.
 extern const char *const sim_mutations_often[]; // a few dozen seeds show each, whichever they are: CI plants these
 extern const char *const sim_mutations_seldom[];
+extern const char *const sim_mutations_edge[]; // likewise, in histories with edges
 
 void sim_mutate(const char *name); // NULL: none
 

@@ -114,6 +114,7 @@ static void test_process__a_failed_node_and_a_refused_one_are_status_1_with_a_se
     struct process failed = s_run("behave=fails", NULL);
     assert_non_null(fgets(text, sizeof text, failed.output));
     assert_non_null(strstr(text, "echo-1: the disk is gone"));
+    assert_null(fgets(text, sizeof text, failed.output)); // and trace does not say it again
     int status = s_wait(&failed);
     assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 1);
     struct process refused = s_run("listen=nonsense", NULL);

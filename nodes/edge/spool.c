@@ -60,7 +60,15 @@ weft_err_t weft_spool_open(weft_spool_t *self, weft_id_t topic_id, uint32_t part
     one->position = one->next = weft_log_start(one->log);
     one->read = WEFT_FRAME_EMPTY;
     err = weft_log_scan(one->log, one->position, s_scanned, one);
-    if (err != WEFT_OK) weft_trace(WEFT_TRACE_WARN, self->name, "%s/%u: not all could be read", id, partition);
+    if (err != WEFT_OK) { // what was not read again as it was opened, since it was stopped cleanly
+        weft_error_set(error, err, "spool: %s can't be read to its end, after %llu batches: %s", name,
+                       (unsigned long long) one->batches, weft_err_sentence(err));
+        weft_spool_sessions_clear(one);
+        weft_map_destroy(&one->sessions);
+        weft_log_destroy(&one->log);
+        free(one);
+        return err;
+    }
     self->logs = weft_realloc(self->logs, (self->count + 1) * sizeof(void *));
     self->logs[self->count++] = one;
     *out = one;

@@ -46,6 +46,7 @@ struct peer {
     uint32_t metadata_count;                     // answered so far
     char metadata_from[WEFT_ENDPOINT_BYTES_MAX]; // who answered last
     bool silent;                                 // leaves metadata unanswered
+    bool careless;                               // takes batches that don't match their sum
     uint32_t metadata_left;                      // so many times
     struct peer_call calls[PEER_CALLS_MAX];
     size_t call_count;

@@ -135,6 +135,55 @@ static void test_edge_hostile__a_spool_that_is_damaged_is_refused_and_left_as_it
     rig_fini(&rig);
 }
 
+// The core's answers to the batches that are on their way; how many don't match their sum.
+static size_t s_answer_batches(struct rig *rig)
+{
+    size_t rotten = 0;
+    while (rig->peer.call_count > 0) {
+        const struct peer_call call = *peer_take(&rig->peer, WEFT_API_PRODUCE);
+        struct weft_batch batch;
+        bool whole = weft_batch_verify(weft_buf_slice(&call.data), &batch) == WEFT_OK;
+        rotten += !whole;
+        if (whole)
+            peer_produced(&rig->peer, &call, batch.base_sequence, false);
+        else
+            peer_refuse(&rig->peer, &call, WEFT_ERR_BAD_CRC, "", 0);
+    }
+    return rotten;
+}
+
+// What rots while it waits is set aside and told, and does not hold up what stands behind it.
+static void test_edge_hostile__a_batch_that_rotted_in_the_spool_is_set_aside(void **state)
+{
+    struct rig rig;
+    rig_init(&rig, NULL, true);
+    weft_fake_world_link(rig.peer.world, RIG_A, false);
+    for (int32_t i = 0; i < 3; i++) { // so large that a clean start does not read all of them again
+        const struct weft_test_batch how = {
+            .value_bytes = 100000, .has_producer = true, .producer_id = 50, .base_sequence = i};
+        weft_test_batch_make(&rig.batch, &how);
+        rig_produce(&rig, 1, (uint64_t) i, weft_buf_slice(&rig.batch));
+    }
+    rig_advance(&rig, 1500);
+    for (size_t i = 0; i < 2; i++) assert_true(weft_fake_world_stop(rig.peer.world, rig.node->parts[i], 1000000));
+    rig_crash(&rig);
+    s_flip(weft_test_path(rig.directory, "topics/07000000000000000000000000000000/0/00000000000000000000.log"), 1000);
+    rig_world(&rig);
+    rig.peer.careless = true;
+    rig_begin(&rig, NULL, true);
+    size_t rotten = 0;
+    for (int i = 0; i < 100; i++) {
+        rig_advance(&rig, 50);
+        rotten += s_answer_batches(&rig);
+    }
+    if (rotten < 1 || rotten > 3) fail_msg("%zu batches that rotted were sent", rotten);
+    const weft_counters_t *counters = rig.node->counters[0];
+    assert_int_equal(weft_counter_get(counters, WEFT_EDGE_DRAINED), 2);
+    assert_int_equal(weft_counter_get(counters, WEFT_EDGE_DEAD), 1);
+    assert_int_equal(weft_counter_get(counters, WEFT_EDGE_WAITING_BATCHES), 0);
+    rig_fini(&rig);
+}
+
 // ---- metadata of a view
 
 // Few bytes that name partitions far out, in many topics.
@@ -188,6 +237,7 @@ int main(void)
         cmocka_unit_test(test_edge_hostile__a_leader_that_never_answers_costs_its_requests_only),
         cmocka_unit_test(test_edge_hostile__a_header_that_has_no_room_for_an_id_is_refused),
         cmocka_unit_test(test_edge_hostile__a_spool_that_is_damaged_is_refused_and_left_as_it_is),
+        cmocka_unit_test(test_edge_hostile__a_batch_that_rotted_in_the_spool_is_set_aside),
         cmocka_unit_test(test_edge_hostile__metadata_that_names_absurdly_much_takes_bounded_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -321,15 +321,6 @@ static bool s_is_rotten(struct weft_spooled *self)
     return bytes.size > 0 && weft_batch_verify(bytes, &stored) != WEFT_OK;
 }
 
-// The batch at self->position is not what was kept: its bytes changed on this disk.
-static bool s_is_rotten(struct weft_spooled *self)
-{
-    struct weft_batch stored;
-    self->next = self->position;
-    weft_slice_t bytes = s_next_batch(self, &stored);
-    return bytes.size > 0 && weft_batch_verify(bytes, &stored) != WEFT_OK;
-}
-
 // All under way is answered, and the first that is not delivered was refused or lost.
 static void s_judge(struct weft_spooled *self, int64_t now_us)
 {
@@ -346,9 +337,6 @@ static void s_judge(struct weft_spooled *self, int64_t now_us)
         if (s_begin_anew(self)) return;
     }
     if (first && s_is_final(error) && s_bury(self, error, text)) return;
-    if (first && error == WEFT_ERR_BAD_CRC && s_is_rotten(self) &&
-        s_bury(self, WEFT_ERR_DAMAGED, "The batch rotted on the disk of the edge."))
-        return;
     if (first && error == WEFT_ERR_BAD_CRC && s_is_rotten(self) &&
         s_bury(self, WEFT_ERR_DAMAGED, "The batch rotted on the disk of the edge."))
         return;

@@ -12,7 +12,8 @@
 #include "base/options.h"
 
 /*
- * ENDPOINT_IN_USE with a sentence, if any ipc endpoint that these options have a node listen on is taken. May wait a moment: a socket that was just closed in this process listens a little longer.
+ * ENDPOINT_IN_USE with a sentence, if any ipc endpoint that these options have a node listen on is taken. May wait a
+ * moment: a socket that was just closed in this process listens a little longer.
  */
 WEFT_MUST_USE weft_err_t weft_ipc_check(const struct weft_option *table, size_t count, const weft_options_t *options,
                                         struct weft_error *error);

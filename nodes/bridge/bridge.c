@@ -275,15 +275,15 @@ static void s_stand_by(weft_bridge_t *self)
 static void s_topics(weft_bridge_t *self, int64_t now_ms)
 {
     bool early = !self->sessions_read && now_ms - self->began_ms < S_SESSIONS_MS, some = false;
+    bool copies = self->notes_read && self->claimed && !self->standing_by;
     pthread_mutex_lock(&self->lock);
-    self->copies = self->notes_read && self->claimed && !self->standing_by;
     for (size_t i = 0; i < self->table_count; i++) {
         struct weft_bridge_topic *topic = self->table[i];
-        if (self->copies && !topic->carried_known) weft_bridge_settings_load(self, topic);
-        topic->carried_known = self->copies; // who takes over reads what the other has noted
+        if (copies && !topic->carried_known) weft_bridge_settings_load(self, topic);
+        topic->carried_known = copies; // who takes over reads what the other has noted
         topic->looped = weft_bridge_is_looped(self, topic->name);
-        // One that a bridge has just made is made before it is noted whose copies it holds: copies of it would be made
-        // as well, and of these, and so on around a ring of clusters.
+        // Another bridge makes a topic, and then notes whose copies it will hold. Taken at once for the source's own it
+        // would be made in the target, and from there on, around a ring of clusters without end.
         bool late = topic->seen_ms - self->discovered_ms > S_FIRST_MS && now_ms - topic->seen_ms < S_SETTLE_MS;
         if (early || late || topic->state != WEFT_BRIDGE_TOPIC_NEW) continue;
         topic->state = WEFT_BRIDGE_TOPIC_WANTED;

@@ -208,7 +208,6 @@ struct weft_bridge {
     size_t table_count;
     weft_id_t told_source, told_target;
     bool kept_ready, source_unbridged;
-    bool copies;                               // this run has the claim
     struct weft_bridge_translated *translated; // the last time
     size_t translated_count;
     char steward_reason[WEFT_BRIDGE_REASON_BYTES]; // "": nothing is wrong

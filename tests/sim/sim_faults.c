@@ -318,6 +318,8 @@ static void s_slow(struct sim_run *run)
     if (node->state != SIM_NODE_UP) return;
     int64_t duration = (int64_t) weft_sim_below(run->sim, 8000000);
     weft_sim_sync_pause(run->sim, node->host, duration);
+    int64_t until_us = weft_sim_now_us(run->sim) + duration;
+    if (until_us > run->hang_until_us) run->hang_until_us = until_us;
     weft_sim_trace(run->sim, node->name, "its disk hangs for %lld us", (long long) duration);
 }
 

@@ -45,7 +45,8 @@ struct sim_run {
     uint32_t manners; // of faults (enum sim_manner)
     // On its way.
     int64_t faults_end_us;
-    bool rolling; // restarts under way
+    int64_t hang_until_us; // the last of the disks that hang goes on
+    bool rolling;          // restarts under way
     size_t rolling_at;
     struct weft_crash_save *save; // of `saved`, from before
     struct sim_node *saved;

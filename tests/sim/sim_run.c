@@ -152,7 +152,8 @@ static bool s_heal(struct sim_run *run)
     if (s_bad(run) || !s_converge(run, limit)) return false;
     if (run->has_edges) sim_edges_tell_renamed(&run->edges);
     // What nobody waits for an answer to is still under way: slow messages, syncs that hang.
-    weft_sim_run_until(run->sim, weft_sim_now_us(run->sim) + 4 * SECOND);
+    int64_t rest_us = weft_sim_now_us(run->sim) + 4 * SECOND;
+    weft_sim_run_until(run->sim, rest_us > run->hang_until_us ? rest_us : run->hang_until_us + SECOND);
     sim_logs_compare_all(&run->nodes, &run->clients, run->witness);
     return !s_bad(run);
 }

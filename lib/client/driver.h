@@ -52,7 +52,15 @@ static inline int64_t weft_driver_now_us(const struct weft_driver *self)
     return (int64_t) now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
-// Unix time, of a clock that is cheap to read and moves every 4 ms or so.
+static inline int64_t weft_driver_wall_ms(const struct weft_driver *self)
+{
+    if (self->ops->wall_ms != NULL) return self->ops->wall_ms(self);
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (int64_t) now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+// The same of a clock that is cheap to read (a sixth), and moves every 4 ms or so.
 static inline int64_t weft_driver_coarse_ms(const struct weft_driver *self)
 {
     if (self->ops->wall_ms != NULL) return self->ops->wall_ms(self);

@@ -79,6 +79,38 @@ static void test_client__records_keep_every_part(void **state)
     weft_consumer_destroy(&consumer);
 }
 
+// "What came since I looked" finds it: no record bears a time before that of its send.
+static void test_client__a_record_is_not_older_than_its_send(void **state)
+{
+    enum { COUNT = 40 };
+    s_create("times", 1);
+    weft_producer_t *producer = s_producer("linger.ms=2", NULL, NULL);
+    weft_topic_t *topic = s_topic(producer, "times");
+    int64_t sent_ms[COUNT];
+    for (int i = 0; i < COUNT; i++) {
+        struct timespec now;
+        clock_gettime(CLOCK_REALTIME, &now);
+        sent_ms[i] = (int64_t) now.tv_sec * 1000 + now.tv_nsec / 1000000;
+        assert_ok(weft_producer_send(producer, topic, 0, WEFT_SLICE_NIL, weft_text("x"), NULL));
+        (void) weft_producer_poll(producer, 1);
+    }
+    assert_ok(weft_producer_flush(producer, 10000));
+    weft_producer_destroy(&producer);
+
+    weft_consumer_t *consumer = s_consumer(NULL, NULL);
+    struct weft_assignment from = {.topic = "times", .partition = 0, .at = {WEFT_FROM_OFFSET, 0}};
+    assert_ok(weft_consumer_assign(consumer, &from, 1));
+    int count = 0;
+    while (!weft_consumer_at_end(consumer)) {
+        weft_records_t *records;
+        assert_ok(weft_consumer_poll(consumer, 5000, &records));
+        for (struct weft_record_view record; weft_records_next(records, &record); count++)
+            assert_true(record.timestamp_ms >= sent_ms[count]);
+    }
+    assert_int_equal(count, COUNT);
+    weft_consumer_destroy(&consumer);
+}
+
 static void test_client__a_restart_in_the_middle_loses_and_doubles_nothing(void **state)
 {
     s_create("restart", 3);
@@ -355,6 +387,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_client__what_went_in_comes_out_whatever_the_settings),
         cmocka_unit_test(test_client__records_keep_every_part),
+        cmocka_unit_test(test_client__a_record_is_not_older_than_its_send),
         cmocka_unit_test(test_client__begins_at_any_place),
         cmocka_unit_test(test_client__a_glob_takes_topics_created_later),
         cmocka_unit_test(test_client__admin_tells_what_is_wrong),

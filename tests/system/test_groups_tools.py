@@ -78,7 +78,8 @@ def test_tools__a_group_is_reset_to_where_people_want_it():
     assert reset("jump", *to, "-25") == dict.fromkeys(both, 20) == committed("jump")
     assert reset("jump", *to, "-1000") == dict.fromkeys(both, 0)  # stops at the ends
     assert reset("jump", *to, "+1000") == {("jump", 0): 150, ("jump", 1): 100}
-    assert reset("jump", *to, began) == {("jump", 0): 100, ("jump", 1): 100} == committed("jump")
+    found = reset("jump", *to, began)
+    assert found == {("jump", 0): 100, ("jump", 1): 100} == committed("jump"), (began, found, committed("jump"))
     assert reset("jump", *to, 7, "--partition", 1) == {("jump", 1): 7}
     assert committed("jump") == {("jump", 0): 100, ("jump", 1): 7}
     assert reset("jump", "--all-topics", "--to", "+1") == {("jump", 0): 101, ("jump", 1): 8} == committed("jump")

@@ -126,12 +126,11 @@ struct weft_quorum_self {
     weft_quorum_log_t log;
     struct raft *raft; // NULL before the start and while it waits to be started again
     int64_t raft_again_us;
-    int64_t first_until_us; // the first election is hurried until then; 0: no more
-    bool prewritten;        // the entries of this step are in the log already
-    bool growing;           // it was alone, and is to be one of several: libraft waits
-    bool led;               // as the state machine was told
-    uint64_t applied;       // by the state machine; never less than before
-    uint64_t told; // libraft was told of configurations up to here: behind `applied` after it was started again
+    bool prewritten;  // the entries of this step are in the log already
+    bool growing;     // it was alone, and is to be one of several: libraft waits
+    bool led;         // as the state machine was told
+    uint64_t applied; // by the state machine; never less than before
+    uint64_t told;    // libraft was told of configurations up to here: behind `applied` after it was started again
     bool applying;
     struct raft_configuration configuration; // applied: the last that is decided
     uint64_t configuration_index;

@@ -20,8 +20,7 @@
 _Static_assert(RAFT_VERSION_MAJOR == 0 && RAFT_VERSION_MINOR == 22,
                "libraft 0.22 is needed (docs/decisions/quorum.md)");
 
-// The first election is waited for a 30th of the usual time: 20 ms, and 10 at least.
-enum { S_DISK_RETRY_US = 200 * 1000, S_SUBMIT_MAX = 4096, S_FIRST_SHARE = 30, S_FIRST_MS = 10 };
+enum { S_DISK_RETRY_US = 200 * 1000, S_SUBMIT_MAX = 4096 };
 
 static void s_say_nothing(struct raft_tracer *tracer, int type, const void *info)
 {
@@ -84,16 +83,6 @@ static void s_carry_out(struct weft_quorum_self *self, struct raft_update *updat
         for (unsigned i = 0; i < update->messages.n; i++) weft_quorum_send_raft(self, &update->messages.batch[i]);
 }
 
-// Nobody leads yet, and nobody did: the first election need not wait until a leader could be missed. Those that hear each
-// other soon have one at once; for others the usual time is back after one such time.
-static void s_follow_first_election(struct weft_quorum_self *self)
-{
-    if (!self->first_until_us || !self->raft) return;
-    if (!weft_quorum_has_leader(self) && self->now_us < self->first_until_us) return;
-    self->first_until_us = 0;
-    raft_set_election_timeout(self->raft, self->election_ms);
-}
-
 bool weft_quorum_step(struct weft_quorum_self *self, struct raft_event *event)
 {
     if (self->failed || !self->raft) return false;
@@ -107,7 +96,6 @@ bool weft_quorum_step(struct weft_quorum_self *self, struct raft_event *event)
         return false;
     }
     s_carry_out(self, &update);
-    s_follow_first_election(self);
     return !self->failed && self->raft;
 }
 
@@ -356,10 +344,6 @@ bool weft_quorum_raft_start(struct weft_quorum_self *self)
     weft_assert(rv == 0);
     self->raft->tracer = &s_silent;
     s_configure(self);
-    bool never_led = weft_quorum_log_last(&self->log) == 1; // only who votes
-    self->first_until_us = never_led ? self->now_us + (int64_t) self->election_ms * 1000 : 0;
-    uint32_t first_ms = self->election_ms / S_FIRST_SHARE;
-    if (never_led) raft_set_election_timeout(self->raft, first_ms > S_FIRST_MS ? first_ms : S_FIRST_MS);
 
     // The term of a voter is never below that of its last entry.
     uint64_t last = weft_quorum_log_last(&self->log);

@@ -211,20 +211,6 @@ static void test_quorum_sim__three_voters_form_elect_and_commit(void **state)
     s_rig_destroy(&rig);
 }
 
-// Nobody can be missed yet, so nobody is waited for: a new quorum has its leader before the election time is over once.
-static void test_quorum_sim__the_first_leader_is_elected_soon(void **state)
-{
-    (void) state;
-    for (uint64_t seed = 1; seed <= 10; seed++) {
-        struct rig *rig = s_rig_new(seed, 3, 0);
-        s_up_all(rig);
-        s_rig_run(rig, RIG_ELECTION_MS * MS);
-        assert_non_null(s_rig_leader_node(rig));
-        s_rig_assert_well(rig, 3000 * MS);
-        s_rig_destroy(&rig);
-    }
-}
-
 // A follower that was away gets commands, a configuration and commands in one message. libraft alone would take the
 // first for the configuration's place, and never see it decided.
 static void test_quorum_sim__a_configuration_amid_commands_is_seen_decided(void **state)
@@ -258,7 +244,6 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_quorum_sim__three_voters_form_elect_and_commit),
-        cmocka_unit_test(test_quorum_sim__the_first_leader_is_elected_soon),
         cmocka_unit_test(test_quorum_sim__a_configuration_amid_commands_is_seen_decided),
         cmocka_unit_test(test_quorum_sim__three_voters_agree_whatever_happens),
         cmocka_unit_test(test_quorum_sim__five_voters_agree_whatever_happens),

@@ -91,8 +91,7 @@ void weft_control_seek(weft_control_t *self, int64_t now_us)
 void weft_control_name(weft_control_t *self, weft_slice_t endpoint, int64_t now_us)
 {
     size_t at = weft_control_coordinator(self, endpoint, false);
-    if (at == SIZE_MAX) return;
-    if (at == self->active && !self->seeking) return; // else it took office since it was asked
+    if (at == SIZE_MAX || at == self->active) return;
     self->named = at;
     // At once the first time. Two that name each other are not asked in a tight circle.
     int64_t soon_us = now_us + (self->probe_wait_us <= S_PROBE_MIN_US ? 0 : self->probe_wait_us / 2);

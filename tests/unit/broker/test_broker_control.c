@@ -120,42 +120,6 @@ static void test_control__follows_the_name_of_the_active_coordinator(void **stat
     assert_true(rig->heartbeats > 0);
 }
 
-static void s_refuse_register(struct rig *rig, const char *endpoint, weft_err_t error, const char *named)
-{
-    const struct weft_fake_sent *sent = weft_fake_world_take_sent(rig->world);
-    assert_non_null(sent);
-    assert_string_equal(sent->endpoint, endpoint);
-    struct weft_request_header request;
-    assert_ok(weft_request_header_decode(weft_buf_slice(&sent->header), &request, &rig->error));
-    struct weft_broker_register_reply reply;
-    weft_broker_register_reply_init(&reply);
-    reply.header.id = request.id;
-    reply.header.error = error;
-    reply.header.endpoint = weft_slice_text(named);
-    weft_buf_clear(&rig->buf);
-    weft_broker_register_reply_encode(&reply, &rig->buf);
-    weft_fake_world_from(rig->world, endpoint, weft_buf_slice(&rig->buf), WEFT_SLICE_NIL);
-}
-
-// It was asked, had nobody to name, and took office since: who is asked next names it.
-static void test_control__asks_the_first_again_when_it_is_named(void **state)
-{
-    struct rig *rig = *state;
-    static const char *const options[] = {"coordinators=tcp://first:1,tcp://second:1", NULL};
-    assert_ok(rig_create(rig, options));
-    const weft_world_t *world = weft_fake_world_of(rig->world);
-    world->ops->start(world->self);
-    weft_fake_world_link(rig->world, "tcp://first:1", true);
-    weft_fake_world_link(rig->world, "tcp://second:1", true);
-    s_refuse_register(rig, "tcp://first:1", WEFT_ERR_COORDINATOR_UNAVAILABLE, "");
-    weft_fake_world_advance(rig->world, 10000);
-    s_refuse_register(rig, "tcp://second:1", WEFT_ERR_NOT_COORDINATOR, "tcp://first:1");
-    weft_fake_world_advance(rig->world, 50000);
-    const struct weft_fake_sent *sent = weft_fake_world_take_sent(rig->world);
-    assert_non_null(sent);
-    assert_string_equal(sent->endpoint, "tcp://first:1");
-}
-
 static void test_control__a_silent_coordinator_is_left_for_the_next(void **state)
 {
     struct rig *rig = *state;
@@ -418,7 +382,6 @@ int main(void)
         TEST(test_control__a_start_without_coordinator_leads_nothing),
         TEST(test_control__fenced_broker_registers_under_another_incarnation),
         TEST_DOWN(test_control__follows_the_name_of_the_active_coordinator),
-        TEST_DOWN(test_control__asks_the_first_again_when_it_is_named),
         TEST_DOWN(test_control__a_silent_coordinator_is_left_for_the_next),
         TEST(test_control__another_cluster_is_refused_for_good),
         TEST(test_control__a_failed_sync_is_told_until_the_next_start),

@@ -77,12 +77,12 @@ struct weft_cpartition {
     bool owned;         // by membership
     weft_id_t topic_id; // as assigned; its offsets mean nothing for another
     uint64_t token;
-    bool sought; // FENCE: to `at`, whatever is committed
-    int32_t sought_epoch;
-    bool dropped;       // the newest assignment lacks it
-    bool letting_go;    // the group asked it back
-    bool given;         // the program knows that it has it
-    bool lost, told;    // another may have it; the program knows
+    bool sought;          // FENCE: to `at`, whatever is committed
+    int32_t sought_epoch; // of the record before a place that was sought; -1: not known
+    bool dropped;         // the newest assignment lacks it
+    bool letting_go;      // the group asked it back
+    bool given;           // the program knows that it has it
+    bool lost, told;      // another may have it; the program knows
     int32_t read_epoch; // leader epoch of the last record read: no record before `position` has a newer one; -1 unknown
     struct weft_ccommit commit;
     weft_err_t error;
@@ -284,9 +284,9 @@ void weft_consumer_stop_partition(weft_consumer_part_t *self, struct weft_cparti
 // stopped, and its call free.
 void weft_consumer_report(weft_consumer_part_t *self, struct weft_cpartition *partition, int64_t offset);
 void weft_consumer_forget(weft_consumer_part_t *self, struct weft_cpartition *partition); // its call and chunks
-// The group's offset is known: -1, none.
 // The record before the position just sought is of this leader epoch; -1: not known.
 void weft_consumer_behind(struct weft_cpartition *partition, int32_t leader_epoch);
+// The group's offset is known: -1, none.
 void weft_consumer_fenced(weft_consumer_part_t *self, struct weft_cpartition *partition, int64_t offset, int32_t epoch);
 
 // consumer_group.c

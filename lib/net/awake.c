@@ -5,6 +5,7 @@
 #include "awake.h"
 
 #include <sched.h>
+#include <stdbool.h>
 #include <time.h>
 
 #define S_OTHERS_US 100
@@ -26,20 +27,21 @@ static bool s_may(struct weft_awake *self, int64_t now_us)
     return now_us >= self->rest_until_us && self->credit_us >= self->most_us;
 }
 
-bool weft_awake_look(struct weft_awake *self, struct pollfd *polls, size_t count)
+int weft_awake_look(struct weft_awake *self, struct pollfd *polls, size_t count)
 {
-    if (self->most_us == 0) return false;
+    if (self->most_us == 0) return 0;
     int64_t begun_us = s_clock_us(), now_us = begun_us;
-    if (!s_may(self, begun_us)) return false;
+    if (!s_may(self, begun_us)) return 0;
     while (now_us - begun_us < self->most_us) {
-        if (poll(polls, count, 0) > 0) return true;
+        int readable = poll(polls, count, 0);
+        if (readable > 0) return readable;
         int64_t offered_us = s_clock_us();
         sched_yield();
         now_us = s_clock_us();
         if (now_us - offered_us <= S_OTHERS_US) continue;
         self->rest_until_us = now_us + S_REST_US;
-        return false;
+        return 0;
     }
     self->credit_us -= self->most_us;
-    return false;
+    return 0;
 }

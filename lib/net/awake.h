@@ -12,7 +12,6 @@
 #define WEFT_NET_AWAKE_H
 
 #include <poll.h>
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -23,7 +22,7 @@ struct weft_awake {
     int64_t rest_until_us; // others use the processor
 };
 
-// Looks at the descriptors until one is readable, for at most most_us. True: one is. False: sleep.
-bool weft_awake_look(struct weft_awake *self, struct pollfd *polls, size_t count);
+// Looks at the descriptors until one is readable, for at most most_us. How many are, as poll(2) tells; 0: sleep.
+int weft_awake_look(struct weft_awake *self, struct pollfd *polls, size_t count);
 
 #endif

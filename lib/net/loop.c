@@ -323,9 +323,10 @@ static void s_polls_renew(weft_loop_t *self)
 static void s_poll(weft_loop_t *self, int64_t wait_us)
 {
     if (self->polls_stale) s_polls_renew(self);
-    if (wait_us > self->awake.most_us && weft_awake_look(&self->awake, self->polls, self->poll_count)) wait_us = 0;
+    int count = 0;
+    if (wait_us > self->awake.most_us) count = weft_awake_look(&self->awake, self->polls, self->poll_count);
     struct timespec wait = {.tv_sec = wait_us / 1000000, .tv_nsec = wait_us % 1000000 * 1000};
-    int count = ppoll(self->polls, self->poll_count, wait_us == WEFT_TIME_NEVER ? NULL : &wait, NULL);
+    if (count == 0) count = ppoll(self->polls, self->poll_count, wait_us == WEFT_TIME_NEVER ? NULL : &wait, NULL);
     if (count <= 0) { // a signal or the time: nothing is readable
         self->mail_readable = false;
         return;

@@ -238,6 +238,21 @@ bool cli_number(const struct cli_args *args, const char *option, int64_t min, in
     return true;
 }
 
+bool cli_duration(const struct cli_args *args, const char *option, int64_t min_ms, int64_t *out_ms)
+{
+    const struct weft_option duration = {.name = option,
+                                         .type = WEFT_OPTION_DURATION,
+                                         .initial = "1d",
+                                         .min = min_ms,
+                                         .max = 86400000,
+                                         .doc = "As said."};
+    const char *text = cli_get(args, option);
+    if (!text || weft_option_parse(&duration, text, out_ms)) return true;
+    cli_usage(args, "%s is '%s'; it takes a duration (500ms, 10s, 1m) up to a day%s", option, text,
+              min_ms == 0 ? ", 0 for none" : "");
+    return false;
+}
+
 bool cli_whole(const char *text, int64_t min, int64_t max, int64_t *out)
 {
     char *end;

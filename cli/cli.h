@@ -75,6 +75,8 @@ const char *cli_bootstrap(const struct cli_args *args); // --bootstrap, WEFT_BOO
 bool cli_json(const struct cli_args *args);
 // Parses a decimal (or size with KiB, MiB, GiB) within bounds; else prints a usage sentence and returns false.
 bool cli_number(const struct cli_args *args, const char *option, int64_t min, int64_t max, int64_t *out);
+// The same of a duration (500ms, 10s, 1m), up to a day. As told with --help, the option is given or has a default.
+bool cli_duration(const struct cli_args *args, const char *option, int64_t min_ms, int64_t *out_ms);
 // A whole number in plain decimal, all of the text; false if it is not one or out of bounds.
 bool cli_whole(const char *text, int64_t min, int64_t max, int64_t *out);
 // Sets the trace level as CLI_OPTION_TRACE was given; else prints a usage sentence and returns false.

@@ -29,6 +29,8 @@ static const struct cli_option s_offset_options[] = {
 
 // ---- asking
 
+typedef void s_show(const struct cli_args *args, const struct weft_bridge_answer_record *answer);
+
 struct answer {
     weft_codec_t codec;
     weft_buf_t bytes;
@@ -48,26 +50,8 @@ static void s_answer_fini(struct answer *self)
     weft_codec_fini(&self->codec);
 }
 
-static bool s_timeout(const struct cli_args *args, int *ms)
-{
-    static const struct weft_option timeout = {.name = "--timeout",
-                                               .type = WEFT_OPTION_DURATION,
-                                               .initial = "5s",
-                                               .min = 1,
-                                               .max = 86400000,
-                                               .doc = "As said."};
-    int64_t value = 0;
-    const char *text = cli_get(args, "--timeout");
-    if (weft_option_parse(&timeout, text, &value)) {
-        *ms = (int) value;
-        return true;
-    }
-    cli_usage(args, "--timeout is '%s'; it takes a duration from 1ms up to a day (500ms, 10s, 1m)", text);
-    return false;
-}
-
 // One message there and one back. False: said why.
-static bool s_exchange(const struct cli_args *args, void *socket, int timeout_ms, weft_slice_t question,
+static bool s_exchange(const struct cli_args *args, void *socket, int64_t timeout_ms, weft_slice_t question,
                        weft_buf_t *out)
 {
     const char *endpoint = cli_get(args, "--endpoint");
@@ -77,7 +61,7 @@ static bool s_exchange(const struct cli_args *args, void *socket, int timeout_ms
     }
     zmq_pollitem_t item = {.socket = socket, .events = ZMQ_POLLIN};
     bool sent = zmq_send(socket, question.data, question.size, 0) >= 0;
-    int ready = sent ? zmq_poll(&item, 1, timeout_ms) : -1;
+    int ready = sent ? zmq_poll(&item, 1, (long) timeout_ms) : -1;
     if (ready <= 0) {
         cli_fail(args,
                  "no answer from %s within %s: is that the option listen of a bridge that runs? ('weft node describe "
@@ -96,8 +80,9 @@ static bool s_exchange(const struct cli_args *args, void *socket, int timeout_ms
 
 static int s_ask(const struct cli_args *args, const struct weft_bridge_ask_record *ask, struct answer *out)
 {
-    int timeout_ms = 0, none = 0;
-    if (!s_timeout(args, &timeout_ms)) return CLI_USAGE;
+    int64_t timeout_ms = 0;
+    int none = 0;
+    if (!cli_duration(args, "--timeout", 1, &timeout_ms)) return CLI_USAGE;
     weft_buf_t question;
     weft_buf_init(&question);
     weft_bridge_ask_record_encode(ask, &question);
@@ -120,6 +105,17 @@ static int s_ask(const struct cli_args *args, const struct weft_bridge_ask_recor
                     size, message);
 }
 
+// The whole of a verb: asks, and shows what is answered.
+static int s_run(const struct cli_args *args, const struct weft_bridge_ask_record *ask, s_show *show)
+{
+    struct answer answer;
+    s_answer_init(&answer);
+    int status = s_ask(args, ask, &answer);
+    if (status == CLI_DONE) show(args, &answer.record);
+    s_answer_fini(&answer);
+    return status;
+}
+
 static void s_cell(cli_table_t *table, weft_slice_t text)
 {
     if (text.size == 0)
@@ -138,9 +134,10 @@ static void s_number_cell(cli_table_t *table, int64_t number)
 
 // ---- offset
 
-static void s_offset_show(const struct cli_args *args, int64_t asked, const struct weft_bridge_answer_record *answer)
+static void s_offset_show(const struct cli_args *args, const struct weft_bridge_answer_record *answer)
 {
     const char *topic = args->arguments[0], *partition = args->arguments[1];
+    int64_t asked = strtoll(args->arguments[2], NULL, 10);
     bool back = cli_has(args, "--back");
     int64_t source = back ? answer->offset : asked, target = back ? asked : answer->offset;
     if (cli_json(args)) {
@@ -186,12 +183,7 @@ static int s_offset(const struct cli_args *args)
         ask.target_offset = offset;
     else
         ask.offset = offset;
-    struct answer answer;
-    s_answer_init(&answer);
-    int status = s_ask(args, &ask, &answer);
-    if (status == CLI_DONE) s_offset_show(args, offset, &answer.record);
-    s_answer_fini(&answer);
-    return status;
+    return s_run(args, &ask, s_offset_show);
 }
 
 // ---- groups
@@ -241,6 +233,14 @@ static void s_groups_table(const struct weft_bridge_answer_record *answer)
     cli_table_destroy(&table);
 }
 
+static void s_groups_show(const struct cli_args *args, const struct weft_bridge_answer_record *answer)
+{
+    if (cli_json(args))
+        s_groups_json(answer);
+    else
+        s_groups_table(answer);
+}
+
 static int s_groups(const struct cli_args *args)
 {
     const char *group = args->argument_count > 0 ? args->arguments[0] : "*";
@@ -248,15 +248,7 @@ static int s_groups(const struct cli_args *args)
     struct weft_bridge_ask_record ask;
     weft_bridge_ask_record_init(&ask);
     ask.group = weft_slice_text(group);
-    struct answer answer;
-    s_answer_init(&answer);
-    int status = s_ask(args, &ask, &answer);
-    if (status == CLI_DONE && cli_json(args))
-        s_groups_json(&answer.record);
-    else if (status == CLI_DONE)
-        s_groups_table(&answer.record);
-    s_answer_fini(&answer);
-    return status;
+    return s_run(args, &ask, s_groups_show);
 }
 
 // ---- status
@@ -309,19 +301,19 @@ static void s_status_table(const struct weft_bridge_answer_record *answer)
     cli_table_destroy(&table);
 }
 
+static void s_status_show(const struct cli_args *args, const struct weft_bridge_answer_record *answer)
+{
+    if (cli_json(args))
+        s_status_json(answer);
+    else
+        s_status_table(answer);
+}
+
 static int s_status(const struct cli_args *args)
 {
     struct weft_bridge_ask_record ask;
     weft_bridge_ask_record_init(&ask);
-    struct answer answer;
-    s_answer_init(&answer);
-    int status = s_ask(args, &ask, &answer);
-    if (status == CLI_DONE && cli_json(args))
-        s_status_json(&answer.record);
-    else if (status == CLI_DONE)
-        s_status_table(&answer.record);
-    s_answer_fini(&answer);
-    return status;
+    return s_run(args, &ask, s_status_show);
 }
 
 // ---- verbs

@@ -109,21 +109,6 @@ static int64_t s_topic_setting(const weft_topic_config_t *config, const char *ke
     return value;
 }
 
-// How long --wait lets a topic be made; -1: no duration, told. Verbs without it do not wait.
-static int64_t s_wait_ms(const struct cli_args *args)
-{
-    static const struct weft_option wait = {
-        .name = "--wait", .type = WEFT_OPTION_DURATION, .initial = "0", .min = 0, .max = 86400000, .doc = "As said."};
-    const char *text = cli_get(args, "--wait");
-    if (!text) return 0;
-    weft_options_t *options = weft_options_new(&wait, 1, "command line");
-    bool good = weft_options_set(options, "--wait", text, NULL) == WEFT_OK;
-    int64_t ms = good ? weft_options_int(options, "--wait") : -1;
-    weft_options_destroy(&options);
-    if (!good) cli_usage(args, "--wait is '%s'; it takes a duration (500ms, 10s, 1m), 0 for none", text);
-    return ms;
-}
-
 // A cluster that has just come up may be about to get its topics (weft up FILE): a moment of patience, not in silence.
 static weft_err_t s_await_topic(const struct cli_args *args, weft_admin_t *admin, const char *topic, int64_t wait_ms,
                                 weft_topic_config_t **config)
@@ -147,8 +132,8 @@ static weft_err_t s_await_topic(const struct cli_args *args, weft_admin_t *admin
 int cli_topic_partitions(const struct cli_args *args, const char *topic, uint32_t *partitions,
                          int64_t *record_bytes_max)
 {
-    int64_t wait_ms = s_wait_ms(args);
-    if (wait_ms < 0) return CLI_USAGE;
+    int64_t wait_ms = 0; // verbs without --wait do not
+    if (!cli_duration(args, "--wait", 0, &wait_ms)) return CLI_USAGE;
     weft_admin_t *admin = cli_admin_new(args);
     if (!admin) return CLI_FAILED;
     weft_topic_config_t *config = NULL;
